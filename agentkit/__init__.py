@@ -1,0 +1,90 @@
+"""A function-calling agent framework for Gemini: the public names, imported when first used (PEP 562)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from agentkit._version import __version__
+
+if TYPE_CHECKING:
+    from agentkit.agent import Agent
+    from agentkit.chat import Chat
+    from agentkit.errors import (
+        AgentError,
+        ConfigurationError,
+        HistoryError,
+        ModelError,
+        RunStopped,
+        ToolDefinitionError,
+        ToolError,
+        ToolRetry,
+    )
+    from agentkit.limits import Limits, Usage
+    from agentkit.models.base import Model
+    from agentkit.models.gemini import GeminiModel
+    from agentkit.models.local import LocalModel
+    from agentkit.run import Run
+    from agentkit.tooling.context import Context
+    from agentkit.tooling.registry import ToolRegistry
+    from agentkit.tooling.tool import Tool, tool
+
+__all__ = [
+    "Agent",
+    "AgentError",
+    "Chat",
+    "ConfigurationError",
+    "Context",
+    "GeminiModel",
+    "HistoryError",
+    "Limits",
+    "LocalModel",
+    "Model",
+    "ModelError",
+    "Run",
+    "RunStopped",
+    "Tool",
+    "ToolDefinitionError",
+    "ToolError",
+    "ToolRegistry",
+    "ToolRetry",
+    "Usage",
+    "__version__",
+    "tool",
+]
+
+_HOMES = {
+    "agent": ["Agent"],
+    "chat": ["Chat"],
+    "errors": [
+        "AgentError",
+        "ConfigurationError",
+        "HistoryError",
+        "ModelError",
+        "RunStopped",
+        "ToolDefinitionError",
+        "ToolError",
+        "ToolRetry",
+    ],
+    "limits": ["Limits", "Usage"],
+    "models.base": ["Model"],
+    "models.gemini": ["GeminiModel"],
+    "models.local": ["LocalModel"],
+    "run": ["Run"],
+    "tooling.context": ["Context"],
+    "tooling.registry": ["ToolRegistry"],
+    "tooling.tool": ["Tool", "tool"],
+}
+_HOME_OF = {name: f"agentkit.{home}" for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'agentkit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,111 @@
+"""Every error that agentkit raises.
+
+Exception
+├── AgentError                  anything that agentkit reports to the developer
+│   ├── ConfigurationError      an agent, a run or a model was set up wrongly; nothing was sent
+│   │   ├── ToolDefinitionError a callable can't be declared as a tool
+│   │   └── MissingCredentials  no key and no project for Gemini
+│   ├── HistoryError            contents break a rule of the server
+│   ├── ModelError              the model can't be reached or refused the request
+│   ├── ToolRetriesExceeded     a tool was retried more often than it allows (in `run.errors`)
+│   ├── ToolTimeout             a tool ran longer than it may (in `run.errors`)
+│   └── RunStopped              `run.raise_for_stop()`: the run ended without an answer
+├── ToolRetry                   raised by a tool: the model should try again, differently
+└── ToolError                   raised by a tool: final; the model is told
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentkit.run import Run
+
+
+class AgentError(Exception):
+    """Anything that agentkit reports to the developer."""
+
+
+class ConfigurationError(AgentError, ValueError):
+    """An agent, a run or a model was set up wrongly; nothing was sent."""
+
+
+class ToolDefinitionError(ConfigurationError):
+    """A callable can't be declared as a tool; the message names it, the reason and the mend."""
+
+
+class MissingCredentials(ConfigurationError):
+    """Gemini was asked for, but there is no API key and no Vertex project."""
+
+
+class HistoryError(AgentError, ValueError):
+    """Contents break a rule of the server.
+
+    Attributes:
+        index: Position of the offending content.
+        rule: Number of the rule broken, as in `agentkit.wire.history.check`.
+    """
+
+    def __init__(self, message: str, *, index: int, rule: int) -> None:
+        super().__init__(message)
+        self.index = index
+        self.rule = rule
+
+
+class ModelError(AgentError):
+    """The model can't be reached, or it refused the request.
+
+    Attributes:
+        code: HTTP status code, or None where there was no reply.
+        status: The server's word for it, e.g. `RESOURCE_EXHAUSTED`.
+        retryable: Whether the same request may succeed later.
+        retry_after: Seconds that the server asks to wait (`RetryInfo` or `Retry-After`), if it does.
+        run: What the run had when the error ended it, or None outside a run.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        status: str | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.run: Run | None = None
+
+
+class ToolRetriesExceeded(AgentError):
+    """A tool was retried more often than it allows."""
+
+
+class ToolTimeout(AgentError, TimeoutError):
+    """A tool ran longer than it may; its late result is dropped."""
+
+
+class RunStopped(AgentError):
+    """The run ended without an answer.
+
+    Attributes:
+        run: The run; `run.stop` says why it ended.
+    """
+
+    def __init__(self, message: str, *, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+class ToolRetry(Exception):  # noqa: N818 - a signal to the model, not a failure
+    """Raise it in a tool when the model should try again, differently.
+
+    The message goes to the model as the error of the call. It counts against the tool's `retries`.
+    """
+
+
+class ToolError(Exception):
+    """Raise it in a tool when it failed for good: the model is told the message and goes on."""

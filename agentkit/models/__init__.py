@@ -1,0 +1,1 @@
+"""The models: all of them answer wire JSON with wire JSON."""

@@ -1,0 +1,1 @@
+"""From typed Python functions to function declarations, and from function calls to function responses."""

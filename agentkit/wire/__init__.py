@@ -1,0 +1,1 @@
+"""Gemini's wire JSON, the form in which agentkit keeps, sends and stores everything."""

@@ -1,0 +1,226 @@
+"""Gemini's wire JSON: types for it, builders and readers.
+
+The history is a list of these dicts, camelCase, just as the server sends and takes them. The TypedDicts
+name what agentkit reads or writes; a dict may hold more (new kinds of parts), which is kept and sent back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Required, TypedDict, cast
+
+Json = Any
+"""A value as `json.loads` gives it."""
+JsonObject = dict[str, Any]
+
+
+class FunctionCall(TypedDict, total=False):
+    """A call that the model asks for. `id` is there only if the server gave one."""
+
+    id: str
+    name: Required[str]
+    args: JsonObject
+
+
+class FunctionResponse(TypedDict, total=False):
+    """The one response to a call. Of `response`, the keys `output` and `error` have a meaning."""
+
+    id: str
+    name: Required[str]
+    response: Required[JsonObject]
+    parts: list[JsonObject]
+
+
+class Blob(TypedDict, total=False):
+    """Bytes, as base64 text."""
+
+    mimeType: Required[str]
+    data: Required[str]
+    displayName: str
+
+
+class FileData(TypedDict, total=False):
+    """A file that the server can fetch."""
+
+    mimeType: str
+    fileUri: Required[str]
+
+
+class Part(TypedDict, total=False):
+    """One part of a content: one of its data keys, and perhaps a signature that goes back with it."""
+
+    text: str
+    thought: bool
+    thoughtSignature: str
+    functionCall: FunctionCall
+    functionResponse: FunctionResponse
+    inlineData: Blob
+    fileData: FileData
+
+
+class Content(TypedDict):
+    """A message. Function responses are in a content of the user."""
+
+    role: Literal["user", "model"]
+    parts: list[Part]
+
+
+class UsageMetadata(TypedDict, total=False):
+    """Token counts of one reply."""
+
+    promptTokenCount: int
+    cachedContentTokenCount: int
+    candidatesTokenCount: int
+    thoughtsTokenCount: int
+    toolUsePromptTokenCount: int
+    totalTokenCount: int
+    agentkitEstimated: bool
+    """Not the server's: the embedded model marks counts that it only estimates."""
+
+
+class FunctionDeclaration(TypedDict, total=False):
+    """A tool as the model sees it."""
+
+    name: Required[str]
+    description: str
+    parametersJsonSchema: JsonObject
+    parameters: JsonObject
+    behavior: str
+    response: JsonObject
+    responseJsonSchema: JsonObject
+
+
+class Request(TypedDict, total=False):
+    """The body of a generateContent request."""
+
+    contents: Required[Sequence[Content]]
+    systemInstruction: Content
+    tools: list[JsonObject]
+    toolConfig: JsonObject
+    generationConfig: JsonObject
+    safetySettings: list[JsonObject]
+    cachedContent: str
+    labels: dict[str, str]
+
+
+class Candidate(TypedDict, total=False):
+    """One of a reply's candidates; agentkit asks for one and reads the first."""
+
+    content: Content
+    finishReason: str
+    finishMessage: str
+    index: int
+
+
+class Reply(TypedDict, total=False):
+    """The body of a reply, or of one chunk of a stream."""
+
+    candidates: list[Candidate]
+    promptFeedback: JsonObject
+    usageMetadata: UsageMetadata
+    modelVersion: str
+    responseId: str
+
+
+def user_content(*parts: str | Part) -> Content:
+    """Make a content of the user; a str is a text part."""
+    return {"role": "user", "parts": [{"text": p} if isinstance(p, str) else p for p in parts]}
+
+
+def model_content(*parts: str | Part) -> Content:
+    """Make a content of the model; a str is a text part."""
+    return {"role": "model", "parts": [{"text": p} if isinstance(p, str) else p for p in parts]}
+
+
+def call_part(name: str, args: Mapping[str, Json] | None = None, *, id: str | None = None) -> Part:  # noqa: A002 - the wire's name
+    """Make a part that calls a function."""
+    call: FunctionCall = {"name": name, "args": dict(args or {})}
+    if id is not None:
+        call["id"] = id
+    return {"functionCall": call}
+
+
+def response_part(call: FunctionCall, response: JsonObject, parts: Sequence[JsonObject] = ()) -> Part:
+    """Make the response to `call`: its name and, if it has one, its id are echoed (rules 1 and 6)."""
+    answer: FunctionResponse = {"name": call["name"], "response": response}
+    if call.get("id"):
+        answer["id"] = call["id"]
+    if parts:
+        answer["parts"] = list(parts)
+    return {"functionResponse": answer}
+
+
+def calls_of(content: Content) -> list[FunctionCall]:
+    """List the function calls of a content, in order."""
+    return [part["functionCall"] for part in content["parts"] if "functionCall" in part]
+
+
+def responses_of(content: Content) -> list[FunctionResponse]:
+    """List the function responses of a content, in order."""
+    return [part["functionResponse"] for part in content["parts"] if "functionResponse" in part]
+
+
+def text_of(content: Content) -> str:
+    """Join the text of a content, thoughts left out."""
+    return "".join(part["text"] for part in content["parts"] if part.get("text") and not part.get("thought"))
+
+
+def dumps(value: Json) -> bytes:
+    """Encode as compact UTF-8 JSON, as every request body and stored row is; a lone surrogate becomes `?`.
+
+    Raises:
+        ValueError: There is a NaN or an infinity in it: JSON has none.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "replace")
+
+
+class KeptContent(dict[str, Any]):
+    """A content that the history owns: never changed once it is there, so its JSON is made once.
+
+    It is a plain dict to everyone else. Outside the framework only copies are handed out.
+    """
+
+    __slots__ = ("_json",)
+    _json: bytes
+
+    @property
+    def json(self) -> bytes:
+        """The content as JSON, encoded at the first use."""
+        try:
+            return self._json
+        except AttributeError:
+            self._json = dumps(self)
+            return self._json
+
+
+def keep(content: Content) -> Content:
+    """Hand a content over to a history: whoever calls this no longer changes it."""
+    if isinstance(content, KeptContent):
+        return cast(Content, content)
+    return cast(Content, KeptContent(content))
+
+
+def content_json(content: Content) -> bytes:
+    """Encode a content; one that a history keeps is encoded once in its life."""
+    return content.json if isinstance(content, KeptContent) else dumps(content)
+
+
+def encode_request(request: Request) -> bytes:
+    """Encode a request's body, joining contents that were encoded when they were added."""
+    rest = {key: value for key, value in request.items() if key != "contents"}
+    contents = b",".join(map(content_json, request["contents"]))
+    head = dumps(rest)[1:-1]
+    return b'{"contents":[' + contents + b"]" + (b"," + head if head else b"") + b"}"
+
+
+def copy_contents(contents: Iterable[Content]) -> list[Content]:
+    """Copy contents deeply, so that the copy may be changed."""
+    return [cast(Content, json.loads(content_json(content))) for content in contents]
+
+
+def iter_declarations(request: Request) -> Iterator[FunctionDeclaration]:
+    """Go through the function declarations of a request, in either casing."""
+    for tool in request.get("tools") or ():
+        yield from tool.get("functionDeclarations") or tool.get("function_declarations") or ()

@@ -1,0 +1,1 @@
+"""Ready-made tools for agentkit, one module each with a `ToolRegistry` named after it."""
