@@ -100,7 +100,7 @@ class RunStopped(AgentError):
         self.run = run
 
 
-class ToolRetry(Exception):  # noqa: N818 - a signal to the model, not a failure
+class ToolRetry(Exception):
     """Raise it in a tool when the model should try again, differently.
 
     The message goes to the model as the error of the call. It counts against the tool's `retries`.

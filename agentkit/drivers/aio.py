@@ -1,0 +1,191 @@
+"""The driver for async callers: the model and async tools as tasks, sync tools in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from agentkit.drivers import threads
+from agentkit.drivers.batch import Batch
+from agentkit.errors import ModelError
+from agentkit.events import Event, ToolProgress
+from agentkit.loop import EXPIRED, CallModel, Resolve, RunCalls, State, Steps, Wait, nobody, started
+from agentkit.models.base import Model
+from agentkit.tooling.invoke import Invocation
+
+_Done = tuple[int, Any, BaseException | None]
+_Message = ToolProgress | _Done
+
+
+class AsyncDriver:
+    """Performs the steps of one run."""
+
+    def __init__(
+        self, model: Model, *, stream: bool, seconds: float | None, tool_timeout: float | None
+    ) -> None:
+        self._model = model
+        self._stream = stream
+        self._seconds = seconds
+        self._tool_timeout = tool_timeout
+        self._deadline: float | None = None
+        self._value: Any = None
+
+    async def drive(self, steps: Steps, state: State) -> AsyncGenerator[Event, None]:
+        """Perform the steps; yield the events. Closing or cancelling it closes all that is under way."""
+        if self._seconds is not None:
+            self._deadline = time.monotonic() + self._seconds
+        try:
+            while True:
+                try:
+                    step = steps.send(self._value)
+                except StopIteration:
+                    return
+                self._value = None
+                match step:
+                    case CallModel():
+                        async with aclosing(self._call_model(step)) as events:
+                            async for event in events:
+                                yield event
+                    case RunCalls():
+                        async with aclosing(self._run_calls(step.invocations, state)) as events:
+                            async for event in events:
+                                yield event
+                    case Resolve():
+                        value = step.function()
+                        self._value = await value if isinstance(value, Awaitable) else value
+                    case Wait():
+                        self._value = await self._wait(step.seconds)
+                    case _:
+                        yield step
+        finally:
+            steps.close()
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def _expired(self) -> bool:
+        left = self._left()
+        return left is not None and left <= 0
+
+    async def _call_model(self, step: CallModel) -> AsyncGenerator[Event, None]:
+        left = self._left()
+        if left is not None and left <= 0:
+            self._value = EXPIRED
+            return
+        scope = asyncio.timeout(left)
+        try:
+            if not self._stream:
+                async with scope:
+                    reply = await self._model.agenerate(step.request, timeout=left)
+                for event in step.feed(reply):
+                    yield event
+                return
+            async with aclosing(self._model.astream(step.request, timeout=left)) as chunks:
+                while True:
+                    # No scope may be open across a yield: its end would be raised in the caller's code.
+                    scope = asyncio.timeout(self._left())
+                    async with scope:
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        return
+                    for event in step.feed(chunk):
+                        yield event
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            self._value = EXPIRED
+        except ModelError as error:
+            self._value = EXPIRED if self._expired() else error
+
+    async def _wait(self, seconds: float) -> Any:
+        left = self._left()
+        if left is not None and left < seconds:
+            return EXPIRED
+        await asyncio.sleep(seconds)
+        return None
+
+    async def _run_calls(
+        self, invocations: Sequence[Invocation], state: State
+    ) -> AsyncGenerator[Event, None]:
+        messages: asyncio.Queue[_Message] = asyncio.Queue()
+        batch = Batch(invocations, self._tool_timeout)
+        workers = _Workers(messages)
+        state.report = workers.put
+        try:
+            for index, invocation in enumerate(invocations):
+                batch.begin(index)
+                workers.start(index, invocation)
+            for invocation in invocations:
+                yield started(invocation)
+            while batch.waiting and not self._expired():
+                try:
+                    async with asyncio.timeout(batch.seconds_left(self._deadline)):
+                        message = await messages.get()
+                except TimeoutError:
+                    for index, event in batch.expire():
+                        workers.cancel(index)
+                        yield event
+                    continue
+                if isinstance(message, ToolProgress):
+                    yield message
+                elif not workers.goes_on(message):
+                    for event in batch.finish(*message):
+                        yield event
+        finally:
+            state.report = nobody
+            await workers.close()
+
+
+class _Workers:
+    """Sync tools in threads, async tools as tasks; all report to one queue."""
+
+    def __init__(self, messages: asyncio.Queue[_Message]) -> None:
+        self._messages = messages
+        self._loop = asyncio.get_running_loop()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def put(self, message: _Message) -> None:
+        """Report from any thread; what comes after the event loop has ended is dropped."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
+
+    def start(self, index: int, invocation: Invocation) -> None:
+        tool, function = invocation.tool, invocation.function
+        assert tool is not None and function is not None  # noqa: S101 - the loop sends only what can run
+        if tool.is_async:
+            self.wait_for(index, function)
+        else:
+            threads.in_thread(function, lambda *result: self.put((index, *result)), tool.name)
+
+    def wait_for(self, index: int, function: Callable[[], Any]) -> None:
+        async def work() -> None:
+            try:
+                value, error = await threads.settle(function)
+            except asyncio.CancelledError as cancelled:
+                value, error = None, cancelled
+            self._messages.put_nowait((index, value, error))
+
+        self._tasks[index] = asyncio.create_task(work())
+
+    def goes_on(self, message: _Done) -> bool:
+        """Tell whether a plain function returned an awaitable, which is awaited now."""
+        index, value, error = message
+        if error is None and isinstance(value, Awaitable):
+            self.wait_for(index, lambda: value)
+            return True
+        return False
+
+    def cancel(self, index: int) -> None:
+        if index in self._tasks:
+            self._tasks[index].cancel()
+
+    async def close(self) -> None:
+        """Cancel what is under way; wait a little for async tools to clean up."""
+        left = [task for task in self._tasks.values() if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=threads.CLOSING_SECONDS)

@@ -1,0 +1,187 @@
+"""The driver for sync callers: the model in the caller's own thread, tools in threads and on a portal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from agentkit.drivers import threads
+from agentkit.drivers.batch import Batch
+from agentkit.errors import ModelError
+from agentkit.events import Event, ToolProgress
+from agentkit.loop import EXPIRED, CallModel, Resolve, RunCalls, State, Steps, Wait, nobody, started
+from agentkit.models.base import Model
+from agentkit.tooling.invoke import Invocation
+
+_Done = tuple[int, Any, BaseException | None]
+_Message = ToolProgress | _Done
+
+
+class SyncDriver:
+    """Performs the steps of one run."""
+
+    def __init__(
+        self, model: Model, *, stream: bool, seconds: float | None, tool_timeout: float | None
+    ) -> None:
+        self._model = model
+        self._stream = stream
+        self._seconds = seconds
+        self._tool_timeout = tool_timeout
+        self._deadline: float | None = None
+
+    def drive(self, steps: Steps, state: State) -> Generator[Event, None, None]:
+        """Perform the steps; yield the events. Closing it, at any point, closes all that is under way."""
+        if self._seconds is not None:
+            self._deadline = time.monotonic() + self._seconds
+        value: Any = None
+        try:
+            while True:
+                try:
+                    step = steps.send(value)
+                except StopIteration:
+                    return
+                value = None
+                match step:
+                    case CallModel():
+                        value = yield from self._call_model(step)
+                    case RunCalls():
+                        yield from self._run_calls(step.invocations, state)
+                    case Resolve():
+                        value = _resolve(step.function)
+                    case Wait():
+                        value = self._wait(step.seconds)
+                    case _:
+                        yield step
+        finally:
+            steps.close()
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def _expired(self) -> bool:
+        left = self._left()
+        return left is not None and left <= 0
+
+    def _call_model(self, step: CallModel) -> Generator[Event, None, Any]:
+        if self._expired():
+            return EXPIRED
+        left = self._left()
+        try:
+            if not self._stream:
+                yield from step.feed(self._model.generate(step.request, timeout=left))
+                return None
+            chunks = self._model.stream(step.request, timeout=left)
+            try:
+                for chunk in chunks:
+                    yield from step.feed(chunk)
+                    if self._expired():
+                        return EXPIRED
+            finally:
+                chunks.close()
+        except ModelError as error:
+            return EXPIRED if self._expired() else error
+        return None
+
+    def _wait(self, seconds: float) -> Any:
+        left = self._left()
+        if left is not None and left < seconds:
+            return EXPIRED
+        time.sleep(seconds)
+        return None
+
+    def _run_calls(self, invocations: Sequence[Invocation], state: State) -> Generator[Event, None, None]:
+        messages: SimpleQueue[_Message] = SimpleQueue()
+        batch = Batch(invocations, self._tool_timeout)
+        workers = _Workers(messages)
+        state.report = messages.put
+        try:
+            for index, invocation in enumerate(invocations):
+                batch.begin(index)
+                workers.start(index, invocation)
+            for invocation in invocations:
+                yield started(invocation)
+            while batch.waiting and not self._expired():
+                try:
+                    message = messages.get(timeout=batch.seconds_left(self._deadline))
+                except Empty:
+                    for index, event in batch.expire():
+                        workers.cancel(index)
+                        yield event
+                    continue
+                if isinstance(message, ToolProgress):
+                    yield message
+                elif not workers.goes_on(message):
+                    yield from batch.finish(*message)
+        finally:
+            state.report = nobody
+            workers.close()
+
+
+def _resolve(function: Callable[[], Any]) -> Any:
+    value = function()
+    if not isinstance(value, Awaitable):
+        return value
+    messages: SimpleQueue[_Message] = SimpleQueue()
+    workers = _Workers(messages)
+    try:
+        workers.wait_for(0, lambda: value)
+        message = messages.get()
+    finally:
+        workers.close()
+    assert isinstance(message, tuple)  # noqa: S101 - nothing else reports here
+    if message[2] is not None:
+        raise message[2]
+    return message[1]
+
+
+class _Workers:
+    """Sync tools in threads, async tools on the portal; all report to one queue."""
+
+    def __init__(self, messages: SimpleQueue[_Message]) -> None:
+        self._messages = messages
+        self._cancels: dict[int, Callable[[], None]] = {}
+        self._portal: threads.Portal | None = None
+
+    def start(self, index: int, invocation: Invocation) -> None:
+        tool, function = invocation.tool, invocation.function
+        assert tool is not None and function is not None  # noqa: S101 - the loop sends only what can run
+        if tool.is_async:
+            self.wait_for(index, function)
+        else:
+            threads.in_thread(function, lambda *result: self._messages.put((index, *result)), tool.name)
+
+    def wait_for(self, index: int, function: Callable[[], Any]) -> None:
+        if self._portal is None:
+            threads.portal.enter()
+            self._portal = threads.portal
+        done = lambda *result: self._messages.put((index, *result))  # noqa: E731
+        self._cancels[index] = self._portal.start(function, done)
+
+    def goes_on(self, message: _Done) -> bool:
+        """Tell whether a plain function returned an awaitable, which is awaited now."""
+        index, value, error = message
+        self._cancels.pop(index, None)
+        if error is None and isinstance(value, Awaitable):
+            self.wait_for(index, lambda: value)
+            return True
+        return False
+
+    def cancel(self, index: int) -> None:
+        if index in self._cancels:
+            self._cancels[index]()
+
+    def close(self) -> None:
+        """Cancel what is under way; wait a little for async tools to clean up."""
+        for cancel in self._cancels.values():
+            cancel()
+        until = time.monotonic() + threads.CLOSING_SECONDS
+        while self._cancels and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(Empty):
+                message = self._messages.get(timeout=left)
+                if isinstance(message, tuple):
+                    self._cancels.pop(message[0], None)
+        if self._portal is not None:
+            self._portal.leave()

@@ -1,0 +1,107 @@
+"""What makes a list of contents a valid history: the server's rules as code, and where it may be cut.
+
+The numbers are those under which the rules are listed in `check`; an error names the one that is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NoReturn
+
+from agentkit.errors import HistoryError
+from agentkit.wire.content import Content, calls_of, responses_of
+
+
+def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
+    """Raise if contents break a rule of the server; most of these are a 400 there.
+
+    1. A function response has the name of its call and, exactly if the call has one, its id.
+    2. The calls of a model content are answered in the next content, of the user: one response each, in
+       call order. No response stands without its call.
+    3. In the current turn, the first function call of each model content has a `thoughtSignature`
+       (only with `signatures=True`: it is Gemini 3 and later that sign).
+    4. The first content is the user's; each has the role `user` or `model` and at least one part, which is
+       a non-empty object. Calls are the model's, responses the user's.
+    6. The `response` of a function response is an object.
+
+    Args:
+        contents: Contents in wire JSON.
+        signatures: Whether to check rule 3 too.
+
+    Raises:
+        HistoryError: With the index of the first content that breaks a rule, and the rule's number.
+    """
+    for index, content in enumerate(contents):
+        _check_shape(index, content)
+    for index, content in enumerate(contents):
+        before = contents[index - 1] if index else None
+        _check_responses(index, content, before)
+    if contents and calls_of(contents[-1]):
+        _fail(len(contents) - 1, 2, "its function calls have no responses")
+    if signatures:
+        _check_signatures(contents)
+
+
+def starts_turn(content: Content) -> bool:
+    """Tell whether a content begins a turn: one of the user that answers no calls."""
+    return content["role"] == "user" and not any("functionResponse" in part for part in content["parts"])
+
+
+def turn_starts(contents: Sequence[Content]) -> list[int]:
+    """List the indices at which a turn begins: the only places where a history may be cut (rule 4)."""
+    return [index for index, content in enumerate(contents) if starts_turn(content)]
+
+
+def turns(contents: Sequence[Content]) -> list[Sequence[Content]]:
+    """Split a history into turns: a content of the user and all that follows up to the next one."""
+    starts = turn_starts(contents)
+    return [contents[start:end] for start, end in pairwise([*starts, len(contents)])]
+
+
+def _fail(index: int, rule: int, what: str) -> NoReturn:
+    raise HistoryError(f"contents[{index}]: {what} (rule {rule}).", index=index, rule=rule)
+
+
+def _check_shape(index: int, content: Any) -> None:
+    if not isinstance(content, dict) or content.get("role") not in ("user", "model"):
+        _fail(index, 4, "a content is an object with the role 'user' or 'model'")
+    parts = content.get("parts")
+    if not isinstance(parts, list) or not parts:
+        _fail(index, 4, "a content has at least one part")
+    for part in parts:
+        if not isinstance(part, dict) or not part:
+            _fail(index, 4, "a part is an object with something in it")
+        for kind, role in (("functionCall", "model"), ("functionResponse", "user")):
+            if kind not in part:
+                continue
+            if content["role"] != role:
+                _fail(index, 4, f"a {kind} belongs in a content of the {role}")
+            if not isinstance(part[kind], dict) or not isinstance(part[kind].get("name"), str):
+                _fail(index, 1, f"a {kind} is an object with a name")
+        if "functionResponse" in part and not isinstance(part["functionResponse"].get("response"), dict):
+            _fail(index, 6, "the response of a functionResponse is an object")
+    if index == 0 and content["role"] != "user":
+        _fail(index, 4, "a history starts with a content of the user")
+
+
+def _check_responses(index: int, content: Content, before: Content | None) -> None:
+    calls = calls_of(before) if before else []
+    responses = responses_of(content)
+    if len(calls) != len(responses):
+        _fail(index, 2, f"it has {len(responses)} function responses to the {len(calls)} calls before it")
+    for call, response in zip(calls, responses, strict=True):
+        if response["name"] != call["name"]:
+            _fail(
+                index, 1, f"the response to {call['name']!r} is named {response['name']!r}, or out of order"
+            )
+        if (call.get("id") or None) != (response.get("id") or None):
+            _fail(index, 1, f"the response to {call['name']!r} doesn't have its call's id {call.get('id')!r}")
+
+
+def _check_signatures(contents: Sequence[Content]) -> None:
+    starts = turn_starts(contents)
+    for index in range(starts[-1] if starts else 0, len(contents)):
+        calls = [part for part in contents[index]["parts"] if "functionCall" in part]
+        if calls and not calls[0].get("thoughtSignature"):
+            _fail(index, 3, "the first function call of the turn's step has no thoughtSignature")

@@ -1,0 +1,219 @@
+"""What users have in their hands becomes wire JSON, once, at the door."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.genai import types
+
+from agentkit.errors import ConfigurationError, HistoryError
+from agentkit.wire.content import copy_contents
+from agentkit.wire.convert import config_in, history_in, to_types, user_input
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\xff\xfb" * 8
+SIGNATURE = b"\xff\xfe\xfd signature"
+WIRE: list[Any] = [
+    {"role": "user", "parts": [{"text": "look"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgr/+w=="}}]},
+    {
+        "role": "model",
+        "parts": [
+            {
+                "functionCall": {"id": "1", "name": "f", "args": {"snake_case": 1, "camelCase": {"deep_key": 2}}},
+                "thoughtSignature": base64.b64encode(SIGNATURE).decode(),
+            }
+        ],
+    },
+    {
+        "role": "user",
+        "parts": [{"functionResponse": {"id": "1", "name": "f", "response": {"output": {"my_key": [1, None]}}}}],
+    },
+    {"role": "model", "parts": [{"text": "done"}]},
+]
+
+
+def snake(value: Any, free: bool = False) -> Any:
+    """The same in the SDK's casing; what is the user's own data stays."""
+    names = {
+        "inlineData": "inline_data",
+        "mimeType": "mime_type",
+        "functionCall": "function_call",
+        "functionResponse": "function_response",
+        "thoughtSignature": "thought_signature",
+    }
+    if isinstance(value, dict):
+        return {
+            key if free else names.get(key, key): snake(item, free or key in ("args", "response"))
+            for key, item in value.items()
+        }
+    return [snake(item, free) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "history",
+    [WIRE, snake(WIRE), [types.Content.model_validate(content) for content in WIRE]],
+    ids=["camelCase", "snake_case", "types"],
+)
+def test_a_history_comes_in_the_same_in_every_form(history: Any) -> None:
+    contents = history_in(history)
+    wanted = copy_contents(WIRE)
+    wanted[2]["parts"][0]["functionResponse"]["response"] = {"output": {"my_key": [1, None]}}
+    assert contents == wanted
+
+
+def test_bytes_are_base64_of_the_standard_alphabet() -> None:
+    part = {"inline_data": {"mime_type": "image/png", "data": PNG}}
+    (content,) = history_in([{"role": "user", "parts": [part]}])
+    assert content["parts"][0]["inlineData"]["data"] == base64.b64encode(PNG).decode()
+    assert "+" in content["parts"][0]["inlineData"]["data"] or "/" in content["parts"][0]["inlineData"]["data"]
+
+
+def test_what_comes_in_is_copied() -> None:
+    args = {"list": [1]}
+    history: Any = [
+        {"role": "user", "parts": ["hi"]},
+        {"role": "model", "parts": [{"function_call": {"name": "f", "args": args}}]},
+        {"role": "user", "parts": [{"function_response": {"name": "f", "response": {}}}]},
+    ]
+    contents = history_in(history)
+    args["list"].append(2)
+    history[0]["parts"][0] = "changed"
+    assert contents[0]["parts"] == [{"text": "hi"}]
+    assert contents[1]["parts"][0]["functionCall"]["args"] == {"list": [1]}
+
+
+def test_a_history_taken_in_before_is_not_copied_again() -> None:
+    contents = history_in(WIRE)
+    assert history_in(contents)[0] is contents[0]
+
+
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        ("hi", "list of contents"),
+        ({"role": "user", "parts": []}, "list of contents"),
+        (["hi"], r"contents\[0\]: str is not a content"),
+        ([{"role": "assistant", "parts": [{"text": "x"}]}], "it is 'model' here"),
+        ([{"role": "system", "parts": [{"text": "x"}]}], "Agent\\(instructions"),
+        ([{"role": "tool", "parts": [{"text": "x"}]}], "no role 'tool'"),
+        ([{"role": "user", "parts": [{"text": "x"}]}, {"role": "user", "parts": []}], r"contents\[1\]"),
+        ([{"role": "user", "parts": [{"text": object()}]}], r"contents\[0\]: object has no place"),
+        ([{"role": "user", "parts": [{1: "x"}]}], "is a str, not 1"),
+    ],
+)
+def test_a_bad_history_is_refused_with_its_place_and_the_mend(history: Any, words: str) -> None:
+    with pytest.raises(HistoryError, match=words):
+        history_in(history)
+
+
+def test_user_input_of_every_kind(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(PNG)
+    blob = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(PNG).decode()}}
+    cases: list[tuple[Any, Any]] = [
+        ("hi", [{"text": "hi"}]),
+        (["what is this?", picture], [{"text": "what is this?"}, blob]),
+        ([PNG], [blob]),
+        (bytearray(PNG), [blob]),
+        ({"inline_data": {"mime_type": "image/png", "data": PNG}}, [blob]),
+        (types.Part.from_bytes(data=PNG, mime_type="image/png"), [blob]),
+        (types.Part(text="hi"), [{"text": "hi"}]),
+        ({"parts": [{"text": "hi"}]}, [{"text": "hi"}]),
+        (types.UserContent(["hi"]), [{"text": "hi"}]),
+        (
+            types.File(uri="https://example.test/f", mime_type="audio/wav"),
+            [{"fileData": {"fileUri": "https://example.test/f", "mimeType": "audio/wav"}}],
+        ),
+    ]
+    for value, parts in cases:
+        assert user_input(value) == [{"role": "user", "parts": parts}], value
+
+
+def test_contents_in_the_input_stay_contents() -> None:
+    contents = user_input(
+        ["first", {"role": "model", "parts": ["yes?"]}, types.Content(role="user", parts=[types.Part(text="last")])]
+    )
+    assert [(content["role"], content["parts"]) for content in contents] == [
+        ("user", [{"text": "first"}]),
+        ("model", [{"text": "yes?"}]),
+        ("user", [{"text": "last"}]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "mime_type"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"),
+        (b"\0\0\0\x18ftypheic", "image/heic"),
+        (b"%PDF-1.7", "application/pdf"),
+    ],
+)
+def test_bytes_tell_what_they_are(data: bytes, mime_type: str) -> None:
+    (content,) = user_input(data)
+    assert content["parts"][0]["inlineData"]["mimeType"] == mime_type
+
+
+@pytest.mark.parametrize("value", ["", "  ", [], {}, 42, None, b"who knows", [[]], {"role": "model", "parts": ["x"]}])
+def test_what_is_no_input_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        user_input(value)
+
+
+def test_a_file_that_is_not_there_is_the_systems_own_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        user_input(tmp_path / "none.png")
+
+
+def test_config_goes_where_the_server_wants_it() -> None:
+    config = types.GenerateContentConfig(
+        temperature=0.0,
+        max_output_tokens=5,
+        thinking_config=types.ThinkingConfig(include_thoughts=True),
+        tools=[types.Tool(google_search=types.GoogleSearch())],
+        safety_settings=[
+            types.SafetySetting(
+                category=types.HarmCategory.HARM_CATEGORY_HARASSMENT, threshold=types.HarmBlockThreshold.OFF
+            )
+        ],
+    )
+    wire = {
+        "generationConfig": {
+            "temperature": 0.0,
+            "maxOutputTokens": 5,
+            "thinkingConfig": {"includeThoughts": True},
+        },
+        "tools": [{"googleSearch": {}}],
+        "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
+    }
+    assert config_in(config) == wire
+    assert config_in({"temperature": 0.0, "generation_config": {"topK": 1}}) == {
+        "generationConfig": {"topK": 1, "temperature": 0.0}
+    }
+    assert config_in(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"system_instruction": "x"}, "instructions="),
+        ({"http_options": {}}, "GeminiModel"),
+        ({"candidate_count": 2}, "one candidate"),
+        ({"tools": [{"function_declarations": []}]}, "Agent\\(tools"),
+        ("hot", "config= is a dict"),
+    ],
+)
+def test_config_that_has_its_place_elsewhere_is_refused(config: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        config_in(config)
+
+
+def test_contents_go_out_as_the_sdks_types() -> None:
+    (first, call, *_) = to_types(history_in(WIRE))
+    assert isinstance(first, types.Content)
+    assert call.parts is not None
+    assert call.parts[0].thought_signature == SIGNATURE

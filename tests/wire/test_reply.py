@@ -1,0 +1,82 @@
+"""From chunks to a reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentkit.wire.content import Part, Reply, call_part, model_content
+from agentkit.wire.reply import ReplyAssembler
+
+
+def chunk(*parts: str | Part, **rest: Any) -> Reply:
+    return {"candidates": [{"content": model_content(*parts), **rest}]}  # type: ignore[typeddict-item]
+
+
+def assemble(*chunks: Reply) -> Reply:
+    assembler = ReplyAssembler()
+    for piece in chunks:
+        assembler.add(piece)
+    return assembler.reply()
+
+
+def test_adjacent_unsigned_texts_become_one_part() -> None:
+    reply = assemble(chunk("Hel"), chunk("lo"), chunk("", finishReason="STOP"))
+    assert reply["candidates"] == [{"content": model_content("Hello"), "finishReason": "STOP"}]
+
+
+def test_thoughts_and_text_stay_apart() -> None:
+    thought: Part = {"text": "hm", "thought": True}
+    reply = assemble(chunk(thought), chunk(thought), chunk("so"))
+    assert reply["candidates"][0]["content"]["parts"] == [{"text": "hmhm", "thought": True}, {"text": "so"}]
+
+
+def test_signed_parts_are_never_merged_even_when_they_are_empty() -> None:
+    last: Part = {"text": "", "thoughtSignature": "c2ln"}
+    signed: Part = {"text": "b", "thoughtSignature": "c2ln"}
+    reply = assemble(chunk("a"), chunk(signed), chunk("c"), chunk(last, finishReason="STOP"))
+    assert reply["candidates"][0]["content"]["parts"] == [{"text": "a"}, signed, {"text": "c"}, last]
+
+
+def test_what_the_server_adds_is_kept() -> None:
+    unknown: Any = {"holographicData": {"x": 1}}
+    reply = assemble(
+        {"modelVersion": "m-1", "responseId": "r", "usageMetadata": {"promptTokenCount": 3}},
+        chunk(unknown, finishMessage="said so", groundingMetadata={"q": 1}),
+        {"usageMetadata": {"totalTokenCount": 9}, "candidates": [{"finishReason": "STOP"}]},  # type: ignore[typeddict-unknown-key]
+        {"promptFeedback": {"blockReason": "OTHER"}, "usageMetadata": None},  # type: ignore[typeddict-item]
+    )
+    assert reply == {
+        "modelVersion": "m-1",
+        "responseId": "r",
+        "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 9},
+        "promptFeedback": {"blockReason": "OTHER"},
+        "candidates": [
+            {
+                "content": {"role": "model", "parts": [unknown]},
+                "finishMessage": "said so",
+                "groundingMetadata": {"q": 1},
+                "finishReason": "STOP",
+            }
+        ],
+    }
+
+
+def test_a_reply_without_candidates_has_none() -> None:
+    assert assemble({"promptFeedback": {"blockReason": "SAFETY"}}) == {"promptFeedback": {"blockReason": "SAFETY"}}
+
+
+parts = st.one_of(
+    st.text(max_size=3).map(lambda text: {"text": text}),
+    st.text(max_size=3).map(lambda text: {"text": text, "thought": True}),
+    st.text(max_size=3).map(lambda text: {"text": text, "thoughtSignature": "c2ln"}),
+    st.just(call_part("f", {"x": 1})),
+)
+
+
+@given(st.lists(st.lists(parts, max_size=3), max_size=6))
+def test_however_a_reply_is_cut_into_chunks_the_same_comes_out(cuts: list[list[Part]]) -> None:
+    whole = assemble(chunk(*[part for cut in cuts for part in cut], finishReason="STOP"))
+    assert assemble(*[chunk(*cut) for cut in cuts], chunk(finishReason="STOP")) == whole
