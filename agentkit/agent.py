@@ -7,18 +7,16 @@ import random
 import re
 import threading
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from typing_extensions import Unpack
 
-from agentkit.chat import AsyncChat, AsyncSend, Chat, Send
+from agentkit.chat import AsyncChat, Chat, Conversation
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.sync import SyncDriver
 from agentkit.errors import ConfigurationError, ToolError
-from agentkit.events import Event
 from agentkit.limits import Limits
 from agentkit.loop import Plan, State, run_loop
 from agentkit.models.base import Model
@@ -204,36 +202,28 @@ class Agent:
         )
 
     def _stream(
-        self, value: UserInput, options: RunOptions, *, stream: bool, send: Send | None = None
+        self, value: UserInput, options: RunOptions, *, stream: bool, conversation: Conversation | None = None
     ) -> RunStream:
-        start = self._start(value, options, bool(send))
+        start = self._start(value, options, conversation is not None)
         driver = SyncDriver(
             start.model, stream=stream, seconds=start.plan.limits.seconds, tool_timeout=self._tool_timeout
         )
 
-        def events() -> Generator[Event, None, None]:
-            if send is not None:
-                start.state.go_on_from(send.begin())
-            yield from driver.drive(run_loop(start.plan, start.state), start.state)
-
-        return RunStream(events(), start.plan.context.run_id, start.state, send.end if send else None)
+        steps = driver.drive(run_loop(start.plan, start.state), start.state)
+        events = steps if conversation is None else conversation.send(steps, start.state)
+        return RunStream(events, start.plan.context.run_id, start.state)
 
     def _astream(
-        self, value: UserInput, options: RunOptions, *, stream: bool, send: AsyncSend | None = None
+        self, value: UserInput, options: RunOptions, *, stream: bool, conversation: Conversation | None = None
     ) -> AsyncRunStream:
-        start = self._start(value, options, bool(send))
+        start = self._start(value, options, conversation is not None)
         driver = AsyncDriver(
             start.model, stream=stream, seconds=start.plan.limits.seconds, tool_timeout=self._tool_timeout
         )
 
-        async def events() -> AsyncGenerator[Event, None]:
-            if send is not None:
-                start.state.go_on_from(await send.begin())
-            async with aclosing(driver.drive(run_loop(start.plan, start.state), start.state)) as steps:
-                async for event in steps:
-                    yield event
-
-        return AsyncRunStream(events(), start.plan.context.run_id, start.state, send.end if send else None)
+        steps = driver.drive(run_loop(start.plan, start.state), start.state)
+        events = steps if conversation is None else conversation.asend(steps, start.state)
+        return AsyncRunStream(events, start.plan.context.run_id, start.state)
 
     def _start(self, value: UserInput, options: RunOptions, in_chat: bool) -> _Start:
         unknown = set(options) - set(RunOptions.__annotations__)

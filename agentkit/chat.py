@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Unpack
 
 from agentkit.errors import AgentError
+from agentkit.events import Event
 from agentkit.limits import Usage
 from agentkit.loop import State
 from agentkit.run import AsyncRunStream, Run, RunStream
@@ -26,80 +28,41 @@ class Conversation:
     def __init__(self, contents: Sequence[Content]) -> None:
         self.contents = list(contents)
         self.usage = Usage()
-
-    def commit(self, state: State) -> None:
-        """Take over what a send added, if the model said anything at all; else it leaves no trace."""
-        self.usage += state.usage()
-        if len(state.contents) > state.started_with and any(
-            content["role"] == "model" for content in state.contents[state.started_with :]
-        ):
-            self.contents = list(state.contents)
-
-
-class Send:
-    """One send of a sync chat: holds the conversation from its first step to its end."""
-
-    def __init__(self, conversation: Conversation, lock: Turnstile) -> None:
-        self._conversation = conversation
-        self._lock = lock
-        self._begun = False
-
-    def begin(self) -> Sequence[Content]:
-        """Wait until no other send goes on; return the history."""
-        self._lock.acquire()
-        self._begun = True
-        return self._conversation.contents
-
-    def end(self, state: State) -> None:
-        """Take over what was added, and let the next one in."""
-        if self._begun:
-            self._begun = False
-            self._conversation.commit(state)
-            self._lock.release()
-
-
-class Turnstile:
-    """A lock that refuses, rather than deadlocks, whoever holds it already."""
-
-    def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._alock = asyncio.Lock()
         self._owner: int | None = None
 
-    def acquire(self) -> None:
-        """Wait for the lock."""
-        if self._owner == threading.get_ident():
+    def send(self, steps: Generator[Event, None, None], state: State) -> Generator[Event, None, None]:
+        """Hold the conversation from the first step of a send to its end."""
+        if self._owner == threading.get_ident():  # it would wait for itself
             raise AgentError(
                 "This chat's last answer is still being streamed: read it to the end or close it (use `with`) first."
             )
-        self._lock.acquire()
-        self._owner = threading.get_ident()
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                state.go_on_from(self.contents)
+                yield from steps
+            finally:
+                self._owner = None
+                self._take(state)
 
-    def release(self) -> None:
-        """Let the next one in."""
-        self._owner = None
-        self._lock.release()
+    async def asend(self, steps: AsyncGenerator[Event, None], state: State) -> AsyncGenerator[Event, None]:
+        """Do the same in an event loop."""
+        async with self._alock:
+            state.go_on_from(self.contents)
+            try:
+                async with aclosing(steps):
+                    async for event in steps:
+                        yield event
+            finally:
+                self._take(state)
 
-
-class AsyncSend:
-    """One send of an async chat."""
-
-    def __init__(self, conversation: Conversation, lock: asyncio.Lock) -> None:
-        self._conversation = conversation
-        self._lock = lock
-        self._begun = False
-
-    async def begin(self) -> Sequence[Content]:
-        """Wait until no other send goes on; return the history."""
-        await self._lock.acquire()
-        self._begun = True
-        return self._conversation.contents
-
-    def end(self, state: State) -> None:
-        """Take over what was added, and let the next one in."""
-        if self._begun:
-            self._begun = False
-            self._conversation.commit(state)
-            self._lock.release()
+    def _take(self, state: State) -> None:
+        """Take over what a send added, if the model said anything whole; else it leaves no trace."""
+        self.usage += state.usage()
+        if any(content["role"] == "model" for content in state.contents[state.started_with :]):
+            self.contents = list(state.contents)
 
 
 class Chat:
@@ -114,7 +77,6 @@ class Chat:
         self._agent = agent
         self._deps = deps
         self._conversation = Conversation(history)
-        self._lock = Turnstile()
 
     @property
     def usage(self) -> Usage:
@@ -135,8 +97,7 @@ class Chat:
 
     def _stream(self, message: UserInput, options: RunOptions, *, stream: bool) -> RunStream:
         options.setdefault("deps", self._deps)
-        send = Send(self._conversation, self._lock)
-        return self._agent._stream(message, options, stream=stream, send=send)
+        return self._agent._stream(message, options, stream=stream, conversation=self._conversation)
 
 
 class AsyncChat:
@@ -146,7 +107,6 @@ class AsyncChat:
         self._agent = agent
         self._deps = deps
         self._conversation = Conversation(history)
-        self._lock = asyncio.Lock()
 
     @property
     def usage(self) -> Usage:
@@ -168,5 +128,4 @@ class AsyncChat:
 
     def _stream(self, message: UserInput, options: RunOptions, *, stream: bool) -> AsyncRunStream:
         options.setdefault("deps", self._deps)
-        send = AsyncSend(self._conversation, self._lock)
-        return self._agent._astream(message, options, stream=stream, send=send)
+        return self._agent._astream(message, options, stream=stream, conversation=self._conversation)

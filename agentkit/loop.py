@@ -32,7 +32,7 @@ from agentkit.events import (
 from agentkit.limits import Limits, Usage
 from agentkit.repair import RetryPolicy, Stop, Verdict, judge
 from agentkit.tooling.context import Context
-from agentkit.tooling.invoke import Invocation, prepare, refuse
+from agentkit.tooling.invoke import Invocation, fail, prepare, refuse
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import (
     Content,
@@ -306,9 +306,8 @@ def _prepare(plan: Plan, state: State, content: Content) -> list[Invocation]:
         state.tool_calls += 1
         if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
             _refuse(invocation, "The limit of tool calls is reached; this call was not run.")
-        elif invocation.outcome is None and _needs_approval(invocation):
-            state.pending.append(call)
-            _refuse(invocation, "This call needs a person's approval and was not run.")
+        elif invocation.outcome is None:
+            _hold_for_approval(state, invocation)
         invocations.append(invocation)
     return invocations
 
@@ -327,11 +326,20 @@ def _context(plan: Plan, state: State, call: FunctionCall, call_id: str) -> Cont
     )
 
 
-def _needs_approval(invocation: Invocation) -> bool:
+def _hold_for_approval(state: State, invocation: Invocation) -> None:
     approval = invocation.tool.approval if invocation.tool else False
-    if callable(approval):
-        return bool(approval(dict(invocation.call.get("args") or {}), invocation.context))
-    return bool(approval)
+    try:
+        held = (
+            approval(dict(invocation.call.get("args") or {}), invocation.context)
+            if callable(approval)
+            else approval
+        )
+    except Exception as error:
+        invocation.outcome = fail(invocation, error)
+        return
+    if held:
+        state.pending.append(invocation.call)
+        _refuse(invocation, "This call needs a person's approval and was not run.")
 
 
 def _refuse(invocation: Invocation, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -86,10 +86,9 @@ def make_run(run_id: str, state: State) -> Run:
 class _Ending:
     """What sync and async streams share: when the run is over, and what came of it."""
 
-    def __init__(self, run_id: str, state: State, on_end: Callable[[State], None] | None) -> None:
+    def __init__(self, run_id: str, state: State) -> None:
         self._run_id = run_id
         self._state = state
-        self._on_end = on_end
         self._run: Run | None = None
 
     @property
@@ -108,8 +107,6 @@ class _Ending:
             if not self._state.done:  # closed before it began
                 self._state.stop = "cancelled"
             self._run = make_run(self._run_id, self._state)
-            if self._on_end is not None:
-                self._on_end(self._state)
         return self._run
 
     def _fail(self, error: BaseException) -> None:
@@ -126,30 +123,23 @@ class RunStream(_Ending):
     under way is in `run.text`, not in `run.contents`.
     """
 
-    def __init__(
-        self,
-        events: Generator[Event, None, None],
-        run_id: str,
-        state: State,
-        on_end: Callable[[State], None] | None = None,
-    ) -> None:
-        super().__init__(run_id, state, on_end)
-        self._events = self._watch(events)
-
-    def _watch(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-        try:
-            yield from events
-        except BaseException as error:
-            events.close()
-            self._fail(error)
-            raise
-        yield RunFinished(self._end())
+    def __init__(self, events: Generator[Event, None, None], run_id: str, state: State) -> None:
+        super().__init__(run_id, state)
+        self._events = events
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
-        return next(self._events)
+        try:
+            return next(self._events)
+        except StopIteration:
+            if self._run is not None:
+                raise
+            return RunFinished(self._end())
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     def texts(self) -> Iterator[str]:
         """Go through the pieces of text alone."""
@@ -183,31 +173,23 @@ class AsyncRunStream(_Ending):
     It ends as `RunStream` does; a cancelled task ends it too.
     """
 
-    def __init__(
-        self,
-        events: AsyncGenerator[Event, None],
-        run_id: str,
-        state: State,
-        on_end: Callable[[State], None] | None = None,
-    ) -> None:
-        super().__init__(run_id, state, on_end)
-        self._events = self._watch(events)
-
-    async def _watch(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
-        try:
-            async for event in events:
-                yield event
-        except BaseException as error:
-            await events.aclose()
-            self._fail(error)
-            raise
-        yield RunFinished(self._end())
+    def __init__(self, events: AsyncGenerator[Event, None], run_id: str, state: State) -> None:
+        super().__init__(run_id, state)
+        self._events = events
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
     async def __anext__(self) -> Event:
-        return await anext(self._events)
+        try:
+            return await anext(self._events)
+        except StopAsyncIteration:
+            if self._run is not None:
+                raise
+            return RunFinished(self._end())
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     async def texts(self) -> AsyncIterator[str]:
         """Go through the pieces of text alone."""

@@ -124,17 +124,18 @@ def _resolve(function: Callable[[], Any]) -> Any:
     value = function()
     if not isinstance(value, Awaitable):
         return value
-    messages: SimpleQueue[_Message] = SimpleQueue()
+    messages: SimpleQueue[Any] = SimpleQueue()
     workers = _Workers(messages)
     try:
         workers.wait_for(0, lambda: value)
-        message = messages.get()
+        while workers.goes_on(message := messages.get()):
+            pass
     finally:
         workers.close()
-    assert isinstance(message, tuple)  # noqa: S101 - nothing else reports here
-    if message[2] is not None:
-        raise message[2]
-    return message[1]
+    _, result, error = message
+    if error is not None:
+        raise error
+    return result
 
 
 class _Workers:

@@ -16,19 +16,28 @@ from agentkit.wire.convert import config_in, history_in, to_types, user_input
 PNG = b"\x89PNG\r\n\x1a\n" + b"\xff\xfb" * 8
 SIGNATURE = b"\xff\xfe\xfd signature"
 WIRE: list[Any] = [
-    {"role": "user", "parts": [{"text": "look"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgr/+w=="}}]},
+    {
+        "role": "user",
+        "parts": [{"text": "look"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgr/+w=="}}],
+    },
     {
         "role": "model",
         "parts": [
             {
-                "functionCall": {"id": "1", "name": "f", "args": {"snake_case": 1, "camelCase": {"deep_key": 2}}},
+                "functionCall": {
+                    "id": "1",
+                    "name": "f",
+                    "args": {"snake_case": 1, "camelCase": {"deep_key": 2}},
+                },
                 "thoughtSignature": base64.b64encode(SIGNATURE).decode(),
             }
         ],
     },
     {
         "role": "user",
-        "parts": [{"functionResponse": {"id": "1", "name": "f", "response": {"output": {"my_key": [1, None]}}}}],
+        "parts": [
+            {"functionResponse": {"id": "1", "name": "f", "response": {"output": {"my_key": [1, None]}}}}
+        ],
     },
     {"role": "model", "parts": [{"text": "done"}]},
 ]
@@ -67,7 +76,9 @@ def test_bytes_are_base64_of_the_standard_alphabet() -> None:
     part = {"inline_data": {"mime_type": "image/png", "data": PNG}}
     (content,) = history_in([{"role": "user", "parts": [part]}])
     assert content["parts"][0]["inlineData"]["data"] == base64.b64encode(PNG).decode()
-    assert "+" in content["parts"][0]["inlineData"]["data"] or "/" in content["parts"][0]["inlineData"]["data"]
+    assert (
+        "+" in content["parts"][0]["inlineData"]["data"] or "/" in content["parts"][0]["inlineData"]["data"]
+    )
 
 
 def test_what_comes_in_is_copied() -> None:
@@ -133,7 +144,11 @@ def test_user_input_of_every_kind(tmp_path: Path) -> None:
 
 def test_contents_in_the_input_stay_contents() -> None:
     contents = user_input(
-        ["first", {"role": "model", "parts": ["yes?"]}, types.Content(role="user", parts=[types.Part(text="last")])]
+        [
+            "first",
+            {"role": "model", "parts": ["yes?"]},
+            types.Content(role="user", parts=[types.Part(text="last")]),
+        ]
     )
     assert [(content["role"], content["parts"]) for content in contents] == [
         ("user", [{"text": "first"}]),
@@ -158,7 +173,9 @@ def test_bytes_tell_what_they_are(data: bytes, mime_type: str) -> None:
     assert content["parts"][0]["inlineData"]["mimeType"] == mime_type
 
 
-@pytest.mark.parametrize("value", ["", "  ", [], {}, 42, None, b"who knows", [[]], {"role": "model", "parts": ["x"]}])
+@pytest.mark.parametrize(
+    "value", ["", "  ", [], {}, 42, None, b"who knows", [[]], {"role": "model", "parts": ["x"]}]
+)
 def test_what_is_no_input_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError):
         user_input(value)

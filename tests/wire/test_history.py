@@ -18,6 +18,8 @@ def answer(call: Part, value: Any = 1) -> Part:
 A = call_part("a", {"x": 1}, id="1")
 B = call_part("b", id="2")
 NO_ID = call_part("a")
+NAMELESS: Any = {"functionCall": {"args": {}}}
+NO_OBJECT: Any = {"functionResponse": {"name": "a", "response": 1}}
 VALID: list[Content] = [
     user_content("hi"),
     model_content("calling", A, B),
@@ -55,9 +57,13 @@ def test_a_whole_conversation_with_calls_is_valid() -> None:
         ([user_content("x"), model_content(A), user_content(answer(call_part("a", id="9")))], 2, 1),
         ([user_content("x"), model_content(A), user_content(answer(NO_ID))], 2, 1),
         ([user_content("x"), model_content(NO_ID), user_content(answer(A))], 2, 1),
-        ([user_content("x"), model_content({"functionCall": {"args": {}}})], 1, 1),
+        ([user_content("x"), model_content(NAMELESS)], 1, 1),
         (
-            [user_content("x"), model_content(A), user_content({"functionResponse": {"name": "a", "response": 1}})],
+            [
+                user_content("x"),
+                model_content(A),
+                user_content(NO_OBJECT),
+            ],
             2,
             6,
         ),
@@ -73,14 +79,20 @@ def test_each_broken_rule_is_named_with_its_place(contents: Any, index: int, rul
 def test_signatures_are_demanded_of_each_step_of_the_current_turn_only() -> None:
     signed: Part = {**A, "thoughtSignature": "c2ln"}
     earlier = VALID[:3]
-    check([*earlier, user_content("again"), model_content(signed, B), user_content(answer(A), answer(B))], signatures=True)
+    check(
+        [*earlier, user_content("again"), model_content(signed, B), user_content(answer(A), answer(B))],
+        signatures=True,
+    )
     with pytest.raises(HistoryError) as caught:
         check(
-            [*earlier, user_content("again"), model_content(A, B), user_content(answer(A), answer(B))], signatures=True
+            [*earlier, user_content("again"), model_content(A, B), user_content(answer(A), answer(B))],
+            signatures=True,
         )
     assert (caught.value.index, caught.value.rule) == (4, 3)
     with pytest.raises(HistoryError):  # parallel calls: the first one carries it
-        check([user_content("x"), model_content(B, signed), user_content(answer(B), answer(A))], signatures=True)
+        check(
+            [user_content("x"), model_content(B, signed), user_content(answer(B), answer(A))], signatures=True
+        )
 
 
 def test_turns_begin_where_the_user_speaks_not_where_calls_are_answered() -> None:

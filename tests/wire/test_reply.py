@@ -45,7 +45,7 @@ def test_what_the_server_adds_is_kept() -> None:
     reply = assemble(
         {"modelVersion": "m-1", "responseId": "r", "usageMetadata": {"promptTokenCount": 3}},
         chunk(unknown, finishMessage="said so", groundingMetadata={"q": 1}),
-        {"usageMetadata": {"totalTokenCount": 9}, "candidates": [{"finishReason": "STOP"}]},  # type: ignore[typeddict-unknown-key]
+        {"usageMetadata": {"totalTokenCount": 9}, "candidates": [{"finishReason": "STOP"}]},
         {"promptFeedback": {"blockReason": "OTHER"}, "usageMetadata": None},  # type: ignore[typeddict-item]
     )
     assert reply == {
@@ -65,7 +65,9 @@ def test_what_the_server_adds_is_kept() -> None:
 
 
 def test_a_reply_without_candidates_has_none() -> None:
-    assert assemble({"promptFeedback": {"blockReason": "SAFETY"}}) == {"promptFeedback": {"blockReason": "SAFETY"}}
+    assert assemble({"promptFeedback": {"blockReason": "SAFETY"}}) == {
+        "promptFeedback": {"blockReason": "SAFETY"}
+    }
 
 
 parts = st.one_of(

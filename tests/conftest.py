@@ -1,0 +1,31 @@
+"""What all tests share: a clean environment, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+_PREFIXES = ("GEMINI_", "GOOGLE_", "AGENTKIT_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key and no setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(_PREFIXES):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """Fail if a thread outlives the test."""
+    before = set(threading.enumerate())
+    yield
+    until = time.monotonic() + 5
+    while (left := set(threading.enumerate()) - before) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not left
