@@ -7,7 +7,7 @@ stops. `judge` decides by the finish reason (the list is GEMINI.md's) and by wha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.wire.content import Reply
@@ -98,7 +98,10 @@ def judge(reply: Reply) -> Verdict:
         return Verdict("stop", reason, "refused")
     if reason not in _ENDED:
         return Verdict("stop", reason, "other")
-    if any("functionCall" in part for part in parts):
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    if not all(map(_is_proper, calls)):
+        return Verdict("retry", "MALFORMED_FUNCTION_CALL", "malformed", _NUDGES["MALFORMED_FUNCTION_CALL"])
+    if calls:
         return Verdict("calls", reason)
     if any(
         not part.get("thought") and (part.get("text") or set(part) - {"text", "thoughtSignature"})
@@ -106,6 +109,16 @@ def judge(reply: Reply) -> Verdict:
     ):
         return Verdict("answer", reason)
     return Verdict("retry", reason, "empty")
+
+
+def _is_proper(call: Any) -> bool:
+    """Tell whether a call has the form that it can be answered in."""
+    return (
+        isinstance(call, dict)
+        and isinstance(call.get("name"), str)
+        and bool(call["name"])
+        and isinstance(call.get("args") or {}, dict)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

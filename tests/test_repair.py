@@ -13,6 +13,7 @@ from agentkit.wire.content import Reply
 
 SIGNED: Any = {"text": "", "thoughtSignature": "c2ln"}
 THOUGHT: Any = {"text": "hm", "thought": True}
+NO_CALLS: list[Any] = [{}, {"name": ""}, {"args": {}}, {"name": 3}, {"name": "f", "args": [1]}, None]
 IMAGE: Any = {"inlineData": {"mimeType": "image/png", "data": ""}}
 
 
@@ -45,6 +46,7 @@ IMAGE: Any = {"inlineData": {"mimeType": "image/png", "data": ""}}
         (reply(call("f"), finish_reason="UNEXPECTED_TOOL_CALL"), "retry", "malformed"),
         (reply(finish_reason="TOO_MANY_TOOL_CALLS"), "retry", "malformed"),
         (reply(finish_reason="MALFORMED_RESPONSE"), "retry", "malformed"),
+        *((reply({"functionCall": bad}), "retry", "malformed") for bad in NO_CALLS),
         (reply(finish_reason="MISSING_THOUGHT_SIGNATURE"), "stop", "malformed"),
         (reply("x", finish_reason="OTHER"), "stop", "other"),
         (reply(call("f"), finish_reason="NEVER_SEEN_BEFORE"), "stop", "other"),

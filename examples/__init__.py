@@ -1,0 +1,1 @@
+"""Runnable agents: `python -m examples.NAME "question"`."""

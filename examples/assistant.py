@@ -1,0 +1,72 @@
+"""An assistant with all the ready-made tools, to chat with: python -m examples.assistant.
+
+It streams its answers and remembers the conversation. Ctrl-C stops an answer, not the program; an empty line,
+"bye" or Ctrl-D ends it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from agentkit_tools.calculator import calculator
+from agentkit_tools.clock import clock
+from agentkit_tools.units import units
+from agentkit_tools.weather import weather
+from agentkit_tools.weather_demo import DemoServer
+
+from agentkit import Agent, AgentError, Chat, ToolRegistry
+from examples.common import arguments, choose_model, say, show
+
+INSTRUCTIONS = "You are a helpful assistant. Use the tools for weather, arithmetic, units and time; be brief."
+
+
+def make_agent(model: str | None, weather_tools: ToolRegistry = weather) -> Agent:
+    """Make the agent."""
+    return Agent(
+        model, name="assistant", tools=[weather_tools, calculator, units, clock], instructions=INSTRUCTIONS
+    )
+
+
+def talk(chat: Chat, *, verbose: bool) -> int:
+    """Answer line after line; return the exit code."""
+    while True:
+        say_prompt()
+        try:
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            say("")
+            return 0
+        if not line.strip() or line.strip().lower() in ("bye", "exit", "quit"):
+            return 0
+        try:
+            show(chat.send_message_stream(line.strip()), verbose=verbose)
+        except KeyboardInterrupt:
+            say("\n(answer stopped)")
+        except AgentError as error:
+            say(f"{type(error).__name__}: {error}")
+
+
+def say_prompt() -> None:
+    """Show that it is the user's turn, where there is a user."""
+    if sys.stdin.isatty():
+        print("you> ", end="", file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = arguments(__doc__ or "", example="examples.assistant")
+    parser.add_argument(
+        "--demo", action="store_true", help="use sample weather from this machine, not the network"
+    )
+    args = parser.parse_args(argv)
+    model = choose_model(args.model)
+    with ExitStack() as stack:
+        tools = stack.enter_context(DemoServer()).weather_tools() if args.demo else weather
+        say("Ask about the weather, a calculation, units or the time. An empty line ends the chat.")
+        return talk(make_agent(model, tools).chat(), verbose=args.verbose)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

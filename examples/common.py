@@ -1,0 +1,91 @@
+"""What the examples share: the command line, the choice of the model, and how an answer is shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from agentkit import Agent, AgentError, Run
+from agentkit.events import ModelRetry, TextDelta, ToolFinished, ToolStarted
+from agentkit.run import RunStream
+
+KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE")
+USAGE_ERROR, STOPPED, INTERRUPTED = 2, 1, 130
+
+
+def arguments(description: str, *, example: str) -> argparse.ArgumentParser:
+    """Make the command line that all examples have."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {example}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="With GEMINI_API_KEY set, it runs on Gemini; without a key, on the embedded model.",
+    )
+    parser.add_argument("--model", help='a Gemini model name, or "local" for the embedded model')
+    parser.add_argument("--verbose", action="store_true", help="show the tools' calls on stderr")
+    return parser
+
+
+def say(text: str) -> None:
+    """Write to stderr: stdout is for answers only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def choose_model(name: str | None) -> str | None:
+    """Choose the model: the one asked for, else Gemini where there is a key, else the embedded one."""
+    if name or os.environ.get("AGENTKIT_MODEL") or any(os.environ.get(key) for key in KEYS):
+        return name
+    say("No Gemini key is set (GEMINI_API_KEY): answering with the small embedded model.")
+    return "local"
+
+
+def ask_for(question: Sequence[str], prompt: str) -> str:
+    """Take the question from the command line, or ask for it."""
+    text = " ".join(question).strip()
+    if not text and sys.stdin is not None:
+        if sys.stdin.isatty():
+            print(prompt, end=" ", file=sys.stderr, flush=True)
+        text = sys.stdin.readline().strip()
+    if not text:
+        say('Nothing was asked. Give a question in quotes, or see "--help".')
+        raise SystemExit(USAGE_ERROR)
+    return text
+
+
+def show(events: RunStream, *, verbose: bool = False) -> Run:
+    """Print the answer as it arrives; whatever else there is to say goes to stderr."""
+    at_line_start = True
+    with events:
+        for event in events:
+            match event:
+                case TextDelta():
+                    print(event.text, end="", flush=True)
+                    at_line_start = event.text.endswith("\n")
+                case ToolStarted() if verbose:
+                    say(f"  -> {event.name}({', '.join(f'{k}={v!r}' for k, v in event.args.items())})")
+                case ToolFinished() if verbose:
+                    say(f"  <- {event.name}: {event.response['response']} ({event.seconds:.2f} s)")
+                case ModelRetry():
+                    say(f"  asking again in {event.delay:.1f} s: {event.reason}")
+    if not at_line_start:
+        print(flush=True)
+    run = events.run
+    if run.stop:
+        say(f"Stopped without an answer: {run.stop} ({run.finish_reason}).")
+    return run
+
+
+def answer(agent: Agent, question: str, *, deps: Any = None, verbose: bool = False) -> int:
+    """Answer one question; return the exit code: 0, or 1 when there is no answer, or 130 after Ctrl-C."""
+    try:
+        run = show(agent.stream(question, deps=deps), verbose=verbose)
+    except AgentError as error:
+        say(f"{type(error).__name__}: {error}")
+        return STOPPED
+    except KeyboardInterrupt:
+        say("\nInterrupted.")
+        return INTERRUPTED
+    return STOPPED if run.stop else 0

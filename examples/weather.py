@@ -1,0 +1,40 @@
+"""An agent that knows the weather: python -m examples.weather "Will it rain in Paris tomorrow?"."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from agentkit_tools.weather import weather
+from agentkit_tools.weather_demo import DemoServer
+
+from agentkit import Agent, ToolRegistry
+from examples.common import answer, arguments, ask_for, choose_model, say
+
+INSTRUCTIONS = "You answer questions about the weather, from the tools' results only, in a sentence or two."
+
+
+def make_agent(model: str | None, tools: ToolRegistry = weather) -> Agent:
+    """Make the agent."""
+    return Agent(model, name="weather", tools=[tools], instructions=INSTRUCTIONS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = arguments(__doc__ or "", example="examples.weather")
+    parser.add_argument("question", nargs="*", help="e.g. what to wear in Oslo this week")
+    parser.add_argument(
+        "--demo", action="store_true", help="use sample data from this machine, not the network"
+    )
+    args = parser.parse_args(argv)
+    question = ask_for(args.question, "Where do you want to know the weather?")
+    model = choose_model(args.model)
+    if not args.demo:
+        return answer(make_agent(model), question, verbose=args.verbose)
+    say("Demo: the weather is sample data from a stand-in server on this machine.")
+    with DemoServer() as server:
+        return answer(make_agent(model, server.weather_tools()), question, verbose=args.verbose)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
