@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from agentkit import Agent, AgentError, Run
+from agentkit import Agent, AgentError, GeminiModel, Run
+from agentkit.errors import MissingCredentials
 from agentkit.events import ModelRetry, TextDelta, ToolFinished, ToolStarted
 from agentkit.run import RunStream
 
-KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE")
 USAGE_ERROR, STOPPED, INTERRUPTED = 2, 1, 130
 
 
@@ -36,10 +36,14 @@ def say(text: str) -> None:
 
 def choose_model(name: str | None) -> str | None:
     """Choose the model: the one asked for, else Gemini where there is a key, else the embedded one."""
-    if name or os.environ.get("AGENTKIT_MODEL") or any(os.environ.get(key) for key in KEYS):
+    if name or os.environ.get("AGENTKIT_MODEL"):
         return name
-    say("No Gemini key is set (GEMINI_API_KEY): answering with the small embedded model.")
-    return "local"
+    try:
+        GeminiModel().check_credentials()
+    except MissingCredentials:
+        say("No Gemini key is set (GEMINI_API_KEY): answering with the small embedded model.")
+        return "local"
+    return None
 
 
 def ask_for(question: Sequence[str], prompt: str) -> str:
