@@ -1,0 +1,153 @@
+"""The examples as commands: on the embedded model without a key, and on Gemini's wire against the loopback server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gemini_server import GeminiServer, call, calls, fault, text
+
+ROOT = Path(__file__).parent.parent
+NOTE = "answering with the small embedded model"
+pytestmark = pytest.mark.timeout(180)
+
+
+def run(name: str, *args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"examples.{name}", *args],
+        cwd=ROOT,
+        env=os.environ | env,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def gemini() -> Iterator[GeminiServer]:
+    with GeminiServer(key="a-key") as server:
+        yield server
+
+
+def gemini_env(server: GeminiServer) -> dict[str, str]:
+    return {"GEMINI_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": server.url}
+
+
+def test_the_calculator_answers_on_the_embedded_model_and_says_which_model_it_is() -> None:
+    done = run("calculator", "What is 12.5% of 340?")
+    assert (done.returncode, done.stdout) == (0, "12.5% of 340 = 42.5\n")
+    assert done.stderr.count("\n") == 1
+    assert NOTE in done.stderr
+
+
+def test_without_a_question_it_asks_for_one() -> None:
+    done = run("calculator", stdin="7 times 6\n")
+    assert done.returncode == 0
+    assert done.stdout.endswith("= 42\n")
+    assert "What shall I calculate?" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["calculator", "weather", "custom_tools"])
+def test_nothing_asked_is_wrong_usage(name: str) -> None:
+    done = run(name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--help" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["calculator", "weather", "custom_tools", "assistant"])
+def test_help_says_how_it_is_used(name: str) -> None:
+    done = run(name, "--help")
+    assert done.returncode == 0
+    assert f"python -m examples.{name}" in done.stdout
+    assert "--model" in done.stdout
+    assert run(name, "--no-such-option").returncode == 2
+
+
+def test_the_weather_demo_says_in_the_answer_that_it_is_one() -> None:
+    done = run("weather", "--demo", "Will it rain in Paris tomorrow?")
+    assert done.returncode == 0
+    assert "Tomorrow" in done.stdout
+    assert "Paris, Île-de-France, France" in done.stdout
+    assert "sample data" in done.stdout
+
+
+def test_the_tea_shop_looks_up_and_orders() -> None:
+    done = run("custom_tools", "Order 10 of MINT-1")
+    assert done.returncode == 0
+    assert "10 x MINT-1" in done.stdout
+    assert "Order placed: 10 x MINT-1" in done.stderr
+
+
+def test_the_same_examples_run_on_gemini_with_a_key(gemini: GeminiServer) -> None:
+    gemini.script(
+        [calls(call("calculate", {"question": "85 * 20%"})), text("The tip is 17 dollars.", chunks=3)]
+    )
+    done = run("calculator", "--verbose", "a 20% tip on 85 dollars", **gemini_env(gemini))
+    assert (done.returncode, done.stdout) == (0, "The tip is 17 dollars.\n")
+    assert NOTE not in done.stderr
+    assert "calculate(question='85 * 20%')" in done.stderr
+    gemini.script([calls(call("forecast", {"city": "Oslo", "days": 1})), text("Wear a coat.")])
+    done = run(
+        "weather", "--demo", "A coat in Oslo?", "--model", "gemini-3.8-flash-lite", **gemini_env(gemini)
+    )
+    assert (done.returncode, done.stdout) == (0, "Wear a coat.\n")
+    assert "gemini-3.8-flash-lite" in gemini.requests[-1].path
+    result = gemini.requests[-1].body["contents"][-1]["parts"][0]["functionResponse"]["response"]
+    assert "sample data" in result["output"]
+
+
+def test_a_refusal_and_an_outage_have_exit_code_1_and_no_traceback(gemini: GeminiServer) -> None:
+    for broken, words in (
+        (fault("blocked", reason="SAFETY"), "refused"),
+        (fault(403, message="API key lacks permission", status="PERMISSION_DENIED"), "ModelError"),
+    ):
+        gemini.script([broken])
+        done = run("calculator", "1 + 1", **gemini_env(gemini))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "a-key" not in done.stderr
+
+
+def test_the_assistant_chats_streams_and_remembers(gemini: GeminiServer) -> None:
+    gemini.script([text("Hello Ann.", chunks=3), text("You are Ann.")])
+    done = run("assistant", "--demo", stdin="I am Ann.\nWho am I?\nbye\n", **gemini_env(gemini))
+    assert (done.returncode, done.stdout) == (0, "Hello Ann.\nYou are Ann.\n")
+    assert len(gemini.requests[1].body["contents"]) == 3
+    names = {d["name"] for tool in gemini.requests[0].body["tools"] for d in tool["functionDeclarations"]}
+    assert {"calculate", "convert", "current_time", "forecast"} <= names
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_stops_the_assistants_answer_but_not_the_program(gemini: GeminiServer) -> None:
+    gemini.script([text("one two three four five six seven", chunks=7, delay=0.5), text("Still here.")])
+    child: Any = subprocess.Popen(
+        [sys.executable, "-m", "examples.assistant", "--demo"],
+        cwd=ROOT,
+        env=os.environ | gemini_env(gemini),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    with child:
+        child.stdin.write("count\n")
+        assert child.stdout.read(1) == "o"
+        child.send_signal(signal.SIGINT)
+        gemini.wait(lambda: gemini.disconnects == 1)
+        child.stdin.write("are you there?\n\n")
+        rest = child.stdout.read()
+        errors = child.stderr.read()
+        assert child.wait(30) == 0
+    assert rest.endswith("Still here.\n")
+    assert "(answer stopped)" in errors
+    assert "Traceback" not in errors
