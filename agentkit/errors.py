@@ -88,6 +88,26 @@ class ToolTimeout(AgentError, TimeoutError):
     """A tool ran longer than it may; its late result is dropped."""
 
 
+class StoreError(AgentError):
+    """A store can't be read or written: a full disk, a read-only or damaged file, a lost connection."""
+
+
+class SessionNotFound(StoreError, LookupError):
+    """There is no session of that id."""
+
+
+class SessionExists(StoreError):
+    """There is a session of that id already."""
+
+
+class SessionConflict(StoreError):
+    """Another writer has the session. What was stored stays; nothing of this writer's step was."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer agentkit; it is left as it is."""
+
+
 class RunStopped(AgentError):
     """The run ended without an answer.
 

@@ -1,0 +1,1 @@
+"""Where chats are kept: every step of them, from the moment it happened."""

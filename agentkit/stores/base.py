@@ -1,0 +1,253 @@
+"""What a store of chats is: sessions of messages, a ledger of the calls under way, and one writer at a time.
+
+A session is a list of messages numbered from 0 without gaps; they are added and, by `Cut` alone, removed from
+the end. Beside them stands the ledger: the calls of the last message, if that is the model's and its calls are
+not all answered yet. Each is entered before it runs, and its response as soon as it is there, so that after a
+crash it is known which calls ran, which did not, and which may or may not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from agentkit.limits import Usage
+from agentkit.wire.content import Content, Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """A content of a session."""
+
+    seq: int
+    """Its number, from 0."""
+    content: Content
+    created: float
+    """When it was stored, in seconds since 1970 (UTC)."""
+    usage: Usage | None = None
+    """What the turn cost, if it is the model's."""
+    finish_reason: str | None = None
+    """The server's word, if it is the model's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCall:
+    """An entry of the ledger: a function call of the session's last message."""
+
+    index: int
+    """Which of the message's calls, from 0."""
+    call_id: str
+    """The idempotency key that the tool was or will be given; stays the same when the run is resumed."""
+    name: str
+    effect: Literal["read", "write"]
+    started: bool = False
+    """Whether the call was about to run. Without a response, nobody knows whether it did."""
+    response: Part | None = None
+    """The functionResponse part, once there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSummary:
+    """A summary of a session's beginning."""
+
+    upto: int
+    """It stands for the messages before this number."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """What is known of a session without reading its messages."""
+
+    id: str
+    created: float
+    """In seconds since 1970 (UTC), as are the others."""
+    updated: float
+    """When a message was last added or removed, or the session renamed."""
+    messages: int = 0
+    """How many there are."""
+    usage: Usage = field(default_factory=Usage)
+    """Tokens of all its turns so far, removed ones included."""
+    title: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    expires: float | None = None
+    """When it may be deleted, or None: never."""
+    parent: str | None = None
+    """The session that it was forked from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """A session, read at one instant."""
+
+    info: SessionInfo
+    messages: Sequence[StoredMessage]
+    calls: Sequence[StoredCall] = ()
+    """The ledger, in order: empty unless the last message is the model's and has open calls."""
+    summary: StoredSummary | None = None
+    """The newest one that still fits the messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A message that a search found."""
+
+    session_id: str
+    seq: int
+    role: str
+    created: float
+    snippet: str
+    """The words around what was found."""
+
+
+# -- steps: what a writer adds, each list of them in one transaction ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddMessage:
+    """Add a message to the end. With calls in it, their entries of the ledger; adding the next clears these."""
+
+    content: Content
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    calls: Sequence[StoredCall] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartCalls:
+    """Note that calls of the last message are about to run."""
+
+    indexes: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishCall:
+    """Note the response to a call of the last message."""
+
+    index: int
+    response: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Remove the messages from this number on, and the ledger."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddUsage:
+    """Count tokens that belong to no message: of replies that were not taken, of tools."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSummary:
+    """Keep a summary of the messages before `upto`."""
+
+    upto: int
+    text: str
+
+
+Step = AddMessage | StartCalls | FinishCall | Cut | AddUsage | SaveSummary
+
+
+class SessionWriter(Protocol):
+    """The one writer of a session, until `release`. A process that ends, however it ends, releases its own."""
+
+    session: StoredSession
+    """The session as it was when the writer came."""
+
+    def append(self, steps: Sequence[Step]) -> None:
+        """Store steps, all or none of them, durably.
+
+        Raises:
+            SessionConflict: The session was taken by another writer, or deleted.
+            StoreError: It can't be written; nothing was.
+        """
+        ...
+
+    def release(self) -> None:
+        """Let others write; may be called more than once. Never raises."""
+        ...
+
+
+class SessionStore(Protocol):
+    """Keeps sessions. All methods may be called from any thread; any number of processes may share a store."""
+
+    def create(
+        self,
+        id: str,  # noqa: A002 - what it is
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        title: str | None = None,
+        expires: float | None = None,
+        parent: str | None = None,
+        messages: Sequence[StoredMessage] = (),
+    ) -> SessionInfo:
+        """Make a session, with messages that it begins with (their numbers and times are kept).
+
+        Raises:
+            SessionExists: There is one of that id.
+        """
+        ...
+
+    def load(self, id: str) -> StoredSession:  # noqa: A002
+        """Read a session. Raises SessionNotFound."""
+        ...
+
+    def info(self, id: str) -> SessionInfo:  # noqa: A002
+        """Read what is known of a session without its messages. Raises SessionNotFound."""
+        ...
+
+    def write(self, id: str, *, wait: float = 0.0) -> SessionWriter:  # noqa: A002
+        """Become the writer of a session.
+
+        Args:
+            id: The session's.
+            wait: Seconds to wait for another writer to be done.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            SessionConflict: Another writer has it, and still had after `wait`.
+        """
+        ...
+
+    def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
+        """List sessions, the last updated first; `after` is the last one of the page before."""
+        ...
+
+    def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
+        """Find messages that have all the words, best first; whatever `text` holds, it is words, not a query."""
+        ...
+
+    def rename(self, id: str, title: str | None) -> None:  # noqa: A002
+        """Give a session a title. Raises SessionNotFound."""
+        ...
+
+    def expire(self, id: str, at: float | None) -> None:  # noqa: A002
+        """Say when a session may be deleted; None is never. Raises SessionNotFound."""
+        ...
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        """Delete a session and all that belongs to it. Raises SessionNotFound."""
+        ...
+
+    def delete_expired(self, now: float) -> int:
+        """Delete the sessions that have expired; return how many."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. What was stored stays."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
