@@ -39,7 +39,7 @@ class Model(Protocol):
         """Count the tokens of a request, its tools and system instruction included."""
         ...
 
-    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:  # noqa: ASYNC109
+    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async."""
         ...
 
@@ -47,6 +47,6 @@ class Model(Protocol):
         """Answer a request in chunks, async."""
         ...
 
-    async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:  # noqa: ASYNC109
+    async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Count the tokens of a request, async."""
         ...

@@ -66,6 +66,8 @@ class SessionInfo:
     """In seconds since 1970 (UTC), as are the others."""
     updated: float
     """When a message was last added or removed, or the session renamed."""
+    version: int = 0
+    """Counts up with every step that is stored: the same version, the same session."""
     messages: int = 0
     """How many there are."""
     usage: Usage = field(default_factory=Usage)
@@ -118,9 +120,10 @@ class AddMessage:
 
 @dataclass(frozen=True, slots=True)
 class StartCalls:
-    """Note that calls of the last message are about to run."""
+    """Note that calls of the last message are about to run; or, not `started`, that they didn't and may again."""
 
     indexes: Sequence[int]
+    started: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,12 @@ Step = AddMessage | StartCalls | FinishCall | Cut | AddUsage | SaveSummary
 class SessionWriter(Protocol):
     """The one writer of a session, until `release`. A process that ends, however it ends, releases its own."""
 
-    session: StoredSession
-    """The session as it was when the writer came."""
+    info: SessionInfo
+    """The session as it was when the writer came: if its version is the one last seen, nothing need be read."""
+
+    def load(self) -> StoredSession:
+        """Read the session."""
+        ...
 
     def append(self, steps: Sequence[Step]) -> None:
         """Store steps, all or none of them, durably.
