@@ -24,6 +24,8 @@ Stop = Literal[
     "empty",
     "other",
     "cancelled",
+    "unknown_effect",
+    "too_large",
 ]
 """Why a run ended without an answer:
 
@@ -33,7 +35,10 @@ Stop = Literal[
 - `refused`: the prompt or the reply was blocked; `run.finish_reason` has the server's word;
 - `malformed`, `empty`: the model made no usable reply, also when asked again;
 - `other`: a finish reason that agentkit doesn't know, or that says nothing;
-- `cancelled`: the caller broke off.
+- `cancelled`: the caller broke off;
+- `unknown_effect`: a resumed chat has calls of `write` tools, in `run.pending`, of which nobody knows whether
+  they took effect: the process ended while they ran;
+- `too_large`: the current turn alone is larger than what the chat's memory may send.
 """
 
 Action = Literal["calls", "answer", "retry", "stop"]

@@ -12,8 +12,21 @@ from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolProgress
-from agentkit.loop import EXPIRED, CallModel, Resolve, RunCalls, State, Steps, Wait, nobody, started
+from agentkit.loop import (
+    EXPIRED,
+    CallModel,
+    Count,
+    Resolve,
+    RunCalls,
+    Save,
+    State,
+    Steps,
+    Wait,
+    nobody,
+    started,
+)
 from agentkit.models.base import Model
+from agentkit.stores.base import Step
 from agentkit.tooling.invoke import Invocation
 
 _Done = tuple[int, Any, BaseException | None]
@@ -50,9 +63,13 @@ class AsyncDriver:
                             async for event in events:
                                 yield event
                     case RunCalls():
-                        async with aclosing(self._run_calls(step.invocations, state)) as events:
+                        async with aclosing(self._run_calls(step, state)) as events:
                             async for event in events:
                                 yield event
+                    case Save():
+                        await self._save(step.steps, state)
+                    case Count():
+                        self._value = await self._model.acount_tokens(step.request, timeout=self._left())
                     case Resolve():
                         value = step.function()
                         self._value = await value if isinstance(value, Awaitable) else value
@@ -62,6 +79,12 @@ class AsyncDriver:
                         yield step
         finally:
             steps.close()
+
+    async def _save(self, steps: Sequence[Step], state: State) -> None:
+        """Store what happened, in a thread: a store may block."""
+        if state.journal is not None:
+            journal = state.journal
+            await threads.off_loop(lambda: journal(steps))
 
     def _left(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
@@ -107,9 +130,8 @@ class AsyncDriver:
         await asyncio.sleep(seconds)
         return None
 
-    async def _run_calls(
-        self, invocations: Sequence[Invocation], state: State
-    ) -> AsyncGenerator[Event, None]:
+    async def _run_calls(self, step: RunCalls, state: State) -> AsyncGenerator[Event, None]:
+        invocations = step.invocations
         messages: asyncio.Queue[_Message] = asyncio.Queue()
         batch = Batch(invocations, self._tool_timeout)
         workers = _Workers(messages)
@@ -127,12 +149,14 @@ class AsyncDriver:
                 except TimeoutError:
                     for index, event in batch.expire():
                         workers.cancel(index)
+                        await self._save([step.finish(index)], state)
                         yield event
                     continue
                 if isinstance(message, ToolProgress):
                     yield message
                 elif not workers.goes_on(message):
                     for event in batch.finish(*message):
+                        await self._save([step.finish(message[0])], state)
                         yield event
         finally:
             state.report = nobody

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -12,7 +12,19 @@ from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolProgress
-from agentkit.loop import EXPIRED, CallModel, Resolve, RunCalls, State, Steps, Wait, nobody, started
+from agentkit.loop import (
+    EXPIRED,
+    CallModel,
+    Count,
+    Resolve,
+    RunCalls,
+    Save,
+    State,
+    Steps,
+    Wait,
+    nobody,
+    started,
+)
 from agentkit.models.base import Model
 from agentkit.tooling.invoke import Invocation
 
@@ -48,7 +60,12 @@ class SyncDriver:
                     case CallModel():
                         value = yield from self._call_model(step)
                     case RunCalls():
-                        yield from self._run_calls(step.invocations, state)
+                        yield from self._run_calls(step, state)
+                    case Save():
+                        if state.journal is not None:
+                            state.journal(step.steps)
+                    case Count():
+                        value = self._model.count_tokens(step.request, timeout=self._left())
                     case Resolve():
                         value = _resolve(step.function)
                     case Wait():
@@ -60,6 +77,11 @@ class SyncDriver:
 
     def _left(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def _save(self, step: RunCalls, index: int, state: State) -> None:
+        """Store a response before anybody hears of it."""
+        if state.journal is not None:
+            state.journal([step.finish(index)])
 
     def _expired(self) -> bool:
         left = self._left()
@@ -92,7 +114,8 @@ class SyncDriver:
         time.sleep(seconds)
         return None
 
-    def _run_calls(self, invocations: Sequence[Invocation], state: State) -> Generator[Event, None, None]:
+    def _run_calls(self, step: RunCalls, state: State) -> Generator[Event, None, None]:
+        invocations = step.invocations
         messages: SimpleQueue[_Message] = SimpleQueue()
         batch = Batch(invocations, self._tool_timeout)
         workers = _Workers(messages)
@@ -109,12 +132,15 @@ class SyncDriver:
                 except Empty:
                     for index, event in batch.expire():
                         workers.cancel(index)
+                        self._save(step, index, state)
                         yield event
                     continue
                 if isinstance(message, ToolProgress):
                     yield message
                 elif not workers.goes_on(message):
-                    yield from batch.finish(*message)
+                    for event in batch.finish(*message):
+                        self._save(step, message[0], state)
+                        yield event
         finally:
             state.report = nobody
             workers.close()

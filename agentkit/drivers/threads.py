@@ -8,9 +8,11 @@ import contextvars
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from agentkit.errors import AgentError
+
+T = TypeVar("T")
 
 Done = Callable[[Any, BaseException | None], None]
 """Told once: what a tool returned, or what it raised."""
@@ -49,6 +51,38 @@ async def settle(function: Callable[[], Any]) -> tuple[Any, BaseException | None
         raise
     except BaseException as error:
         return None, error
+
+
+async def off_loop(function: Callable[[], T]) -> T:
+    """Call a function that blocks in a thread, and wait for it.
+
+    A cancellation waits until the function is done, so that nothing is half known of what it did.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle_result(value: Any, error: BaseException | None) -> None:
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)
+
+    def done(value: Any, error: BaseException | None) -> None:
+        loop.call_soon_threadsafe(settle_result, value, error)
+
+    in_thread(function, done, "agentkit-store")
+    cancelled: asyncio.CancelledError | None = None
+    while not result.done():
+        try:
+            await asyncio.shield(result)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:  # noqa: S110 - it is the function's own, and raised below
+            pass
+    if cancelled is not None:
+        result.exception()
+        raise cancelled
+    return result.result()
 
 
 class Portal:

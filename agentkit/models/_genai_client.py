@@ -1,0 +1,149 @@
+"""Requests to Gemini through a `genai.Client` of the user's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Generator
+from contextlib import closing
+from typing import Any, cast
+
+from google import genai
+from google.genai import types
+
+from agentkit.models._genai_errors import Faults
+from agentkit.models._genai_wire import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
+from agentkit.wire.content import JsonObject, Request
+
+
+class ClientWire:
+    """Sends requests through a `genai.Client` of the user's, which stays as it is.
+
+    The body goes in `HttpOptions.extra_body`, so the SDK doesn't convert the history. A stream's chunks are
+    parsed by the SDK, which drops `finishMessage` and kinds of parts that it doesn't know.
+    """
+
+    def __init__(self, name: str, client: genai.Client, faults: Faults) -> None:
+        self._name = name
+        self._client = client
+        self._faults = faults
+        # The SDK shows the key nowhere in public, but a server may repeat it in an error.
+        faults.hide([getattr(getattr(client, "_api_client", None), "api_key", None)])
+
+    @property
+    def vertex(self) -> bool:
+        return self._client.vertexai
+
+    def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        ask = self._ask(method, request, seconds)
+        with self._faults.mapped(seconds):
+            if method == "countTokens":
+                return {"totalTokens": self._client.models.count_tokens(**ask).total_tokens}
+            return self._parse(self._client.models.generate_content(**ask))
+
+    def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+        deadline = time.monotonic() + seconds
+        ask = self._ask("streamGenerateContent", request, seconds)
+        stream = self._client.models.generate_content_stream(**ask)
+        with closing(cast("Generator[types.GenerateContentResponse, None, None]", stream)) as chunks:
+            while True:
+                with self._faults.mapped(seconds):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield to_wire(chunk)
+                if time.monotonic() > deadline:
+                    raise self._faults.timed_out(seconds)
+
+    async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        ask = self._ask(method, request, seconds)
+        models = self._client.aio.models
+        with self._faults.mapped(seconds):
+            async with asyncio.timeout(seconds):
+                if method == "countTokens":
+                    return {"totalTokens": (await models.count_tokens(**ask)).total_tokens}
+                return self._parse(await models.generate_content(**ask))
+
+    async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+        deadline = asyncio.get_running_loop().time() + seconds
+        ask = self._ask("streamGenerateContent", request, seconds)
+        stream = cast(
+            "AsyncGenerator[types.GenerateContentResponse, None]",
+            await self._client.aio.models.generate_content_stream(**ask),
+        )
+        try:
+            while True:
+                with self._faults.mapped(seconds):
+                    async with asyncio.timeout_at(deadline):
+                        chunk = await anext(stream, None)
+                if chunk is None:
+                    return
+                yield to_wire(chunk)
+        finally:
+            await _stop(stream)
+
+    def close(self) -> None:
+        """Do nothing: the client is the user's."""
+
+    async def aclose(self) -> None:
+        """Do nothing: the client is the user's."""
+
+    def _ask(self, method: Method, request: Request, seconds: float) -> dict[str, Any]:
+        body: JsonObject = {**request}
+        config: dict[str, Any] = {}
+        if method == "countTokens":
+            body = {**counted(self._name, request, vertex=self.vertex)}
+            if "model" in body:
+                # The SDK's own contents, ".", would exclude the other field; empty ones are none.
+                body = {"contents": [], "generateContentRequest": body}
+        else:
+            config = {**SDK_CONFIG}
+            if method == "generateContent":
+                config["should_return_http_response"] = True
+        http: dict[str, Any] = {
+            "extra_body": body,
+            "timeout": math.ceil(seconds * 1000),
+            "retry_options": {"attempts": 1},
+        }
+        if seconds < SHORTEST_SERVER_TIMEOUT:
+            http["headers"] = {"X-Server-Timeout": server_timeout(seconds)}
+        return {"model": self._name, "contents": ".", "config": {**config, "http_options": http}}
+
+    def _parse(self, reply: types.GenerateContentResponse) -> JsonObject:
+        body = json.loads((reply.sdk_http_response and reply.sdk_http_response.body) or "null")
+        if not isinstance(body, dict):
+            raise self._faults.malformed("not a JSON object")
+        return body
+
+
+def to_wire(chunk: types.GenerateContentResponse) -> JsonObject:
+    """Turn a parsed chunk back into wire JSON: camelCase, no nulls, bytes in standard base64."""
+    dumped = chunk.model_dump(
+        by_alias=True,
+        exclude_none=True,
+        exclude={"sdk_http_response", "automatic_function_calling_history", "parsed"},
+    )
+    return cast(JsonObject, json.loads(json.dumps(dumped, default=_plain)))
+
+
+def _plain(value: Any) -> str:
+    return b64encode(value).decode() if isinstance(value, bytes) else value.isoformat()
+
+
+async def _stop(stream: AsyncGenerator[Any, None]) -> None:
+    """Close a stream of the SDK's and its connection.
+
+    `aclose` on it would leave the response to the garbage collector. Cancelling a read that is under way
+    passes through every layer of the SDK, and the innermost one closes the response. What was already
+    received comes first: those reads end by themselves.
+    """
+    ended = False
+    while not ended:
+        read = asyncio.ensure_future(anext(stream, None))
+        await asyncio.sleep(0)
+        read.cancel()
+        await asyncio.wait([read])
+        ended = read.cancelled() or read.exception() is not None or read.result() is None

@@ -1,0 +1,228 @@
+"""What can go wrong between agentkit and Gemini, told as `ModelError`s, without a key in any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from agentkit.errors import AgentError, ConfigurationError, MissingCredentials, ModelError
+from agentkit.wire.content import Json
+
+_RETRYABLE_CODES = frozenset({408, 429, 500, 502, 503, 504})
+_HTTP_PACKAGES = frozenset({"httpx2", "httpx", "httpcore2", "httpcore", "aiohttp", "requests", "urllib3"})
+_LASTING = frozenset({"InvalidURL", "LocalProtocolError", "TooManyRedirects", "UnsupportedProtocol"})
+_LONGEST_MESSAGE = 2000
+
+CREDENTIALS_HELP = (
+    "Set GOOGLE_API_KEY or GEMINI_API_KEY (https://aistudio.google.com/apikey), or for Vertex AI "
+    "GOOGLE_GENAI_USE_VERTEXAI=true with GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION"
+)
+
+
+class Faults:
+    """Makes the errors of one model: it knows the model's name and the secrets that no message may hold."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._secrets: set[str] = set()
+
+    def hide(self, secrets: Iterable[str | None]) -> None:
+        """Keep these out of every message from now on."""
+        # A secret of a few letters would be "found" in ordinary words; no service gives one out.
+        self._secrets.update(secret for secret in secrets if secret and len(secret) >= 8)
+
+    def hide_headers(self, headers: Mapping[str, str] | None) -> None:
+        """Keep the credentials among these request headers out of every message."""
+        for name, value in (headers or {}).items():
+            if name.lower() in ("x-goog-api-key", "authorization"):
+                self.hide([value, value.rpartition(" ")[2]])
+
+    def scrub(self, text: str) -> str:
+        """Replace the secrets in a text."""
+        # A longer secret may hold a shorter one: "Bearer KEY" and "KEY".
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "[secret]")
+        return text
+
+    @contextmanager
+    def mapped(self, seconds: float | None = None) -> Iterator[None]:
+        """Turn what the SDK and the HTTP client raise inside the block into errors of agentkit.
+
+        `seconds` is the time limit that a timeout there went by.
+        """
+        try:
+            yield
+        except AgentError:
+            raise
+        except Exception as exc:
+            error = self.of_exception(exc, seconds)
+            if error is None:
+                raise
+            # The chain ends here: the exceptions below hold requests, and requests hold the key.
+            raise error from None
+
+    def of_exception(self, exc: Exception, seconds: float | None) -> AgentError | None:
+        """Say what an exception of the SDK or the HTTP client means; None if it is neither's."""
+        self._hide_request_of(exc)
+        kind, package = type(exc).__name__, type(exc).__module__.partition(".")[0]
+        if isinstance(exc, TimeoutError) or "Timeout" in kind:
+            return self.timed_out(seconds)
+        if package in _HTTP_PACKAGES or isinstance(exc, ConnectionError):
+            text = str(exc)
+            return self._error(
+                f"The connection to {self._name} failed: {kind}" + (f": {text}" if text else ""),
+                retryable=kind not in _LASTING and "CERTIFICATE_VERIFY_FAILED" not in text,
+            )
+        if type(exc).__module__ == "google.genai.errors" and isinstance(getattr(exc, "code", None), int):
+            api_error: Any = exc
+            headers = getattr(api_error.response, "headers", None)
+            return self.of_reply(api_error.code, api_error.details, headers)
+        if type(exc).__module__ == "google.auth.exceptions":
+            return self._of_auth(exc, kind)
+        if kind in ("JSONDecodeError", "UnknownApiResponseError", "ValidationError", "RecursionError"):
+            return self.malformed(str(exc))
+        if isinstance(exc, ValueError):
+            return ConfigurationError(self.scrub(f"google-genai refused the request to {self._name}: {exc}"))
+        return None
+
+    def of_reply(self, code: int, body: Json, headers: Mapping[str, str] | None = None) -> ModelError:
+        """Say what an HTTP error, or an error inside a stream, means; `body` is JSON or text."""
+        error = _error_object(body)
+        details = [d for d in error.get("details") or () if isinstance(d, dict)]
+        status = error.get("status") if isinstance(error.get("status"), str) else None
+        message = self.scrub(str(error.get("message") or "no message"))[:_LONGEST_MESSAGE]
+        quota_gone = code == 429 and _is_daily_quota(details)
+        hint = self._hint(code, message, details, quota_gone)
+        delay = _retry_info(details)
+        return self._error(
+            f"{self._name} answered {code}{f' {status}' if status else ''}: {message}{hint}",
+            code=code,
+            status=status,
+            # A daily quota is back tomorrow, though the server adds a RetryInfo of seconds to it.
+            retryable=code in _RETRYABLE_CODES and not quota_gone,
+            retry_after=delay if delay is not None else _retry_after((headers or {}).get("retry-after")),
+        )
+
+    def timed_out(self, seconds: float | None) -> ModelError:
+        """Say that the reply took longer than it may."""
+        span = "in time" if seconds is None else f"within {seconds:g} s"
+        return self._error(f"{self._name} didn't answer in full {span}", retryable=True)
+
+    def malformed(self, what: str) -> ModelError:
+        """Say that a reply can't be read."""
+        what = self.scrub(what)[:_LONGEST_MESSAGE]
+        return self._error(f"{self._name} sent a reply that can't be read: {what}", retryable=True)
+
+    def truncated(self) -> ModelError:
+        """Say that a stream ended before its reply was complete."""
+        return self._error(
+            f"The stream of {self._name} was truncated: it ended without a finish reason", retryable=True
+        )
+
+    def missing_credentials(self, why: str = "there is no API key") -> MissingCredentials:
+        """Say which variables to set."""
+        return MissingCredentials(
+            self.scrub(f"{self._name} needs credentials: {why}. {CREDENTIALS_HELP}. ")
+            + 'Without a key, model="local" runs the embedded model.'
+        )
+
+    def _of_auth(self, exc: Exception, kind: str) -> AgentError:
+        if kind == "DefaultCredentialsError":
+            return self.missing_credentials("Vertex AI is chosen, but no application default credentials")
+        return self._error(
+            f"There is no access token for {self._name}: {kind}: {exc}",
+            status="UNAUTHENTICATED",
+            retryable=kind == "TransportError" or bool(getattr(exc, "retryable", False)),
+        )
+
+    def _hint(self, code: int, message: str, details: list[dict[str, Any]], quota_gone: bool) -> str:
+        reasons = {detail.get("reason") for detail in details}
+        bad_key = "API_KEY_INVALID" in reasons or "api key not valid" in message.lower()
+        if code in (401, 403) or (code == 400 and bad_key):
+            return (
+                ". Check the API key in GOOGLE_API_KEY (which wins) or GEMINI_API_KEY; for Vertex AI, the "
+                "application default credentials and GOOGLE_CLOUD_PROJECT"
+            )
+        if code == 404:
+            return (
+                f". Check the model's name, {self._name!r}: does it exist for this key, project and "
+                "location? The *-latest names exist in API version v1beta only"
+            )
+        return ". A daily quota is used up: a retry won't help today" if quota_gone else ""
+
+    def _hide_request_of(self, exc: Exception) -> None:
+        holder: Any = getattr(exc, "response", exc)
+        try:
+            request = holder.request
+        except (AttributeError, RuntimeError):  # httpx raises RuntimeError where no request was made yet
+            return
+        self.hide_headers(getattr(request, "headers", None))
+
+    def _error(self, message: str, **fields: Any) -> ModelError:
+        return ModelError(self.scrub(message), **fields)
+
+
+def parse_body(body: bytes) -> Json:
+    """Read an error's body: JSON if it is, else text."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return " ".join(body.decode("utf-8", "replace").split())
+
+
+def _error_object(body: Json) -> dict[str, Any]:
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if isinstance(body, str):
+        return {"message": body}
+    if not isinstance(body, dict):
+        return {}
+    error = body.get("error", body)
+    if not isinstance(error, dict):
+        return {"message": str(error)}
+    message = error.get("message")
+    if isinstance(message, str) and message.lstrip().startswith("{"):
+        # The SDK puts a body that it couldn't read as JSON here whole.
+        inner = parse_body(message.encode())
+        if isinstance(inner, dict) and isinstance(inner.get("error"), dict):
+            return _error_object(inner)
+    return error
+
+
+def _is_daily_quota(details: list[dict[str, Any]]) -> bool:
+    violations = [v for detail in details for v in detail.get("violations") or () if isinstance(v, dict)]
+    return any("PerDay" in str(violation.get("quotaId")) for violation in violations)
+
+
+def _retry_info(details: list[dict[str, Any]]) -> float | None:
+    for detail in details:
+        if str(detail.get("@type", "")).endswith("RetryInfo"):
+            return _seconds(str(detail.get("retryDelay")).removesuffix("s"))
+    return None
+
+
+def _retry_after(header: str | None) -> float | None:
+    if header is None:
+        return None
+    seconds = _seconds(header)
+    if seconds is not None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None

@@ -1,0 +1,382 @@
+"""Requests to Gemini that agentkit sends itself, signed by google-genai.
+
+Importing this module imports google.genai and httpx2, which takes about a second: `gemini.py` does so on
+first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, NamedTuple, cast
+
+import httpx2
+from google import genai
+from google.genai import types
+
+from agentkit.errors import ConfigurationError
+from agentkit.models._genai_errors import Faults, parse_body
+from agentkit.models._genai_wire import SDK_CONFIG, Method, counted, server_timeout
+from agentkit.models._sse import SSEDecoder
+from agentkit.wire.content import JsonObject, Request, encode_request
+
+
+class OwnWire:
+    """Asks the SDK where to send a request and how to sign it, and sends it itself.
+
+    The SDK is asked about an empty request, and its HTTP client is a recorder. So the history is never
+    validated or converted, only joined from JSON that was made when each content was added; a reply is read
+    without loss, and a stream can be closed at once. With an API key, which doesn't expire, the SDK is asked
+    once per method; with Vertex tokens each time.
+    """
+
+    def __init__(self, name: str, api_key: str | None, options: Any, faults: Faults) -> None:
+        self._name = name
+        self._faults = faults
+        given = _http_options(options)
+        self._extra_body = given.extra_body or {}
+        self._recorder = _Recorder()
+        self._recording = httpx2.Client(transport=self._recorder)
+        with faults.mapped():
+            self._sdk = genai.Client(api_key=api_key, http_options=self._sdk_options(given))
+        chosen = given.api_version or os.environ.get("GOOGLE_GENAI_API_VERSION")
+        # The SDK's default, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
+        self._version = None if chosen or self._sdk.vertexai else "v1beta"
+        self._signed: dict[Method, tuple[httpx2.URL, dict[str, str]]] = {}
+        self._lock = threading.Lock()
+        self._sync_args = dict(given.client_args or {})
+        self._given_sync = cast("httpx2.Client | None", given.httpx_client)
+        self._sync = self._given_sync
+        self._given_async = cast("httpx2.AsyncClient | None", given.httpx_async_client)
+        self._asyncs = LoopClients(dict(given.async_client_args or {}))
+
+    @property
+    def vertex(self) -> bool:
+        return self._sdk.vertexai
+
+    def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        deadline = time.monotonic() + seconds
+        response = self._open(method, request, seconds, deadline)
+        try:
+            return self._parse(b"".join(self._body(response, seconds, deadline)))
+        finally:
+            response.close()
+
+    def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+        deadline = time.monotonic() + seconds
+        response = self._open("streamGenerateContent", request, seconds, deadline)
+        try:
+            decoder = SSEDecoder()
+            for data in self._body(response, seconds, deadline):
+                yield from map(self._parse, decoder.feed(data))
+            yield from self._last(decoder)
+        finally:
+            response.close()
+
+    async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        deadline = asyncio.get_running_loop().time() + seconds
+        response = await self._aopen(method, request, seconds, deadline)
+        try:
+            return self._parse(await self._abody(response, seconds, deadline))
+        finally:
+            await response.aclose()
+
+    async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+        deadline = asyncio.get_running_loop().time() + seconds
+        response = await self._aopen("streamGenerateContent", request, seconds, deadline)
+        try:
+            decoder = SSEDecoder()
+            async with aclosing(self._areads(response, seconds, deadline)) as reads:
+                async for data in reads:
+                    for event in decoder.feed(data):
+                        yield self._parse(event)
+            for chunk in self._last(decoder):
+                yield chunk
+        finally:
+            await response.aclose()
+
+    def close(self) -> None:
+        """Close the connections of sync requests; a later request opens new ones."""
+        with self._lock:
+            client, self._sync = self._sync, self._given_sync
+        if client is not None and client is not self._given_sync:
+            client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop; a later request opens new ones."""
+        await self._asyncs.aclose()
+
+    def _sdk_options(self, given: types.HttpOptions) -> types.HttpOptions:
+        """Leave to the SDK what shapes URL and headers; connections and bodies are ours."""
+        return given.model_copy(
+            update={
+                "httpx_client": self._recording,
+                # Never used. It keeps the SDK from making one with an SSL context of its own, or from
+                # taking aiohttp; so does "ssl" for the websockets that nobody opens here.
+                "httpx_async_client": httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport()),
+                "async_client_args": {"ssl": True},
+                "client_args": None,
+                "timeout": None,
+                "extra_body": None,
+                "retry_options": None,
+            }
+        )
+
+    def _sign(self, method: Method) -> tuple[httpx2.URL, dict[str, str]]:
+        """Ask the SDK for the URL and the headers of a method. Vertex may fetch a token: this blocks."""
+        with self._lock, self._faults.mapped():
+            known = self._signed.get(method)
+            if known is not None:
+                return known
+            http: dict[str, Any] = {"api_version": self._version} if self._version else {}
+            ask: dict[str, Any] = {"model": self._name, "contents": ".", "config": {"http_options": http}}
+            if method == "countTokens":
+                self._sdk.models.count_tokens(**ask)
+            else:
+                ask["config"] |= SDK_CONFIG
+                if method == "generateContent":
+                    self._sdk.models.generate_content(**ask)
+                else:
+                    list(self._sdk.models.generate_content_stream(**ask))
+            recorded = self._recorder.request
+            self._faults.hide_headers(recorded.headers)
+            ours = self._recording.headers
+            headers = {
+                key: value
+                for key, value in recorded.headers.items()
+                if key not in ("host", "content-length") and ours.get(key) != value
+            }
+            signed = recorded.url, headers
+            if "x-goog-api-key" in headers and "authorization" not in headers:
+                self._signed[method] = signed
+            return signed
+
+    def _encode(self, method: Method, request: Request) -> bytes:
+        try:
+            if method == "countTokens":
+                request = counted(self._name, request, vertex=self.vertex)
+                if "model" in request:
+                    return b'{"generateContentRequest":' + encode_request(request) + b"}"
+                return encode_request(request)
+            return encode_request(cast(Request, {**request, **self._extra_body}))
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise ConfigurationError(f"The request to {self._name} can't be written as JSON: {exc}") from exc
+
+    def _build(
+        self,
+        client: httpx2.Client | httpx2.AsyncClient,
+        signed: tuple[httpx2.URL, dict[str, str]],
+        body: bytes,
+        seconds: float,
+    ) -> httpx2.Request:
+        url, headers = signed
+        headers = {"x-server-timeout": server_timeout(seconds), **headers}
+        return client.build_request("POST", url, content=body, headers=headers, timeout=seconds)
+
+    def _open(self, method: Method, request: Request, seconds: float, deadline: float) -> httpx2.Response:
+        """Send a request and return the live response, once it is known to be a reply."""
+        body, signed, client = self._encode(method, request), self._sign(method), self._sync_client()
+        with self._faults.mapped(seconds):
+            outgoing = self._build(client, signed, body, seconds)
+            response = client.send(outgoing, stream=True)
+        if response.status_code == 200:
+            return response
+        try:
+            error = b"".join(self._body(response, seconds, deadline))
+        finally:
+            response.close()
+        raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
+
+    async def _aopen(
+        self, method: Method, request: Request, seconds: float, deadline: float
+    ) -> httpx2.Response:
+        body = self._encode(method, request)
+        signed = self._signed.get(method)
+        if signed is None:
+            signed = await asyncio.to_thread(self._sign, method)
+        client = self._given_async or await self._asyncs.get()
+        with self._faults.mapped(seconds):
+            outgoing = self._build(client, signed, body, seconds)
+            async with asyncio.timeout_at(deadline):
+                response = await client.send(outgoing, stream=True)
+        if response.status_code == 200:
+            return response
+        try:
+            error = await self._abody(response, seconds, deadline)
+        finally:
+            await response.aclose()
+        raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
+
+    def _body(
+        self, response: httpx2.Response, seconds: float, deadline: float
+    ) -> Generator[bytes, None, None]:
+        """Read a response's bytes until the deadline.
+
+        The deadline is looked at after each read, and a read may last as long as was left when the body
+        began: a server that trickles and then hangs can take up to twice the time. Async is exact.
+        """
+        response.request.extensions["timeout"]["read"] = max(deadline - time.monotonic(), 0.001)
+        reads = response.iter_bytes()
+        while True:
+            with self._faults.mapped(seconds):
+                data = next(reads, None)
+            if data is None:
+                return
+            yield data
+            if time.monotonic() > deadline:
+                raise self._faults.timed_out(seconds)
+
+    async def _areads(
+        self, response: httpx2.Response, seconds: float, deadline: float
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(response.aiter_bytes()) as reads:
+            while True:
+                with self._faults.mapped(seconds):
+                    async with asyncio.timeout_at(deadline):
+                        data = await anext(reads, None)
+                if data is None:
+                    return
+                yield data
+
+    async def _abody(self, response: httpx2.Response, seconds: float, deadline: float) -> bytes:
+        return b"".join([data async for data in self._areads(response, seconds, deadline)])
+
+    def _parse(self, text: str | bytes) -> JsonObject:
+        try:
+            reply = json.loads(text)
+        except (ValueError, RecursionError) as exc:
+            raise self._faults.malformed(f"not JSON ({exc})") from None
+        if not isinstance(reply, dict):
+            raise self._faults.malformed("not a JSON object")
+        return reply
+
+    def _last(self, decoder: SSEDecoder) -> list[JsonObject]:
+        """Read what the end of the stream completes; a body that is no stream may be an error in JSON."""
+        chunks = [self._parse(event) for event in decoder.end()]
+        if not chunks and decoder.stray:
+            body = parse_body(b"\n".join(decoder.stray))
+            bodies = body if isinstance(body, list) else [body]
+            chunks = [chunk for chunk in bodies if isinstance(chunk, dict)]
+            if not chunks:
+                raise self._faults.malformed("not a stream of events")
+        return chunks
+
+    def _sync_client(self) -> httpx2.Client:
+        with self._lock:
+            if self._sync is None:
+                self._sync = httpx2.Client(**_client_args(self._sync_args))
+                weakref.finalize(self, self._sync.close)
+            return self._sync
+
+
+class LoopClients:
+    """An async HTTP client for each event loop that asks for one, closed when its loop ends.
+
+    Connections belong to the loop that opened them: a model that serves `asyncio.run` twice, or loops in
+    several threads, needs one client for each.
+    """
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._args = args
+        self._kept: dict[asyncio.AbstractEventLoop, _Kept] = {}
+
+    async def get(self) -> httpx2.AsyncClient:
+        """Get the client of the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._kept:
+            for ended in [other for other in tuple(self._kept) if other.is_closed()]:
+                self._forget(ended)
+            client = httpx2.AsyncClient(**_client_args(self._args))
+            keeper = _close_with_loop(client, loop, weakref.ref(self))
+            finalizer = weakref.finalize(self, _close_soon, keeper, loop)
+            finalizer.atexit = False
+            self._kept[loop] = _Kept(client, keeper, finalizer)
+            await anext(keeper)
+        return self._kept[loop].client
+
+    async def aclose(self) -> None:
+        """Close the client of the running loop."""
+        kept = self._kept.get(asyncio.get_running_loop())
+        if kept is not None:
+            await kept.keeper.aclose()
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._kept.pop(loop).finalizer.detach()
+
+
+class _Kept(NamedTuple):
+    client: httpx2.AsyncClient
+    keeper: AsyncGenerator[None, None]
+    finalizer: weakref.finalize[[AsyncGenerator[None, None], asyncio.AbstractEventLoop], LoopClients]
+
+
+async def _close_with_loop(
+    client: httpx2.AsyncClient, loop: asyncio.AbstractEventLoop, owner: weakref.ref[LoopClients]
+) -> AsyncGenerator[None, None]:
+    """Wait, suspended, for the loop's end: there, asyncio closes every generator that is still open."""
+    try:
+        yield
+    finally:
+        clients = owner()
+        if clients is not None:
+            clients._forget(loop)
+        await client.aclose()
+
+
+def _close_soon(keeper: AsyncGenerator[None, None], loop: asyncio.AbstractEventLoop) -> None:
+    """Close a client whose model was collected, from whatever thread that happened in."""
+    with suppress(RuntimeError):  # the loop is closed, and its connections with it
+        loop.call_soon_threadsafe(lambda: loop.create_task(_aclose(keeper)))
+
+
+async def _aclose(keeper: AsyncGenerator[None, None]) -> None:
+    await keeper.aclose()
+
+
+class _Recorder(httpx2.BaseTransport):
+    """Keeps the last request and answers with an empty reply."""
+
+    request: httpx2.Request
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.request = request
+        return httpx2.Response(200, json={})
+
+
+def _http_options(options: Any) -> types.HttpOptions:
+    try:
+        given = types.HttpOptions.model_validate(
+            options if isinstance(options, types.HttpOptions) else dict(options or {})
+        )
+    except ValueError as exc:
+        raise ConfigurationError(f"GeminiModel(http_options=...) isn't valid: {exc}") from None
+    if given.aiohttp_client is not None:
+        raise ConfigurationError("GeminiModel doesn't use aiohttp: give httpx_async_client, or client=.")
+    return given
+
+
+def _client_args(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete what the user gave for an HTTP client.
+
+    Redirects aren't followed unless the user says so: the key would go along to wherever they lead.
+    """
+    args = {key: value for key, value in given.items() if key != "ssl"}
+    if "transport" not in args and "cert" not in args and args.get("verify", True) is True:
+        args["verify"] = _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    return args
+
+
+@functools.cache
+def _ssl_context(cafile: str | None, capath: str | None) -> ssl.SSLContext:
+    """Make an SSL context, as the SDK does, once for all models: it costs about 60 ms."""
+    if cafile or capath:
+        return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+    return httpx2.create_ssl_context()

@@ -1,0 +1,89 @@
+"""What both ways to Gemini share: their protocol, and what goes on the wire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Generator
+from typing import Any, Literal, Protocol, cast
+
+from agentkit.wire.content import JsonObject, Request, iter_declarations
+
+Method = Literal["generateContent", "streamGenerateContent", "countTokens"]
+
+SDK_CONFIG: dict[str, Any] = {
+    "automatic_function_calling": {"disable": True},
+    "automatic_continuation": False,
+}
+"""Every request is the run's own: the SDK neither calls functions nor asks again."""
+
+SHORTEST_SERVER_TIMEOUT = 10
+"""Seconds. Gemini refuses a shorter deadline: "Manually set deadline 5s is too short"."""
+
+# Tools that the caller runs. All other kinds run at the server.
+_CALLERS_TOOLS = frozenset({"functionDeclarations", "function_declarations", "computerUse", "computer_use"})
+
+
+class Wire(Protocol):
+    """A way to Gemini. `seconds` is what the whole request may take."""
+
+    @property
+    def vertex(self) -> bool:
+        """Whether it leads to Vertex AI."""
+        ...
+
+    def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        """Send a request and read its reply."""
+        ...
+
+    def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+        """Send a request and read its reply in chunks; closing the generator closes the connection."""
+        ...
+
+    async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        """Send a request and read its reply, async."""
+        ...
+
+    def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+        """Send a request and read its reply in chunks, async."""
+        ...
+
+    def close(self) -> None:
+        """Close what sync requests left open."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what requests of this event loop left open."""
+        ...
+
+
+def counted(name: str, request: Request, *, vertex: bool) -> Request:
+    """Say what `countTokens` counts; with a `model` in it, it goes into `generateContentRequest`.
+
+    The Gemini API takes bare contents, or a whole request with the model's full name; Vertex AI takes some
+    of the fields.
+    """
+    if vertex:
+        fields = ("contents", "systemInstruction", "tools", "generationConfig")
+        return cast(Request, {key: request[key] for key in fields if key in request})  # type: ignore[literal-required]
+    if request.keys() == {"contents"}:
+        return request
+    return cast(Request, {"model": name if "/" in name else f"models/{name}", **request})
+
+
+def server_timeout(seconds: float) -> str:
+    """Say in a header, X-Server-Timeout, how long the server may take."""
+    return str(max(SHORTEST_SERVER_TIMEOUT, math.ceil(seconds)))
+
+
+def with_server_tools(request: Request, *, vertex: bool) -> Request:
+    """Ask for the calls of the server's own tools where functions are declared beside them (rule 5).
+
+    The Gemini API refuses the mix otherwise; Vertex AI doesn't know the field. The request stays as it is.
+    """
+    kinds = {kind for tool in request.get("tools") or () for kind in tool}
+    if vertex or not kinds - _CALLERS_TOOLS or not any(iter_declarations(request)):
+        return request
+    config = request.get("toolConfig") or {}
+    if "includeServerSideToolInvocations" in config or "include_server_side_tool_invocations" in config:
+        return request
+    return {**request, "toolConfig": {**config, "includeServerSideToolInvocations": True}}

@@ -1,0 +1,253 @@
+"""Gemini, through google-genai."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, cast
+
+from agentkit.errors import ConfigurationError
+from agentkit.models._genai_errors import Faults
+from agentkit.models._genai_wire import Wire, with_server_tools
+from agentkit.wire.content import JsonObject, Reply, Request
+
+if TYPE_CHECKING:
+    from google import genai
+    from google.genai import types
+
+DEFAULT_MODEL = "gemini-3.8-flash"
+"""The model where none is named."""
+
+
+class GeminiModel:
+    """A Gemini model, on the Gemini API or on Vertex AI.
+
+    Credentials, project and location come from where google-genai takes them: `api_key`, else GOOGLE_API_KEY,
+    else GEMINI_API_KEY; with GOOGLE_GENAI_USE_VERTEXAI=true (or GOOGLE_GENAI_USE_ENTERPRISE=true),
+    GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION and the application default credentials. They are looked for
+    at the first request, where google.genai is imported too.
+
+    One model serves any number of threads and event loops, one after another or at the same time.
+    Connections are kept open between requests; they are closed with the event loop, with `close` and
+    `aclose`, or when the model is collected.
+
+    Args:
+        name: The model's name, e.g. "gemini-3.8-flash", "models/..." or "tunedModels/...".
+        client: A ready `genai.Client`, used as it is and never closed: its own API version (the SDK's default
+            is v1), proxies, credentials, and aiohttp if that is installed. Its replies pass through the SDK:
+            a stream loses what its parser drops (`finishMessage`, unknown parts), and in sync use `timeout`
+            bounds each read, not the whole of a reply that trickles in. Not together with `api_key` or
+            `http_options`.
+        api_key: The API key.
+        http_options: google-genai's `HttpOptions`, or a dict of them: `base_url` (GOOGLE_GEMINI_BASE_URL sets
+            it too), `headers`, `api_version`, `client_args` and `async_client_args` (of httpx2 clients:
+            transport, proxy, verify...), `httpx_client` and `httpx_async_client` (httpx2's; never closed),
+            `timeout` (milliseconds, in place of the argument), `extra_body` (top-level fields to set in each
+            request). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION says otherwise, and the
+            SDK's default on Vertex AI. `retry_options` are ignored: the run retries.
+        timeout: Seconds that a request may take in all.
+
+    Raises:
+        ConfigurationError: The arguments don't go together or aren't valid.
+    """
+
+    def __init__(
+        self,
+        name: str = DEFAULT_MODEL,
+        *,
+        client: genai.Client | None = None,
+        api_key: str | None = None,
+        http_options: types.HttpOptions | Mapping[str, Any] | None = None,
+        timeout: float = 120.0,
+    ) -> None:
+        if not name.strip():
+            raise ConfigurationError(f"GeminiModel({name!r}): give a model's name, e.g. {DEFAULT_MODEL!r}.")
+        if client is not None and (api_key is not None or http_options is not None):
+            raise ConfigurationError("GeminiModel takes client=, or api_key= and http_options=, not both.")
+        self._name = name.strip()
+        self._client = client
+        self._api_key = api_key
+        self._http_options = http_options
+        self._timeout = _milliseconds(http_options) or timeout
+        if not self._timeout > 0:
+            raise ConfigurationError(f"GeminiModel(timeout={timeout!r}): give seconds above 0.")
+        self._faults = Faults(self._name)
+        self._wire_made: Wire | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The model's name, as requests and traces show it."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"GeminiModel({self._name!r})"
+
+    def check_credentials(self) -> None:
+        """Look whether there are credentials to try, without a request and without importing google.genai.
+
+        Whether the server takes them, or Vertex AI finds its own, shows at the first request.
+
+        Raises:
+            MissingCredentials: There is no API key, and Vertex AI isn't chosen.
+            ConfigurationError: The API key has characters that no key has.
+        """
+        if self._client is not None:
+            return
+        found = (self._api_key, os.environ.get("GOOGLE_API_KEY"), os.environ.get("GEMINI_API_KEY"))
+        keys = [key.strip() for key in found if key and key.strip()]
+        self._faults.hide(keys)
+        # A stray line break or quote from a copied key would show up, key and all, deep in the HTTP client.
+        if keys and not (keys[0].isascii() and keys[0].isprintable() and " " not in keys[0]):
+            raise ConfigurationError(
+                "The API key has spaces, line breaks or characters beyond ASCII in it: copy it again."
+            )
+        if not keys and not _vertex_chosen():
+            raise self._faults.missing_credentials()
+
+    def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
+        """Answer a request.
+
+        Raises:
+            ModelError: Gemini can't be reached, refused the request or sent no proper reply.
+            MissingCredentials: There are no credentials.
+        """
+        wire = self._wire()
+        body = with_server_tools(request, vertex=wire.vertex)
+        return self._reply(wire.fetch("generateContent", body, self._seconds(timeout)))
+
+    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
+        """Answer a request in chunks. Closing the generator closes the connection at once.
+
+        Raises:
+            ModelError: As in `generate`; also when the stream ends without a finish reason.
+            MissingCredentials: There are no credentials.
+        """
+        wire, finished = self._wire(), False
+        body = with_server_tools(request, vertex=wire.vertex)
+        with closing(wire.chunks(body, self._seconds(timeout))) as chunks:
+            for chunk in chunks:
+                reply = self._reply(chunk)
+                finished = finished or _finishes(reply)
+                yield reply
+        if not finished:
+            raise self._faults.truncated()
+
+    def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
+        """Count the tokens of a request, its tools and system instruction included.
+
+        Raises:
+            ModelError: As in `generate`.
+            MissingCredentials: There are no credentials.
+        """
+        wire = self._wire()
+        body = with_server_tools(request, vertex=wire.vertex)
+        return self._count(wire.fetch("countTokens", body, self._seconds(timeout)))
+
+    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
+        """Answer a request, async; raises as `generate` does."""
+        wire = await self._awire()
+        body = with_server_tools(request, vertex=wire.vertex)
+        return self._reply(await wire.afetch("generateContent", body, self._seconds(timeout)))
+
+    async def astream(
+        self,
+        request: Request,
+        *,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Reply, None]:
+        """Answer a request in chunks, async; raises as `stream` does."""
+        wire, finished = await self._awire(), False
+        body = with_server_tools(request, vertex=wire.vertex)
+        async with aclosing(wire.achunks(body, self._seconds(timeout))) as chunks:
+            async for chunk in chunks:
+                reply = self._reply(chunk)
+                finished = finished or _finishes(reply)
+                yield reply
+        if not finished:
+            raise self._faults.truncated()
+
+    async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
+        """Count the tokens of a request, async; raises as `count_tokens` does."""
+        wire = await self._awire()
+        body = with_server_tools(request, vertex=wire.vertex)
+        return self._count(await wire.afetch("countTokens", body, self._seconds(timeout)))
+
+    def close(self) -> None:
+        """Close the connections of sync requests. The model stays usable."""
+        if self._wire_made is not None:
+            self._wire_made.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop and of sync requests. The model stays usable."""
+        self.close()
+        if self._wire_made is not None:
+            await self._wire_made.aclose()
+
+    def _wire(self) -> Wire:
+        with self._lock:
+            wire = self._wire_made
+            if wire is None:
+                self.check_credentials()
+                wire = self._wire_made = self._make_wire()
+            return wire
+
+    def _make_wire(self) -> Wire:
+        # Only here is google.genai imported.
+        if self._client is None:
+            from agentkit.models._genai_http import OwnWire
+
+            return OwnWire(self._name, self._api_key, self._http_options, self._faults)
+        from agentkit.models._genai_client import ClientWire
+
+        return ClientWire(self._name, self._client, self._faults)
+
+    async def _awire(self) -> Wire:
+        if self._wire_made is None:
+            # The first use imports the SDK, about a second that would hold up the event loop.
+            return await asyncio.to_thread(self._wire)
+        return self._wire_made
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else max(timeout, 0.001)
+
+    def _reply(self, body: JsonObject) -> Reply:
+        """Tell an error that came with status 200, as an event of a stream does."""
+        if isinstance(body.get("error"), dict):
+            code = body["error"].get("code")
+            raise self._faults.of_reply(code if isinstance(code, int) else 500, body)
+        return cast(Reply, body)
+
+    def _count(self, body: JsonObject) -> int:
+        total = self._reply(body).get("totalTokens")
+        if not isinstance(total, int):
+            raise self._faults.malformed("there is no totalTokens in it")
+        return total
+
+
+def _finishes(reply: Reply) -> bool:
+    """Tell whether a chunk is the end of its reply, or of a refused prompt's."""
+    candidates = reply.get("candidates") or ()
+    blocked = (reply.get("promptFeedback") or {}).get("blockReason")
+    return bool(blocked) or any(candidate.get("finishReason") for candidate in candidates)
+
+
+def _vertex_chosen() -> bool:
+    """Read the variables that choose Vertex AI, as the SDK does: the first one that is set decides."""
+    for variable in ("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"):
+        value = os.environ.get(variable)
+        if value is not None:
+            return value.lower() in ("true", "1")
+    return False
+
+
+def _milliseconds(http_options: types.HttpOptions | Mapping[str, Any] | None) -> float | None:
+    """Read the timeout of HTTP options, which is in milliseconds, as seconds."""
+    if isinstance(http_options, Mapping):
+        timeout = http_options.get("timeout")
+    else:
+        timeout = getattr(http_options, "timeout", None)
+    return timeout / 1000 if timeout else None

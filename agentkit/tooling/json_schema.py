@@ -1,0 +1,95 @@
+"""JSON Schema 2020-12 as Gemini takes it, from pydantic's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
+from pydantic_core import core_schema
+
+from agentkit.tooling.results import to_json
+from agentkit.wire.content import JsonObject
+
+_MAPS = ("properties", "$defs", "patternProperties")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SCHEMAS = ("items", "additionalProperties", "propertyNames", "not")
+
+
+class JsonSchema(GenerateJsonSchema):
+    """Pydantic's generator, made to say what the validator does, and to refuse rather than to skip."""
+
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {"non-serializable-default"}  # noqa: RUF012 - pydantic's
+
+    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+        """Refuse what can't be declared in a union, where pydantic would leave it out."""
+        if kind == "skipped-choice":
+            raise PydanticInvalidForJsonSchema(detail)
+        super().emit_warning(kind, detail)
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        """Say how the validator wants bytes to be encoded."""
+        made = super().bytes_schema(schema)
+        del made["format"]
+        encoding = {"base64": "base64", "hex": "base16"}.get(str(self._config.val_json_bytes))
+        return made | ({"contentEncoding": encoding} if encoding else {})
+
+    def generator_schema(self, schema: core_schema.GeneratorSchema) -> JsonSchemaValue:
+        """Refuse it: its items would fail inside the tool."""
+        return self.handle_invalid_for_json_schema(schema, "an iterator that is read lazily: use a list")
+
+    def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> JsonSchemaValue:
+        """Refuse it: JSON has no classes."""
+        return self.handle_invalid_for_json_schema(schema, "a class")
+
+
+def tidy(schema: JsonObject) -> JsonObject:
+    """Leave out what says nothing to a model, and write the rest as Gemini takes it (rule 7).
+
+    The API's reference knows `enum`, not `const`, allows nothing beside `$ref`, and has no `discriminator`:
+    https://ai.google.dev/api/generate-content#FIELDS.response_json_schema
+    """
+    made: JsonObject = {}
+    for key, value in schema.items():
+        if key in _MAPS:
+            made[key] = {name: tidy(part) for name, part in value.items()}
+        elif key in _LISTS:
+            made[key] = [tidy(part) for part in value]
+        elif key in _SCHEMAS and isinstance(value, dict):
+            made[key] = tidy(value)
+        elif key == "const":
+            made["enum"] = [value]
+        elif key not in ("title", "discriminator") and not (key == "default" and not _is_json(value)):
+            made[key] = value
+    if "$ref" in made and len(made) > 1:
+        made = {"anyOf": [{"$ref": made.pop("$ref")}]} | made
+    return made
+
+
+def set_default(schema: JsonObject, default: Any) -> None:
+    """Declare a default, if JSON can hold it; None only where null may be given."""
+    if default is None and not _allows_null(schema):
+        return
+    try:
+        schema["default"] = to_json(default)
+    except Exception:  # of an object that isn't ours; the function still gets it
+        return
+
+
+def _allows_null(schema: JsonObject) -> bool:
+    if not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "enum", "const"}:
+        return True
+    return (
+        schema.get("type") == "null"
+        or None in schema.get("enum", ())
+        or any(_allows_null(part) for key in ("anyOf", "oneOf") for part in schema.get(key, ()))
+    )
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

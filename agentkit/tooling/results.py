@@ -1,0 +1,139 @@
+"""What a tool returned, as the model gets it: JSON, media apart, within a size."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import deque
+from collections.abc import ItemsView, KeysView, Mapping, ValuesView
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from agentkit.wire.content import Blob, Json, JsonObject
+
+_SCALARS = (str, int, float, bool, type(None))
+_LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image, a sound or a file that a tool returns, alone or in a list: the model gets to see it."""
+
+    data: bytes
+    mime_type: str
+    name: str | None = None
+    """A file name for the model to speak of."""
+
+    def to_wire(self) -> JsonObject:
+        """Make the part of it: its `inlineData`, base64."""
+        blob: Blob = {"mimeType": self.mime_type, "data": base64.b64encode(self.data).decode()}
+        if self.name:
+            blob["displayName"] = self.name
+        return {"inlineData": blob}
+
+
+def to_json(value: Any) -> Json:
+    """Turn a Python value into JSON values, by pydantic.
+
+    Models go by alias, dates as ISO 8601, Decimal as exact text, bytes as base64, generators as lists, sets
+    as sorted lists, so that the same result is the same text every time.
+
+    Raises:
+        ValueError: There is something in it that JSON can't hold. (A NaN is left in: `json.dumps` refuses it.)
+    """
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, _LISTS):
+        return [to_json(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        items = [to_json(item) for item in value]
+        try:
+            return sorted(items)
+        except TypeError:
+            return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
+    if _is_google(value):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return to_jsonable_python(value, by_alias=True, bytes_mode="base64", serialize_as_any=True)
+
+
+def _key(key: Any) -> str:
+    return key if type(key) is str else str(next(iter(to_jsonable_python({key: None}))))
+
+
+def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
+    """Take the media out of a result: what is left, and their parts.
+
+    Media are `Media`, parts in wire JSON (`{"inlineData": ...}`) and parts of google.genai, alone or in a list
+    or tuple. One value left of a list stands alone; where nothing is left, a line names the media.
+    """
+    if (part := _media(value)) is not None:
+        return _attached([part]), [part]
+    if type(value) not in (list, tuple):
+        return value, []
+    rest, parts = [], []
+    for item in value:
+        if (part := _media(item)) is not None:
+            parts.append(part)
+        else:
+            rest.append(item)
+    if not parts:
+        return value, []
+    if not rest:
+        return _attached(parts), parts
+    return (rest[0] if len(rest) == 1 else rest), parts
+
+
+def cut(output: Json, max_chars: int) -> Json:
+    """Give back `output`, or, if its JSON is longer than `max_chars`, its beginning with a mark that says so.
+
+    Raises:
+        ValueError: There is a NaN or an infinity in it.
+    """
+    text = _dumps(output)
+    if len(text) <= max_chars:
+        return output
+    whole = output if isinstance(output, str) else text
+    room = max_chars
+    while True:
+        shown = whole[:room] + f"... [cut: {len(whole) - room:,} of {len(whole):,} characters are missing]"
+        length = len(_dumps(shown))  # quotes and line ends take two characters in JSON
+        if length <= max_chars or room == 0:
+            return shown
+        room = min(room - 1, room * max_chars // length)
+
+
+def _dumps(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _media(value: Any) -> JsonObject | None:
+    if isinstance(value, Media):
+        return value.to_wire()
+    if _is_google(value):
+        value = to_json(value)
+    if not isinstance(value, Mapping):
+        return None
+    blob = value.get("inlineData") or value.get("inline_data")
+    if not isinstance(blob, Mapping) or "data" not in blob:
+        return None
+    mime_type = blob.get("mimeType") or blob.get("mime_type") or "application/octet-stream"
+    name = blob.get("displayName") or blob.get("display_name")
+    data = blob["data"]
+    if isinstance(data, str):
+        # the SDK writes the URL's alphabet; the server takes both, others only the standard one
+        data = base64.b64decode(data.translate(str.maketrans("-_", "+/")) + "==")
+    return Media(data, mime_type, name).to_wire()
+
+
+def _is_google(value: Any) -> bool:
+    return type(value).__module__.startswith("google.genai") and hasattr(value, "model_dump")
+
+
+def _attached(parts: list[JsonObject]) -> str:
+    blobs = [part["inlineData"] for part in parts]
+    names = [f"{b['displayName']} ({b['mimeType']})" if "displayName" in b else b["mimeType"] for b in blobs]
+    return f"attached: {', '.join(names)}"

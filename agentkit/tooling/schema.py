@@ -1,0 +1,295 @@
+"""From a signature and a docstring to the JSON schema of the parameters and the validator of the arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+import typing_extensions
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic.errors import (
+    PydanticInvalidForJsonSchema,
+    PydanticSchemaGenerationError,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
+
+from agentkit.errors import AgentError, ToolDefinitionError
+from agentkit.tooling.annotations import (
+    Undeclarable,
+    is_typed_dict,
+    make_typed_dict,
+    supported,
+    typed_dict_fields,
+    unpacked,
+)
+from agentkit.tooling.context import Context
+from agentkit.tooling.json_schema import JsonSchema, set_default, tidy
+from agentkit.tooling.problems import describe_problems
+from agentkit.tooling.signature import (
+    Kind,
+    Parameter,
+    UnresolvedReference,
+    bound_keywords,
+    place_of,
+    read_signature,
+)
+from agentkit.wire.content import JsonObject, dumps
+
+_CONFIG = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64", allow_inf_nan=False)
+_NOTHING = inspect.Parameter.empty
+
+
+class InvalidArguments(AgentError):
+    """A call's arguments don't fit the tool's parameters.
+
+    Attributes:
+        problems: One line for each bad argument, for the model to read.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+def refuse_bound(bound: Iterable[str], args: JsonObject) -> None:
+    """Refuse args that would replace what a partial has bound; `**kwargs` would let them through."""
+    if taken := sorted(set(bound) & args.keys()):
+        raise InvalidArguments([f"{name} is not a parameter" for name in taken])
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    """An argument that the model may give."""
+
+    name: str
+    wire_name: str
+    annotation: Any
+    required: bool
+    default: Any
+
+
+class CallSignature:
+    """What a function takes from the model: its JSON schema, and the way from a call's args to Python values.
+
+    Attributes:
+        schema: JSON Schema 2020-12 of the parameters, or None where there are none.
+
+    Raises:
+        UnresolvedReference: An annotation can't be resolved (yet).
+        ToolDefinitionError: A parameter can't be declared.
+    """
+
+    def __init__(self, function: Callable[..., Any], descriptions: dict[str, str]) -> None:
+        self._place = place_of(function)
+        self._parameters, self._names = read_signature(function)
+        self._bound = bound_keywords(function)
+        self._arguments: dict[str, _Argument] = {}
+        extras: Any = _NOTHING
+        for parameter in self._parameters:
+            if parameter.is_context:
+                continue
+            if parameter.kind is Kind.VAR_KEYWORD and unpacked(parameter.annotation) is None:
+                extras = self._supported(parameter.name, parameter.annotation)
+                continue
+            for argument in self._arguments_of(parameter, descriptions):
+                if argument.wire_name in self._arguments:
+                    raise self._error(argument.wire_name, "is there twice. Rename one of them.")
+                self._arguments[argument.wire_name] = argument
+        self._has_varargs = any(p.kind is Kind.VAR_POSITIONAL for p in self._parameters)
+        self._adapter, self.schema = self._build(extras)
+
+    def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Validate and coerce the args of a call into positional and keyword arguments.
+
+        Raises:
+            InvalidArguments: Some don't fit; all of them are listed.
+        """
+        values = self._validate(args)
+        refuse_bound(self._bound, args)
+        positional: list[Any] = []
+        keywords: dict[str, Any] = {}
+        for parameter in self._parameters:
+            by_position = parameter.kind is Kind.POSITIONAL_ONLY or (
+                parameter.kind is Kind.POSITIONAL_OR_KEYWORD and self._has_varargs
+            )
+            if parameter.kind is Kind.VAR_POSITIONAL:
+                positional.extend(values.pop(parameter.name, ()))
+            elif parameter.is_context:
+                values[parameter.name] = context
+            if by_position:
+                positional.append(values.pop(parameter.name, parameter.default))
+            elif parameter.name in values:
+                keywords[parameter.name] = values.pop(parameter.name)
+        return positional, keywords | values  # what is left belongs to **kwargs
+
+    def _validate(self, args: JsonObject) -> dict[str, Any]:
+        try:
+            text = dumps(args)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArguments([f"the arguments are no valid JSON: {error}"]) from error
+        try:
+            values: dict[str, Any] = self._adapter.validate_json(text)
+        except ValidationError as error:
+            refused = {str(detail["loc"][0]) for detail in error.errors(include_url=False) if detail["loc"]}
+            # Models write null for "left out": where there is a default and null doesn't fit, it means that.
+            left_out = {
+                name
+                for name in refused & self._arguments.keys()
+                if args.get(name, _NOTHING) is None and not self._arguments[name].required
+            }
+            if left_out:
+                return self._validate({name: value for name, value in args.items() if name not in left_out})
+            raise InvalidArguments(describe_problems(error, args, self._arguments)) from error
+        return values
+
+    def _arguments_of(self, parameter: Parameter, descriptions: dict[str, str]) -> list[_Argument]:
+        """List what the model may give for a parameter: one argument, or those of `**kwargs: Unpack[...]`."""
+        name, default = parameter.name, parameter.default
+        annotation = parameter.annotation
+        inside = unpacked(annotation)
+        if parameter.kind is Kind.VAR_KEYWORD:
+            if not is_typed_dict(inside):
+                raise self._error(name, "unpacks what is no TypedDict. Give a TypedDict.")
+            try:
+                fields = typed_dict_fields(inside, self._names)
+            except NameError as error:
+                raise self._unresolved(name, error) from error
+            return [
+                self._argument(key, hint, _NOTHING, descriptions, required=required)
+                for key, (hint, required) in fields.items()
+            ]
+        if parameter.kind is Kind.VAR_POSITIONAL:
+            annotation = list[annotation] if inside is None else inside  # type: ignore[valid-type]
+            fixed = inside is not None and Ellipsis not in get_args(inside)
+            return [self._argument(name, annotation, _NOTHING, descriptions, required=fixed)]
+        if isinstance(default, FieldInfo):
+            annotation, default = Annotated[annotation, default], _NOTHING
+        return [self._argument(name, annotation, default, descriptions)]
+
+    def _argument(
+        self,
+        name: str,
+        annotation: Any,
+        default: Any,
+        descriptions: dict[str, str],
+        *,
+        required: bool = True,
+    ) -> _Argument:
+        annotation = self._supported(name, annotation)
+        info = FieldInfo.from_annotation(annotation)
+        alias = info.validation_alias or info.alias
+        extra: dict[str, Any] = {}
+        if info.description is None and (words := _words_in(info.metadata) or descriptions.get(name)):
+            extra["description"] = words
+        if default is not _NOTHING and not info.is_required():
+            extra["default"] = default  # the signature's default wins over that of Field
+        if extra:
+            annotation = Annotated[annotation, Field(**extra)]
+        return _Argument(
+            name=name,
+            wire_name=alias if isinstance(alias, str) else name,
+            annotation=annotation,
+            required=required and default is _NOTHING and info.is_required(),
+            default=default,
+        )
+
+    def _supported(self, name: str, annotation: Any) -> Any:
+        try:
+            return supported(annotation, self._names)
+        except Undeclarable as error:
+            raise self._error(name, str(error)) from error
+        except NameError as error:
+            raise self._unresolved(name, error) from error
+
+    def _error(self, name: str, reason: str) -> ToolDefinitionError:
+        return ToolDefinitionError(f"{self._place}: parameter {name!r} {reason}")
+
+    def _unresolved(self, name: str, error: NameError) -> UnresolvedReference:
+        reason = (
+            f"has a type in which a name can't be resolved: {error}. Define it before the tool is registered."
+        )
+        return UnresolvedReference(f"{self._place}: parameter {name!r} {reason}")
+
+    def _build(self, extras: Any) -> tuple[TypeAdapter[dict[str, Any]], JsonObject | None]:
+        try:
+            adapter = self._adapt(self._arguments.values(), extras)
+            schema = adapter.json_schema(schema_generator=JsonSchema)
+        except Exception as error:
+            raise self._explain(error, extras) from error
+        for argument in self._arguments.values():
+            if argument.default is not _NOTHING:
+                set_default(schema["properties"][argument.wire_name], argument.default)
+        schema = tidy(schema)
+        takes_any = bool(schema["properties"]) or schema["additionalProperties"] is not False
+        return adapter, schema if takes_any else None
+
+    def _adapt(self, arguments: Iterable[_Argument], extras: Any = _NOTHING) -> TypeAdapter[dict[str, Any]]:
+        # A TypedDict takes any name for a key, tells what was left out, and validates to a plain dict.
+        fields = {
+            a.name: a.annotation if a.required else typing_extensions.NotRequired[a.annotation]
+            for a in arguments
+        }
+        shape = make_typed_dict("Arguments", fields)
+        shape.__pydantic_config__ = ConfigDict(**_CONFIG, defer_build=True)
+        if extras is not _NOTHING:
+            shape = Annotated[shape, _Extras(extras)]
+        adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
+        adapter.rebuild(raise_errors=True, _types_namespace=self._names)
+        return adapter
+
+    def _explain(self, error: Exception, extras: Any) -> ToolDefinitionError:
+        """Find the parameter that can't be declared and say why."""
+        for argument in self._arguments.values():
+            try:
+                self._adapt([argument]).json_schema(schema_generator=JsonSchema)
+            except Exception as own_error:
+                return self._refuse(f"parameter {argument.name!r}", argument.annotation, own_error)
+        name = self._parameters[-1].name if self._parameters else ""
+        return self._refuse(f"parameter {name!r}", extras, error)
+
+    def _refuse(self, what: str, annotation: Any, error: Exception) -> ToolDefinitionError:
+        while get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        shown = inspect.formatannotation(annotation)
+        if isinstance(error, NameError) or getattr(error, "code", "") == "class-not-fully-defined":
+            return UnresolvedReference(
+                f"{self._place}: {what} has the type {shown}, in which a name can't be resolved: {_line(error)}"
+                " Define it before the tool is registered."
+            )
+        if isinstance(error, (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema)):
+            return ToolDefinitionError(
+                f"{self._place}: {what} has the type {shown}, for which there is no JSON schema ({_line(error)})"
+                " Use types that JSON can carry (str, float, list, dict, a dataclass, a pydantic model, ...);"
+                " what only your program has comes in through Context.deps."
+            )
+        return ToolDefinitionError(f"{self._place}: {what} of type {shown} can't be declared: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(" Set `arbitrary")[0]
+
+
+def _words_in(metadata: Iterable[Any]) -> str | None:
+    """Find plain text, or PEP 727's `Doc`, in the metadata of `Annotated`."""
+    for item in metadata:
+        words = getattr(item, "documentation", item)
+        if isinstance(words, str):
+            return words
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """Metadata that lets a TypedDict have more keys, with values of one type."""
+
+    annotation: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        shape: Any = handler.resolve_ref_schema(schema)
+        shape["extra_behavior"] = "allow"
+        shape["extras_schema"] = handler.generate_schema(self.annotation)
+        return schema

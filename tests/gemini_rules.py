@@ -1,0 +1,166 @@
+"""The rules of GEMINI.md, written down anew as an oracle for tests: nothing of agentkit is imported."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jsonschema
+
+Json = dict[str, Any]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+_TOP = {
+    "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings",
+    "cachedContent", "labels", "model",
+}  # fmt: skip
+_DATA = {
+    "text", "functionCall", "functionResponse", "inlineData", "fileData", "executableCode",
+    "codeExecutionResult", "toolCall", "toolResponse",
+}  # fmt: skip
+_PART = _DATA | {"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"}
+_CALLERS_TOOLS = {"functionDeclarations", "computerUse"}
+
+
+class Refused(Exception):
+    """A request breaks a rule."""
+
+
+class Rules:
+    """What a request must keep to, and what the server gave out that must come back."""
+
+    def __init__(self) -> None:
+        self._signed: dict[str, Json] = {}  # signature -> its part
+        self._turns: dict[str, set[tuple[str, ...]]] = {}  # text and calls of a turn -> its signatures
+        self._ids: set[str] = set()
+        self._without_id: list[Json] = []
+
+    def issue(self, parts: Sequence[Json]) -> None:
+        """Note the parts of a turn as the server's own."""
+        for part in parts:
+            if "thoughtSignature" in part:
+                self._signed[part["thoughtSignature"]] = part
+            called = part.get("functionCall")
+            if called and called.get("id"):
+                self._ids.add(called["id"])
+            elif called:
+                self._without_id.append(called)
+        self._turns.setdefault(_turn_key(parts), set()).add(_signatures(parts))
+
+    def check(self, body: Json, model: str) -> None:
+        """Refuse a request that breaks a rule."""
+        body = _camel(body)
+        unknown = body.keys() - _TOP
+        need(
+            not unknown, f"Invalid JSON payload received. Unknown name {sorted(unknown)}: Cannot find field."
+        )
+        need(isinstance(body.get("contents"), list) and body["contents"], "contents are required")
+        contents = [self._content(content) for content in body["contents"]]
+        need(contents[0]["role"] == "user", "rule 4: history starts with a user content")
+        answered: list[Json] = []  # the calls that the content at hand must answer
+        for content in contents:
+            self._answers(content, answered)
+            answered = [part["functionCall"] for part in content["parts"] if "functionCall" in part]
+        need(not answered, "rule 2: the last calls have no responses")
+        self._tools(body, model)
+
+    def _content(self, content: Json) -> Json:
+        content = _camel(content)
+        need(content.keys() <= {"role", "parts"}, f"Unknown name in a content: {sorted(content)}")
+        role = content.setdefault("role", "user")
+        need(role in ("user", "model"), f"Please use a valid role: user, model. Not {role!r}.")
+        need(isinstance(content.get("parts"), list) and content["parts"], "contents.parts must not be empty")
+        content["parts"] = parts = [_camel(part) for part in content["parts"]]
+        for part in parts:
+            need(part.keys() <= _PART, f"Unknown name in a part: {sorted(part.keys() - _PART)}")
+            need(len(part.keys() & _DATA) == 1, f"a part has one data field: {sorted(part)}")
+            wrong = "functionResponse" if role == "model" else "functionCall"
+            need(wrong not in part, f"rule 4: {wrong} in a content of role {role}")
+            signature = part.get("thoughtSignature")
+            if signature is not None:
+                need(signature in self._signed, "rule 3: Corrupted thought signature.")
+                need(part == self._signed[signature], "rule 3: a thought signature is in another part")
+            called = part.get("functionCall")
+            if called is not None:
+                self._call(called)
+        issued = self._turns.get(_turn_key(parts))
+        if role == "model" and issued is not None:
+            need(
+                _signatures(parts) in issued, "rule 3: a thought signature is missing or parts changed order"
+            )
+        return content
+
+    def _call(self, called: Json) -> None:
+        need(called.keys() <= {"id", "name", "args"}, f"Unknown name in functionCall: {sorted(called)}")
+        need(isinstance(called.get("args", {}), dict), "functionCall.args is an object")
+        if called.get("id") and called["id"] not in self._ids:
+            bare = {key: value for key, value in called.items() if key != "id"}
+            need(bare not in self._without_id, f"rule 1: the id {called['id']!r} is invented")
+
+    def _answers(self, content: Json, asked: Sequence[Json]) -> None:
+        given = [part["functionResponse"] for part in content["parts"] if "functionResponse" in part]
+        need(
+            len(given) == len(asked),
+            "rule 2: the number of function response parts must equal the number of function call parts of "
+            f"the function call turn ({len(given)} to {len(asked)})",
+        )
+        for response, called in zip(given, asked, strict=True):
+            allowed = {"id", "name", "response", "parts", "willContinue", "scheduling"}
+            need(response.keys() <= allowed, f"Unknown name in functionResponse: {sorted(response)}")
+            need(response.get("name") == called["name"], "rule 2: names or order of the responses differ")
+            need(response.get("id") == called.get("id"), "rule 1: a response doesn't echo its call's id")
+            need(isinstance(response.get("response"), dict), "rule 6: functionResponse.response is an object")
+
+    def _tools(self, body: Json, model: str) -> None:
+        tools = [_camel(tool) for tool in body.get("tools") or []]
+        declared = [_camel(d) for tool in tools for d in tool.get("functionDeclarations") or []]
+        names = [declaration.get("name") for declaration in declared]
+        need(len(names) <= 512, "rule 7: at most 512 function declarations")
+        for declaration, name in zip(declared, names, strict=True):
+            need(isinstance(name, str) and _NAME.fullmatch(name), f"rule 7: Invalid function name: {name!r}")
+            need(names.count(name) == 1, f"rule 7: Duplicate function declaration found: {name}")
+            fields = {"name", "description", "behavior", "response", "responseJsonSchema"}
+            fields |= {"parameters", "parametersJsonSchema"}
+            need(declaration.keys() <= fields, f"Unknown name in a declaration: {sorted(declaration)}")
+            need(
+                not {"parameters", "parametersJsonSchema"} <= declaration.keys(),
+                "rule 7: parameters and parametersJsonSchema exclude one another",
+            )
+            try:
+                jsonschema.Draft202012Validator.check_schema(declaration.get("parametersJsonSchema", {}))
+            except jsonschema.SchemaError as error:
+                raise Refused(f"rule 7: {name}: {error.message}") from None
+        config = _camel(body.get("toolConfig") or {})
+        if declared and any(tool.keys() - _CALLERS_TOOLS for tool in tools):
+            flag = config.get("includeServerSideToolInvocations")
+            need(flag is True, "rule 5: includeServerSideToolInvocations must be true")
+        calling = _camel(config.get("functionCallingConfig") or {})
+        mode, allowed = calling.get("mode", "AUTO"), calling.get("allowedFunctionNames") or []
+        need(mode in ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"), f"unknown mode {mode!r}")
+        need(not allowed or mode in ("ANY", "VALIDATED"), "allowedFunctionNames need the mode ANY")
+        need(mode != "ANY" or declared, "the mode ANY needs function declarations")
+        need(set(allowed) <= set(names), f"allowedFunctionNames are not declared: {allowed}")
+        formatted = _camel(body.get("generationConfig") or {}).get("responseMimeType") == "application/json"
+        need(not (formatted and tools and "gemini-2" in model), "rule 8: JSON replies exclude tools here")
+
+
+def need(condition: object, message: str) -> None:
+    if not condition:
+        raise Refused(message)
+
+
+def _camel(value: Any) -> Json:
+    """Read an object's own keys in camelCase: the server takes snake_case too."""
+    need(isinstance(value, dict), f"an object was expected, not {value!r}")
+    return {re.sub(r"_([a-z])", lambda m: m[1].upper(), key): item for key, item in value.items()}
+
+
+def _signatures(parts: Sequence[Json]) -> tuple[str, ...]:
+    return tuple(part["thoughtSignature"] for part in parts if "thoughtSignature" in part)
+
+
+def _turn_key(parts: Sequence[Json]) -> str:
+    said = "".join(part.get("text", "") for part in parts if not part.get("thought"))
+    called = [part["functionCall"] for part in parts if "functionCall" in part]
+    return json.dumps([said, called], sort_keys=True)

@@ -1,0 +1,145 @@
+"""Properties that hold for whatever types are put together, and whatever a model writes."""
+
+import json
+import string
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal, NamedTuple, Optional, Union, cast
+from uuid import UUID
+
+import jsonschema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agentkit.tooling.context import Context
+from agentkit.tooling.invoke import prepare, succeed
+from agentkit.tooling.registry import collect
+from agentkit.tooling.results import cut, to_json
+from agentkit.tooling.tool import Tool
+
+NO_CONTEXT = Context(deps=None)
+List, Dict, Tuple, Set, FrozenSet = [cast(Any, kind) for kind in (list, dict, tuple, set, frozenset)]
+Maybe = cast(Any, Optional)
+
+
+class Color(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Point(NamedTuple):
+    x: int
+    label: str
+
+
+class Item(BaseModel):
+    sku: str
+    price: Decimal
+    due: date | None = None
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=9)
+LEAVES: dict[Any, st.SearchStrategy[Any]] = {
+    str: TEXT,
+    int: st.integers(-(2**60), 2**60),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    bytes: st.binary(max_size=9),
+    date: st.dates(),
+    datetime: st.datetimes(),
+    timedelta: st.timedeltas(timedelta(days=-999), timedelta(days=999)),
+    Decimal: st.decimals(allow_nan=False, allow_infinity=False, places=3),
+    UUID: st.uuids(),
+    Color: st.sampled_from(Color),
+    Literal["a", 7]: st.sampled_from(["a", 7]),
+    Point: st.builds(Point, st.integers(0, 9), TEXT),
+    Item: st.builds(Item, sku=TEXT, price=st.just(Decimal("1.10")), due=st.none() | st.dates()),
+}
+HASHABLE = [kind for kind in LEAVES if kind is not Item]
+
+
+def typed_values(depth: int = 2) -> st.SearchStrategy[tuple[Any, Any]]:
+    """Pairs of a type, put together of others, and a value of it."""
+
+    def leaf(kinds: Any) -> st.SearchStrategy[tuple[Any, st.SearchStrategy[Any]]]:
+        return st.sampled_from([(kind, LEAVES[kind]) for kind in kinds])
+
+    def compose(inner: Any) -> Any:
+        return st.one_of(
+            inner.map(lambda t: (List[t[0]], st.lists(t[1], max_size=3))),
+            inner.map(lambda t: (Dict[str, t[0]], st.dictionaries(TEXT, t[1], max_size=3))),
+            inner.map(lambda t: (Tuple[t[0], ...], st.lists(t[1], max_size=3).map(tuple))),
+            st.tuples(inner, inner).map(lambda t: (Tuple[t[0][0], t[1][0]], st.tuples(t[0][1], t[1][1]))),
+            inner.map(lambda t: (Maybe[t[0]], st.none() | t[1])),
+            leaf(HASHABLE).map(lambda t: (Set[t[0]], st.sets(t[1], max_size=3))),
+            leaf(HASHABLE).map(lambda t: (FrozenSet[t[0]], st.frozensets(t[1], max_size=3))),
+        )
+
+    types = st.recursive(leaf(LEAVES), compose, max_leaves=4)
+    return types.flatmap(lambda t: t[1].map(lambda value: (t[0], value)))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(typed_values())
+def test_a_value_goes_out_as_a_result_and_comes_back_as_an_argument(typed: tuple[Any, Any]) -> None:
+    annotation, value = typed
+
+    def take(value: Any) -> Any:
+        return value
+
+    take.__annotations__["value"] = annotation
+    tool = Tool.of(take)
+    wire = json.loads(json.dumps({"value": to_json(value)}))
+    schema = tool.declaration["parametersJsonSchema"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(wire, schema)
+    got = tool.bind(wire, NO_CONTEXT)()
+    assert got == value
+    assert type(got) is type(value)
+
+
+class Node(BaseModel):
+    name: str
+    next: Union["Node", None] = None
+
+
+def everything(
+    a: int,
+    b: list[Item],
+    c: dict[str, Point] | None = None,
+    *rest: float,
+    d: Literal["x"] | Color = "x",
+    **more: set[Node],
+) -> str:
+    """Take all."""
+    return "done"
+
+
+NAMES = st.text(string.ascii_letters, max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+ARGS = st.dictionaries(st.sampled_from(["a", "b", "c", "d", "rest", "e", ""]), JSON, max_size=5)
+TOOLS = collect(everything)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(ARGS, JSON), st.sampled_from(["everything", "evrything", ""]))
+def test_whatever_a_model_writes_there_is_a_call_to_make_or_a_response(args: Any, name: str) -> None:
+    invocation = prepare({"id": "7", "name": name, "args": args}, TOOLS, NO_CONTEXT)
+    assert (invocation.function is None) != (invocation.outcome is None)
+    outcome = invocation.outcome or succeed(invocation, invocation.function and invocation.function())
+    response = outcome.part["functionResponse"]
+    assert (response["id"], response["name"]) == ("7", name)
+    assert len(response["response"]) == 1
+    json.dumps(response, allow_nan=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=400) | st.lists(st.text(max_size=20), max_size=30), st.integers(80, 200))
+def test_a_cut_result_is_never_longer_than_the_limit(value: Any, limit: int) -> None:
+    assert len(json.dumps(cut(value, limit), ensure_ascii=False)) <= limit
