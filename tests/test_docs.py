@@ -25,7 +25,10 @@ ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^([ ]*)```python\n(.*?)^\1```$", re.M | re.S)
 
 SCRIPTS: dict[str, list[Any]] = {
-    "How many of TEA-1 are left?": [calls(call("stock", {"sku": "TEA-1"})), text("There are 3 of TEA-1 left.")],
+    "How many of TEA-1 are left?": [
+        calls(call("stock", {"sku": "TEA-1"})),
+        text("There are 3 of TEA-1 left."),
+    ],
     "What is 1.5 + 2?": [calls(call("add", {"a": 1.5, "b": 2})), text("It is 3.5.")],
     "What is my name?": [text("Ann."), text("Nna.")],
     "Say hello.": [text("Hello!"), text("Bonjour !")],
