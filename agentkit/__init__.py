@@ -16,33 +16,59 @@ if TYPE_CHECKING:
         HistoryError,
         ModelError,
         RunStopped,
+        SessionConflict,
+        SessionNotFound,
+        StoreError,
         ToolDefinitionError,
         ToolError,
         ToolRetry,
     )
     from agentkit.limits import Limits, Usage
+    from agentkit.manager import ChatManager
+    from agentkit.memory.results import DropToolResults
+    from agentkit.memory.summary import Summarize
+    from agentkit.memory.tokens import TokenBudget
+    from agentkit.memory.turns import LastTurns
     from agentkit.models.base import Model
     from agentkit.models.gemini import GeminiModel
     from agentkit.models.local import LocalModel
+    from agentkit.repair import RetryPolicy
     from agentkit.run import Run
+    from agentkit.stores.memory import MemoryStore
+    from agentkit.stores.sql import SQLStore
+    from agentkit.stores.sqlite import SQLiteStore
     from agentkit.tooling.context import Context
     from agentkit.tooling.registry import ToolRegistry
+    from agentkit.tooling.results import Media
     from agentkit.tooling.tool import Tool, tool
 
 __all__ = [
     "Agent",
     "AgentError",
     "Chat",
+    "ChatManager",
     "ConfigurationError",
     "Context",
+    "DropToolResults",
     "GeminiModel",
     "HistoryError",
+    "LastTurns",
     "Limits",
     "LocalModel",
+    "Media",
+    "MemoryStore",
     "Model",
     "ModelError",
+    "RetryPolicy",
     "Run",
     "RunStopped",
+    "SQLStore",
+    "SQLiteStore",
+    "SessionConflict",
+    "SessionNotFound",
+    "StoreError",
+    "Summarize",
+    "TokenBudget",
     "Tool",
     "ToolDefinitionError",
     "ToolError",
@@ -62,17 +88,30 @@ _HOMES = {
         "HistoryError",
         "ModelError",
         "RunStopped",
+        "SessionConflict",
+        "SessionNotFound",
+        "StoreError",
         "ToolDefinitionError",
         "ToolError",
         "ToolRetry",
     ],
     "limits": ["Limits", "Usage"],
+    "manager": ["ChatManager"],
+    "memory.results": ["DropToolResults"],
+    "memory.summary": ["Summarize"],
+    "memory.tokens": ["TokenBudget"],
+    "memory.turns": ["LastTurns"],
     "models.base": ["Model"],
     "models.gemini": ["GeminiModel"],
     "models.local": ["LocalModel"],
+    "repair": ["RetryPolicy"],
     "run": ["Run"],
+    "stores.memory": ["MemoryStore"],
+    "stores.sql": ["SQLStore"],
+    "stores.sqlite": ["SQLiteStore"],
     "tooling.context": ["Context"],
     "tooling.registry": ["ToolRegistry"],
+    "tooling.results": ["Media"],
     "tooling.tool": ["Tool", "tool"],
 }
 _HOME_OF = {name: f"agentkit.{home}" for home, names in _HOMES.items() for name in names}

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from typing_extensions import Unpack
 
-from agentkit.chat import AsyncChat, Chat, Conversation
+from agentkit.chat import AsyncChat, Chat
+from agentkit.conversation import Conversation
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.sync import SyncDriver
+from agentkit.effects import Plan, State
 from agentkit.errors import ConfigurationError, ToolError
 from agentkit.limits import Limits
-from agentkit.loop import Plan, State, run_loop
+from agentkit.loop import run_loop
+from agentkit.memory.base import Memory
 from agentkit.models.base import Model
 from agentkit.repair import RetryPolicy
 from agentkit.run import AsyncRunStream, Run, RunStream
+from agentkit.stores.base import SessionStore
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
@@ -167,9 +171,33 @@ class Agent:
         """
         return self._stream(input, options, stream=True)
 
-    def chat(self, *, history: Iterable[Any] | None = None, deps: Any = None) -> Chat:
-        """Begin a conversation, or go on from a given history."""
-        return Chat(self, history=history_in(history), deps=deps)
+    def chat(
+        self,
+        id: str | None = None,  # noqa: A002 - what it is
+        store: SessionStore | None = None,
+        *,
+        history: Iterable[Any] | None = None,
+        memory: Memory | Iterable[Memory] | None = None,
+        deps: Any = None,
+        wait: float | None = None,
+    ) -> Chat:
+        """Begin a conversation, or go on with one that a store keeps.
+
+        Args:
+            id: The conversation's, in the store. A new one by default.
+            store: Where it is kept: `SQLiteStore("chats.db")`, say. By default only in this object.
+            history: What a new conversation begins with: dicts in either casing, or `types.Content`.
+            memory: What part of it is sent: one of `agentkit.memory`, or a list of them. All by default.
+            deps: What tools get as `ctx.deps`, unless a message brings its own.
+            wait: Seconds that a message waits for its turn, if another writer has the session; 0 is not at
+                all. By default messages of this object wait for each other as long as it takes, and another
+                writer, in this process or elsewhere, is a `SessionConflict` at once.
+
+        Raises:
+            HistoryError: The history breaks a rule of the server.
+        """
+        conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
+        return Chat(self, conversation, deps=deps)
 
     def as_tool(
         self, *, name: str | None = None, description: str | None = None, effect: Effect = "read"
@@ -202,30 +230,44 @@ class Agent:
         )
 
     def _stream(
-        self, value: UserInput, options: RunOptions, *, stream: bool, conversation: Conversation | None = None
+        self,
+        value: UserInput,
+        options: RunOptions,
+        *,
+        stream: bool,
+        conversation: Conversation | None = None,
+        resume: bool = False,
     ) -> RunStream:
-        start = self._start(value, options, conversation is not None)
+        start = self._start(value, options, conversation, resume=resume)
         driver = SyncDriver(
             start.model, stream=stream, seconds=start.plan.limits.seconds, tool_timeout=self._tool_timeout
         )
 
         steps = driver.drive(run_loop(start.plan, start.state), start.state)
-        events = steps if conversation is None else conversation.send(steps, start.state)
+        events = steps if conversation is None else conversation.send(steps, start.state, resume=resume)
         return RunStream(events, start.plan.context.run_id, start.state)
 
     def _astream(
-        self, value: UserInput, options: RunOptions, *, stream: bool, conversation: Conversation | None = None
+        self,
+        value: UserInput,
+        options: RunOptions,
+        *,
+        stream: bool,
+        conversation: Conversation | None = None,
+        resume: bool = False,
     ) -> AsyncRunStream:
-        start = self._start(value, options, conversation is not None)
+        start = self._start(value, options, conversation, resume=resume)
         driver = AsyncDriver(
             start.model, stream=stream, seconds=start.plan.limits.seconds, tool_timeout=self._tool_timeout
         )
 
         steps = driver.drive(run_loop(start.plan, start.state), start.state)
-        events = steps if conversation is None else conversation.asend(steps, start.state)
+        events = steps if conversation is None else conversation.asend(steps, start.state, resume=resume)
         return AsyncRunStream(events, start.plan.context.run_id, start.state)
 
-    def _start(self, value: UserInput, options: RunOptions, in_chat: bool) -> _Start:
+    def _start(
+        self, value: UserInput, options: RunOptions, conversation: Conversation | None, *, resume: bool
+    ) -> _Start:
         unknown = set(options) - set(RunOptions.__annotations__)
         if unknown:
             raise ConfigurationError(
@@ -233,7 +275,7 @@ class Agent:
             )
         tools = self._tools if options.get("tools") is None else collect(options.get("tools") or ())
         choice = options.get("tool_choice", self._tool_choice if options.get("tools") is None else "auto")
-        if in_chat and options.get("history") is not None:
+        if conversation is not None and options.get("history") is not None:
             raise ConfigurationError("A chat has its own history: give history= to agent.chat().")
         history = history_in(options.get("history"))
         model = self._model if options.get("model") is None else self._resolve_model(options.get("model"))
@@ -245,10 +287,17 @@ class Agent:
             retry=self._retry,
             config=self._config,
             on_error=self._on_error,
-            context=Context(deps=options.get("deps"), run_id=uuid.uuid4().hex),
+            context=Context(
+                deps=options.get("deps"),
+                run_id=uuid.uuid4().hex,
+                session_id=conversation.id if conversation else None,
+            ),
             jitter=random.random,
+            memory=conversation.memory if conversation else None,
+            model_of=self._resolve_model,
         )
-        state = State(contents=[*history, *user_input(value)], started_with=len(history))
+        said = [] if resume else user_input(value)
+        state = State(contents=[*history, *said], started_with=len(history), known=len(history))
         return _Start(plan, state, model)
 
     def _resolve_model(self, model: str | Model | None) -> Model:
@@ -298,9 +347,19 @@ class AsyncAgent:
         """Do as `Agent.stream` does; use it in an `async with` block."""
         return self._agent._astream(input, options, stream=True)
 
-    def chat(self, *, history: Iterable[Any] | None = None, deps: Any = None) -> AsyncChat:
-        """Begin a conversation, or go on from a given history."""
-        return AsyncChat(self._agent, history=history_in(history), deps=deps)
+    def chat(
+        self,
+        id: str | None = None,  # noqa: A002 - what it is
+        store: SessionStore | None = None,
+        *,
+        history: Iterable[Any] | None = None,
+        memory: Memory | Iterable[Memory] | None = None,
+        deps: Any = None,
+        wait: float | None = None,
+    ) -> AsyncChat:
+        """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
+        conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
+        return AsyncChat(self._agent, conversation, deps=deps)
 
 
 def _check_instructions(instructions: Instructions) -> Instructions:

@@ -2,119 +2,173 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Unpack
 
-from agentkit.errors import AgentError
-from agentkit.events import Event
+from agentkit.conversation import Conversation, TokenUsage
+from agentkit.drivers.threads import off_loop
 from agentkit.limits import Usage
-from agentkit.loop import State
 from agentkit.run import AsyncRunStream, Run, RunStream
+from agentkit.stores.archive import read_archive, to_archive, write_archive
+from agentkit.stores.base import SessionInfo, StoredMessage
 from agentkit.wire.content import Content, copy_contents
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent, RunOptions
 
-
-class Conversation:
-    """What was said so far, and the one send that may go on at a time."""
-
-    def __init__(self, contents: Sequence[Content]) -> None:
-        self.contents = list(contents)
-        self.usage = Usage()
-        self._lock = threading.Lock()
-        self._alock = asyncio.Lock()
-        self._owner: int | None = None
-
-    def send(self, steps: Generator[Event, None, None], state: State) -> Generator[Event, None, None]:
-        """Hold the conversation from the first step of a send to its end."""
-        if self._owner == threading.get_ident():  # it would wait for itself
-            raise AgentError(
-                "This chat's last answer is still being streamed: read it to the end or close it (use `with`) first."
-            )
-        with self._lock:
-            self._owner = threading.get_ident()
-            try:
-                state.go_on_from(self.contents)
-                yield from steps
-            finally:
-                self._owner = None
-                self._take(state)
-
-    async def asend(self, steps: AsyncGenerator[Event, None], state: State) -> AsyncGenerator[Event, None]:
-        """Do the same in an event loop."""
-        async with self._alock:
-            state.go_on_from(self.contents)
-            try:
-                async with aclosing(steps):
-                    async for event in steps:
-                        yield event
-            finally:
-                self._take(state)
-
-    def _take(self, state: State) -> None:
-        """Take over what a send added, if the model said anything whole; else it leaves no trace."""
-        self.usage += state.usage()
-        if any(content["role"] == "model" for content in state.contents[state.started_with :]):
-            self.contents = list(state.contents)
+T = TypeVar("T")
 
 
-class Chat:
-    """A conversation: each message is sent with all that was said before.
-
-    Of a message that fails or is broken off before the model has said anything whole, nothing stays; of one
-    that is broken off later, the whole steps stay, with calls that were not finished answered as cancelled.
-    Sends from several threads wait for each other.
-    """
-
-    def __init__(self, agent: Agent, *, history: Sequence[Content] = (), deps: Any = None) -> None:
+class _BaseChat:
+    def __init__(self, agent: Agent, conversation: Conversation, *, deps: Any = None, **options: Any) -> None:
         self._agent = agent
+        self._conversation = conversation
         self._deps = deps
-        self._conversation = Conversation(history)
+        self._options = options
+
+    @property
+    def id(self) -> str:
+        """The session's id: `agent.chat(id, store=...)` goes on with it, in any process."""
+        return self._conversation.id
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all messages of this chat so far."""
+        """Tokens of the whole chat, as of the last message or the last look at its history."""
         return self._conversation.usage
 
+    def _with_defaults(self, options: RunOptions) -> RunOptions:
+        merged: Any = {"deps": self._deps, **self._options, **options}
+        return merged  # type: ignore[no-any-return]
+
+
+class Chat(_BaseChat):
+    """A conversation: each message is sent with all that was said before, or with what its memory chooses.
+
+    Of a message that fails or is broken off before the model has said anything whole, nothing stays; of one
+    that is broken off later, the whole steps stay, with calls that were not finished answered as cancelled.
+    One message is sent at a time; see `Agent.chat` for what becomes of a second one.
+
+    In a store, every step is kept from the moment it happened: the user's message, each reply, each call
+    before it runs, each response. After a crash, `resume` goes on from there.
+    """
+
     def send_message(self, message: UserInput, **options: Unpack[RunOptions]) -> Run:
-        """Send a message and return the run that answers it; see `Agent.run`."""
+        """Send a message and return the run that answers it; see `Agent.run`.
+
+        Raises:
+            SessionConflict: Another writer has this session; nothing was sent.
+            StoreError: The store can't be written; what it has is sound.
+            AgentError: The chat broke off while tools ran and must be resumed first.
+        """
         return self._stream(message, options, stream=False).drain()
 
     def send_message_stream(self, message: UserInput, **options: Unpack[RunOptions]) -> RunStream:
         """Send a message and tell what happens while it happens; see `Agent.stream`."""
         return self._stream(message, options, stream=True)
 
-    def get_history(self) -> list[Content]:
-        """Return what was said so far: a copy, valid for the server."""
-        return copy_contents(self._conversation.contents)
+    def resume(self, **options: Unpack[RunOptions]) -> Run:
+        """Go on where the last message got to: after a crash, or after a limit stopped its run.
 
-    def _stream(self, message: UserInput, options: RunOptions, *, stream: bool) -> RunStream:
-        options.setdefault("deps", self._deps)
-        return self._agent._stream(message, options, stream=stream, conversation=self._conversation)
+        Calls that have finished are not run again, those that had not started are run. Of those that were
+        under way when the process ended, `read` tools run again and `write` tools do not: nobody knows
+        whether they took effect, so the run stops with `stop="unknown_effect"` and names them in `pending`;
+        say what became of each with `resolve`, and resume again. So a `write` tool runs at most once for a
+        call unless you say otherwise, a `read` tool at least once. `ctx.call_id` stays the same: hand it on
+        as an idempotency key. Where the last message has its answer, nothing is sent.
+        """
+        return self._stream(None, options, stream=False, resume=True).drain()
 
+    def resolve(self, call_id: str, *, result: Any = None, retry: bool = False) -> None:
+        """Say what became of a call of `run.pending` after `stop="unknown_effect"`.
 
-class AsyncChat:
-    """A conversation for async callers; see `Chat`. Its sends are of one event loop and wait for each other."""
+        Args:
+            call_id: The pending call's.
+            result: What the tool returned, or would have.
+            retry: True if it took no effect, so that `resume` may run it.
 
-    def __init__(self, agent: Agent, *, history: Sequence[Content] = (), deps: Any = None) -> None:
-        self._agent = agent
-        self._deps = deps
-        self._conversation = Conversation(history)
+        Raises:
+            ConfigurationError: No open call has that id.
+        """
+        self._conversation.resolve(call_id, result, retry=retry)
+
+    def get_history(self, *, curated: bool = False) -> list[Content]:
+        """Return what was said so far: a copy, valid for the server.
+
+        Args:
+            curated: Leave out the turns that ended without an answer, as the SDK's own chat does.
+        """
+        return copy_contents(self._conversation.contents(curated=curated))
+
+    def get_messages(self) -> list[StoredMessage]:
+        """Return what was said so far with the time and the usage of each message."""
+        return self._conversation.messages()
 
     @property
-    def usage(self) -> Usage:
-        """Tokens of all messages of this chat so far."""
-        return self._conversation.usage
+    def token_usage(self) -> TokenUsage:
+        """How full the chat is: current, max and remaining tokens."""
+        return self._conversation.token_usage()
+
+    def clear(self) -> None:
+        """Forget all that was said."""
+        self._conversation.clear()
+
+    def undo(self) -> list[Content]:
+        """Take back the last message of the user and all that followed; return it."""
+        return copy_contents(self._conversation.undo())
+
+    def fork(self, *, at: int | None = None, id: str | None = None) -> Chat:  # noqa: A002 - what it is
+        """Make a chat of its own that begins with this one's messages.
+
+        Args:
+            at: How many of them; the beginning of a turn. All by default.
+            id: The new chat's id; a new one by default.
+        """
+        return Chat(self._agent, self._conversation.fork(at, id), deps=self._deps, **self._options)
+
+    def save(self, file: str | Path) -> None:
+        """Write the chat to a file, as JSON: all of it or, on a fault, nothing.
+
+        Raises:
+            StoreError: The file can't be written; what was there before is as it was.
+        """
+        write_archive(Path(file), to_archive(self._conversation.info(), self._conversation.messages()))
+
+    def load(self, file: str | Path) -> None:
+        """Put what `save` wrote in place of all that was said here.
+
+        Raises:
+            StoreError: The file can't be read, is no chat or damaged; or newer (`StoreVersionError`). Nothing
+                was changed.
+        """
+        _, messages = read_archive(Path(file))
+        self._conversation.replace_with(messages)
+
+    @property
+    def info(self) -> SessionInfo:
+        """What the store knows of the session."""
+        return self._conversation.info()
+
+    def _stream(
+        self, message: UserInput, options: RunOptions, *, stream: bool, resume: bool = False
+    ) -> RunStream:
+        merged = self._with_defaults(options)
+        return self._agent._stream(
+            message, merged, stream=stream, conversation=self._conversation, resume=resume
+        )
+
+
+class AsyncChat(_BaseChat):
+    """A conversation for async callers; see `Chat`, whose methods these are. The store never blocks the event loop.
+
+    Its sends are of one event loop and wait for each other.
+    """
 
     async def send_message(self, message: UserInput, **options: Unpack[RunOptions]) -> Run:
-        """Send a message and return the run that answers it; see `Agent.run`."""
+        """Send a message and return the run that answers it; see `Chat.send_message`."""
         async with self._stream(message, options, stream=False) as events:
             return await events.drain()
 
@@ -122,10 +176,56 @@ class AsyncChat:
         """Send a message and tell what happens while it happens; see `Agent.stream`."""
         return self._stream(message, options, stream=True)
 
-    def get_history(self) -> list[Content]:
-        """Return what was said so far: a copy, valid for the server."""
-        return copy_contents(self._conversation.contents)
+    async def resume(self, **options: Unpack[RunOptions]) -> Run:
+        """Go on where the last message got to; see `Chat.resume`."""
+        async with self._stream(None, options, stream=False, resume=True) as events:
+            return await events.drain()
 
-    def _stream(self, message: UserInput, options: RunOptions, *, stream: bool) -> AsyncRunStream:
-        options.setdefault("deps", self._deps)
-        return self._agent._astream(message, options, stream=stream, conversation=self._conversation)
+    async def resolve(self, call_id: str, *, result: Any = None, retry: bool = False) -> None:
+        """Say what became of a call; see `Chat.resolve`."""
+        await off_loop(lambda: self._conversation.resolve(call_id, result, retry=retry))
+
+    async def get_history(self, *, curated: bool = False) -> list[Content]:
+        """Return what was said so far; see `Chat.get_history`."""
+        return await off_loop(lambda: copy_contents(self._conversation.contents(curated=curated)))
+
+    async def get_messages(self) -> list[StoredMessage]:
+        """Return what was said so far with the time and the usage of each message."""
+        return await off_loop(self._conversation.messages)
+
+    async def get_token_usage(self) -> TokenUsage:
+        """Say how full the chat is."""
+        return await off_loop(self._conversation.token_usage)
+
+    async def clear(self) -> None:
+        """Forget all that was said."""
+        await off_loop(self._conversation.clear)
+
+    async def undo(self) -> list[Content]:
+        """Take back the last message of the user and all that followed; return it."""
+        return copy_contents(await off_loop(self._conversation.undo))
+
+    async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat:  # noqa: A002
+        """Make a chat of its own that begins with this one's messages; see `Chat.fork`."""
+        conversation = await off_loop(lambda: self._conversation.fork(at, id))
+        return AsyncChat(self._agent, conversation, deps=self._deps, **self._options)
+
+    async def save(self, file: str | Path) -> None:
+        """Write the chat to a file; see `Chat.save`."""
+        await off_loop(self._sync(lambda chat: chat.save(file)))
+
+    async def load(self, file: str | Path) -> None:
+        """Put what `save` wrote in place of all that was said here; see `Chat.load`."""
+        await off_loop(self._sync(lambda chat: chat.load(file)))
+
+    def _sync(self, function: Callable[[Chat], T]) -> Callable[[], T]:
+        chat = Chat(self._agent, self._conversation, deps=self._deps, **self._options)
+        return lambda: function(chat)
+
+    def _stream(
+        self, message: UserInput, options: RunOptions, *, stream: bool, resume: bool = False
+    ) -> AsyncRunStream:
+        merged = self._with_defaults(options)
+        return self._agent._astream(
+            message, merged, stream=stream, conversation=self._conversation, resume=resume
+        )

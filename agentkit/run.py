@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from agentkit.effects import PendingCall, State
 from agentkit.errors import AgentError, ModelError, RunStopped
 from agentkit.events import Event, RunFinished, TextDelta
 from agentkit.limits import Usage
-from agentkit.loop import State
 from agentkit.repair import Stop
-from agentkit.wire.content import Content, FunctionCall, copy_contents, text_of
+from agentkit.wire.content import Content, copy_contents, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,8 @@ class Run:
     """Tokens of each turn."""
     errors: tuple[Exception, ...]
     """What tools raised, timeouts and used up retries, in order."""
-    pending: tuple[FunctionCall, ...]
-    """Calls that wait for a person (`stop="approval"`); in the history they are answered as not run."""
+    pending: tuple[PendingCall, ...]
+    """Calls that a person has to say something about (`stop` is `approval` or `unknown_effect`)."""
     _contents: tuple[Content, ...] = field(repr=False)
     _started_with: int = field(repr=False)
 

@@ -78,7 +78,7 @@ def test_async_chat_and_async_streaming_keep_it_too() -> None:
         async with chat.send_message_stream("1 + 2?") as events:
             assert "".join([text async for text in events.texts()]) == "it is three"
         assert chat.usage.requests == 3
-        return chat.get_history()
+        return await chat.get_history()
 
     history = asyncio.run(main())
     check_history(history)
@@ -166,7 +166,7 @@ def test_sends_of_tasks_wait_for_each_other() -> None:
     async def main() -> Any:
         chat = Agent(ScriptedModel([str(n) for n in range(5)])).aio.chat()
         await asyncio.gather(*[chat.send_message(f"m{n}") for n in range(5)])
-        return chat.get_history()
+        return await chat.get_history()
 
     history = asyncio.run(main())
     assert [content["parts"][0]["text"] for content in history[1::2]] == ["0", "1", "2", "3", "4"]

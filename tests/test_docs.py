@@ -31,6 +31,13 @@ SCRIPTS: dict[str, list[Any]] = {
     ],
     "What is 1.5 + 2?": [calls(call("add", {"a": 1.5, "b": 2})), text("It is 3.5.")],
     "What is my name?": [text("Ann."), text("Nna.")],
+    "Order 10 of TEA-1": [
+        calls(call("order", {"sku": "TEA-1", "n": 10})),
+        text("Done."),
+        text("10 of TEA-1."),
+    ],
+    "chats.create": [text("Bonjour."), text("Salut.")],
+    "LastTurns(20)": [text("Noted.")],
     "Say hello.": [text("Hello!"), text("Bonjour !")],
 }
 
@@ -61,7 +68,8 @@ def blocks() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("code", list(blocks()))
-def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     script = next((replies for question, replies in SCRIPTS.items() if question in code), [])
     wanted = "".join(f"{line.removeprefix('#> ')}\n" for line in code.splitlines() if line.startswith("#> "))
     printed = io.StringIO()

@@ -8,23 +8,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from agentkit.calls import started
 from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
+from agentkit.effects import EXPIRED, CallModel, Count, Resolve, RunCalls, Save, State, Steps, Wait, nobody
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolProgress
-from agentkit.loop import (
-    EXPIRED,
-    CallModel,
-    Count,
-    Resolve,
-    RunCalls,
-    Save,
-    State,
-    Steps,
-    Wait,
-    nobody,
-    started,
-)
 from agentkit.models.base import Model
 from agentkit.stores.base import Step
 from agentkit.tooling.invoke import Invocation
@@ -94,7 +83,7 @@ class AsyncDriver:
         return left is not None and left <= 0
 
     async def _call_model(self, step: CallModel) -> AsyncGenerator[Event, None]:
-        left = self._left()
+        left, model = self._left(), step.model or self._model
         if left is not None and left <= 0:
             self._value = EXPIRED
             return
@@ -102,11 +91,11 @@ class AsyncDriver:
         try:
             if not self._stream:
                 async with scope:
-                    reply = await self._model.agenerate(step.request, timeout=left)
+                    reply = await model.agenerate(step.request, timeout=left)
                 for event in step.feed(reply):
                     yield event
                 return
-            async with aclosing(self._model.astream(step.request, timeout=left)) as chunks:
+            async with aclosing(model.astream(step.request, timeout=left)) as chunks:
                 while True:
                     # No scope may be open across a yield: its end would be raised in the caller's code.
                     scope = asyncio.timeout(self._left())

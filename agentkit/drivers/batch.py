@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from agentkit.calls import finished
 from agentkit.errors import ToolTimeout
 from agentkit.events import ToolFinished
-from agentkit.loop import finished
 from agentkit.tooling.invoke import Invocation, Outcome, fail, succeed
 
 

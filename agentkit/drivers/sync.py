@@ -8,23 +8,12 @@ from collections.abc import Awaitable, Callable, Generator
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from agentkit.calls import started
 from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
+from agentkit.effects import EXPIRED, CallModel, Count, Resolve, RunCalls, Save, State, Steps, Wait, nobody
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolProgress
-from agentkit.loop import (
-    EXPIRED,
-    CallModel,
-    Count,
-    Resolve,
-    RunCalls,
-    Save,
-    State,
-    Steps,
-    Wait,
-    nobody,
-    started,
-)
 from agentkit.models.base import Model
 from agentkit.tooling.invoke import Invocation
 
@@ -90,12 +79,12 @@ class SyncDriver:
     def _call_model(self, step: CallModel) -> Generator[Event, None, Any]:
         if self._expired():
             return EXPIRED
-        left = self._left()
+        left, model = self._left(), step.model or self._model
         try:
             if not self._stream:
-                yield from step.feed(self._model.generate(step.request, timeout=left))
+                yield from step.feed(model.generate(step.request, timeout=left))
                 return None
-            chunks = self._model.stream(step.request, timeout=left)
+            chunks = model.stream(step.request, timeout=left)
             try:
                 for chunk in chunks:
                     yield from step.feed(chunk)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentkit.limits import Usage
+from agentkit.models.base import Model
 from agentkit.wire.content import Content, JsonObject
 
 
@@ -27,6 +28,8 @@ class MakeSummary:
     request: JsonObject
     """The request that gets it: contents, system instruction and settings, no tools."""
     upto: int
+    model: str | Model | None = None
+    """The model to ask; None is the one of the chat."""
 
 
 Need = CountTokens | MakeSummary

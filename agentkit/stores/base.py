@@ -116,6 +116,8 @@ class AddMessage:
     usage: Usage | None = None
     finish_reason: str | None = None
     calls: Sequence[StoredCall] = ()
+    created: float | None = None
+    """When it was first stored, if that was elsewhere; None is now."""
 
 
 @dataclass(frozen=True, slots=True)

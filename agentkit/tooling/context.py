@@ -31,7 +31,7 @@ class Context(Generic[Deps]):
     session_id: str | None = None
     """The chat's id, if the run belongs to one that has an id."""
     call_id: str = ""
-    """Unique to this call, the same when the call is retried by the framework: an idempotency key."""
+    """Unique to this call, the same when a chat is resumed after a crash: an idempotency key."""
     tool_name: str = ""
     """The name under which the model called."""
     retry: int = 0

@@ -182,8 +182,10 @@ class KeptContent(dict[str, Any]):
     It is a plain dict to everyone else. Outside the framework only copies are handed out.
     """
 
-    __slots__ = ("_json",)
+    __slots__ = ("_json", "stand_in")
     _json: bytes
+    stand_in: tuple[int, Content | None]
+    """What `memory.DropToolResults(over=)` sends in its place, if anything: `over`, and that, made once."""
 
     @property
     def json(self) -> bytes:

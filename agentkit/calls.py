@@ -1,0 +1,191 @@
+"""How the calls of a turn are answered: the part of the loop between two turns of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from agentkit.effects import PendingCall, Plan, RunCalls, Save, State, Steps
+from agentkit.errors import ToolError, ToolRetriesExceeded
+from agentkit.events import ToolFinished, ToolProgress, ToolStarted
+from agentkit.stores.base import AddMessage, StartCalls, StoredCall
+from agentkit.tooling.context import Context
+from agentkit.tooling.invoke import Invocation, Outcome, fail, prepare, refuse
+from agentkit.wire.content import Content, FunctionCall, calls_of, keep
+
+
+def answer_calls(
+    plan: Plan, state: State, content: Content, ledger: Sequence[StoredCall] | None = None
+) -> Steps:
+    """Give every call of the turn its one response, in one content, whatever happens (rule 2)."""
+    invocations = _prepare(plan, state, content, ledger or ())
+    closing = "the run was cancelled before the call was done"
+    try:
+        if state.open:
+            closing = "nobody knows yet whether this call took effect"
+            state.stop = "unknown_effect"
+            return
+        if ledger is None:
+            calls = [_entry(index, invocation) for index, invocation in enumerate(invocations)]
+            yield save_reply(state, content, calls)
+        for batch in _batches(invocations):
+            yield from _run_batch(invocations, batch)
+            if plan.on_error == "raise":
+                _raise_failure([invocations[index] for index in batch])
+    except Exception:
+        closing = "the run ended before the call was done"
+        raise
+    finally:
+        _close_turn(state, invocations, closing)
+    yield Save([AddMessage(state.contents[-1])])
+    if state.pending:
+        state.stop = "approval"
+    elif plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
+        state.stop = "tool_calls"
+
+
+def save_reply(state: State, content: Content, calls: Sequence[StoredCall] = ()) -> Save:
+    """Make the effect that stores a reply of the model with what it cost."""
+    state.stored_usages.append(state.usages[-1])
+    return Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)])
+
+
+def _entry(index: int, invocation: Invocation) -> StoredCall:
+    effect = invocation.tool.effect if invocation.tool else "read"
+    return StoredCall(
+        index=index, call_id=invocation.context.call_id, name=invocation.context.tool_name, effect=effect
+    )
+
+
+def _prepare(plan: Plan, state: State, content: Content, ledger: Sequence[StoredCall]) -> list[Invocation]:
+    invocations: list[Invocation] = []
+    recorded = {entry.index: entry for entry in ledger}
+    for index, call in enumerate(calls_of(content)):
+        entry = recorded.get(index)
+        # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
+        call_id = entry.call_id if entry else f"{plan.context.run_id}-{len(state.usages)}-{index}"
+        invocation = prepare(call, plan.tools, _context(plan, state, call, call_id))
+        invocations.append(invocation)
+        if entry and entry.response:  # it ran before the process ended
+            invocation.outcome = Outcome("ok", entry.response)
+            continue
+        if entry and entry.started and entry.effect == "write":
+            state.pending.append(_pending(invocation))
+            state.open = True
+            continue
+        state.tool_calls += 1
+        if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
+            _refuse(invocation, "The limit of tool calls is reached; this call was not run.")
+        elif invocation.outcome is None:
+            _hold_for_approval(state, invocation)
+    return invocations
+
+
+def _context(plan: Plan, state: State, call: FunctionCall, call_id: str) -> Context[Any]:
+    base = plan.context
+    return Context(
+        deps=base.deps,
+        run_id=base.run_id,
+        session_id=base.session_id,
+        call_id=call_id,
+        tool_name=call["name"],
+        retry=state.failures.get(call["name"], 0),
+        on_progress=lambda message: state.report(ToolProgress(call_id, call["name"], message)),
+        on_usage=state.extra_usages.append,
+    )
+
+
+def _pending(invocation: Invocation) -> PendingCall:
+    context = invocation.context
+    return PendingCall(
+        call_id=context.call_id, name=context.tool_name, args=dict(invocation.call.get("args") or {})
+    )
+
+
+def _hold_for_approval(state: State, invocation: Invocation) -> None:
+    approval = invocation.tool.approval if invocation.tool else False
+    try:
+        held = (
+            approval(dict(invocation.call.get("args") or {}), invocation.context)
+            if callable(approval)
+            else approval
+        )
+    except Exception as error:
+        invocation.outcome = fail(invocation, error)
+        return
+    if held:
+        state.pending.append(_pending(invocation))
+        _refuse(invocation, "This call needs a person's approval and was not run.")
+
+
+def _refuse(invocation: Invocation, reason: str) -> None:
+    invocation.outcome = refuse(invocation, reason, "refused")
+
+
+def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
+    """Split into groups that may run at the same time: a write runs alone, and everything in call order."""
+    batch: list[int] = []
+    for index, invocation in enumerate(invocations):
+        if invocation.outcome is None and invocation.tool is not None and invocation.tool.effect == "write":
+            if batch:
+                yield batch
+            yield [index]
+            batch = []
+        else:
+            batch.append(index)
+    if batch:
+        yield batch
+
+
+def _run_batch(invocations: Sequence[Invocation], batch: Sequence[int]) -> Steps:
+    ready = [index for index in batch if invocations[index].outcome is None]
+    for index in batch:
+        if index not in ready:  # answered without being run
+            yield started(invocations[index])
+            yield finished(invocations[index], 0.0)
+    if ready:
+        yield Save([StartCalls(ready)])
+        yield RunCalls([invocations[index] for index in ready], ready)
+
+
+def started(invocation: Invocation) -> ToolStarted:
+    """Make the event that a call begins."""
+    context = invocation.context
+    return ToolStarted(context.call_id, context.tool_name, dict(invocation.call.get("args") or {}))
+
+
+def finished(invocation: Invocation, seconds: float) -> ToolFinished:
+    """Make the event that a call has its response."""
+    outcome, context = invocation.outcome, invocation.context
+    assert outcome is not None  # noqa: S101 - the driver's side of the contract
+    response = outcome.part["functionResponse"]
+    return ToolFinished(context.call_id, context.tool_name, response, seconds, outcome.error)
+
+
+def _raise_failure(batch: Sequence[Invocation]) -> None:
+    for invocation in batch:
+        outcome = invocation.outcome
+        if (
+            outcome
+            and outcome.kind in ("error", "timeout")
+            and not isinstance(outcome.error, (ToolError, type(None)))
+        ):
+            raise outcome.error
+
+
+def _close_turn(state: State, invocations: Sequence[Invocation], closing: str) -> None:
+    failed: dict[str, bool] = {}
+    for invocation in invocations:
+        outcome = invocation.outcome
+        if outcome is None:
+            outcome = invocation.outcome = refuse(invocation, f"Not finished: {closing}.", "cancelled")
+        name = invocation.context.tool_name
+        failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
+        if outcome.error is not None and (
+            outcome.kind in ("error", "timeout") or isinstance(outcome.error, ToolRetriesExceeded)
+        ):
+            state.errors.append(outcome.error)
+    for name, again in failed.items():
+        state.failures[name] = state.failures.get(name, 0) + 1 if again else 0
+    parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
+    state.contents.append(keep({"role": "user", "parts": parts}))

@@ -1,0 +1,185 @@
+"""Many chats by their ids, over one store."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from typing_extensions import Unpack
+
+from agentkit.chat import Chat
+from agentkit.conversation import Conversation
+from agentkit.errors import ConfigurationError, StoreError
+from agentkit.memory.base import Memory
+from agentkit.run import Run, RunStream
+from agentkit.stores.archive import from_archive, to_archive, to_markdown
+from agentkit.stores.base import Hit, SessionInfo, SessionStore, StoredMessage
+from agentkit.stores.memory import MemoryStore
+from agentkit.wire.convert import UserInput
+
+if TYPE_CHECKING:
+    from agentkit.agent import Agent, RunOptions
+
+
+class ChatManager:
+    """Many chats of one agent, by id. Only the store holds them: a thousand idle ones cost no memory.
+
+    Args:
+        agent: Answers in all of them; each may have a model and instructions of its own.
+        store: Where they are kept; by default in this object only.
+        memory: What part of a history is sent; see `Agent.chat`.
+        deps: What tools get as `ctx.deps`, unless a message brings its own.
+        wait: Seconds that a message waits for another writer of its session; see `Agent.chat`.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        store: SessionStore | None = None,
+        *,
+        memory: Memory | Iterable[Memory] | None = None,
+        deps: Any = None,
+        wait: float | None = None,
+    ) -> None:
+        self._agent = agent
+        self._store: SessionStore = store if store is not None else MemoryStore()
+        self._memory = memory
+        self._deps = deps
+        self._wait = wait
+
+    def create(
+        self,
+        id: str | None = None,  # noqa: A002 - what it is
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        title: str | None = None,
+        expires_in: timedelta | None = None,
+    ) -> Chat:
+        """Make a chat.
+
+        Args:
+            id: Its id; a new one by default.
+            model: The name of its model, if not the agent's.
+            instructions: Its system instruction, if not the agent's.
+            title: What `list` shows.
+            expires_in: After this time `delete_expired` deletes it; never by default.
+
+        Raises:
+            SessionExists: There is a chat of that id.
+        """
+        expires = None if expires_in is None else time.time() + expires_in.total_seconds()
+        return self._make(id, model=model, instructions=instructions, title=title, expires=expires)
+
+    def get(self, id: str) -> Chat:  # noqa: A002 - what it is
+        """Return the chat of an id. Raises `SessionNotFound`."""
+        return self._chat(self._store.info(id))
+
+    @overload
+    def send_message(
+        self, id: str, message: UserInput, *, stream: Literal[False] = False, **options: Unpack[RunOptions]
+    ) -> Run: ...
+
+    @overload
+    def send_message(
+        self, id: str, message: UserInput, *, stream: Literal[True], **options: Unpack[RunOptions]
+    ) -> RunStream: ...
+
+    def send_message(
+        self,
+        id: str,  # noqa: A002 - what it is
+        message: UserInput,
+        *,
+        stream: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Run | RunStream:
+        """Send a message in the chat of an id; see `Chat.send_message` and `Chat.send_message_stream`.
+
+        Of a stream that is not read to the end, what `Chat` says of one that is broken off stays.
+        """
+        chat = self.get(id)
+        return (
+            chat.send_message_stream(message, **options) if stream else chat.send_message(message, **options)
+        )
+
+    def get_history(self, id: str) -> builtins.list[StoredMessage]:  # noqa: A002 - what it is
+        """Return the messages of a chat with their times and usage. Raises `SessionNotFound`."""
+        return builtins.list(self._store.load(id).messages)
+
+    def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
+        """List chats, the last used first; `after` is the last one of the page before."""
+        return self._store.list(limit=limit, after=after)
+
+    def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
+        """Find messages that have all these words."""
+        return self._store.search(text, limit=limit)
+
+    def export_session(self, id: str, format: Literal["json", "markdown"] = "json") -> str:  # noqa: A002 - what they are
+        """Return a chat as a text: JSON, which `import_session` takes, or Markdown to read."""
+        session = self._store.load(id)
+        if format == "markdown":
+            return to_markdown(session.info, session.messages)
+        if format != "json":
+            raise ConfigurationError(f"export_session(format={format!r}): it is 'json' or 'markdown'.")
+        return json.dumps(to_archive(session.info, session.messages), ensure_ascii=False, indent=1)
+
+    def import_session(self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None) -> Chat:  # noqa: A002
+        """Make a chat of what `export_session` gave.
+
+        Args:
+            exported: The JSON, as a text or read already.
+            id: Its id; the exported one's by default.
+
+        Raises:
+            StoreError: It is no chat, or damaged; `StoreVersionError` if it is newer.
+            SessionExists: There is a chat of that id.
+        """
+        archive: Any = exported
+        if isinstance(exported, (str, bytes)):
+            try:
+                archive = json.loads(exported)
+            except ValueError as error:
+                raise StoreError(f"What is to be imported isn't JSON: {error}") from error
+        info, messages = from_archive(archive, "What is to be imported")
+        return self._make(
+            id or info.id,
+            model=info.model,
+            instructions=info.instructions,
+            title=info.title,
+            messages=messages,
+        )
+
+    def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat:  # noqa: A002
+        """Make a chat that begins with the messages of another; see `Chat.fork`."""
+        return self.get(id).fork(at=at, id=new_id)
+
+    def rename(self, id: str, title: str | None) -> None:  # noqa: A002
+        """Give a chat a title."""
+        self._store.rename(id, title)
+
+    def expire(self, id: str, expires_in: timedelta | None) -> None:  # noqa: A002
+        """Say after what time from now `delete_expired` may delete a chat; None is never."""
+        self._store.expire(id, None if expires_in is None else time.time() + expires_in.total_seconds())
+
+    def delete_session(self, id: str) -> None:  # noqa: A002
+        """Delete a chat. Raises `SessionNotFound`."""
+        self._store.delete(id)
+
+    def delete_expired(self) -> int:
+        """Delete the chats whose time is up; return how many there were."""
+        return self._store.delete_expired(time.time())
+
+    def _make(self, id: str | None, **settings: Any) -> Chat:  # noqa: A002
+        conversation = Conversation(id, self._store, memory=self._memory, wait=self._wait, **settings)
+        conversation.create(exist_ok=False)
+        return self._chat(conversation.info())
+
+    def _chat(self, info: SessionInfo) -> Chat:
+        conversation = Conversation(info.id, self._store, memory=self._memory, wait=self._wait)
+        own = {"model": info.model, "instructions": info.instructions}
+        options = {name: value for name, value in own.items() if value is not None}
+        return Chat(self._agent, conversation, deps=self._deps, **options)

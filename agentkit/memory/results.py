@@ -1,0 +1,89 @@
+"""A memory that leaves out old results of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, cast
+
+from agentkit.memory._arguments import check_number
+from agentkit.memory.base import Need, Situation
+from agentkit.wire.content import Content, FunctionResponse, KeptContent, Part, content_json, dumps, keep
+from agentkit.wire.history import turn_starts
+
+
+@dataclass(frozen=True, slots=True)
+class DropToolResults:
+    """Send a line in the place of old, bulky results of tools: `[result left out: 12,345 characters]`.
+
+    The model still sees which tool it called, with which arguments, and that it had an answer: no content,
+    call or response is left out. A result is old when it is not of the last `keep` turns; this is looked at
+    every `step` turns, so that what was sent changes only then, and only from the first result on that has
+    become old: results of the last `keep` turns are always whole, those of up to `keep + step - 1` turns are.
+    A result is bulky with more than `over` characters of JSON, or with media.
+
+    Args:
+        keep: Turns whose results stay whole, the current one included.
+        step: Turns between two changes.
+        over: Characters that an old result may have.
+
+    Raises:
+        ConfigurationError: A number is none, or out of its range; `over` is at least 100, more than the line
+            has itself.
+    """
+
+    keep: int = 2
+    _: KW_ONLY
+    step: int = 4
+    over: int = 500
+
+    def __post_init__(self) -> None:
+        check_number("DropToolResults(keep)", self.keep)
+        check_number("DropToolResults(step)", self.step)
+        check_number("DropToolResults(over)", self.over, least=100)
+
+    def view(
+        self,
+        contents: Sequence[Content],
+        situation: Situation,  # noqa: ARG002 - a memory's
+    ) -> Generator[Need, Any, Sequence[Content]]:
+        """Replace the old results; as many contents as before, and nothing is asked."""
+        yield from ()
+        starts = turn_starts(contents)
+        old = max(0, len(starts) - self.keep) // self.step * self.step
+        end = starts[old] if old else 0
+        return [*(self._shortened(content) for content in contents[:end]), *contents[end:]]
+
+    def _shortened(self, content: Content) -> Content:
+        if not any("functionResponse" in part for part in content["parts"]):
+            return content
+        if len(content_json(content)) <= self.over:
+            return content
+        kept: object = content
+        if not isinstance(kept, KeptContent):
+            return self._stand_in(content) or content
+        over, stand_in = getattr(kept, "stand_in", (None, None))
+        if over != self.over:
+            stand_in = self._stand_in(content)
+            kept.stand_in = (self.over, stand_in)
+        return stand_in or content
+
+    def _stand_in(self, content: Content) -> Content | None:
+        parts = [self._short_part(part) for part in content["parts"]]
+        if all(new is old for new, old in zip(parts, content["parts"], strict=True)):
+            return None
+        return keep(cast(Content, {**content, "parts": parts}))
+
+    def _short_part(self, part: Part) -> Part:
+        if "functionResponse" not in part:
+            return part
+        response = part["functionResponse"]
+        media = len(response.get("parts") or ())
+        length = len(dumps(response["response"]).decode())
+        if length <= self.over and not media:
+            return part
+        files = f" and {media} media {'part' if media == 1 else 'parts'}" if media else ""
+        key = "error" if "error" in response["response"] else "output"
+        short = {name: value for name, value in response.items() if name != "parts"}
+        short["response"] = {key: f"[result left out: {length:,} characters{files}]"}
+        return {**part, "functionResponse": cast(FunctionResponse, short)}

@@ -1,0 +1,55 @@
+"""A memory of the last turns."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from agentkit.errors import ConfigurationError
+from agentkit.memory._arguments import check_number
+from agentkit.memory.base import Need, Situation
+from agentkit.wire.content import Content
+from agentkit.wire.history import turn_starts
+
+
+@dataclass(frozen=True, slots=True)
+class LastTurns:
+    """Send the last turns: at most `n` of them, the current one included.
+
+    Older turns are left out `step` at a time, so that most requests extend the one before: of a history of
+    more than `n` turns, between `n - step + 1` and `n` are sent, and the first of these is the same for
+    `step` turns in a row. With `step=1` exactly the last `n` are sent, and every turn starts anew.
+
+    Args:
+        n: Turns, at most.
+        step: Turns left out at a time, at most `n`; without one, a quarter of `n`, rounded up.
+
+    Raises:
+        ConfigurationError: A number is none, or out of its range.
+    """
+
+    n: int
+    _: KW_ONLY
+    step: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("LastTurns(n)", self.n)
+        if self.step is not None:
+            check_number("LastTurns(step)", self.step)
+            if self.step > self.n:
+                raise ConfigurationError(
+                    f"LastTurns({self.n}, step={self.step}): no more than n turns can be left out at a time."
+                )
+
+    def view(
+        self,
+        contents: Sequence[Content],
+        situation: Situation,  # noqa: ARG002 - a memory's
+    ) -> Generator[Need, Any, Sequence[Content]]:
+        """Choose the last turns; nothing is asked."""
+        yield from ()
+        starts = turn_starts(contents)
+        step = self.step or -(-self.n // 4)
+        steps = max(0, -(-(len(starts) - self.n) // step))
+        return contents[starts[steps * step] :] if steps else contents[:]

@@ -1,0 +1,59 @@
+"""Which process holds something, and whether it is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process, told apart from one that gets its number later."""
+
+    host: str
+    """Where its number means something: this machine since it started, and on Linux this pid namespace."""
+    pid: int
+    started: str
+    """When it started, as the system puts it; empty where that can't be known."""
+
+    @classmethod
+    def current(cls) -> Owner:
+        """Describe this process."""
+        pid = os.getpid()
+        return cls(_host(), pid, _started(pid))
+
+    def alive(self) -> bool | None:
+        """Tell whether the process still runs; None is not known."""
+        if self.host != _host() or sys.platform == "win32":  # there, os.kill would end it
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # another user's: it is there
+        if not self.started:
+            return None
+        now = _started(self.pid)
+        return now == self.started if now else None
+
+
+def _host() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
+
+
+def _started(pid: int) -> str:
+    """Read the start time, in ticks since the system's; "ended" for a process that only waits to be buried."""
+    try:
+        # The name of the program, in parentheses, may have anything in it.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    return "ended" if state in "ZX" else fields[18]

@@ -1,0 +1,263 @@
+"""The database of a `SQLStore`: its connections, transactions on it, and what went wrong in words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores._sql_rows import MIGRATIONS, Rows
+
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+}
+_MIGRATING = 0x616B6974_6D696772  # the key of an advisory lock: "akitmigr"
+_ABANDONED: list[Any] = []
+"""Connections that a fork copied: they are the parent's, and to close them here would end them there."""
+
+
+class CommitUnknown(StoreError):
+    """The connection was lost when a transaction was to be made durable: it may or may not have been."""
+
+
+class Database:
+    """Connections to a database, for all threads; what fails on them is a StoreError without a password."""
+
+    def __init__(self, url: str | sa.URL, timeout: float) -> None:
+        self.url = _checked(url)
+        self.postgres = self.url.get_backend_name() == "postgresql"
+        self.name = _shown(self.url)
+        self._timeout = timeout
+        self._open: dict[int, Any] = {}
+        self._closed = False
+        try:
+            self.engine = self._make_engine()
+        except (sa.exc.SQLAlchemyError, ImportError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"SQLStore({self.name!r}): {type(error).__name__} while the driver was loaded; for PostgreSQL, "
+                'pip install "agentkit[postgres]".'
+            ) from error
+        snapshot = {"isolation_level": "REPEATABLE READ"} if self.postgres else {}
+        self._reader = self.engine.execution_options(**snapshot)
+        self._writer = self.engine.execution_options(agentkit_writes=True)
+        _watch_forks(self)
+        self._migrate()
+
+    # -- transactions
+
+    @contextmanager
+    def reading(self) -> Iterator[Rows]:
+        """Open a transaction that sees one instant."""
+        with self.in_words(), self._connect(self._reader) as connection:
+            yield Rows(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[Rows]:
+        """Open a transaction that may write: stored when it ends, or nothing of it if it raises.
+
+        Raises:
+            CommitUnknown: It can't be said whether it was stored.
+        """
+        with self.in_words(), self._connect(self._writer) as connection:
+            yield Rows(connection)
+            try:
+                connection.commit()
+            except sa.exc.DBAPIError as error:
+                if error.connection_invalidated:
+                    raise CommitUnknown(f"{self.name}: {_first_line(error)}") from error
+                raise
+
+    def connect_alone(self) -> sa.Connection:
+        """Open a connection of its own, outside the pool, where each statement is a transaction."""
+        connection = self._connect(self.engine)
+        connection.detach()
+        return connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def close(self) -> None:
+        """Close the connections for good; may be called more than once."""
+        self._closed = True
+        self.engine.dispose()
+
+    def _connect(self, engine: sa.Engine) -> sa.Connection:
+        if self._closed:
+            raise StoreError(f"The store {self.name} is closed.")
+        return engine.connect()
+
+    # -- opening
+
+    def _make_engine(self) -> sa.Engine:
+        settings: dict[str, Any] = {"connect_timeout": max(2, round(self._timeout))}
+        if self.postgres:  # notice within half a minute that the server is gone, or the way to it
+            settings |= {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+            settings |= {"tcp_user_timeout": 25_000}
+            settings = {name: value for name, value in settings.items() if name not in self.url.query}
+        else:
+            settings = {"timeout": self._timeout}
+        engine = sa.create_engine(
+            self.url,
+            connect_args=settings,
+            hide_parameters=True,  # what is said in chats is in no error's text
+            pool_pre_ping=self.postgres,
+            pool_timeout=self._timeout,
+        )
+        sa.event.listen(engine, "connect", self._connected)
+        for name in ("close", "close_detached"):
+            sa.event.listen(engine, name, self._disconnected)
+        if not self.postgres:
+            sa.event.listen(engine, "begin", _begin)
+        return engine
+
+    def _connected(self, connection: Any, record: Any) -> None:  # noqa: ARG002
+        self._open[id(connection)] = connection
+        if self.postgres:
+            connection.autocommit = True
+            if "lock_timeout" not in str(self.url.query.get("options", "")):
+                connection.execute(f"SET lock_timeout = {round(self._timeout * 1000)}")
+            connection.autocommit = False
+        else:
+            connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
+            for pragma in ("foreign_keys = ON", "journal_mode = WAL", "synchronous = FULL"):
+                connection.execute(f"PRAGMA {pragma}")
+
+    def _disconnected(self, connection: Any, *record: Any) -> None:  # noqa: ARG002
+        self._open.pop(id(connection), None)
+
+    def _migrate(self) -> None:
+        try:
+            with self.reading() as rows:
+                version = rows.schema_version()
+                if self.postgres and rows.encoding() != "UTF8":
+                    raise ConfigurationError(
+                        f"{self.name} can't hold every text: make a database WITH ENCODING 'UTF8', it has "
+                        f"{rows.encoding()}."
+                    )
+            if version < len(MIGRATIONS):
+                with self.writing() as rows:
+                    if self.postgres:
+                        rows.lock(_MIGRATING)  # others that start now wait here
+                    version = rows.schema_version()
+                    if version < len(MIGRATIONS):
+                        rows.migrate(version)
+            if version > len(MIGRATIONS):
+                raise StoreVersionError(
+                    f"{self.name} was written by a newer agentkit (schema {version}; this one knows "
+                    f"{len(MIGRATIONS)}); it was left as it is. Upgrade agentkit."
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    # -- errors
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Turn what SQLAlchemy raises into StoreErrors."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise StoreError(f"{self.name} {self._explain(error)}.") from error
+        except sa.exc.TimeoutError as error:
+            raise StoreError(
+                f"{self.name} is busy: all connections of this process were in use for {self._timeout:g} s."
+            ) from error
+
+    def _explain(self, error: sa.exc.DBAPIError) -> str:
+        said = _first_line(error)
+        if not self.postgres:
+            return _SQLITE.get((getattr(error.orig, "sqlite_errorcode", 0) or 0) & 0xFF, "can't be used") + f" ({said})"
+        state = getattr(error.orig, "sqlstate", None) or ""
+        for prefix, what in _STATES.items():
+            if state.startswith(prefix):
+                return f"{what} ({said})"
+        if error.connection_invalidated:
+            return f"was lost: the connection ended. Nothing was stored; try again ({said})"
+        if not state:
+            return f"can't be reached. Is the server running, and is the address right? ({said})"
+        return f"can't be used: {said}"
+
+
+_STATES = {
+    "57014": "took too long: the statement was cancelled. Nothing was stored",
+    "57": "was lost: the server ended the connection. Nothing was stored; try again",
+    "08": "was lost: the connection ended. Nothing was stored; try again",
+    "55P03": "is locked: somebody else has held a row for too long. Nothing was stored; try again",
+    "25006": "is read-only: this may be a standby server",
+    "53100": "can't grow, the server's disk is full. Nothing was stored, and what was before stays",
+    "53300": "has no connection left: raise max_connections, or close stores that aren't used",
+    "42501": "doesn't let this user do it: it must own the tables agentkit_*, or may make them",
+    "28": "didn't let this user in: look at the user and the password",
+    "3D000": "doesn't exist: make it with CREATE DATABASE",
+}
+"""What PostgreSQL's error codes mean here (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
+_SQLITE = {
+    5: "is locked: somebody else has been writing to it for too long. Nothing was stored; try again",
+    8: "is read-only, or its folder is: SQLite has to write in both",
+    10: "can't be read or written. Is the disk full, or a quota used up?",
+    11: "is damaged",
+    13: "can't grow, the disk is full. Nothing was stored, and what was before stays",
+    14: "can't be opened. Is it a file in a folder that exists, and may this user read and write both?",
+    26: "is not an SQLite database, or its beginning is damaged; it was left as it is",
+}
+"""What SQLite's error codes mean here (https://sqlite.org/rescode.html)."""
+
+
+def _first_line(error: sa.exc.DBAPIError) -> str:
+    return next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__).rstrip(".")
+
+
+def _checked(url: str | sa.URL) -> sa.URL:
+    """Read a URL; the errors don't show it, for it may hold a password."""
+    mend = (
+        "give postgresql+psycopg://user:password@host/database or sqlite:///file; in the password, write "
+        "each of @ : / % as %40 %3A %2F %25."
+    )
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError, TypeError, AttributeError):
+        raise ConfigurationError(f"SQLStore: this is no URL of a database: {mend}") from None
+    if "@" in (parsed.host or ""):
+        raise ConfigurationError(f"SQLStore: there are two @ in the URL: {mend}")
+    if parsed.drivername not in _DRIVERS:
+        raise ConfigurationError(f"SQLStore doesn't know {parsed.drivername}://: {mend}")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ConfigurationError("SQLStore('sqlite://'): give the path of a file, or use MemoryStore().")
+    return parsed.set(drivername=_DRIVERS[parsed.drivername])
+
+
+def _shown(url: sa.URL) -> str:
+    """Name a database for people: no password, no settings (they may hold one)."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("agentkit_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _watch_forks(database: Database) -> None:
+    if not hasattr(os, "register_at_fork"):
+        return
+    there = weakref.ref(database)
+
+    def before() -> None:
+        # SQLite's connections must not be copied (https://sqlite.org/howtocorrupt.html, 2.6): none is idle now.
+        if (database := there()) is not None and not database.postgres:
+            database.engine.dispose()
+
+    def after_in_child() -> None:
+        if (database := there()) is not None:
+            database._abandon()
+
+    os.register_at_fork(before=before, after_in_child=after_in_child)

@@ -1,0 +1,234 @@
+"""The file of a `SQLiteStore`: opening it, transactions on it, and what went wrong in words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores._sqlite_schema import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    PAGE_SIZE,
+    has_fts5,
+    has_index,
+    migrate,
+)
+from agentkit.stores._values import DamagedRow
+
+_OLDEST = (3, 37)  # STRICT tables
+
+
+class SQLiteFile:
+    """One connection behind a lock, for all threads.
+
+    It never crosses a fork, which would break SQLite's locks (https://sqlite.org/howtocorrupt.html, 2.6): it is
+    closed just before, and opened again by whoever needs it.
+    """
+
+    _connection: sqlite3.Connection | None = None
+
+    def __init__(self, path: str | os.PathLike[str], busy_timeout: float) -> None:
+        name = os.fspath(path)
+        if name in ("", ":memory:"):
+            raise ConfigurationError(f"SQLiteStore({name!r}): give the path of a file, or use MemoryStore().")
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise StoreError(
+                f"SQLiteStore needs SQLite 3.37 or later; this Python has {sqlite3.sqlite_version}."
+            )
+        self.path = Path(name).absolute()
+        self.indexed = False
+        """Whether there is an index of words."""
+        self._busy_timeout = busy_timeout
+        self._lock = threading.RLock()
+        self._pid = 0
+        self._closed = False
+        with self._lock, self._in_words():
+            self._connected()
+        _close_before_forks(self)
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Open a transaction that sees one instant."""
+        return self._transaction("BEGIN")
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Open a transaction that may write: stored when it ends, or nothing of it if it raises."""
+        return self._transaction("BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        """Close the file for good; may be called more than once."""
+        with self._lock:
+            self._closed = True
+            self._disconnect()
+
+    def __del__(self) -> None:
+        self._disconnect()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._in_words():
+            connection = self._connected()
+            try:
+                connection.execute(begin)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.rollback()
+                raise
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn what SQLite raises, and what rows raise that can't be read, into StoreErrors."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        except (DamagedRow, UnicodeDecodeError) as error:
+            raise StoreError(f"{self.path} is damaged: a row of it can't be read, {error}.") from error
+        except OSError as error:
+            raise StoreError(f"{self.path} can't be opened: {error.strerror}.") from error
+
+    def _explain(self, error: sqlite3.Error) -> StoreError:
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the rest of the bits are details
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                what = (
+                    f"is locked: somebody else has been writing to it for {self._busy_timeout:g} s "
+                    "(busy_timeout). Nothing was stored; try again"
+                )
+            case sqlite3.SQLITE_FULL:
+                what = "can't grow, the disk is full. Nothing was stored, and what was before stays"
+            case sqlite3.SQLITE_IOERR:
+                what = f"can't be read or written: {error}. Is the disk full, or a quota used up?"
+            case sqlite3.SQLITE_READONLY:
+                what = "is read-only, or its folder is: SQLite has to write in both"
+            case sqlite3.SQLITE_CANTOPEN:
+                what = "can't be opened. Is it a file, and may this user read and write it and its folder?"
+            case sqlite3.SQLITE_NOTADB:
+                what = "is not an SQLite database, or its beginning is damaged; it was left as it is"
+            case sqlite3.SQLITE_CORRUPT:
+                what = f"is damaged: {error}. Take a copy from before; `check()` tells what is wrong"
+            case _:
+                what = f"can't be used: {error}"
+        return StoreError(f"{self.path} {what.rstrip('.')}.")
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"The store of {self.path} is closed.")
+        if self._connection is not None and self._pid != os.getpid():
+            raise StoreError(
+                f"{self.path} was opened before a fork that Python knew nothing of; open it after."
+            )
+        if self._connection is None:
+            self._connection = self._open()
+            self._pid = os.getpid()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.path.parent.is_dir():
+            raise StoreError(
+                f"There is no folder {self.path.parent}: make it, then open {self.path.name} in it."
+            )
+        self._refuse_strangers()
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _refuse_strangers(self) -> None:
+        """Raise if the file isn't ours, or newer; in a mode in which SQLite can't change anything.
+
+        Reading its first bytes without SQLite would drop the locks that this process has on it.
+        """
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return
+        connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            self._version(connection)
+        finally:
+            connection.close()
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Return how many migrations were run."""
+        owner = connection.execute("PRAGMA application_id").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if owner != APPLICATION_ID:
+            if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone() and not owner | version:
+                return 0
+            raise StoreError(
+                f"{self.path} is an SQLite database, but not one of agentkit; it was left as it is."
+            )
+        if version > len(MIGRATIONS):
+            raise StoreVersionError(
+                f"{self.path} was written by a newer agentkit (schema {version}; this one knows "
+                f"{len(MIGRATIONS)}); it was left as it is. Upgrade agentkit."
+            )
+        return version
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.text_factory = _text
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new file
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        if self._version(connection) < len(MIGRATIONS):
+            connection.execute("BEGIN IMMEDIATE")  # another process may have begun to as well
+            migrate(connection, self._version(connection))
+            connection.execute("COMMIT")
+        self._use_wal(connection)
+        self.indexed = has_index(connection)
+        if self.indexed and not has_fts5(connection):
+            raise StoreError(
+                f"{self.path} has an FTS5 index; the SQLite of this Python was built without FTS5."
+            )
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        until = time.monotonic() + self._busy_timeout
+        while True:  # for this one thing SQLite doesn't wait by itself
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+
+def _text(raw: bytes) -> str:
+    """Decode a text; an id or a title may have lone surrogates, which SQLite keeps as they come."""
+    return raw.decode("utf-8", "surrogatepass")
+
+
+def _close_before_forks(file: SQLiteFile) -> None:
+    if not hasattr(os, "register_at_fork"):
+        return
+    there = weakref.ref(file)
+    held: list[SQLiteFile] = []
+
+    def before() -> None:
+        if (file := there()) is not None:
+            file._lock.acquire()
+            held.append(file)
+            file._disconnect()
+
+    def after() -> None:
+        while held:
+            held.pop()._lock.release()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)

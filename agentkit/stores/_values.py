@@ -1,0 +1,175 @@
+"""What stores share: which ids there are, how values become JSON and come back, what words a text has."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import cast
+
+from agentkit.errors import (
+    ConfigurationError,
+    SessionConflict,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+)
+from agentkit.limits import Usage
+from agentkit.stores.base import Step, StoredMessage
+from agentkit.wire.content import Content, JsonObject, Part, content_json, dumps, keep, text_of
+
+MAX_ID = 200
+_USAGE_FIELDS = frozenset(field.name for field in fields(Usage))
+
+
+def check_id(id: object) -> None:  # noqa: A002 - what it is
+    """Raise ConfigurationError unless a session may have this id: any text of 1 to 200 characters."""
+    if not isinstance(id, str):
+        raise ConfigurationError(f"A session's id is a str, not {type(id).__name__}.")
+    if not 1 <= len(id) <= MAX_ID:
+        raise ConfigurationError(f"A session's id has 1 to {MAX_ID} characters, not {len(id)}.")
+
+
+def check_numbers(messages: Sequence[StoredMessage]) -> None:
+    """Raise StoreError unless messages are numbered from 0 without gaps."""
+    for seq, message in enumerate(messages):
+        if message.seq != seq:
+            raise StoreError(f"messages[{seq}] has the number {message.seq}: they go from 0 without gaps.")
+
+
+def first_version() -> int:
+    """Make the version that a new session begins with: not one that a deleted session of its id had."""
+    return time.time_ns()
+
+
+def no_session(id: str) -> SessionNotFound:  # noqa: A002
+    """Make the error that there is no such session."""
+    return SessionNotFound(f"There is no session {id!r}.")
+
+
+def session_exists(id: str) -> SessionExists:  # noqa: A002
+    """Make the error that there is such a session."""
+    return SessionExists(f"There is a session {id!r} already.")
+
+
+def session_busy(id: str, who: str) -> SessionConflict:  # noqa: A002
+    """Make the error that somebody else is writing: `who` is "another process", say."""
+    return SessionConflict(
+        f"Session {id!r} is being written by {who}. Give `wait=` seconds to wait for it, or try again later."
+    )
+
+
+def session_lost(id: str) -> SessionConflict:  # noqa: A002
+    """Make the error that a writer has its session no longer."""
+    return SessionConflict(
+        f"Session {id!r} is this writer's no longer: it was released, deleted, or taken by another. "
+        "What was stored before stays; nothing of this was."
+    )
+
+
+def no_open_call(index: int) -> StoreError:
+    """Make the error that a step names a call which isn't open."""
+    return StoreError(f"The last message has no open call {index}: nothing was stored.")
+
+
+def check_position(step: Step, seq: int, count: int) -> None:
+    """Raise StoreError unless a step's number is that of a message, or one more than the last."""
+    if not 0 <= seq <= count:
+        raise StoreError(
+            f"{type(step).__name__}: {seq} doesn't fit a session of {count} messages; nothing was stored."
+        )
+
+
+class DamagedRow(ValueError):
+    """Raised where something stored can't be read; the store says where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedContent:
+    """A content as a store keeps it."""
+
+    role: str
+    json: bytes
+    text: str
+    """What a search looks through: the text that people read; no thoughts, calls or responses."""
+
+
+def encode_content(content: Content) -> EncodedContent:
+    """Encode a content. Raises StoreError if it isn't one, or can't be JSON."""
+    try:
+        text = text_of(content).replace("\0", " ").encode("utf-8", "replace").decode()
+        return EncodedContent(content["role"], content_json(content), text)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise StoreError(f"A content that is no JSON of the wire can't be stored: {error}") from error
+
+
+def decode_content(raw: str | bytes) -> Content:
+    """Decode a content, which nobody else has. Raises DamagedRow."""
+    return keep(cast(Content, _decode_object(raw)))
+
+
+def encode_part(part: Part) -> bytes:
+    """Encode a part. Raises StoreError if it can't be JSON."""
+    try:
+        return dumps(part)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"A response that is no JSON of the wire can't be stored: {error}") from error
+
+
+def decode_part(raw: str | bytes | None) -> Part | None:
+    """Decode a part; None is none. Raises DamagedRow."""
+    return None if raw is None else cast(Part, _decode_object(raw))
+
+
+def encode_usage(usage: Usage | None) -> str | None:
+    """Encode a usage, what is zero left out; None is none."""
+    return None if usage is None else dumps({k: v for k, v in asdict(usage).items() if v}).decode()
+
+
+def decode_usage(raw: str | None) -> Usage | None:
+    """Decode a usage; counts that this agentkit doesn't know are left out. Raises DamagedRow."""
+    if raw is None:
+        return None
+    counts = _decode_object(raw)
+    if not all(isinstance(count, int) for count in counts.values()):
+        raise DamagedRow("a count is no whole number")
+    return Usage(**{name: count for name, count in counts.items() if name in _USAGE_FIELDS})
+
+
+def _decode_object(raw: str | bytes) -> JsonObject:
+    try:
+        value = json.loads(raw)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DamagedRow(f"it isn't JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DamagedRow("it is no JSON object")
+    return value
+
+
+def sum_usage(usages: Iterable[Usage | None]) -> Usage:
+    """Add usages up."""
+    return sum((usage for usage in usages if usage), Usage())
+
+
+def word_list(text: str) -> list[str]:
+    """Split a text into its words, in order: small letters without accents."""
+    letters = (char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return re.findall(r"[^\W_]+", "".join(letters).casefold())
+
+
+def words(text: str) -> set[str]:
+    """Split a text into its words: what a search without an index compares."""
+    return set(word_list(text))
+
+
+def snippet(text: str, wanted: set[str], *, around: int = 8) -> str:
+    """Cut out what stands around the first of the words that are wanted: so many words on each side."""
+    found = list(re.finditer(r"\w+", text))
+    hit = next((i for i, word in enumerate(found) if wanted & words(word.group())), 0)
+    first, last = max(0, hit - around), min(len(found) - 1, hit + around)
+    start = found[first].start() if first > 0 else 0
+    end = found[last].end() if last < len(found) - 1 else len(text)
+    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
