@@ -8,7 +8,7 @@ import time
 import pytest
 from agentkit_tools import units as module
 from agentkit_tools.units import convert, units
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agentkit.errors import ToolError, ToolRetry
@@ -117,6 +117,7 @@ def test_a_hostile_unit_is_refused_at_once(text: str) -> None:
 
 
 @settings(deadline=None, max_examples=60)
+@example(0.0, "¼", "km")
 @given(st.floats(), st.text(max_size=12), st.sampled_from(["km", "°C", "kg", "m/s", "byte"]))
 def test_any_text_is_converted_or_refused_and_nothing_else(amount: float, unit: str, to: str) -> None:
     try:
