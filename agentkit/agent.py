@@ -18,7 +18,7 @@ from agentkit.conversation import Conversation
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.sync import SyncDriver
 from agentkit.effects import Plan, State
-from agentkit.errors import ConfigurationError, ToolError
+from agentkit.errors import ConfigurationError, ModelError, ToolError
 from agentkit.limits import Limits
 from agentkit.loop import run_loop
 from agentkit.memory.base import Memory
@@ -30,6 +30,7 @@ from agentkit.tooling.context import Context
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
 from agentkit.wire.convert import UserInput, config_in, history_in, user_input
+from agentkit.wire.history import check
 
 if TYPE_CHECKING:
     from google import genai
@@ -200,7 +201,12 @@ class Agent:
         return Chat(self, conversation, deps=deps)
 
     def as_tool(
-        self, *, name: str | None = None, description: str | None = None, effect: Effect = "read"
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        effect: Effect = "read",
+        timeout: float = 600.0,
     ) -> Tool:
         """Make this agent a tool of another.
 
@@ -211,10 +217,16 @@ class Agent:
             name: The tool's name; the agent's own name by default.
             description: What it is for, in words that the calling model understands.
             effect: `"write"` if its tools change something, so that it runs alone and in order.
+            timeout: Seconds that it may take, whatever this agent's limits are.
         """
 
         async def ask(request: str, ctx: Context[Any]) -> str:
-            run = await self.aio.run(request, deps=ctx.deps)
+            try:
+                run = await self.aio.run(request, deps=ctx.deps)
+            except ModelError as error:
+                if error.run is not None:
+                    ctx.add_usage(error.run.usage)
+                raise
             ctx.add_usage(run.usage)
             if run.stop is not None:
                 raise ToolError(
@@ -224,9 +236,10 @@ class Agent:
 
         return Tool.of(
             ask,
-            name=name or re.sub(r"[^A-Za-z0-9_]", "_", self.name),
+            name=name or re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", self.name),
             description=description or f"Ask the agent {self.name!r}; give it all that it has to know.",
             effect=effect,
+            timeout=timeout,
         )
 
     def _stream(
@@ -297,6 +310,7 @@ class Agent:
             model_of=self._resolve_model,
         )
         said = [] if resume else user_input(value)
+        check(said)  # whole by itself, it is so after any whole history
         state = State(contents=[*history, *said], started_with=len(history), known=len(history))
         return _Start(plan, state, model)
 

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agentkit.effects import PendingCall, Plan, RunCalls, Save, State, Steps
-from agentkit.errors import ToolError, ToolRetriesExceeded
+from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded
 from agentkit.events import ToolFinished, ToolProgress, ToolStarted
 from agentkit.stores.base import AddMessage, StartCalls, StoredCall
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, fail, prepare, refuse
-from agentkit.wire.content import Content, FunctionCall, calls_of, keep
+from agentkit.wire.content import Content, FunctionCall, JsonObject, calls_of, keep
 
 
 def answer_calls(
     plan: Plan, state: State, content: Content, ledger: Sequence[StoredCall] | None = None
 ) -> Steps:
     """Give every call of the turn its one response, in one content, whatever happens (rule 2)."""
-    invocations = _prepare(plan, state, content, ledger or ())
+    invocations: list[Invocation] = []
     closing = "the run was cancelled before the call was done"
     try:
+        for index, call in enumerate(calls_of(content)):
+            entry = next((entry for entry in ledger or () if entry.index == index), None)
+            # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
+            call_id = entry.call_id if entry else f"{plan.context.run_id}-{len(state.usages)}-{index}"
+            invocations.append(Invocation(call, _context(plan, state, call, call_id)))
+            _prepare(plan, state, invocations[-1], entry)
         if state.open:
             closing = "nobody knows yet whether this call took effect"
             state.stop = "unknown_effect"
@@ -36,7 +43,7 @@ def answer_calls(
         closing = "the run ended before the call was done"
         raise
     finally:
-        _close_turn(state, invocations, closing)
+        _close_turn(plan, state, content, invocations, closing)
     yield Save([AddMessage(state.contents[-1])])
     if state.pending:
         state.stop = "approval"
@@ -57,28 +64,22 @@ def _entry(index: int, invocation: Invocation) -> StoredCall:
     )
 
 
-def _prepare(plan: Plan, state: State, content: Content, ledger: Sequence[StoredCall]) -> list[Invocation]:
-    invocations: list[Invocation] = []
-    recorded = {entry.index: entry for entry in ledger}
-    for index, call in enumerate(calls_of(content)):
-        entry = recorded.get(index)
-        # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
-        call_id = entry.call_id if entry else f"{plan.context.run_id}-{len(state.usages)}-{index}"
-        invocation = prepare(call, plan.tools, _context(plan, state, call, call_id))
-        invocations.append(invocation)
-        if entry and entry.response:  # it ran before the process ended
-            invocation.outcome = Outcome("ok", entry.response)
-            continue
-        if entry and entry.started and entry.effect == "write":
-            state.pending.append(_pending(invocation))
-            state.open = True
-            continue
-        state.tool_calls += 1
-        if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
-            _refuse(invocation, "The limit of tool calls is reached; this call was not run.")
-        elif invocation.outcome is None:
-            _hold_for_approval(state, invocation)
-    return invocations
+def _prepare(plan: Plan, state: State, invocation: Invocation, entry: StoredCall | None) -> None:
+    """Make a call ready to be run, or answer it right away."""
+    if entry and entry.response:  # it ran before the process ended
+        invocation.outcome = Outcome("ok", entry.response)
+        return
+    if entry and entry.started and entry.effect == "write":
+        state.pending.append(_pending(invocation))
+        state.open = True
+        return
+    ready = prepare(invocation.call, plan.tools, invocation.context)
+    invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
+    state.tool_calls += 1
+    if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
+        _refuse(invocation, "The limit of tool calls is reached; this call was not run.")
+    elif invocation.outcome is None:
+        _hold_for_approval(state, invocation)
 
 
 def _context(plan: Plan, state: State, call: FunctionCall, call_id: str) -> Context[Any]:
@@ -97,19 +98,13 @@ def _context(plan: Plan, state: State, call: FunctionCall, call_id: str) -> Cont
 
 def _pending(invocation: Invocation) -> PendingCall:
     context = invocation.context
-    return PendingCall(
-        call_id=context.call_id, name=context.tool_name, args=dict(invocation.call.get("args") or {})
-    )
+    return PendingCall(call_id=context.call_id, name=context.tool_name, args=_args(invocation))
 
 
 def _hold_for_approval(state: State, invocation: Invocation) -> None:
     approval = invocation.tool.approval if invocation.tool else False
     try:
-        held = (
-            approval(dict(invocation.call.get("args") or {}), invocation.context)
-            if callable(approval)
-            else approval
-        )
+        held = approval(_args(invocation), invocation.context) if callable(approval) else approval
     except Exception as error:
         invocation.outcome = fail(invocation, error)
         return
@@ -148,17 +143,22 @@ def _run_batch(invocations: Sequence[Invocation], batch: Sequence[int]) -> Steps
         yield RunCalls([invocations[index] for index in ready], ready)
 
 
+def _args(invocation: Invocation) -> JsonObject:
+    """Copy a call's arguments: whoever gets them may do with them what they like."""
+    return copy.deepcopy(invocation.call.get("args") or {})
+
+
 def started(invocation: Invocation) -> ToolStarted:
     """Make the event that a call begins."""
     context = invocation.context
-    return ToolStarted(context.call_id, context.tool_name, dict(invocation.call.get("args") or {}))
+    return ToolStarted(context.call_id, context.tool_name, _args(invocation))
 
 
 def finished(invocation: Invocation, seconds: float) -> ToolFinished:
     """Make the event that a call has its response."""
     outcome, context = invocation.outcome, invocation.context
     assert outcome is not None  # noqa: S101 - the driver's side of the contract
-    response = outcome.part["functionResponse"]
+    response = copy.deepcopy(outcome.part["functionResponse"])
     return ToolFinished(context.call_id, context.tool_name, response, seconds, outcome.error)
 
 
@@ -170,10 +170,17 @@ def _raise_failure(batch: Sequence[Invocation]) -> None:
             and outcome.kind in ("error", "timeout")
             and not isinstance(outcome.error, (ToolError, type(None)))
         ):
+            if isinstance(outcome.error, StopIteration):  # a generator can't raise it
+                raise AgentError(f"A tool raised {outcome.error!r}.") from outcome.error
             raise outcome.error
 
 
-def _close_turn(state: State, invocations: Sequence[Invocation], closing: str) -> None:
+def _close_turn(
+    plan: Plan, state: State, content: Content, invocations: list[Invocation], closing: str
+) -> None:
+    """Add the calls with all their responses to the history, in one go: it is valid before and after."""
+    for call in calls_of(content)[len(invocations) :]:  # broken off before they were looked at
+        invocations.append(Invocation(call, _context(plan, state, call, "")))
     failed: dict[str, bool] = {}
     for invocation in invocations:
         outcome = invocation.outcome
@@ -188,4 +195,4 @@ def _close_turn(state: State, invocations: Sequence[Invocation], closing: str) -
     for name, again in failed.items():
         state.failures[name] = state.failures.get(name, 0) + 1 if again else 0
     parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
-    state.contents.append(keep({"role": "user", "parts": parts}))
+    state.contents += [content, keep({"role": "user", "parts": parts})]

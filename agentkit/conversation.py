@@ -37,6 +37,10 @@ from agentkit.tooling.invoke import Invocation, succeed
 from agentkit.wire.content import Content, calls_of
 from agentkit.wire.history import turn_starts, turns
 
+_STREAMING = (
+    "This chat's last answer is still being streamed: read it to the end or close it (use `with`) first."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUsage:
@@ -89,6 +93,7 @@ class Conversation:
         self._lock = threading.Lock()
         self._alock = asyncio.Lock()
         self._owner: int | None = None
+        self._atask: asyncio.Task[Any] | None = None
         self._version: int | None = None
         self._contents: list[Content] = []
         self._calls: Sequence[StoredCall] = ()
@@ -128,13 +133,12 @@ class Conversation:
             finally:
                 await off_loop(lambda: self._close(writer, state, resume=resume))
         finally:
+            self._atask = None
             self._alock.release()
 
     def _enter(self) -> None:
         if self._owner == threading.get_ident():  # it would wait for itself
-            raise AgentError(
-                "This chat's last answer is still being streamed: read it to the end or close it (use `with`) first."
-            )
+            raise AgentError(_STREAMING)
         if not self._lock.acquire(timeout=-1 if self._wait is None else max(self._wait, 0)):
             raise self._busy()
         self._owner = threading.get_ident()
@@ -144,6 +148,8 @@ class Conversation:
         self._lock.release()
 
     async def _aenter(self) -> None:
+        if self._atask is not None and self._atask is asyncio.current_task():  # it would wait for itself
+            raise AgentError(_STREAMING)
         if self._wait is not None and self._wait <= 0 and self._alock.locked():
             raise self._busy()
         try:
@@ -151,6 +157,7 @@ class Conversation:
                 await self._alock.acquire()
         except TimeoutError:
             raise self._busy() from None
+        self._atask = asyncio.current_task()
 
     def _busy(self) -> SessionConflict:
         return SessionConflict(f"The chat {self.id!r} is busy with another message; this one was not sent.")
@@ -164,9 +171,10 @@ class Conversation:
                 if not self._contents:
                     raise AgentError(f"The chat {self.id!r} has nothing to resume: nothing was said yet.")
                 state.contents[:] = self._contents
-                state.known = len(self._contents)
+                if calls_of(self._contents[-1]):
+                    state.resumed, state.ledger = state.contents.pop(), self._calls
+                state.known = len(state.contents)
                 state.started_with = turn_starts(self._contents)[-1]
-                state.ledger = self._calls
             else:
                 if calls_of(self._contents[-1]) if self._contents else False:
                     raise AgentError(
@@ -204,6 +212,7 @@ class Conversation:
     def _settle(self, writer: SessionWriter, state: State, *, resume: bool) -> None:
         stored = self.store.info(self.id).messages
         said = any(content["role"] == "model" for content in state.contents[state.started_with :])
+        said = said or stored > len(state.contents)  # calls that are stored and may have run
         steps: list[Any] = []
         if not said and not resume:  # of a message that nothing came of, nothing stays
             del state.contents[state.started_with :]

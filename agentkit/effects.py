@@ -145,7 +145,7 @@ def nobody(_: ToolProgress) -> None:
 
 @dataclass(slots=True)
 class State:
-    """What a run has so far. `contents` is valid history except while a turn's calls are run."""
+    """What a run has so far. `contents` is valid history at any instant: calls are added with their responses."""
 
     contents: list[Content]
     started_with: int
@@ -163,8 +163,10 @@ class State:
     """Text of a reply that was broken off; it is not in the history."""
     answered: bool = False
     done: bool = False
+    resumed: Content | None = None
+    """Of a resumed run: the model's content whose calls are still to be answered."""
     ledger: Sequence[StoredCall] = ()
-    """Of a resumed run: what is known of the calls that the history ends with."""
+    """What is known of those calls."""
     open: bool = False
     """Whether the calls that the history ends with stay open in the store: a person must say what became of them."""
     last_view: Sequence[Content] = ()

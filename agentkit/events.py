@@ -68,6 +68,8 @@ class ModelRetry:
     """Seconds until then."""
     reason: str
     """Why, e.g. the error or the finish reason."""
+    discarded: str = ""
+    """Text of this turn that was told as `TextDelta` and no longer counts: the reply comes anew."""
 
 
 @dataclass(frozen=True, slots=True)

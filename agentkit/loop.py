@@ -17,7 +17,7 @@ from agentkit.limits import Limits, Usage
 from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.repair import Stop, Verdict, judge
 from agentkit.stores.base import AddMessage, SaveSummary
-from agentkit.wire.content import Content, JsonObject, Request, calls_of, keep, user_content
+from agentkit.wire.content import Content, JsonObject, Request, keep, user_content
 from agentkit.wire.reply import ReplyAssembler
 
 MAX_REPAIRS: Final = 2
@@ -41,6 +41,9 @@ def _run(plan: Plan, state: State) -> Steps:
     if callable(instructions):
         ask = instructions
         instructions = yield Resolve(lambda: ask(plan.context))
+        if instructions is EXPIRED:
+            state.stop = "seconds"
+            return
         if instructions is not None and not isinstance(instructions, str):
             raise ConfigurationError(
                 f"instructions returned {type(instructions).__name__}; a function of the instructions returns a str."
@@ -48,14 +51,14 @@ def _run(plan: Plan, state: State) -> Steps:
     base = _base_request(plan, instructions)
     yield Save([AddMessage(content) for content in state.contents[state.known :]])
     first = len(state.contents)
-    if state.contents and state.contents[-1]["role"] == "model":  # resumed
-        state.answered = not calls_of(state.contents[-1])
-        if not state.answered:
-            yield from answer_calls(plan, state, state.contents[-1], state.ledger)
+    if state.resumed is not None:
+        yield from answer_calls(plan, state, state.resumed, state.ledger)
+    elif state.contents[-1]["role"] == "model":
+        state.answered = True
     while state.stop is None and not state.answered:
         forced = plan.tool_choice if len(state.contents) == first else "auto"
-        if (yield from _model_turn(plan, state, _with_tool_choice(base, plan, forced))):
-            yield from answer_calls(plan, state, state.contents[-1])
+        if calls := (yield from _model_turn(plan, state, _with_tool_choice(base, plan, forced))):
+            yield from answer_calls(plan, state, calls)
 
 
 def _base_request(plan: Plan, instructions: str | None) -> JsonObject:
@@ -81,21 +84,21 @@ def _with_tool_choice(base: JsonObject, plan: Plan, choice: str | Sequence[str])
     return {**base, "toolConfig": {**base.get("toolConfig", {}), "functionCallingConfig": calling}}
 
 
-def _model_turn(plan: Plan, state: State, base: JsonObject) -> Generator[Event | Effect, Any, bool]:
-    """Get one usable reply and add its content to the history; return whether it makes calls."""
+def _model_turn(plan: Plan, state: State, base: JsonObject) -> Generator[Event | Effect, Any, Content | None]:
+    """Get one usable reply; return its content if it makes calls, else add it to the history."""
     repairs = 0
     nudge: str | None = None
     while True:
         if reached := _limit_reached(plan.limits, state):
             state.stop = reached
-            return False
+            return None
         view = yield from _view(plan, state, base)
         if view is None:
-            return False
+            return None
         contents = (*view, user_content(nudge)) if nudge else view
         step = yield from _ask(plan, state, CallModel(cast(Request, {"contents": contents, **base})))
         if step is None:
-            return False
+            return None
         reply = step.assembler.reply()
         usage = Usage.from_wire(reply.get("usageMetadata"))
         state.usages.append(usage)
@@ -106,14 +109,13 @@ def _model_turn(plan: Plan, state: State, base: JsonObject) -> Generator[Event |
         if not again and verdict.action != "calls":
             yield from _take(state, verdict, step.assembler)
         yield TurnFinished(len(state.usages), usage, verdict.finish_reason)
-        if verdict.action == "calls":  # from here to where they are answered nothing is yielded
-            state.contents.append(keep({"role": "model", "parts": step.assembler.parts}))
-            return True
+        if verdict.action == "calls":
+            return keep({"role": "model", "parts": step.assembler.parts})
         if not again:
-            return False
+            return None
         repairs += 1
         nudge = verdict.nudge
-        yield ModelRetry(1 + repairs, 0.0, verdict.finish_reason)
+        yield ModelRetry(1 + repairs, 0.0, verdict.finish_reason, step.assembler.text if step.shown else "")
 
 
 def _limit_reached(limits: Limits, state: State) -> Stop | None:

@@ -118,9 +118,9 @@ class _Ending:
 class RunStream(_Ending):
     """The events of a run as they happen; iterate over it, best in a `with` block.
 
-    Leaving the block, `close()`, a broken-off loop or an exception ends the run at once: its connection is
-    closed and its tools are cancelled. `run` has what came of it, with `stop="cancelled"`; the reply that was
-    under way is in `run.text`, not in `run.contents`.
+    Leaving the block, `close()` or an exception ends the run at once, and so does dropping the stream: its
+    connection is closed and its tools are cancelled. `run` has what came of it, with `stop="cancelled"`; the
+    reply that was under way is in `run.text`, not in `run.contents`.
     """
 
     def __init__(self, events: Generator[Event, None, None], run_id: str, state: State) -> None:

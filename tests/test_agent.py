@@ -465,6 +465,95 @@ def test_an_async_tool_that_would_wait_for_itself_is_told_so() -> None:
     assert "await agent.aio.run()" in str(error)
 
 
+def test_an_async_tool_that_blocks_is_left_behind_and_the_next_run_works() -> None:
+    done = threading.Event()
+
+    async def block() -> None:
+        """Block the event loop."""
+        done.wait(10)
+
+    began = time.monotonic()
+    model = ScriptedModel([[call("block"), call("add", a=1, b=1)], "ok"])
+    run = Agent(model, tools=[Tool.of(block, timeout=0.1), add]).run("x")
+    assert [type(error) for error in run.errors] == [ToolTimeout]
+    assert responses(run)[1] == {"output": 2}
+    again = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
+    assert responses(again) == [{"output": 3}]
+    assert time.monotonic() - began < 8
+    done.set()
+
+
+@pytest.mark.parametrize("strike", ["start", "join"])
+def test_ctrl_c_while_the_portal_opens_or_closes_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, no_thread_left: None, strike: str
+) -> None:
+    real = getattr(threading.Thread, strike)
+    struck: list[str] = []
+
+    def interrupted(self: threading.Thread, *args: Any) -> None:
+        if self.name == "agentkit-portal" and not struck:
+            struck.append(strike)
+            raise KeyboardInterrupt
+        real(self, *args)
+
+    monkeypatch.setattr(threading.Thread, strike, interrupted)
+    events = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).stream("x")
+    with pytest.raises(KeyboardInterrupt):
+        events.drain()
+    assert struck
+    check_history(events.run.contents)
+    for _ in range(2):
+        run = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
+        assert responses(run) == [{"output": 3}]
+
+
+def test_ctrl_c_while_a_call_is_looked_at_leaves_a_valid_history(go: Runner) -> None:
+    def ask(args: Any, ctx: Any) -> bool:
+        raise KeyboardInterrupt
+
+    model = ScriptedModel([[call("add", a=1, b=1), call("held", a=1, b=1), call("add", a=1, b=1)]])
+    agent = Agent(model, tools=[add, Tool.of(add, name="held", approval=ask)])
+    events = agent.stream("x")
+    with pytest.raises(KeyboardInterrupt):
+        events.drain()
+    check_history(events.run.contents)
+    assert len(responses(events.run)) == 3
+
+
+def test_whoever_gets_arguments_may_change_them_without_changing_the_history() -> None:
+    def ask(args: Any, ctx: Any) -> bool:
+        args["items"].append("asked")
+        return bool(args["items"] == [])
+
+    def count(items: list[str]) -> int:
+        """Count."""
+        items.append("counted")
+        return len(items)
+
+    model = ScriptedModel([call("count", items=["a"]), "ok"])
+    with Agent(model, tools=[Tool.of(count, approval=ask)]).stream("x") as events:
+        for event in events:
+            if isinstance(event, ToolStarted):
+                event.args["items"].append("started")
+            if isinstance(event, ToolFinished):
+                event.response["response"]["output"] = 99
+    assert model.requests[1]["contents"][1]["parts"][0]["functionCall"]["args"] == {"items": ["a"]}
+    assert responses(events.run) == [{"output": 2}]
+
+
+def test_a_tool_that_floods_its_progress_is_timed_out_all_the_same(go: Runner) -> None:
+    stop = threading.Event()
+
+    def flood(ctx: Context[Any]) -> None:
+        """Flood."""
+        while not stop.is_set():
+            ctx.progress("more")
+
+    run = go(Agent(ScriptedModel([call("flood"), "ok"]), tools=[Tool.of(flood, timeout=0.1)]), "x")
+    stop.set()
+    assert [type(error) for error in run.errors] == [ToolTimeout]
+
+
 # -- limits ----------------------------------------------------------------------------------------------------------
 
 
@@ -513,6 +602,22 @@ def test_the_limit_of_seconds_holds_for_waits_between_retries(go: Runner) -> Non
     assert go(Agent(model, limits=Limits(seconds=5)), "x").stop == "seconds"
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_the_limit_of_seconds_holds_for_functions_of_the_instructions(go: Runner, kind: str) -> None:
+    def plain(_: Context[Any]) -> str:
+        time.sleep(0.5)
+        return "late"
+
+    async def awaited(_: Context[Any]) -> str:
+        await asyncio.sleep(30)
+        return "late"
+
+    agent = Agent(
+        ScriptedModel([]), instructions=plain if kind == "sync" else awaited, limits=Limits(seconds=0.1)
+    )
+    assert go(agent, "x").stop == "seconds"
+
+
 @pytest.mark.parametrize("bad", [{"turns": 0}, {"tokens": -1}, {"seconds": True}, {"tool_calls": "3"}])
 def test_limits_that_make_no_sense_are_refused(bad: Any) -> None:
     with pytest.raises(ConfigurationError):
@@ -554,6 +659,14 @@ def test_a_malformed_call_is_tried_again_with_a_nudge_that_stays_out_of_the_hist
     assert run.contents == [user_content("x"), model_content("fine")]
     assert run.usage.requests == 2
     assert len(model.requests[1]["contents"]) == 2
+
+
+def test_text_that_was_shown_of_a_malformed_reply_is_said_to_be_void() -> None:
+    model = ScriptedModel([reply("Half an ", finish_reason="MALFORMED_FUNCTION_CALL"), "whole"])
+    with Agent(model).stream("x") as events:
+        (again,) = [event for event in events if isinstance(event, ModelRetry)]
+    assert again.discarded == "Half an "
+    assert events.run.text == "whole"
 
 
 @pytest.mark.parametrize(
@@ -787,6 +900,33 @@ def test_an_inner_agent_that_stops_is_an_error_the_outer_model_is_told(go: Runne
     inner = Agent(ScriptedModel([reply(finish_reason="SAFETY")]), name="my inner")
     run = go(Agent(ScriptedModel([call("my_inner", request="x"), "ok"]), tools=[inner.as_tool()]), "x")
     assert "refused" in responses(run)[0]["error"]
+
+
+def test_an_inner_agent_whose_model_fails_has_its_tokens_counted(go: Runner) -> None:
+    script = [reply(call("aadd", a=1, b=2), totalTokenCount=50), fault(400)]
+    inner = Agent(ScriptedModel(script), tools=[aadd], name="3d")
+    outer = ScriptedModel(
+        [reply(call("_3d", request="x"), totalTokenCount=1), reply("ok", totalTokenCount=1)]
+    )
+    run = go(Agent(outer, tools=[inner.as_tool()]), "x")
+    assert run.usage.total_tokens == 52
+    assert [type(error) for error in run.errors] == [ModelError]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"functionResponse": {"name": "f", "response": {}}},
+        [{"role": "model", "parts": [{"text": "x"}]}, "hi"],
+        ["q", {"role": "model", "parts": [{"functionCall": {"name": "f"}}]}, "hi"],
+    ],
+)
+def test_input_that_breaks_a_rule_is_refused(bad: Any) -> None:
+    model = ScriptedModel([])
+    with pytest.raises(HistoryError):
+        Agent(model).run(bad)
+    with pytest.raises(HistoryError):
+        Agent(model).chat().send_message(bad)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,19 @@ def test_sending_while_an_answer_is_streamed_in_the_same_thread_is_refused_not_a
     assert chat.send_message("second").text == "three"
 
 
+def test_the_same_task_is_told_so_in_an_async_chat() -> None:
+    async def main() -> str:
+        chat = Agent(ScriptedModel(["one two", "three"])).aio.chat()
+        async with chat.send_message_stream("first") as events:
+            async for _ in events:
+                with pytest.raises(AgentError, match="still being streamed"):
+                    await chat.send_message("second")
+                break
+        return (await chat.send_message("second")).text
+
+    assert asyncio.run(main()) == "three"
+
+
 def test_sends_from_threads_wait_for_each_other() -> None:
     def echo(request: Request) -> str:
         return "to " + (request["contents"][-1]["parts"][0].get("text") or "")

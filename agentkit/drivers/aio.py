@@ -60,8 +60,7 @@ class AsyncDriver:
                     case Count():
                         self._value = await self._model.acount_tokens(step.request, timeout=self._left())
                     case Resolve():
-                        value = step.function()
-                        self._value = await value if isinstance(value, Awaitable) else value
+                        self._value = await self._resolve(step.function)
                     case Wait():
                         self._value = await self._wait(step.seconds)
                     case _:
@@ -112,6 +111,17 @@ class AsyncDriver:
         except ModelError as error:
             self._value = EXPIRED if self._expired() else error
 
+    async def _resolve(self, function: Callable[[], Any]) -> Any:
+        scope = asyncio.timeout(self._left())
+        try:
+            async with scope:
+                value = await threads.begin(function, "agentkit-instructions")
+                return await value if isinstance(value, Awaitable) else value
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return EXPIRED
+
     async def _wait(self, seconds: float) -> Any:
         left = self._left()
         if left is not None and left < seconds:
@@ -132,14 +142,16 @@ class AsyncDriver:
             for invocation in invocations:
                 yield started(invocation)
             while batch.waiting and not self._expired():
+                for index, event in batch.expire():
+                    workers.cancel(index)
+                    await self._save([step.finish(index)], state)
+                    yield event
+                if not batch.waiting:
+                    break
                 try:
                     async with asyncio.timeout(batch.seconds_left(self._deadline)):
                         message = await messages.get()
                 except TimeoutError:
-                    for index, event in batch.expire():
-                        workers.cancel(index)
-                        await self._save([step.finish(index)], state)
-                        yield event
                     continue
                 if isinstance(message, ToolProgress):
                     yield message

@@ -56,7 +56,7 @@ class SyncDriver:
                     case Count():
                         value = self._model.count_tokens(step.request, timeout=self._left())
                     case Resolve():
-                        value = _resolve(step.function)
+                        value = self._resolve(step.function)
                     case Wait():
                         value = self._wait(step.seconds)
                     case _:
@@ -96,6 +96,23 @@ class SyncDriver:
             return EXPIRED if self._expired() else error
         return None
 
+    def _resolve(self, function: Callable[[], Any]) -> Any:
+        messages: SimpleQueue[Any] = SimpleQueue()
+        workers = _Workers(messages)
+        try:
+            workers.in_thread(0, function, "agentkit-instructions")
+            left = self._left()
+            while workers.goes_on(message := messages.get(timeout=None if left is None else max(left, 0))):
+                left = self._left()
+        except Empty:
+            return EXPIRED
+        finally:
+            workers.close()
+        _, result, error = message
+        if error is not None:
+            raise error
+        return result
+
     def _wait(self, seconds: float) -> Any:
         left = self._left()
         if left is not None and left < seconds:
@@ -116,13 +133,15 @@ class SyncDriver:
             for invocation in invocations:
                 yield started(invocation)
             while batch.waiting and not self._expired():
+                for index, event in batch.expire():
+                    workers.cancel(index)
+                    self._save(step, index, state)
+                    yield event
+                if not batch.waiting:
+                    break
                 try:
                     message = messages.get(timeout=batch.seconds_left(self._deadline))
                 except Empty:
-                    for index, event in batch.expire():
-                        workers.cancel(index)
-                        self._save(step, index, state)
-                        yield event
                     continue
                 if isinstance(message, ToolProgress):
                     yield message
@@ -135,31 +154,13 @@ class SyncDriver:
             workers.close()
 
 
-def _resolve(function: Callable[[], Any]) -> Any:
-    value = function()
-    if not isinstance(value, Awaitable):
-        return value
-    messages: SimpleQueue[Any] = SimpleQueue()
-    workers = _Workers(messages)
-    try:
-        workers.wait_for(0, lambda: value)
-        while workers.goes_on(message := messages.get()):
-            pass
-    finally:
-        workers.close()
-    _, result, error = message
-    if error is not None:
-        raise error
-    return result
-
-
 class _Workers:
     """Sync tools in threads, async tools on the portal; all report to one queue."""
 
     def __init__(self, messages: SimpleQueue[_Message]) -> None:
         self._messages = messages
         self._cancels: dict[int, Callable[[], None]] = {}
-        self._portal: threads.Portal | None = None
+        self._seat: threads.Seat | None = None
 
     def start(self, index: int, invocation: Invocation) -> None:
         tool, function = invocation.tool, invocation.function
@@ -167,14 +168,18 @@ class _Workers:
         if tool.is_async:
             self.wait_for(index, function)
         else:
-            threads.in_thread(function, lambda *result: self._messages.put((index, *result)), tool.name)
+            self.in_thread(index, function, tool.name)
 
     def wait_for(self, index: int, function: Callable[[], Any]) -> None:
-        if self._portal is None:
-            threads.portal.enter()
-            self._portal = threads.portal
-        done = lambda *result: self._messages.put((index, *result))  # noqa: E731
-        self._cancels[index] = self._portal.start(function, done)
+        if self._seat is None:
+            self._seat = threads.portal.enter()
+        self._cancels[index] = self._seat.start(function, self._done(index))
+
+    def in_thread(self, index: int, function: Callable[[], Any], name: str) -> None:
+        threads.in_thread(function, self._done(index), name)
+
+    def _done(self, index: int) -> threads.Done:
+        return lambda value, error: self._messages.put((index, value, error))
 
     def goes_on(self, message: _Done) -> bool:
         """Tell whether a plain function returned an awaitable, which is awaited now."""
@@ -190,14 +195,15 @@ class _Workers:
             self._cancels[index]()
 
     def close(self) -> None:
-        """Cancel what is under way; wait a little for async tools to clean up."""
+        """Cancel what is under way; wait a little for async tools to clean up, unless one blocks."""
+        if self._seat is None:
+            return
         for cancel in self._cancels.values():
             cancel()
-        until = time.monotonic() + threads.CLOSING_SECONDS
+        until = time.monotonic() + (threads.CLOSING_SECONDS if self._cancels and self._seat.responds() else 0)
         while self._cancels and (left := until - time.monotonic()) > 0:
             with contextlib.suppress(Empty):
                 message = self._messages.get(timeout=left)
                 if isinstance(message, tuple):
                     self._cancels.pop(message[0], None)
-        if self._portal is not None:
-            self._portal.leave()
+        threads.portal.leave(self._seat)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -18,7 +20,10 @@ Done = Callable[[Any, BaseException | None], None]
 """Told once: what a tool returned, or what it raised."""
 
 CLOSING_SECONDS = 2.0
-"""How long a cancelled tool may take to clean up before it is left behind."""
+"""How long a cancelled async tool may take to clean up before it is left behind."""
+
+RESPONSE_SECONDS = 0.5
+"""How long an event loop may take to turn once before it counts as blocked by a tool."""
 
 
 def in_thread(function: Callable[[], Any], done: Done, name: str) -> None:
@@ -53,88 +58,55 @@ async def settle(function: Callable[[], Any]) -> tuple[Any, BaseException | None
         return None, error
 
 
-async def off_loop(function: Callable[[], T]) -> T:
-    """Call a function that blocks in a thread, and wait for it.
-
-    A cancellation waits until the function is done, so that nothing is half known of what it did.
-    """
+def begin(function: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Call a function that blocks in a thread; return a future of the running event loop."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
 
-    def settle_result(value: Any, error: BaseException | None) -> None:
+    def tell(value: Any, error: BaseException | None) -> None:
+        if result.done():
+            return  # nobody waits any more
         if error is not None:
             result.set_exception(error)
         else:
             result.set_result(value)
 
     def done(value: Any, error: BaseException | None) -> None:
-        loop.call_soon_threadsafe(settle_result, value, error)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, value, error)
 
-    in_thread(function, done, "agentkit-store")
+    in_thread(function, done, name)
+    return result
+
+
+async def off_loop(function: Callable[[], T]) -> T:
+    """Call a function that blocks in a thread, and wait for it.
+
+    A cancellation waits until the function is done, so that nothing is half known of what it did.
+    """
+    result = begin(function, "agentkit-store")
     cancelled: asyncio.CancelledError | None = None
     while not result.done():
         try:
-            await asyncio.shield(result)
+            await asyncio.wait([result])
         except asyncio.CancelledError as error:
             cancelled = error
-        except BaseException:  # noqa: S110 - it is the function's own, and raised below
-            pass
     if cancelled is not None:
-        result.exception()
+        result.exception()  # seen, though not raised
         raise cancelled
     return result.result()
 
 
-class Portal:
-    """An event loop for the async tools of sync callers.
+class Seat:
+    """A place on a portal's event loop, until `Portal.leave`."""
 
-    Its thread lives only while somebody is inside; the loop itself stays, so that what a tool keeps from
-    one run to the next (an HTTP client's connections) still belongs to a loop that works.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._users = 0
-        atexit.register(self._close)
-
-    def enter(self) -> None:
-        """Make sure that the loop runs until `leave`.
-
-        Raises:
-            AgentError: The caller is an async tool that runs here: it would wait for itself.
-        """
-        if threading.current_thread() is self._thread:
-            raise AgentError(
-                "An async tool can't call run() of an agent with async tools: await agent.aio.run()."
-            )
-        with self._lock:
-            self._users += 1
-            if self._users > 1:
-                return
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._loop.run_forever, name="agentkit-portal", daemon=True
-            )
-            self._thread.start()
-
-    def leave(self) -> None:
-        """Say that the loop is no longer needed here; the last one out ends its thread."""
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-            thread, self._thread = self._thread, None
-            assert self._loop is not None and thread is not None  # noqa: S101 - enter() made both
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+        self.loop = loop
+        self.thread = thread
 
     def start(self, function: Callable[[], Any], done: Done) -> Callable[[], None]:
         """Run a function that may be async, in the caller's context; return a function that cancels it."""
-        assert self._loop is not None  # noqa: S101 - enter() made it
-        loop, context = self._loop, contextvars.copy_context()
+        loop, context = self.loop, contextvars.copy_context()
         tasks: list[asyncio.Task[tuple[Any, BaseException | None]]] = []
 
         def finish(task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
@@ -152,8 +124,73 @@ class Portal:
 
         return cancel
 
+    def responds(self) -> bool:
+        """Tell whether the loop still turns: an async tool that blocks holds it up."""
+        turned = threading.Event()
+        self.loop.call_soon_threadsafe(turned.set)
+        return turned.wait(RESPONSE_SECONDS)
+
+
+class Portal:
+    """An event loop for the async tools of sync callers.
+
+    Its thread lives only while somebody has a seat; the loop itself stays, so that what a tool keeps from
+    one run to the next (an HTTP client's connections) still belongs to a loop that works. A task that a tool
+    starts and leaves behind stands still in between. A loop that a tool blocks is left behind for a new one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._seats: weakref.WeakSet[Seat] = weakref.WeakSet()
+        atexit.register(self._close)
+
+    def enter(self) -> Seat:
+        """Take a seat; the loop runs at least until it is left, or forgotten.
+
+        Raises:
+            AgentError: The caller is an async tool that runs here: it would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            raise AgentError(
+                "An async tool can't call run() of an agent with async tools: await agent.aio.run()."
+            )
+        # A Ctrl-C may strike between any two of these lines: each state in between must do for the next one.
+        with self._lock:
+            if not self._seats and self._thread is not None:
+                self._thread.join(RESPONSE_SECONDS)  # it was told to stop, and does unless a tool blocks it
+                self._thread = None
+            if self._thread is None or not self._thread.is_alive():
+                if self._loop is None or self._loop.is_running() or self._loop.is_closed():
+                    self._loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="agentkit-portal", daemon=True
+                )
+                thread.start()
+                self._thread = thread
+            assert self._loop is not None  # noqa: S101 - made above
+            seat = Seat(self._loop, self._thread)
+            self._seats.add(seat)
+            return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Give a seat back; the last one out ends the loop's thread, and waits for that unless it is blocked."""
+        with self._lock:
+            self._seats.discard(seat)
+            if self._seats or seat.thread is not self._thread:
+                return
+            seat.loop.call_soon_threadsafe(seat.loop.stop)
+        if seat.thread is not threading.current_thread():
+            seat.thread.join(RESPONSE_SECONDS)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_forever()
+        if loop is not self._loop:  # left behind meanwhile
+            loop.close()
+
     def _close(self) -> None:
-        if self._loop is not None and self._thread is None:
+        if self._loop is not None and not self._loop.is_running():
             self._loop.close()
 
 
