@@ -306,6 +306,7 @@ class Agent:
                 session_id=conversation.id if conversation else None,
             ),
             jitter=random.random,
+            model_name=model.name,
             memory=conversation.memory if conversation else None,
             model_of=self._resolve_model,
         )

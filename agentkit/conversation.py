@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentkit.drivers.threads import off_loop
-from agentkit.effects import State
+from agentkit.effects import Sent, State
 from agentkit.errors import AgentError, ConfigurationError, SessionConflict, SessionExists, SessionNotFound
 from agentkit.events import Event
 from agentkit.limits import Usage
@@ -97,8 +97,7 @@ class Conversation:
         self._version: int | None = None
         self._contents: list[Content] = []
         self._calls: Sequence[StoredCall] = ()
-        self._last_view: Sequence[Content] = ()
-        self._last_usage: Usage | None = None
+        self._sent = Sent()
         self._summary: tuple[int, str] | None = None
         self.usage = Usage()
 
@@ -185,7 +184,7 @@ class Conversation:
         except BaseException:
             writer.release()
             raise
-        state.last_view, state.last_usage, state.summary = self._last_view, self._last_usage, self._summary
+        state.sent, state.summary = self._sent, self._summary
         state.journal = writer.append
         return writer
 
@@ -194,11 +193,7 @@ class Conversation:
         try:
             if not state.open:
                 self._settle(writer, state, resume=resume)
-            self._last_view, self._last_usage, self._summary = (
-                state.last_view,
-                state.last_usage,
-                state.summary,
-            )
+            self._sent, self._summary = state.sent, state.summary
             info = self.store.info(self.id)
             if info.messages == len(state.contents) and not state.open:
                 self._version, self._contents, self._calls = info.version, list(state.contents), ()
@@ -255,10 +250,7 @@ class Conversation:
         self._contents = [message.content for message in session.messages]
         self._calls = session.calls
         self._summary = (session.summary.upto, session.summary.text) if session.summary else None
-        self._last_view = ()
-        self._last_usage = next(
-            (message.usage for message in reversed(session.messages) if message.usage), None
-        )
+        self._sent = Sent(usage=next((m.usage for m in reversed(session.messages) if m.usage), None))
         self.usage = session.info.usage
 
     # -- what there is
@@ -304,7 +296,7 @@ class Conversation:
     def token_usage(self) -> TokenUsage:
         """Say how full the chat is."""
         self.refresh()
-        usage = self._last_usage or Usage()
+        usage = self._sent.usage or Usage()
         return TokenUsage(
             current=usage.prompt_tokens + usage.candidates_tokens, max=_token_limit(self.memory)
         )
@@ -321,7 +313,7 @@ class Conversation:
                 if made := steps():
                     writer.append(made)
                     self._version = None
-                    self._last_view, self._last_usage = (), None
+                    self._sent = Sent()
             finally:
                 writer.release()
         finally:

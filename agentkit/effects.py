@@ -124,6 +124,7 @@ class Plan:
     context: Context[Any]
     """What every call's context is made from."""
     jitter: Callable[[], float]
+    model_name: str = ""
     memory: Memory | None = None
     model_of: Callable[[str | Model], Model] | None = None
     """Finds a model by its name, for a memory that asks one of its own."""
@@ -137,6 +138,16 @@ class PendingCall:
     """The one in the tool's `ctx.call_id`."""
     name: str
     args: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent, and what it cost: from this a memory knows the size of the next request."""
+
+    view: Sequence[Content] = ()
+    usage: Usage | None = None
+    base: JsonObject | None = None
+    """What the cost depends on beside the contents."""
 
 
 def nobody(_: ToolProgress) -> None:
@@ -169,12 +180,10 @@ class State:
     """What is known of those calls."""
     open: bool = False
     """Whether the calls that the history ends with stay open in the store: a person must say what became of them."""
-    last_view: Sequence[Content] = ()
-    """What was sent last."""
+    sent: Sent = field(default_factory=Sent)
+    """The last request, of the chat if there is one."""
     stored_usages: list[Usage] = field(default_factory=list)
     """Those of `usages` that are stored with their message."""
-    last_usage: Usage | None = None
-    """What the reply to it cost."""
     summary: tuple[int, str] | None = None
     journal: Callable[[Sequence[Step]], None] | None = None
     """Where the driver stores what happens, if it is kept: blocks, and raises `StoreError`."""

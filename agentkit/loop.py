@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, Final, cast
 
 from agentkit.calls import answer_calls, save_reply
-from agentkit.effects import EXPIRED, CallModel, Count, Effect, Plan, Resolve, Save, State, Steps, Wait
+from agentkit.effects import EXPIRED, CallModel, Count, Effect, Plan, Resolve, Save, Sent, State, Steps, Wait
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import Event, ModelRetry, TurnFinished
 from agentkit.limits import Limits, Usage
@@ -102,7 +102,7 @@ def _model_turn(plan: Plan, state: State, base: JsonObject) -> Generator[Event |
         reply = step.assembler.reply()
         usage = Usage.from_wire(reply.get("usageMetadata"))
         state.usages.append(usage)
-        state.last_view, state.last_usage = view, usage
+        state.sent = Sent(view, usage, _counted(plan, base))
         verdict = judge(reply)
         state.finish_reason = verdict.finish_reason
         again = verdict.action == "retry" and repairs < MAX_REPAIRS
@@ -159,8 +159,12 @@ def _view(
     """Let the memory choose what is sent; None stops the run."""
     if plan.memory is None:
         return tuple(state.contents)
+    same = state.sent.base == _counted(plan, base)  # else the last usage says nothing of this request
     situation = Situation(
-        base=base, last_view=state.last_view, last_usage=state.last_usage, summary=state.summary
+        base=base,
+        last_view=state.sent.view,
+        last_usage=state.sent.usage if same else None,
+        summary=state.summary,
     )
     choosing = plan.memory.view(tuple(state.contents), situation)
     answer: Any = None
@@ -176,7 +180,13 @@ def _view(
             answer = yield Count(cast(Request, {"contents": tuple(need.contents), **base}))
             continue
         model = plan.model_of(need.model) if plan.model_of and need.model is not None else None
-        step = yield from _ask(plan, state, CallModel(cast(Request, need.request), model=model, quiet=True))
+        try:
+            step = yield from _ask(
+                plan, state, CallModel(cast(Request, need.request), model=model, quiet=True)
+            )
+        except ModelError:  # without a summary all is sent, and it is asked for again next time
+            state.partial, answer = "", ""
+            continue
         if step is None:
             return None
         answer = step.assembler.text
@@ -184,6 +194,11 @@ def _view(
         if answer.strip():
             state.summary = (need.upto, answer)
             yield Save([SaveSummary(*state.summary)])
+
+
+def _counted(plan: Plan, base: JsonObject) -> JsonObject:
+    """Return what a request's tokens depend on beside its contents."""
+    return {**{key: value for key, value in base.items() if key != "toolConfig"}, "model": plan.model_name}
 
 
 def _take(state: State, verdict: Verdict, assembler: ReplyAssembler) -> Steps:

@@ -8,7 +8,16 @@ from typing import Any, cast
 
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import Need, Situation
-from agentkit.wire.content import Content, FunctionResponse, KeptContent, Part, content_json, dumps, keep
+from agentkit.wire.content import (
+    Content,
+    FunctionResponse,
+    KeptContent,
+    Part,
+    content_json,
+    dumps,
+    keep,
+    responses_of,
+)
 from agentkit.wire.history import turn_starts
 
 
@@ -55,9 +64,9 @@ class DropToolResults:
         return [*(self._shortened(content) for content in contents[:end]), *contents[end:]]
 
     def _shortened(self, content: Content) -> Content:
-        if not any("functionResponse" in part for part in content["parts"]):
-            return content
-        if len(content_json(content)) <= self.over:
+        responses = responses_of(content)
+        media = any(response.get("parts") for response in responses)
+        if not responses or (not media and len(content_json(content)) <= self.over):
             return content
         kept: object = content
         if not isinstance(kept, KeptContent):

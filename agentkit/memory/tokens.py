@@ -64,7 +64,7 @@ class TokenBudget:
         head = contents[:1] if is_summary(contents[0]) and len(starts) > 1 else ()
         starts = starts[len(head) :]
         start = _start_of_last(contents, starts, head, situation.last_view)
-        scale, target = gauge.scale, float(self.tokens)
+        scale, target = None, float(self.tokens)
         while True:
             view = [*head, *contents[start:]]
             if gauge.most(view) <= self.tokens:
@@ -84,7 +84,7 @@ class TokenBudget:
                 head = ()  # rather than the current turn
                 continue
             target *= self.trim_to  # each time less, whatever the estimates are worth
-            room = target / scale - gauge.base.likely
+            room = target / (scale or gauge.scale) - gauge.base.likely
             start = earliest_start(contents, later, room - gauge.size(head).likely)
 
 

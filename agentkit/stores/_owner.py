@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+_PROC = Path("/proc")  # Linux has it
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -43,8 +45,8 @@ class Owner:
 
 def _host() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
     except OSError:
         return platform.node()
 
@@ -53,7 +55,7 @@ def _started(pid: int) -> str:
     """Read the start time, in ticks since the system's; "ended" for a process that only waits to be buried."""
     try:
         # The name of the program, in parentheses, may have anything in it.
-        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        state, *fields = (_PROC / f"{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (OSError, ValueError):
         return ""
     return "ended" if state in "ZX" else fields[18]

@@ -105,18 +105,18 @@ class SQLiteFile:
             case sqlite3.SQLITE_FULL:
                 what = "can't grow, the disk is full. Nothing was stored, and what was before stays"
             case sqlite3.SQLITE_IOERR:
-                what = f"can't be read or written: {error}. Is the disk full, or a quota used up?"
+                what = f"can't be read or written ({error}): the disk, or what this user may have of it, may be full"
             case sqlite3.SQLITE_READONLY:
                 what = "is read-only, or its folder is: SQLite has to write in both"
             case sqlite3.SQLITE_CANTOPEN:
-                what = "can't be opened. Is it a file, and may this user read and write it and its folder?"
+                what = "can't be opened: this user has to be able to read and write it and its folder"
             case sqlite3.SQLITE_NOTADB:
                 what = "is not an SQLite database, or its beginning is damaged; it was left as it is"
             case sqlite3.SQLITE_CORRUPT:
                 what = f"is damaged: {error}. Take a copy from before; `check()` tells what is wrong"
             case _:
                 what = f"can't be used: {error}"
-        return StoreError(f"{self.path} {what.rstrip('.')}.")
+        return StoreError(f"{self.path} {what}.")
 
     def _connected(self) -> sqlite3.Connection:
         if self._closed:
@@ -141,6 +141,8 @@ class SQLiteFile:
             raise StoreError(
                 f"There is no folder {self.path.parent}: make it, then open {self.path.name} in it."
             )
+        if self.path.is_dir():
+            raise StoreError(f"{self.path} is a folder: give the path of a file.")
         self._refuse_strangers()
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
@@ -166,15 +168,12 @@ class SQLiteFile:
             connection.close()
 
     def _version(self, connection: sqlite3.Connection) -> int:
-        """Return how many migrations were run."""
-        owner = connection.execute("PRAGMA application_id").fetchone()[0]
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if owner != APPLICATION_ID:
-            if not connection.execute("SELECT 1 FROM sqlite_schema").fetchone() and not owner | version:
-                return 0
+        """Return how many migrations were run. Raises StoreError if the file isn't ours, or newer."""
+        if _pragma(connection, "application_id") != APPLICATION_ID:
             raise StoreError(
                 f"{self.path} is an SQLite database, but not one of agentkit; it was left as it is."
             )
+        version = _pragma(connection, "user_version")
         if version > len(MIGRATIONS):
             raise StoreVersionError(
                 f"{self.path} was written by a newer agentkit (schema {version}; this one knows "
@@ -187,9 +186,10 @@ class SQLiteFile:
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new file
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
-        if self._version(connection) < len(MIGRATIONS):
-            connection.execute("BEGIN IMMEDIATE")  # another process may have begun to as well
-            migrate(connection, self._version(connection))
+        if _pragma(connection, "user_version") != len(MIGRATIONS):
+            connection.execute("BEGIN IMMEDIATE")  # and look again: another process may be doing the same
+            is_new = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+            migrate(connection, 0 if is_new else self._version(connection))
             connection.execute("COMMIT")
         self._use_wal(connection)
         self.indexed = has_index(connection)
@@ -210,14 +210,17 @@ class SQLiteFile:
                 time.sleep(0.01)
 
 
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
 def _text(raw: bytes) -> str:
     """Decode a text; an id or a title may have lone surrogates, which SQLite keeps as they come."""
     return raw.decode("utf-8", "surrogatepass")
 
 
 def _close_before_forks(file: SQLiteFile) -> None:
-    if not hasattr(os, "register_at_fork"):
-        return
     there = weakref.ref(file)
     held: list[SQLiteFile] = []
 
@@ -231,4 +234,5 @@ def _close_before_forks(file: SQLiteFile) -> None:
         while held:
             held.pop()._lock.release()
 
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)

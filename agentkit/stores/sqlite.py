@@ -6,6 +6,7 @@ import os
 import secrets
 import sqlite3
 import time
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -43,7 +44,6 @@ from agentkit.stores.base import (
 )
 
 _UNSEEN = 600.0  # seconds without a message after which a writer is gone that can't be seen from here
-_MOST_WORDS = 100  # of a search; SQLite has a limit too, further up
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,18 +265,14 @@ class SQLiteStore:
     # -- searching
 
     def _search_index(self, text: str, limit: int) -> Sequence[tuple[Any, ...]]:
-        # Each word is a string of FTS5's, so that nothing in it is syntax. One without a letter or digit would
-        # match nothing at all.
-        wanted = [word for word in text.replace("\0", " ").split() if any(map(str.isalnum, word))]
-        query = " ".join('"' + word.replace('"', '""') + '"' for word in wanted[:_MOST_WORDS])
-        if not query:
+        if not (query := _fts5_query(text)):
             return []
         with self._file.reading() as db:
             return db.execute(
                 "SELECT s.id, m.seq, m.role, m.created, snippet(words, 0, '', '', '…', 16) FROM words "
                 "JOIN messages m ON m.id = words.rowid JOIN sessions s ON s.key = m.session "
                 "WHERE words MATCH ? ORDER BY rank LIMIT ?",
-                (query.encode("utf-8", "replace").decode(), limit),
+                (query, limit),
             ).fetchall()
 
     def _search_all(self, text: str, limit: int) -> Sequence[tuple[Any, ...]]:
@@ -371,6 +367,15 @@ class _Writer:
     def __del__(self) -> None:
         if not self._released:  # whoever collects this may be in the middle of a transaction
             self._store._dropped.add(self._lease)
+
+
+def _fts5_query(text: str) -> str:
+    """Ask for all words of a text. Each is a string of FTS5's, which splits and folds it as it did what it found.
+
+    Marks stay, as they are part of the words of many scripts. What has no letter or digit would match nothing.
+    """
+    letters = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in text)
+    return " ".join(f'"{word}"' for word in letters.split() if any(map(str.isalnum, word)))
 
 
 def _delete_leases(db: sqlite3.Connection, leases: Sequence[_Lease]) -> None:

@@ -81,6 +81,15 @@ def test_media_are_left_out_whatever_the_size() -> None:
     assert "parts" not in first and "parts" not in second
 
 
+def test_small_media_are_left_out_too() -> None:
+    named = {"fileData": {"mimeType": "video/mp4", "fileUri": "https://files.example/v"}}
+    history = [*asked(({"output": 1}, [named])), user_content("and now?")]
+    view, _ = choose(DropToolResults(1, step=1, over=10_000), history, NOTHING)
+    assert responses_of(view[2])[0]["response"] == {
+        "output": "[result left out: 12 characters and 1 media part]"
+    }
+
+
 def test_an_error_stays_an_error() -> None:
     view = one(asked({"error": "x" * 500}))
     assert list(responses_of(view[2])[0]["response"]) == ["error"]
@@ -101,7 +110,7 @@ def test_the_history_is_not_changed_and_an_old_result_is_replaced_by_the_same_ob
     first, second = one(history), one(history)
     assert first[2] is second[2]
     assert history == before
-    wider, _ = choose(DropToolResults(1, step=1, over=5_000), [*history, user_content("now?")], NOTHING)
+    wider, _ = choose(DropToolResults(1, step=1, over=515), [*history, user_content("now?")], NOTHING)
     assert wider[2] is history[2]
 
 

@@ -99,6 +99,17 @@ def test_a_long_history_is_cut_with_few_counts_and_none_of_all_of_it() -> None:
     assert 5_000 < Counter().request(view, {}) <= 10_000
 
 
+def test_a_history_far_over_is_cut_by_what_the_usage_taught() -> None:
+    counter = Counter(letters_a_token=1.0)
+    history = flat(talk(300))
+    all_sent = Usage(prompt_tokens=counter.request(history[:-1], {}), candidates_tokens=800)
+    situation = Situation(base={}, last_view=history[:-1], last_usage=all_sent)
+    _, needs = choose(TokenBudget(10_000), [*history, user_content("and?")], situation, counter=counter)
+    (first,) = needs
+    assert isinstance(first, CountTokens)
+    assert 5_000 < counter.request(first.contents, {}) < 10_000
+
+
 def test_instructions_and_tools_take_their_part() -> None:
     history = flat(talk(40))
     alone, _ = choose(TokenBudget(5_000), history, NOTHING)
@@ -157,6 +168,14 @@ def test_a_summary_in_front_stays_while_turns_behind_it_are_left_out() -> None:
     assert extends(following, view)
 
 
+def test_the_room_that_a_summary_takes_is_reckoned_with() -> None:
+    history = [summary_content("s" * 9_000), *flat(talk(100))]
+    _, needs = choose(TokenBudget(5_000), history, NOTHING)
+    first = needs[0]
+    assert isinstance(first, CountTokens)
+    assert Counter().request(first.contents, {}) < 5_000
+
+
 def test_a_new_summary_in_front_lets_the_view_begin_anew() -> None:
     history = flat(talk(40))
     view, _ = choose(TokenBudget(8_000), [summary_content("old"), *history], NOTHING)
@@ -191,8 +210,12 @@ def test_what_was_taken_back_does_not_disturb() -> None:
 def test_turns_that_are_all_alike_do_not_confuse_it() -> None:
     same = [[user_content("yes"), model_content("ok")] for _ in range(300)]
     chat = Chatting(TokenBudget(500))
-    for sent in chat.go_through(copy_contents(turn) for turn in same):  # type: ignore[arg-type]
+    starts = [0]
+    for sent in chat.go_through([copy_contents(turn) for turn in same]):
         assert Counter().request(sent.view, {}) <= 500
+        starts.append(len(sent.history) - len(sent.view))
+    assert starts == sorted(starts)  # what was left out doesn't come back
+    assert len(set(starts)) < 40
     reopened = Situation(base={}, last_view=copy_contents(chat.last_view), last_usage=chat.last_usage)
     view, _ = choose(TokenBudget(500), [*copy_contents(chat.history), user_content("yes")], reopened)
     assert Counter().request(view, {}) <= 500
