@@ -504,3 +504,67 @@ def test_a_tool_running_is_seen_by_whoever_looks(store: SessionStore) -> None:
                 (ledger,) = store.load("ann").calls
                 assert ledger.started
     assert not store.load("ann").calls
+
+
+# -- a store that fails ----------------------------------------------------------------------------------------------
+
+
+class Failing(MemoryStore):
+    """A store whose disk is full from its nth step on, until there is room again."""
+
+    def __init__(self, good: int) -> None:
+        super().__init__()
+        self.good = good
+
+    def write(self, id: str, *, wait: float = 0.0) -> Any:
+        writer: Any = super().write(id, wait=wait)
+        append = writer.append
+
+        class Limited:
+            info = writer.info
+            load = writer.load
+            release = writer.release
+
+            @staticmethod
+            def append(steps: Any) -> None:
+                self.good -= 1
+                if self.good < 0:
+                    raise StoreError("The disk is full.")
+                append(steps)
+
+        return Limited()
+
+
+@pytest.mark.parametrize("good", range(9))
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_store_that_fails_at_any_step_ends_the_run_and_what_it_has_can_be_resumed(
+    agent_of: Any, ran: list[str], good: int, way: str
+) -> None:
+    store = Failing(good)
+    script = [[call_part("read", {"n": 1}), call_part("write", {"n": 2})], "done"]
+    agent: Agent = agent_of(*script, *script)
+    steps = 8  # message, reply, two starts, two responses, their content, answer
+    if good >= steps:
+        assert agent.chat("ann", store).send_message("go").text == "done"
+        return
+    with pytest.raises(StoreError, match="full"):
+        if way == "sync":
+            agent.chat("ann", store).send_message("go")
+        else:
+            asyncio.run(agent.aio.chat("ann", store).send_message("go"))
+    store.good = 100
+    stored = store.load("ann")
+    assert len(stored.messages) == (0 if good == 0 else 1 if good < 2 else 2 if good < 7 else 3)
+    assert len(ran) <= 2
+    if not stored.messages:
+        return
+    again = Agent(
+        ScriptedModel([script[0], "done"] if len(stored.messages) == 1 else ["done"]), tools=list(agent.tools)
+    )
+    chat = again.chat("ann", store)
+    run = chat.resume()
+    if run.stop == "unknown_effect":
+        chat.resolve(run.pending[0].call_id, retry=True)
+        run = chat.resume()
+    assert run.text == "done"
+    check_history(chat.get_history())
