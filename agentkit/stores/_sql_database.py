@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
+import sqlite3
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
-from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
-from agentkit.stores._sql_rows import MIGRATIONS, Rows
+from agentkit.errors import AgentError, ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores._sql_rows import Rows
+from agentkit.stores._sql_schema import MIGRATIONS, migrate, schema_version
+from agentkit.stores.sql import UnknownOutcome
 
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
@@ -23,12 +24,15 @@ _DRIVERS = {
     "sqlite+pysqlite": "sqlite+pysqlite",
 }
 _MIGRATING = 0x616B6974_6D696772  # the key of an advisory lock: "akitmigr"
+_KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""libpq's settings to notice within half a minute that the server is gone, or the way to it."""
 _ABANDONED: list[Any] = []
 """Connections that a fork copied: they are the parent's, and to close them here would end them there."""
-
-
-class CommitUnknown(StoreError):
-    """The connection was lost when a transaction was to be made durable: it may or may not have been."""
 
 
 class Database:
@@ -41,6 +45,8 @@ class Database:
         self._timeout = timeout
         self._open: dict[int, Any] = {}
         self._closed = False
+        self.when_forked: list[Callable[[], None]] = []
+        """Called in the child."""
         try:
             self.engine = self._make_engine()
         except (sa.exc.SQLAlchemyError, ImportError, TypeError, ValueError) as error:
@@ -48,9 +54,9 @@ class Database:
                 f"SQLStore({self.name!r}): {type(error).__name__} while the driver was loaded; for PostgreSQL, "
                 'pip install "agentkit[postgres]".'
             ) from error
-        snapshot = {"isolation_level": "REPEATABLE READ"} if self.postgres else {}
-        self._reader = self.engine.execution_options(**snapshot)
-        self._writer = self.engine.execution_options(agentkit_writes=True)
+        reading, writing = ("REPEATABLE READ", "READ COMMITTED") if self.postgres else ("SERIALIZABLE",) * 2
+        self._reader = self.engine.execution_options(isolation_level=reading)
+        self._writer = self.engine.execution_options(isolation_level=writing, agentkit_writes=True)
         _watch_forks(self)
         self._migrate()
 
@@ -67,7 +73,7 @@ class Database:
         """Open a transaction that may write: stored when it ends, or nothing of it if it raises.
 
         Raises:
-            CommitUnknown: It can't be said whether it was stored.
+            UnknownOutcome: It can't be said whether it was stored.
         """
         with self.in_words(), self._connect(self._writer) as connection:
             yield Rows(connection)
@@ -75,14 +81,17 @@ class Database:
                 connection.commit()
             except sa.exc.DBAPIError as error:
                 if error.connection_invalidated:
-                    raise CommitUnknown(f"{self.name}: {_first_line(error)}") from error
+                    raise UnknownOutcome(
+                        f"{self.name} was lost while a change was being made durable: it isn't known whether "
+                        f"it was stored ({_said(error.orig)})."
+                    ) from error
                 raise
 
     def connect_alone(self) -> sa.Connection:
         """Open a connection of its own, outside the pool, where each statement is a transaction."""
-        connection = self._connect(self.engine)
+        connection = self._connect(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         connection.detach()
-        return connection.execution_options(isolation_level="AUTOCOMMIT")
+        return connection
 
     def close(self) -> None:
         """Close the connections for good; may be called more than once."""
@@ -97,13 +106,10 @@ class Database:
     # -- opening
 
     def _make_engine(self) -> sa.Engine:
-        settings: dict[str, Any] = {"connect_timeout": max(2, round(self._timeout))}
-        if self.postgres:  # notice within half a minute that the server is gone, or the way to it
-            settings |= {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-            settings |= {"tcp_user_timeout": 25_000}
+        settings: dict[str, Any] = {"timeout": self._timeout}
+        if self.postgres:
+            settings = {"connect_timeout": max(2, round(self._timeout))} | _KEEPALIVES
             settings = {name: value for name, value in settings.items() if name not in self.url.query}
-        else:
-            settings = {"timeout": self._timeout}
         engine = sa.create_engine(
             self.url,
             connect_args=settings,
@@ -126,29 +132,51 @@ class Database:
                 connection.execute(f"SET lock_timeout = {round(self._timeout * 1000)}")
             connection.autocommit = False
         else:
-            connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
-            for pragma in ("foreign_keys = ON", "journal_mode = WAL", "synchronous = FULL"):
-                connection.execute(f"PRAGMA {pragma}")
+            connection.isolation_level = (
+                None  # transactions begin where `_begin` says, not where the driver guesses
+            )
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")  # stays so in the file
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # another process is just doing it
+                    raise
+
+    def _abandon(self) -> None:
+        """Let go, in a process that a fork made, of the connections that are the parent's."""
+        if self.postgres:
+            # Were they open here too, the server wouldn't notice that the parent has ended.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for connection in self._open.values():
+                os.dup2(nowhere, connection.pgconn.socket, inheritable=False)
+            os.close(nowhere)
+        _ABANDONED.extend(self._open.values())
+        self._open = {}
+        self.engine.dispose(close=False)
+        for forget in self.when_forked:
+            forget()
 
     def _disconnected(self, connection: Any, *record: Any) -> None:  # noqa: ARG002
         self._open.pop(id(connection), None)
 
     def _migrate(self) -> None:
         try:
-            with self.reading() as rows:
-                version = rows.schema_version()
-                if self.postgres and rows.encoding() != "UTF8":
+            with self.in_words(), self._connect(self._reader) as connection:
+                version = schema_version(connection)
+                if (
+                    self.postgres
+                    and (encoding := connection.scalar(sa.text("SHOW server_encoding"))) != "UTF8"
+                ):
                     raise ConfigurationError(
-                        f"{self.name} can't hold every text: make a database WITH ENCODING 'UTF8', it has "
-                        f"{rows.encoding()}."
+                        f"{self.name} can't hold every text: its encoding is {encoding}. Make a database WITH "
+                        "ENCODING 'UTF8'."
                     )
             if version < len(MIGRATIONS):
-                with self.writing() as rows:
-                    if self.postgres:
-                        rows.lock(_MIGRATING)  # others that start now wait here
-                    version = rows.schema_version()
-                    if version < len(MIGRATIONS):
-                        rows.migrate(version)
+                with self.in_words(), self._connect(self._writer) as connection, connection.begin():
+                    if self.postgres:  # others that start now wait here, as on SQLite they do at BEGIN
+                        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
+                    migrate(connection, version := schema_version(connection))
             if version > len(MIGRATIONS):
                 raise StoreVersionError(
                     f"{self.name} was written by a newer agentkit (schema {version}; this one knows "
@@ -162,29 +190,38 @@ class Database:
 
     @contextmanager
     def in_words(self) -> Iterator[None]:
-        """Turn what SQLAlchemy raises into StoreErrors."""
+        """Turn what SQLAlchemy raises, and what rows raise that can't be read, into StoreErrors."""
         try:
             yield
+        except AgentError:
+            raise
         except sa.exc.DBAPIError as error:
-            raise StoreError(f"{self.name} {self._explain(error)}.") from error
+            raise StoreError(
+                f"{self.name} {self._explain(error.orig, error.connection_invalidated)}."
+            ) from error
         except sa.exc.TimeoutError as error:
             raise StoreError(
                 f"{self.name} is busy: all connections of this process were in use for {self._timeout:g} s."
             ) from error
+        except (TypeError, ValueError, LookupError) as error:
+            raise StoreError(f"{self.name} is damaged: a row of it can't be read ({error}).") from error
 
-    def _explain(self, error: sa.exc.DBAPIError) -> str:
-        said = _first_line(error)
+    def _explain(self, error: Any, lost: bool) -> str:
+        said = _said(error)
         if not self.postgres:
-            return _SQLITE.get((getattr(error.orig, "sqlite_errorcode", 0) or 0) & 0xFF, "can't be used") + f" ({said})"
-        state = getattr(error.orig, "sqlstate", None) or ""
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF  # the rest of the bits are details
+            return f"{_SQLITE.get(code, 'is unusable')} ({said})"
+        state = getattr(error, "sqlstate", None) or ""
         for prefix, what in _STATES.items():
             if state.startswith(prefix):
                 return f"{what} ({said})"
-        if error.connection_invalidated:
+        if state:
+            return f"can't be used: {said}"
+        if "FATAL" in said:
+            return f"refused the connection: {said}"
+        if lost:
             return f"was lost: the connection ended. Nothing was stored; try again ({said})"
-        if not state:
-            return f"can't be reached. Is the server running, and is the address right? ({said})"
-        return f"can't be used: {said}"
+        return f"can't be reached. Is the server running, and is the address right? ({said})"
 
 
 _STATES = {
@@ -194,10 +231,8 @@ _STATES = {
     "55P03": "is locked: somebody else has held a row for too long. Nothing was stored; try again",
     "25006": "is read-only: this may be a standby server",
     "53100": "can't grow, the server's disk is full. Nothing was stored, and what was before stays",
-    "53300": "has no connection left: raise max_connections, or close stores that aren't used",
-    "42501": "doesn't let this user do it: it must own the tables agentkit_*, or may make them",
-    "28": "didn't let this user in: look at the user and the password",
-    "3D000": "doesn't exist: make it with CREATE DATABASE",
+    "3F": "has no schema for the tables: is the first one of the search_path there, and may this user use it?",
+    "42501": "doesn't let this user do it: it must own the tables agentkit_*, or be allowed to make them",
 }
 """What PostgreSQL's error codes mean here (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
 
@@ -213,8 +248,10 @@ _SQLITE = {
 """What SQLite's error codes mean here (https://sqlite.org/rescode.html)."""
 
 
-def _first_line(error: sa.exc.DBAPIError) -> str:
-    return next(iter(str(error.orig).strip().splitlines()), type(error.orig).__name__).rstrip(".")
+def _said(error: Any) -> str:
+    """Give the driver's own words, on one line; PostgreSQL's details are left out, for they quote rows."""
+    said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    return " ".join(said.split()).rstrip(".") or type(error).__name__
 
 
 def _checked(url: str | sa.URL) -> sa.URL:

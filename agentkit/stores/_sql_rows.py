@@ -1,9 +1,8 @@
-"""The tables of `SQLStore`, and what is read from them and written to them, given a connection."""
+"""What a `SQLStore` reads from its tables and writes to them, given a connection."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,6 +11,7 @@ from typing import Any, assert_never
 import sqlalchemy as sa
 
 from agentkit.limits import Usage
+from agentkit.stores._sql_schema import calls, messages, sessions, summaries
 from agentkit.stores._values import (
     check_position,
     decode_content,
@@ -47,112 +47,6 @@ from agentkit.stores.base import (
 SEARCHED = 400_000
 """Bytes of a message's words that a search sees: PostgreSQL indexes 1 MiB of them, positions included."""
 
-# In SQL that both databases understand; a migration that was released is never changed. A bool is 0 or 1.
-_TYPES = {
-    "postgresql": {"key": 'TEXT COLLATE "C"', "int": "BIGINT", "float": "DOUBLE PRECISION", "strict": ""},
-    "sqlite": {"key": "TEXT", "int": "INTEGER", "float": "REAL", "strict": " STRICT"},
-}
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE agentkit_sessions ("
-        " id {key} PRIMARY KEY, created {float} NOT NULL, updated {float} NOT NULL, version {int} NOT NULL,"
-        " messages {int} NOT NULL, usage TEXT NOT NULL, title TEXT, model TEXT, instructions TEXT,"
-        " expires {float}, parent TEXT, fence TEXT, owner TEXT){strict}",
-        "CREATE INDEX agentkit_sessions_updated ON agentkit_sessions (updated, id)",
-        "CREATE INDEX agentkit_sessions_expires ON agentkit_sessions (expires) WHERE expires IS NOT NULL",
-        "CREATE TABLE agentkit_messages ("
-        " session_id {key} NOT NULL REFERENCES agentkit_sessions (id) ON DELETE CASCADE, seq {int} NOT NULL,"
-        " created {float} NOT NULL, role TEXT NOT NULL, content TEXT NOT NULL, usage TEXT,"
-        " finish_reason TEXT, words TEXT NOT NULL, PRIMARY KEY (session_id, seq)){strict}",
-        "CREATE TABLE agentkit_calls ("
-        " session_id {key} NOT NULL REFERENCES agentkit_sessions (id) ON DELETE CASCADE, idx {int} NOT NULL,"
-        " call_id TEXT NOT NULL, name TEXT NOT NULL, effect TEXT NOT NULL, started {int} NOT NULL,"
-        " response TEXT, PRIMARY KEY (session_id, idx)){strict}",
-        "CREATE TABLE agentkit_summaries ("
-        " session_id {key} NOT NULL REFERENCES agentkit_sessions (id) ON DELETE CASCADE,"
-        " version {int} NOT NULL, upto {int} NOT NULL, summary TEXT NOT NULL,"
-        " PRIMARY KEY (session_id, version)){strict}",
-        "postgresql: CREATE INDEX agentkit_messages_words ON agentkit_messages"
-        " USING gin (to_tsvector('simple', words))",
-    ),
-)
-
-_ESCAPED = re.compile(r"\\(?:(\\)|x(00)|u([0-9a-f]{4}))")
-
-
-class Exact(sa.types.TypeDecorator[str]):
-    r"""Any str, in a TEXT that can't hold all: NUL is kept as `\x00`, a lone surrogate so too, `\` as `\\`."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
-        """Escape what TEXT can't hold."""
-        if value is None:
-            return None
-        escaped = value.replace("\\", "\\\\").replace("\0", "\\x00")
-        return escaped.encode("utf-8", "backslashreplace").decode()
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
-        """Undo that."""
-        if value is None or "\\" not in value:
-            return value
-        return _ESCAPED.sub(lambda found: found[1] or chr(int(found[2] or found[3], 16)), value)
-
-
-_metadata = sa.MetaData()
-versions = sa.Table(
-    "agentkit_schema", _metadata, sa.Column("version", sa.BigInteger), sa.Column("applied", sa.Double)
-)
-sessions = sa.Table(
-    "agentkit_sessions",
-    _metadata,
-    sa.Column("id", Exact, primary_key=True),
-    sa.Column("created", sa.Double),
-    sa.Column("updated", sa.Double),
-    sa.Column("version", sa.BigInteger),
-    sa.Column("messages", sa.BigInteger),
-    sa.Column("usage", sa.Text),
-    sa.Column("title", Exact),
-    sa.Column("model", Exact),
-    sa.Column("instructions", Exact),
-    sa.Column("expires", sa.Double),
-    sa.Column("parent", Exact),
-    sa.Column("fence", sa.Text),  # the mark of the last writer, new for each
-    sa.Column("owner", sa.Text),  # where the database has no locks that end with a process: that process
-)
-messages = sa.Table(
-    "agentkit_messages",
-    _metadata,
-    sa.Column("session_id", Exact, primary_key=True),
-    sa.Column("seq", sa.BigInteger, primary_key=True),
-    sa.Column("created", sa.Double),
-    sa.Column("role", Exact),
-    sa.Column("content", sa.Text),
-    sa.Column("usage", sa.Text),
-    sa.Column("finish_reason", Exact),
-    sa.Column("words", sa.Text),
-)
-calls = sa.Table(
-    "agentkit_calls",
-    _metadata,
-    sa.Column("session_id", Exact, primary_key=True),
-    sa.Column("idx", sa.BigInteger, primary_key=True),
-    sa.Column("call_id", Exact),
-    sa.Column("name", Exact),
-    sa.Column("effect", sa.Text),
-    sa.Column("started", sa.BigInteger),
-    sa.Column("response", sa.Text),
-)
-summaries = sa.Table(
-    "agentkit_summaries",
-    _metadata,
-    sa.Column("session_id", Exact, primary_key=True),
-    sa.Column("version", sa.BigInteger, primary_key=True),
-    sa.Column("upto", sa.BigInteger),
-    sa.Column("summary", Exact),
-)
-
 
 class Rows:
     """The rows as one transaction sees them."""
@@ -166,32 +60,6 @@ class Rows:
 
     def _first(self, statement: sa.Executable) -> Any:
         return self._run(statement).first()
-
-    # -- the schema
-
-    def schema_version(self) -> int:
-        """Say which migration was applied last; 0 is none."""
-        if not sa.inspect(self._connection).has_table(versions.name):
-            return 0
-        return int(self._first(sa.select(sa.func.coalesce(sa.func.max(versions.c.version), 0)))[0])
-
-    def migrate(self, version: int) -> None:
-        """Apply the migrations after `version`."""
-        types = _TYPES[self._connection.dialect.name]
-        if version == 0:
-            self._ddl(
-                "CREATE TABLE agentkit_schema (version {int} PRIMARY KEY, applied {float}){strict}", types
-            )
-        for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-            for statement in statements:
-                if not statement.startswith("postgresql: "):
-                    self._ddl(statement, types)
-                elif self._postgres:
-                    self._ddl(statement.removeprefix("postgresql: "), types)
-            self._run(versions.insert().values(version=number, applied=time.time()))
-
-    def _ddl(self, statement: str, types: dict[str, str]) -> None:
-        self._connection.exec_driver_sql(statement.format_map(types))
 
     # -- reading
 
@@ -295,39 +163,35 @@ class Rows:
             raise no_session(id)
         return row.owner  # type: ignore[no-any-return]
 
-    def disclaim(self, id: str, fence: str) -> None:  # noqa: A002
-        """Note that nobody has the session, unless another has it by now."""
-        mine = sessions.c.id == id, sessions.c.fence == fence
-        self._run(sessions.update().where(*mine).values(fence=None, owner=None))
+    def disclaim(self, id: str, owner: str) -> None:  # noqa: A002
+        """Note that nobody has a session, unless another than `owner` has it by now."""
+        mine = sessions.c.id == id, sessions.c.owner == owner
+        self._run(sessions.update().where(*mine).values(owner=None))
 
-    def version(self, id: str, fence: str) -> int:  # noqa: A002
-        """Lock a session's row and say its version. Raises SessionConflict if the fence is another's by now."""
-        return self._lock(id, fence).version
+    def fence(self, id: str) -> str | None:  # noqa: A002
+        """Wait for whoever is changing a session, and read its fence."""
+        row = self._first(sa.select(sessions.c.fence).where(sessions.c.id == id).with_for_update())
+        return row and row.fence  # type: ignore[no-any-return]
 
-    def _lock(self, id: str, fence: str) -> SessionInfo:  # noqa: A002
+    def append(self, id: str, fence: str, next_fence: str, steps: Sequence[Step]) -> None:  # noqa: A002
+        """Store steps, and put another fence in place.
+
+        Raises:
+            SessionConflict: The fence isn't the one there.
+            StoreError: A step doesn't fit the session.
+        """
         row = self._first(sa.select(sessions).where(sessions.c.id == id).with_for_update())
         if row is None or row.fence != fence:
             raise session_lost(id)
-        return _info(row)
-
-    def append(self, id: str, fence: str, version: int, steps: Sequence[Step]) -> int:  # noqa: A002
-        """Store steps; return the session's new version.
-
-        Raises:
-            SessionConflict: The fence is another's by now, or the version isn't the one last seen.
-            StoreError: A step doesn't fit the session.
-        """
-        info = self._lock(id, fence)
-        if info.version != version:
-            raise session_lost(id)
-        change = _Change(self._run, info)
+        change = _Change(self._run, _info(row))
         for step in steps:
             change.apply(step)
-        return change.finish()
+        change.finish(next_fence)
 
     def update(self, id: str, **columns: Any) -> None:  # noqa: A002
-        """Change a session's row. Raises SessionNotFound."""
-        if self._run(sessions.update().where(sessions.c.id == id).values(**columns)).rowcount == 0:
+        """Change what is known of a session. Raises SessionNotFound."""
+        change = sessions.update().where(sessions.c.id == id)
+        if self._run(change.values(**columns, version=sessions.c.version + 1)).rowcount == 0:
             raise no_session(id)
 
     def delete(self, id: str) -> None:  # noqa: A002
@@ -377,8 +241,8 @@ class _Change:
             case _:
                 assert_never(step)
 
-    def finish(self) -> int:
-        """Write what is left to write; return the session's new version."""
+    def finish(self, fence: str) -> None:
+        """Write what is left to write."""
         self._insert_added()
         mine = sessions.update().where(sessions.c.id == self._id)
         self._run(
@@ -387,9 +251,9 @@ class _Change:
                 messages=self._count,
                 usage=encode_usage(self._usage),
                 updated=self._updated,
+                fence=fence,
             )
         )
-        return self._version
 
     def _add(self, step: AddMessage) -> None:
         self._updated = time.time()

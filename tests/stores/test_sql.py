@@ -1,0 +1,373 @@
+"""What `SQLStore` does beyond the contract: its URLs, faults, schema and rows; see also test_sql_leases.py."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores.base import AddMessage, StoredMessage
+from agentkit.stores.sql import SQLStore
+from agentkit.wire.content import user_content
+from tests.stores.postgres import PASSWORD, server
+from tests.stores.sql_helpers import (
+    ROOT,
+    Open,
+    child,
+    fault,
+    made,
+    message,
+    row_locked,
+    run,
+    said,
+    setting,
+    texts,
+)
+
+# -- setting up
+
+
+def test_the_module_can_be_imported_without_sqlalchemy() -> None:
+    code = """
+import sys
+sys.modules["sqlalchemy"] = None
+from agentkit.stores.sql import SQLStore
+from agentkit.errors import ConfigurationError
+try:
+    SQLStore("sqlite:///x.db")
+except ConfigurationError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 'pip install "agentkit[postgres]"' in done.stdout
+
+
+def test_the_module_does_not_import_sqlalchemy() -> None:
+    code = "import sys, agentkit.stores.sql; print('sqlalchemy' in sys.modules, 'psycopg' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r'psycopg.*pip install "agentkit\[postgres\]"'):
+        SQLStore("postgresql+psycopg://localhost/x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "shop.db",
+        "mysql://ann:hunter2@localhost/x",
+        "postgresql+asyncpg://ann:hunter2@localhost/x",
+        "postgresql+psycopg:/ann:hunter2@localhost/x",
+        "postgresql+psycopg://ann:hunter2@localhost:port/x",
+        "postgresql+psycopg://ann:1@hunter2@localhost/x",
+        "sqlite://",
+        "sqlite:///:memory:",
+        7,
+        None,
+    ],
+)
+def test_what_is_no_url_of_a_database_is_refused_without_showing_it(url: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SQLStore(url)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in shown
+    assert "SQLStore" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_other_ways_to_write_postgresql_are_understood(open_store: Open, postgres: str, scheme: str) -> None:
+    store = open_store(postgres.replace("postgresql+psycopg", scheme))
+    assert store.list() == []
+
+
+def test_a_url_object_is_taken_as_well(open_store: Open, sqlite: Path) -> None:
+    assert open_store(sa.URL.create("sqlite", database=str(sqlite))).list() == []
+    assert sqlite.exists()
+
+
+def test_no_repr_shows_a_password(open_store: Open, postgres: str) -> None:
+    store = open_store(f"{postgres}&application_name={'hunter2'}")
+    shown = repr(store) + repr(vars(store))
+    assert "127.0.0.1" in shown
+    assert PASSWORD not in shown and "s3cret" not in shown and "hunter2" not in repr(store)
+
+
+# -- faults
+
+
+def test_a_server_that_is_not_there_is_told(open_store: Open) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    words = fault(lambda: open_store(server().url(port=port), timeout=2))
+    assert "can't be reached. Is the server running" in words
+
+
+def test_a_password_that_is_wrong_is_told(open_store: Open) -> None:
+    words = fault(lambda: open_store(server().url().replace("%2Fp", "%2Fq")))
+    assert "refused the connection" in words and "password" in words
+
+
+def test_a_database_that_is_not_there_is_told(open_store: Open) -> None:
+    assert 'database "nowhere" does not exist' in fault(lambda: open_store(server().url("nowhere")))
+
+
+def as_user(name: str, url: str, *rights: str) -> str:
+    """Make a user with rights to the schema of a URL; the URL for that user."""
+    schema = url.rpartition("%3D")[2]
+    if not server().execute(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+        server().execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+    for right in rights:
+        server().execute(f"GRANT {right} SCHEMA {schema} TO {name}")
+    start, _, rest = url.partition("postgres:")
+    return f"{start}{name}:{name}@{rest.partition('@')[2]}"
+
+
+@pytest.mark.parametrize(
+    ("rights", "expected"), [((), "has no schema"), (("USAGE ON",), "doesn't let this user do it")]
+)
+def test_a_user_without_the_right_is_told(
+    open_store: Open, postgres: str, rights: tuple[str, ...], expected: str
+) -> None:
+    assert expected in fault(lambda: open_store(as_user("guest", postgres, *rights)))
+
+
+def test_a_database_that_only_reads_is_told_and_can_be_read(open_store: Open, postgres: str) -> None:
+    made(open_store(postgres), "hello").release()
+    reader = open_store(setting(postgres, "-cdefault_transaction_read_only=on"))
+    assert texts(reader) == ["hello"]
+    assert "is read-only" in fault(lambda: reader.rename("ann", "x"))
+
+
+def test_a_database_of_another_encoding_is_refused(open_store: Open) -> None:
+    server().execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(ConfigurationError, match="ENCODING 'UTF8'"):
+            open_store(server().url("latin"))
+    finally:
+        server().execute("DROP DATABASE latin")
+
+
+@pytest.mark.parametrize(
+    ("options", "timeout", "expected"),
+    [
+        ("", 0.2, "is locked"),
+        ("-cstatement_timeout=200", 10, "took too long"),
+        ("-clock_timeout=200", 10, "is locked"),
+    ],
+)
+def test_a_row_that_is_locked_is_told_in_time(
+    open_store: Open, postgres: str, options: str, timeout: float, expected: str
+) -> None:
+    store = open_store(setting(postgres, options) if options else postgres, timeout=timeout)
+    writer = made(store, "hello")
+    with row_locked(postgres):
+        assert expected in fault(lambda: writer.append([message("lost")]))
+    writer.append([message("there")])
+    assert texts(store) == ["hello", "there"]
+
+
+def test_a_lease_that_could_not_be_noted_is_free(open_store: Open, postgres: str) -> None:
+    store, other = open_store(postgres, timeout=0.2), open_store(postgres)
+    made(store).release()
+    with row_locked(postgres):
+        fault(lambda: store.write("ann"))
+    other.write("ann").append([message("hello")])
+
+
+def test_connections_that_are_all_in_use_are_told(open_store: Open, url: str) -> None:
+    store = open_store(url, timeout=0.2)
+    with contextlib.ExitStack() as used:
+        for _ in range(15):
+            used.enter_context(store._database.reading())
+        assert "all connections of this process were in use" in fault(store.list)
+    assert store.list() == []
+
+
+def test_a_row_that_is_damaged_is_told(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    made(store, "hello")
+    run(url, "UPDATE agentkit_messages SET content = '{'")
+    assert "is damaged" in fault(lambda: store.load("ann"))
+
+
+def test_a_table_that_is_gone_is_told(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    run(url, "DROP TABLE agentkit_summaries")
+    made(store)
+    assert "agentkit_summaries" in fault(lambda: store.load("ann"))
+
+
+def test_errors_do_not_quote_what_was_said(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    writer = made(store)
+    secret = "what I tell nobody"
+    run(url, "DROP TABLE agentkit_messages")
+    with pytest.raises(StoreError) as caught:
+        writer.append([message(secret)])
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda file: file.mkdir(), lambda file: file.write_bytes(b"no database" * 99)]
+)
+def test_a_file_that_is_no_database_is_told_and_left_as_it_is(
+    open_store: Open, sqlite: Path, make: Callable[[Path], None]
+) -> None:
+    make(sqlite)
+    before = sqlite.is_dir() or sqlite.read_bytes()
+    words = fault(lambda: open_store(f"sqlite:///{sqlite}"))
+    assert "can't be opened" in words or "is not an SQLite database" in words
+    assert before == (sqlite.is_dir() or sqlite.read_bytes())
+
+
+def test_an_sqlite_file_that_is_locked_is_told(open_store: Open, sqlite: Path) -> None:
+    store = open_store(f"sqlite:///{sqlite}", timeout=0.1)
+    writer = made(store, "hello")
+    with contextlib.closing(sqlite3.connect(sqlite, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "is locked" in fault(lambda: writer.append([message("lost")]))
+        assert texts(store) == ["hello"]
+        writer.release()  # can't be noted now, and says nothing
+        other.execute("ROLLBACK")
+    store.write("ann").append([message("there")])
+    assert texts(store) == ["hello", "there"]
+
+
+def test_a_store_may_be_opened_while_another_writes(open_store: Open, sqlite: Path) -> None:
+    with SQLStore(f"sqlite:///{sqlite}") as store:
+        made(store, "hello")
+    with contextlib.closing(sqlite3.connect(sqlite, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")  # not WAL, which then can't be set
+        other.execute("BEGIN IMMEDIATE")
+        assert texts(open_store(f"sqlite:///{sqlite}", timeout=0.1)) == ["hello"]
+
+
+def test_a_file_that_can_only_be_read_is_told(open_store: Open, sqlite: Path) -> None:
+    with SQLStore(f"sqlite:///{sqlite}") as store:
+        made(store, "hello")
+    reader = open_store(f"sqlite:///file:{sqlite}?mode=ro&uri=true")
+    assert texts(reader) == ["hello"]
+    assert "is read-only" in fault(lambda: reader.rename("ann", "x"))
+    reader.close()
+    with contextlib.closing(sqlite3.connect(sqlite)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")  # not WAL, which then can't be set
+    assert "is read-only" in fault(lambda: open_store(f"sqlite:///file:{sqlite}?mode=ro&uri=true"))
+
+
+def test_a_step_that_the_database_refuses_at_last_is_not_stored(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
+    writer = made(store, "hello")
+    run(
+        postgres,
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'",
+    )
+    trigger = "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON agentkit_messages DEFERRABLE INITIALLY DEFERRED"
+    run(postgres, f"{trigger} FOR EACH ROW EXECUTE FUNCTION no()")
+    assert "can't be used: no" in fault(lambda: writer.append([message("lost")]))
+    run(postgres, "DROP TRIGGER t ON agentkit_messages")
+    writer.append([message("there")])
+    assert texts(store) == ["hello", "there"]
+
+
+# -- the schema
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(open_store: Open, url: str) -> None:
+    made(open_store(url), "hello")
+    run(url, "INSERT INTO agentkit_schema VALUES (1000, 0)")
+    with pytest.raises(StoreVersionError, match=r"newer agentkit \(schema 1000"):
+        open_store(url)
+    assert run(url, "SELECT count(*) FROM agentkit_messages") == [(1,)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_processes_that_start_at_once_make_the_tables_once(url: str) -> None:
+    with child("start", url, "6") as process:
+        assert said(process) == [0] * 6
+    assert run(url, "SELECT count(*) FROM agentkit_schema") == [(1,)]
+
+
+def test_a_user_who_may_not_make_tables_can_use_those_there_are(open_store: Open, postgres: str) -> None:
+    made(open_store(postgres), "hello").release()
+    rights = "USAGE ON", "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN"
+    store = open_store(as_user("clerk", postgres, *rights))
+    store.write("ann").append([message("there")])
+    assert texts(store) == ["hello", "there"]
+
+
+# -- rows
+
+
+@pytest.mark.parametrize(
+    "text", ["\0", "\\", "\\x00", "\\\\x00\0", "a\ud800\\ud800", "C:\\x00ab\\u0041", "é\\é"]
+)
+def test_text_that_the_database_has_not_comes_back_as_it_was(open_store: Open, url: str, text: str) -> None:
+    store = open_store(url)
+    store.create(text, title=text, model=text, instructions=text, parent=text)
+    info = store.info(text)
+    assert [info.id, info.title, info.model, info.instructions, info.parent] == [text] * 5
+
+
+def test_the_index_of_words_is_used(open_store: Open, postgres: str) -> None:
+    store = open_store(setting(postgres, "-cenable_seqscan=off"))
+    made(store, "the cat sat", "the dog sat").release()
+    assert [hit.seq for hit in store.search("cat")] == [0]
+    store.close()
+    schema = postgres.rpartition("%3D")[2]
+    until = time.monotonic() + 10  # the server's counts come late
+    while time.monotonic() < until and not (
+        scans := run(
+            postgres,
+            "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'agentkit_messages_by_word'"
+            f" AND schemaname = '{schema}' AND idx_scan > 0",
+        )
+    ):
+        time.sleep(0.05)
+    assert scans
+
+
+def test_what_has_the_words_more_often_is_found_first(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
+    made(store, "a cat, and a cat, and one more cat", "a cat and a dog", "a dog")
+    assert [hit.seq for hit in store.search("CAT")] == [0, 1]
+
+
+def test_a_message_with_too_many_words_for_the_index_is_stored(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    made(store, " ".join(f"w{number}" for number in range(200_000)), "x" * 1_000_000, "é" * 100_000)
+    assert [hit.seq for hit in store.search("w17 w1")] == [0]
+    assert len(texts(store)[1]) == 1_000_000
+
+
+def wal(store: str) -> int:
+    return int(run(store, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")[0][0])
+
+
+def test_a_step_costs_the_same_however_long_the_chat_is(open_store: Open, postgres: str) -> None:
+    store, content = open_store(postgres), user_content("x" * 500)
+    costs = []
+    for length in (10, 3000):
+        begin = [StoredMessage(seq=seq, content=content, created=0.0) for seq in range(length)]
+        store.create(f"of {length}", messages=begin)
+        writer = store.write(f"of {length}")
+        before = wal(postgres)
+        for _ in range(20):
+            writer.append([AddMessage(content)])
+        costs.append((wal(postgres) - before) / 20)
+    assert costs[1] < 2 * costs[0]

@@ -1,0 +1,356 @@
+"""The writers of a `SQLStore`: processes that die, fork, crowd, or lose their connection."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from agentkit.errors import SessionConflict, SessionExists, SessionNotFound, StoreError
+from agentkit.stores.sql import SQLStore
+from tests.stores.postgres import Server, new_server, server
+from tests.stores.proxy import Proxy
+from tests.stores.sql_helpers import Open, child, fault, made, message, row_locked, run, said, setting, texts
+
+# -- leases
+
+
+def test_the_lease_of_a_process_that_was_killed_is_free_at_once(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    store.create("ann")
+    with child("write", url) as process:
+        assert said(process) == "ready"
+        while store.info("ann").messages < 40:
+            time.sleep(0.01)
+        with pytest.raises(SessionConflict, match="process"):
+            store.write("ann")
+        process.kill()
+        process.wait()
+        writer = store.write("ann", wait=5)
+    found = texts(store)
+    assert len(found) >= 40
+    assert found == [str(number) for number in range(len(found) // 2) for _ in "ab"]
+    writer.append([message("and on")])
+    assert texts(store)[-1] == "and on"
+
+
+def test_a_lease_is_kept_while_nothing_is_written(open_store: Open, postgres: str) -> None:
+    store = open_store(setting(postgres, "-cidle_session_timeout=100"))
+    writer = made(store)
+    time.sleep(0.5)
+    with pytest.raises(SessionConflict):
+        open_store(postgres).write("ann")
+    writer.append([message("hello")])
+    assert texts(store) == ["hello"]
+
+
+def end_connections(url: str, which: str) -> None:
+    run(
+        url,
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {which}",
+    )
+
+
+def end_locks(url: str, store: str) -> None:
+    """End the connection of the store that holds its locks."""
+    locks = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
+    end_connections(url, f"application_name = '{store}' AND pid IN ({locks})")
+
+
+def test_a_writer_that_lost_its_lease_can_not_tear_the_turn_of_the_next(
+    open_store: Open, postgres: str
+) -> None:
+    store, other = open_store(f"{postgres}&application_name=first"), open_store(postgres)
+    writer = made(store, "first")
+    end_locks(postgres, "first")
+    next_writer = other.write("ann", wait=5)
+    with pytest.raises(SessionConflict):
+        writer.append([message("torn")])
+    next_writer.append([message("second")])
+    writer.release()
+    with pytest.raises(SessionConflict):
+        store.write("ann")
+    assert texts(store) == ["first", "second"]
+
+
+def test_a_lease_that_was_lost_is_taken_again(open_store: Open, postgres: str) -> None:
+    store, other = open_store(f"{postgres}&application_name=again"), open_store(postgres)
+    writer = made(store, "first")
+    end_locks(postgres, "again")
+    store.create("bob")
+    store.write("bob").release()
+    with pytest.raises(SessionConflict):
+        other.write("ann")
+    writer.append([message("second")])
+    writer.release()
+    other.write("ann").append([message("third")])
+    assert texts(store) == ["first", "second", "third"]
+
+
+def test_connections_that_were_ended_are_made_anew(open_store: Open, postgres: str) -> None:
+    store = open_store(f"{postgres}&application_name=ended")
+    writer = made(store, "first")
+    end_connections(postgres, "application_name = 'ended'")
+    writer.append([message("second")])
+    assert texts(store) == ["first", "second"]
+    writer.release()
+    store.write("ann").release()
+
+
+def test_a_writer_that_nobody_has_any_more_is_none(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    made(store, "hello")  # the writer is dropped
+    gc.collect()
+    store.write("ann").append([message("there")])
+    assert texts(store) == ["hello", "there"]
+
+
+def test_closing_a_store_releases_its_writers(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    writer = made(store)
+    store.close()
+    store.close()
+    open_store(url).write("ann", wait=5).append([message("hello")])
+    writer.release()
+
+
+def test_a_session_made_anew_does_not_wait_for_the_old_ones_writer(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    old = made(store, "old")
+    store.delete("ann")
+    made(store, "new")
+    with pytest.raises(SessionConflict):
+        old.append([message("old")])
+    assert texts(store) == ["new"]
+
+
+def test_a_session_that_is_deleted_while_it_is_being_taken_is_not_found(
+    open_store: Open, postgres: str
+) -> None:
+    store = open_store(postgres)
+    made(store).release()
+    engine = sa.create_engine(postgres, poolclass=sa.NullPool)
+    with ThreadPoolExecutor(1) as pool, engine.connect() as connection:
+        connection.exec_driver_sql("DELETE FROM agentkit_sessions")
+        taken = pool.submit(store.write, "ann")
+        while not run(postgres, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            time.sleep(0.01)
+        connection.commit()
+        with pytest.raises(SessionNotFound):
+            taken.result()
+    while run(postgres, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"):
+        time.sleep(0.01)  # other tests' connections may just be ending
+
+
+@pytest.mark.parametrize(("age", "free"), [(0, False), (590, False), (610, True)])
+def test_a_process_of_another_container_is_gone_after_ten_minutes(
+    open_store: Open, sqlite: Path, age: float, free: bool
+) -> None:
+    store = open_store(f"sqlite:///{sqlite}")
+    store.create("ann")
+    then = time.time() - age
+    note = {"token": "t", "taken": then, "owner": {"host": "elsewhere", "pid": 1, "started": "1"}}
+    with contextlib.closing(sqlite3.connect(sqlite, isolation_level=None)) as other:
+        other.execute("UPDATE agentkit_sessions SET owner = ?, updated = ?", (json.dumps(note), then))
+    with contextlib.nullcontext() if free else pytest.raises(SessionConflict, match="process 1"):
+        store.write("ann")
+
+
+# -- forks
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_a_fork_has_connections_of_its_own_and_no_writer(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    store.create("ann")
+    store.create("bob")
+    with child("fork", url) as process:
+        forked, seen = said(process)
+        try:
+            assert seen == "refused, conflict, 2"
+            assert texts(store) == ["parent"] * 4
+            assert texts(store, "bob") == ["child"] * 2
+            with pytest.raises(SessionConflict):
+                store.write("ann")
+            process.kill()
+            process.wait()
+            store.write("ann", wait=5).append([message("free")])  # though the fork lives on
+        finally:
+            os.kill(forked, signal.SIGKILL)
+
+
+# -- lost connections
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that the test may stop."""
+    made = new_server()
+    yield made
+    made.remove()
+
+
+def test_a_server_that_stops_while_steps_are_stored_loses_and_tears_nothing(
+    open_store: Open, own_server: Server
+) -> None:
+    store = open_store(own_server.url(), timeout=2)
+    writer = made(store)
+    stored: list[str] = []
+    stopping = threading.Timer(0.3, own_server.stop)
+    stopping.start()
+    try:
+        while True:
+            writer.append([message(f"{len(stored)}"), message(f"{len(stored)}")])
+            stored += [f"{len(stored)}"] * 2
+    except StoreError as error:
+        words = str(error)
+    stopping.join()
+    writer.release()
+    own_server.start()
+    with_last = [*stored, *[f"{len(stored)}"] * 2]
+    assert texts(store) == stored or ("isn't known" in words and texts(store) == with_last)
+
+
+def test_a_server_that_is_gone_can_be_used_when_it_is_back(open_store: Open, own_server: Server) -> None:
+    store = open_store(own_server.url(), timeout=2)
+    writer = made(store, "first")
+    own_server.stop()
+    assert "can't be reached" in fault(store.list)
+    assert "can't be reached" in fault(lambda: writer.append([message("lost")]))
+    assert "can't be reached" in fault(lambda: store.write("ann"))
+    writer.release()
+    own_server.start()
+    store.write("ann").append([message("second")])
+    assert texts(store) == ["first", "second"]
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """A way to the server that can be cut."""
+    with Proxy(server().port) as opened:
+        yield opened
+
+
+@pytest.fixture
+def far(open_store: Open, postgres: str, proxy: Proxy) -> SQLStore:
+    """A store behind the proxy."""
+    return open_store(postgres.replace(f":{server().port}/", f":{proxy.port}/"), timeout=2)
+
+
+def test_a_step_whose_connection_breaks_off_is_told_and_can_be_stored_again(
+    far: SQLStore, proxy: Proxy, postgres: str
+) -> None:
+    writer = made(far, "first")
+    with row_locked(postgres):  # so that it is still on its way
+        breaking = threading.Timer(0.2, proxy.break_off)
+        breaking.start()
+        assert "was lost: the connection ended" in fault(lambda: writer.append([message("second")]))
+        breaking.join()
+    writer.append([message("second")])
+    assert texts(far) == ["first", "second"]
+
+
+def test_a_step_that_was_lost_on_its_way_is_told_and_can_be_stored_again(far: SQLStore, proxy: Proxy) -> None:
+    writer = made(far, "first")
+    proxy.cut = "before"
+    assert "Nothing was stored" in fault(lambda: writer.append([message("second")]))
+    assert texts(far) == ["first"]
+    writer.append([message("second")])
+    assert texts(far) == ["first", "second"]
+
+
+def test_a_step_that_was_stored_though_nobody_said_so_is_stored(far: SQLStore, proxy: Proxy) -> None:
+    writer = made(far, "first")
+    proxy.cut = "after"
+    writer.append([message("second")])
+    writer.append([message("third")])
+    assert texts(far) == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_step_of_which_nothing_is_known_can_be_stored_again_safely(
+    far: SQLStore, proxy: Proxy, cut: Any
+) -> None:
+    writer = made(far, "first")
+    proxy.cut, proxy.closed = cut, True
+    assert "isn't known whether" in fault(lambda: writer.append([message("second")]))
+    proxy.open()
+    with contextlib.nullcontext() if cut == "before" else pytest.raises(SessionConflict):
+        writer.append([message("second")])
+    assert texts(far) == ["first", "second"]
+
+
+def test_a_step_that_was_lost_may_find_its_session_deleted(
+    open_store: Open, postgres: str, far: SQLStore, proxy: Proxy
+) -> None:
+    writer, other = made(far, "first"), open_store(postgres)
+    proxy.cut = "before"
+    proxy.before_next = lambda: other.delete("ann")
+    with pytest.raises(SessionConflict):
+        writer.append([message("second")])
+
+
+def test_other_changes_of_which_nothing_is_known_say_so(far: SQLStore, proxy: Proxy) -> None:
+    made(far).release()
+    proxy.cut = "after"
+    assert "isn't known whether" in fault(lambda: far.rename("ann", "title"))
+    assert far.info("ann").title == "title"
+
+
+# -- many at once
+
+
+def check_crowd(url: str, seconds: str) -> None:
+    with SQLStore(url) as store:
+        for id in ["shared", *(f"own {n}" for n in range(10))]:
+            store.create(id)
+        with child("crowd", url, seconds) as process:
+            results = said(process)
+        assert [faults for *_, faults in results] == [[]] * 13
+        said_in: dict[str, list[str]] = {}
+        for name, id, done, _, _ in results:
+            assert done > 0, name
+            said_in.setdefault(id, []).extend(f"{name}: {number}" for number in range(done))
+        for id, expected in said_in.items():
+            found = texts(store, id)
+            assert found[::2] == found[1::2]  # nothing torn
+            assert sorted(found[::2]) == sorted(expected)  # nothing lost
+        assert sum(conflicts for _, id, _, conflicts, _ in results if id == "shared") > 0
+        assert not any(conflicts for _, id, _, conflicts, _ in results if id != "shared")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_many_processes_lose_and_tear_nothing(postgres: str) -> None:
+    check_crowd(postgres, "2")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+def test_many_processes_lose_and_tear_nothing_for_long(url: str) -> None:
+    check_crowd(url, "10")
+
+
+def test_an_id_is_taken_once_even_at_the_same_moment(open_store: Open, url: str) -> None:
+    stores = [open_store(url) for _ in range(4)]
+
+    def create(store: SQLStore) -> bool:
+        try:
+            store.create("ann")
+        except SessionExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(create, stores)) == 1

@@ -1,0 +1,581 @@
+"""What is SQLite's own in `SQLiteStore`: its file, its limits, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentkit.errors import ConfigurationError, SessionConflict, StoreError, StoreVersionError
+from agentkit.limits import Usage
+from agentkit.stores import _owner, _sqlite_file, _sqlite_schema
+from agentkit.stores.base import AddMessage, Cut, SaveSummary, StoredCall, StoredMessage
+from agentkit.stores.sqlite import SQLiteStore
+from agentkit.wire.content import call_part, model_content, user_content
+from tests.stores.test_sqlite_crash import child, run
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "chats.db"
+
+
+@pytest.fixture
+def store(db: Path) -> Iterator[SQLiteStore]:
+    with SQLiteStore(db, busy_timeout=0.1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def filled(db: Path) -> Path:
+    """A file with a session of four messages, the last one with an open call."""
+    entry = StoredCall(index=0, call_id="x", name="f", effect="write", started=True)
+    with SQLiteStore(db) as store:
+        store.create("ann", instructions="Be kind.")
+        writer = store.write("ann")
+        writer.append([AddMessage(user_content(text)) for text in ("red", "green", "blue")])
+        writer.append(
+            [AddMessage(model_content("hm", call_part("f")), usage=Usage(requests=1), calls=[entry])]
+        )
+        writer.append([SaveSummary(2, "colours")])
+    return db
+
+
+def sql(db: Path, *statements: str) -> list[tuple[Any, ...]]:
+    """Run SQL on a file behind the store's back; return what the last statement finds."""
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        connection.commit()
+        return rows
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# -- the path
+
+
+@pytest.mark.parametrize("path", [":memory:", ""])
+def test_a_store_in_memory_is_another_class(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="MemoryStore"):
+        SQLiteStore(path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no folder .*/not/here: make it"):
+        SQLiteStore(tmp_path / "not" / "here" / "chats.db")
+    assert everything(tmp_path) == {}
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is a folder"):
+        SQLiteStore(tmp_path)
+
+
+def test_a_path_may_have_anything_in_it_and_the_process_may_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a b?mode=memory#%41.db", "file:x.db", "é漢🦉.db", "-"):
+        monkeypatch.chdir(tmp_path)
+        with SQLiteStore(name) as store:
+            monkeypatch.chdir("/")
+            store.create("ann")
+            assert repr(store) == f"SQLiteStore({str(tmp_path / name)!r})"
+            with SQLiteStore(tmp_path / name) as again:
+                assert again.info("ann").id == "ann"
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_a_closed_store_leaves_one_file(filled: Path) -> None:
+    assert [path.name for path in filled.parent.iterdir()] == [filled.name]
+
+
+def test_a_store_that_nobody_has_any_more_closes_its_file(db: Path) -> None:
+    store = SQLiteStore(db)
+    store.create("ann")
+    assert (db.parent / "chats.db-wal").exists()
+    del store
+    assert not (db.parent / "chats.db-wal").exists()
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(db: Path) -> None:
+    def open_it(n: int) -> str:
+        with SQLiteStore(db) as store:
+            return store.create(f"s{n}").id
+
+    with ThreadPoolExecutor(12) as threads:
+        assert len(set(threads.map(open_it, range(12)))) == 12
+    with SQLiteStore(db) as store:
+        assert len(store.list()) == 12 and store.check() == []
+
+
+def test_an_empty_file_becomes_a_store(db: Path) -> None:
+    db.touch()
+    with SQLiteStore(db) as store:
+        store.create("ann")
+    assert sql(db, "PRAGMA journal_mode") == [("wal",)]
+
+
+# -- files that aren't ours, or newer, or older
+
+STRANGERS: dict[str, Callable[[Path], object]] = {
+    "text": lambda path: path.write_text("once upon a time " * 100),
+    "one byte": lambda path: path.write_bytes(b"S"),
+    "zeros": lambda path: path.write_bytes(bytes(8192)),
+    "a beginning": lambda path: path.write_bytes(b"SQLite format 3\0"),
+    "a table": lambda path: sql(path, "CREATE TABLE t (x)", "INSERT INTO t VALUES (1)"),
+    "a WAL file": lambda path: sql(path, "PRAGMA journal_mode = WAL", "CREATE TABLE t (x)"),
+    "an application": lambda path: sql(path, "PRAGMA application_id = 7"),
+    "a version": lambda path: sql(path, "PRAGMA user_version = 1"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_a_file_of_another_program_is_left_as_it_is(db: Path, kind: str) -> None:
+    STRANGERS[kind](db)
+    before = everything(db.parent)
+    with pytest.raises(StoreError, match=r"chats\.db is (not|an) .*left as it is") as caught:
+        SQLiteStore(db)
+    assert not isinstance(caught.value, StoreVersionError)
+    assert everything(db.parent) == before
+
+
+def test_a_file_of_a_newer_agentkit_is_left_as_it_is(filled: Path) -> None:
+    sql(filled, "PRAGMA user_version = 99")
+    before = everything(filled.parent)
+    with pytest.raises(StoreVersionError, match=r"chats\.db was written by a newer agentkit \(schema 99"):
+        SQLiteStore(filled)
+    assert everything(filled.parent) == before
+
+
+def test_a_newer_schema_is_seen_that_is_only_in_the_log_yet(filled: Path) -> None:
+    with closing(sqlite3.connect(filled)) as newer:
+        newer.execute("PRAGMA user_version = 99")
+        with pytest.raises(StoreVersionError):
+            SQLiteStore(filled)
+
+
+def test_an_older_file_is_brought_up_to_date(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def add_a_column(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE sessions ADD COLUMN colour TEXT")
+
+    with monkeypatch.context() as newer:
+        newer.setattr(_sqlite_file, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, add_a_column])
+        newer.setattr(_sqlite_schema, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, add_a_column])
+        with SQLiteStore(filled) as store:
+            assert store.load("ann").info.messages == 4 and store.check() == []
+    assert sql(filled, "SELECT id, colour FROM sessions") == [("ann", None)]
+    with pytest.raises(StoreVersionError):
+        SQLiteStore(filled)
+
+
+def test_a_migration_that_fails_changes_nothing(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("DROP TABLE summaries")
+        connection.execute("DROP TABLE nothing")
+
+    with monkeypatch.context() as newer:
+        newer.setattr(_sqlite_file, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, fail])
+        newer.setattr(_sqlite_schema, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, fail])
+        with pytest.raises(StoreError, match="nothing"):
+            SQLiteStore(filled)
+    with SQLiteStore(filled) as store:
+        summary = store.load("ann").summary
+        assert summary and summary.text == "colours"
+
+
+def test_an_sqlite_that_is_too_old_is_named(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(StoreError, match=r"3\.37"):
+        SQLiteStore(db)
+
+
+# -- damage
+
+
+def test_whatever_is_damaged_is_a_store_error(filled: Path, tmp_path: Path) -> None:
+    with SQLiteStore(filled) as store:
+        store.create(
+            "eve",
+            messages=[
+                StoredMessage(seq=n, content=user_content(f"word{n} " * 9), created=1.0) for n in range(60)
+            ],
+        )
+    whole, chosen = filled.read_bytes(), random.Random(3)
+    found = 0
+    for n in range(60):
+        raw = bytearray(whole)
+        start = chosen.randrange(100, len(raw))
+        for place in range(start, min(start + chosen.choice((1, 8, 2000)), len(raw))):
+            raw[place] = chosen.randrange(256)
+        damaged = tmp_path / f"damaged{n}.db"
+        damaged.write_bytes(raw)
+        try:
+            with SQLiteStore(damaged) as store:
+                found += store.check() != []
+                for use in (
+                    lambda: store.load("ann"),
+                    lambda: store.load("eve"),
+                    lambda: store.search("word1"),
+                    lambda: store.list(),
+                    lambda: store.write("eve").append([Cut(30), AddMessage(user_content("new"))]),
+                    lambda: store.delete("eve"),
+                ):
+                    try:
+                        use()
+                    except StoreError as error:
+                        assert "there is no session" in str(error).lower() or str(damaged) in str(error)
+                        found += 1
+        except StoreError:
+            found += 1
+    assert found > 30
+
+
+PROBLEMS = {
+    "UPDATE sessions SET messages = 5": "has 4 messages; it says 5",
+    "DELETE FROM messages WHERE seq = 3": "has 3 messages; it says 4",
+    "UPDATE messages SET seq = 9 WHERE seq = 3": "has gaps: 4 messages, numbered 0 to 9",
+    "UPDATE sessions SET usage = '{'": "'ann', usage: it isn't JSON",
+    'UPDATE messages SET usage = \'{"requests": "many"}\' WHERE seq = 3': "message 3, usage: a count",
+    "UPDATE messages SET content = 'oops' WHERE seq = 1": "message 1: it isn't JSON",
+    "UPDATE messages SET content = '[1]' WHERE seq = 1": "message 1: it is no JSON object",
+    'UPDATE messages SET content = \'{"role": "user"}\' WHERE seq = 1': "message 1: ",
+    "UPDATE messages SET role = 'model' WHERE seq = 1": "message 1: its role or text",
+    "UPDATE messages SET text = 'no' WHERE seq = 1": "index of words",
+    "UPDATE calls SET number = 1": "call 1 of the ledger: the last message has no such call",
+    "UPDATE calls SET name = 'g'": "call 0 of the ledger: the last message has no such call",
+    "UPDATE calls SET response = 'x'": "call 0 of the ledger: it isn't JSON",
+    "DELETE FROM sessions": "belongs to no session",
+    "DROP INDEX sessions_by_time": None,
+}
+
+
+@pytest.mark.parametrize("change", PROBLEMS)
+def test_the_check_says_what_is_wrong(filled: Path, change: str) -> None:
+    with SQLiteStore(filled) as store:
+        assert store.check() == []
+        sql(filled, change)
+        problems = store.check()
+    expected = PROBLEMS[change]
+    if expected is None:
+        assert problems == []  # slow, not wrong
+    else:
+        assert any(expected in problem for problem in problems), problems
+
+
+def test_a_damaged_message_is_an_error_that_names_the_file(filled: Path) -> None:
+    sql(filled, 'UPDATE messages SET content = \'{"text": "a secret"\' WHERE seq = 1')
+    with SQLiteStore(filled) as store:
+        with pytest.raises(StoreError, match=r"chats\.db is damaged: a row") as caught:
+            store.load("ann")
+        assert "secret" not in str(caught.value)
+        assert store.info("ann").messages == 4
+        sql(filled, "UPDATE messages SET content = CAST(x'ff' AS TEXT) WHERE seq = 1")
+        with pytest.raises(StoreError, match=r"chats\.db is damaged: a row"):
+            store.load("ann")
+        (problem,) = store.check()
+        assert "damaged" in problem
+
+
+# -- what the system refuses
+
+
+def test_a_locked_file_is_an_error_and_works_when_it_is_free(store: SQLiteStore, db: Path) -> None:
+    store.create("ann")
+    writer = store.write("ann")
+    with closing(sqlite3.connect(db)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"chats\.db is locked.*0\.1 s \(busy_timeout\)"):
+            writer.append([AddMessage(user_content("x"))])
+        assert store.load("ann").info.messages == 0
+        writer.release()  # can't now
+        (problem,) = store.check()
+        assert "locked" in problem
+    again = store.write("ann")  # the release is made up for
+    again.append([AddMessage(user_content("x"))])
+    assert store.load("ann").info.messages == 1
+
+
+def test_a_new_file_that_is_locked_is_an_error(db: Path) -> None:
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked"):
+            SQLiteStore(db, busy_timeout=0.1)
+    with SQLiteStore(db) as store:
+        assert store.check() == []
+
+
+def test_a_file_that_others_read_is_waited_for_to_set_up_its_log(filled: Path) -> None:
+    sql(filled, "PRAGMA journal_mode = DELETE")
+    with closing(sqlite3.connect(filled, isolation_level=None, check_same_thread=False)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM sessions").fetchall()
+        with pytest.raises(StoreError, match="locked"):
+            SQLiteStore(filled, busy_timeout=0.1)
+        threading.Timer(0.1, reader.rollback).start()
+        with SQLiteStore(filled, busy_timeout=30) as store:
+            assert store.load("ann").info.messages == 4
+    assert sql(filled, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_a_full_disk_is_an_error_and_takes_nothing_away(db: Path) -> None:
+    with SQLiteStore(db) as store:
+        store.create("ann")
+    (told,) = run("fill", db, 200_000)
+    assert told["problems"] == []
+    assert told["seen"] == told["stored"] - 1 > 10
+    assert all(str(db) in error and "full" in error for error in told["errors"])
+    with SQLiteStore(db) as store:
+        assert store.check() == []
+        texts = [m.content["parts"][0]["text"].rstrip(" x") for m in store.load("ann").messages]
+        assert texts == [f"message {n}" for n in range(told["stored"])]
+
+
+def test_a_file_that_can_grow_no_more_is_an_error_and_works_when_it_can(store: SQLiteStore) -> None:
+    store.create("ann")
+    writer = store.write("ann")
+    with store._file.reading() as connection:
+        connection.execute("PRAGMA max_page_count = 1")  # of this connection: as many as there are
+    with pytest.raises(StoreError, match=r"chats\.db can't grow, the disk is full"):
+        writer.append([AddMessage(user_content("x" * 100_000))])
+    assert store.load("ann").info.messages == 0
+    with store._file.reading() as connection:
+        connection.execute("PRAGMA max_page_count = 1000000")
+    writer.append([AddMessage(user_content("x" * 100_000))])
+    assert store.check() == []
+
+
+def test_a_log_that_cannot_be_opened_is_an_error(filled: Path) -> None:
+    blocked = filled.with_name("chats.db-wal")
+    blocked.mkdir()
+    with pytest.raises(StoreError, match=r"chats\.db can't be opened: this user"):
+        SQLiteStore(filled)
+    blocked.rmdir()
+    with SQLiteStore(filled) as store:
+        assert store.info("ann").messages == 4
+
+
+def test_a_path_that_is_too_long_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="can't be opened: File name too long"):
+        SQLiteStore(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "both"])
+def test_a_file_that_may_not_be_written_is_an_error(what: str) -> None:
+    folder = Path(tempfile.mkdtemp())  # others get in there
+    try:
+        db = folder / "chats.db"
+        with SQLiteStore(db) as store:
+            store.create("ann")
+        folder.chmod(0o777 if what == "file" else 0o555)
+        db.chmod(0o666 if what == "folder" else 0o444)
+        with child("as_nobody", db) as process:
+            out, _ = process.communicate(input="", timeout=50)
+        told = json.loads(out)
+        assert "wrote" not in told
+        assert str(db) in told[-1] and ("read-only" in told[-1] or "can't be opened" in told[-1])
+        folder.chmod(0o755)
+        db.chmod(0o644)
+        with SQLiteStore(db) as store:
+            assert store.info("ann").messages == 0 and store.check() == []
+    finally:
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+# -- writers
+
+
+def test_a_writer_that_nobody_has_any_more_is_none(store: SQLiteStore) -> None:
+    store.create("ann")
+    store.write("ann")
+    writer = store.write("ann")
+    with pytest.raises(SessionConflict):
+        store.write("ann")
+    writer.append([AddMessage(user_content("x"))])
+
+
+def test_closing_a_store_releases_its_writers(store: SQLiteStore, db: Path) -> None:
+    with SQLiteStore(db) as other:
+        other.create("ann")
+        writer = other.write("ann")
+    store.write("ann")
+    writer.release()
+    with pytest.raises(StoreError, match="closed"):
+        writer.append([AddMessage(user_content("late"))])
+
+
+LEASES = {
+    "the number of a process, used again": ("started = '1'", True),
+    "an ended process": ("pid = 2147483647", True),
+    "a process of another user": ("pid = 1, started = 'x'", True),
+    "another container, just now": ("host = 'elsewhere'", False),
+    "another container, long ago": ("host = 'elsewhere', taken = taken - 700", True),
+    "a process whose start isn't known": ("started = ''", False),
+    "a process whose start isn't known, long ago": ("started = '', taken = taken - 700", True),
+    "itself": ("taken = taken - 700", False),
+}
+
+
+@pytest.mark.parametrize("case", LEASES)
+def test_the_lease_of_a_process_that_is_gone_is_free(store: SQLiteStore, db: Path, case: str) -> None:
+    change, free = LEASES[case]
+    store.create("ann")
+    first = store.write("ann")
+    sql(db, f"UPDATE writers SET {change}", "UPDATE sessions SET updated = updated - 700")
+    if not free:
+        with pytest.raises(SessionConflict):
+            store.write("ann")
+        first.append([AddMessage(user_content("still mine"))])
+        return
+    second = store.write("ann")
+    with pytest.raises(SessionConflict):
+        first.append([AddMessage(user_content("late"))])
+    first.release()
+    second.append([AddMessage(user_content("mine"))])
+    assert [m.content for m in store.load("ann").messages] == [user_content("mine")]
+
+
+def test_a_lease_from_elsewhere_lasts_while_messages_come(store: SQLiteStore, db: Path) -> None:
+    store.create("ann")
+    writer = store.write("ann")
+    sql(db, "UPDATE writers SET host = 'elsewhere', taken = taken - 700")
+    writer.append([AddMessage(user_content("x"))])
+    with pytest.raises(SessionConflict):
+        store.write("ann")
+
+
+def test_where_the_system_tells_little_a_lease_lasts_a_while(
+    store: SQLiteStore, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_owner, "_PROC", tmp_path / "no such folder")
+    store.create("ann")
+    writer = store.write("ann")
+    assert sql(db, "SELECT host, started FROM writers") == [(platform.node(), "")]
+    with pytest.raises(SessionConflict):
+        store.write("ann")
+    sql(db, "UPDATE writers SET taken = taken - 700", "UPDATE sessions SET updated = updated - 700")
+    store.write("ann")
+    with pytest.raises(SessionConflict):
+        writer.append([])
+
+
+def test_a_process_of_another_user_is_there(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    store.create("ann")
+    writer = store.write("ann")
+    with pytest.raises(SessionConflict):
+        store.write("ann")
+    writer.release()
+    store.write("ann").release()
+
+
+# -- searching without FTS5
+
+
+def test_without_fts5_all_messages_are_read(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as built:
+        built.setattr(_sqlite_schema, "has_fts5", lambda connection: False)
+        built.setattr(_sqlite_file, "has_fts5", lambda connection: False)
+        with SQLiteStore(db) as store:
+            store.create("ann")
+            store.write("ann").append(
+                [AddMessage(user_content(text)) for text in ("Ein Bär", "zwei Bären", "bar")]
+            )
+            assert [(hit.seq, hit.snippet) for hit in store.search("BAR ein")] == [(0, "Ein Bär")]
+            assert [hit.seq for hit in store.search("bär")] == [2, 0]
+            assert [hit.seq for hit in store.search("bär", limit=1)] == [2]
+            assert list(store.search('"*')) == []
+            assert store.check() == []
+    with SQLiteStore(db) as store:  # a file keeps what it was made with
+        assert [hit.seq for hit in store.search("zwei")] == [1]
+        store.delete("ann")
+        assert store.check() == []
+
+
+def test_a_file_with_an_index_needs_fts5(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqlite_file, "has_fts5", lambda connection: False)
+    with pytest.raises(StoreError, match=r"chats\.db has an FTS5 index"):
+        SQLiteStore(filled)
+
+
+def test_the_index_follows_whatever_removes_messages(store: SQLiteStore) -> None:
+    for n in range(3):
+        store.create(f"s{n}", expires=float(n))
+        store.write(f"s{n}").append([AddMessage(user_content(f"cat {m}")) for m in range(5)])
+    store.write("s2").append([Cut(1)])
+    assert len(store.search("cat")) == 11
+    store.delete("s1")
+    assert store.delete_expired(0.5) == 1
+    assert [(hit.session_id, hit.seq) for hit in store.search("cat")] == [("s2", 0)]
+    assert store.check() == []
+
+
+# -- what it costs
+
+
+def bytes_per_step(store: SQLiteStore, db: Path, steps: int) -> float:
+    """Measure what appending writes: a reader that looks at the past keeps the log growing."""
+    writer = store.write("ann")
+    with closing(sqlite3.connect(db, isolation_level=None)) as reader:
+        reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sessions").fetchone()
+        log = db.with_name(db.name + "-wal")
+        before = log.stat().st_size
+        for n in range(steps):
+            writer.append(
+                [AddMessage(user_content(f"message {n} " + "word " * 20), usage=Usage(total_tokens=n))]
+            )
+        written = log.stat().st_size - before
+    writer.release()
+    return written / steps
+
+
+def test_a_step_writes_as_much_in_a_long_chat_as_in_a_short_one(db: Path) -> None:
+    with SQLiteStore(db) as store:
+        store.create("ann", instructions="kind " * 5000)
+        early = bytes_per_step(store, db, 64)
+        writer = store.write("ann")
+        writer.append([AddMessage(user_content(f"between {n} " + "word " * 20)) for n in range(2000)])
+        writer.release()
+        late = bytes_per_step(store, db, 64)
+    assert 1000 < late < 1.5 * early < 40_000
+
+
+def test_taking_and_releasing_a_session_leaves_nothing_behind(store: SQLiteStore, db: Path) -> None:
+    store.create("ann")
+    before = sql(db, "PRAGMA page_count")
+    version = store.info("ann").version
+    for _ in range(50):
+        store.write("ann").release()
+    assert sql(db, "PRAGMA page_count") == before
+    assert sql(db, "SELECT * FROM writers") == []
+    assert store.info("ann").version == version
+
+
+def test_a_page_of_many_sessions_reads_only_its_own(store: SQLiteStore, db: Path) -> None:
+    plan = sql(
+        db,
+        "EXPLAIN QUERY PLAN SELECT * FROM sessions s WHERE (s.updated, s.id) < (5.0, 'x') "
+        "ORDER BY s.updated DESC, s.id DESC LIMIT 50",
+    )
+    assert len(plan) == 1 and "USING INDEX sessions_by_time" in plan[0][-1]
