@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from agentkit import (
     MemoryStore,
     ModelError,
     SessionConflict,
-    SQLiteStore,
     StoreError,
     TokenBudget,
     tool,
@@ -32,16 +30,12 @@ from agentkit.events import ToolFinished, ToolStarted
 from agentkit.stores.base import AddMessage, FinishCall, SessionStore, StartCalls, StoredCall
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
-
-STORES: dict[str, Callable[[Path], Any]] = {
-    "memory": lambda _: MemoryStore(),
-    "sqlite": lambda folder: SQLiteStore(folder / "chats.db"),
-}
+from tests.stores.conftest import STORES
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
-    with closing(STORES[request.param](tmp_path)) as store:
+    with STORES[request.param](tmp_path) as store:
         yield store
 
 
@@ -547,11 +541,14 @@ def test_a_store_that_fails_at_any_step_ends_the_run_and_what_it_has_can_be_resu
     if good >= steps:
         assert agent.chat("ann", store).send_message("go").text == "done"
         return
-    with pytest.raises(StoreError, match="full"):
+
+    def send() -> Any:
         if way == "sync":
-            agent.chat("ann", store).send_message("go")
-        else:
-            asyncio.run(agent.aio.chat("ann", store).send_message("go"))
+            return agent.chat("ann", store).send_message("go")
+        return asyncio.run(agent.aio.chat("ann", store).send_message("go"))
+
+    with pytest.raises(StoreError, match="full"):
+        send()
     store.good = 100
     stored = store.load("ann")
     assert len(stored.messages) == (0 if good == 0 else 1 if good < 2 else 2 if good < 7 else 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,16 @@ from agentkit.errors import SessionExists, StoreVersionError
 from agentkit.stores.base import SessionStore
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import Request
-from tests.test_chat_store import STORES
+from tests.stores.conftest import STORES
 
 
 def echo(request: Request) -> str:
     return f"to {request['contents'][-1]['parts'][0].get('text')}"
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
-    with closing(STORES[request.param](tmp_path)) as store:
+    with STORES[request.param](tmp_path) as store:
         yield store
 
 
