@@ -81,10 +81,10 @@ class Conversation:
         messages: Sequence[StoredMessage] | None = None,
         **settings: Any,
     ) -> None:
-        if id is not None and not str(id).strip():
+        if id is not None and not (isinstance(id, str) and id.strip()):
             raise ConfigurationError(f"chat(id={id!r}): an id is a text with something in it.")
         self.id = id or uuid.uuid4().hex
-        self.store: SessionStore = store or MemoryStore()
+        self.store: SessionStore = MemoryStore() if store is None else store
         self.memory = None if memory is None else combine(memory)
         self._begins_with = list(messages) if messages is not None else _as_messages(history)
         self._settings = settings
@@ -270,7 +270,6 @@ class Conversation:
             session = self.store.load(self.id)
         except SessionNotFound:
             return list(self._begins_with)
-        self._read(session)
         return list(session.messages)
 
     def info(self) -> SessionInfo:

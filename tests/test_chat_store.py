@@ -565,3 +565,50 @@ def test_a_store_that_fails_at_any_step_ends_the_run_and_what_it_has_can_be_resu
         run = chat.resume()
     assert run.text == "done"
     check_history(chat.get_history())
+
+
+def test_an_async_chat_has_all_that_a_chat_has(store: SessionStore, tmp_path: Path) -> None:
+    async def main() -> None:
+        chat = Agent(ScriptedModel(["one", "two", "three"])).aio.chat("ann", store, memory=TokenBudget(5_000))
+        await chat.send_message("first")
+        await chat.send_message("second")
+        await chat.save(tmp_path / "chat.json")
+        assert len(await chat.undo()) == 2
+        fork = await chat.fork(id="fork")
+        await fork.load(tmp_path / "chat.json")
+        assert len(await fork.get_history()) == 4
+        assert (await fork.send_message("third")).text == "three"
+        await chat.clear()
+        assert await chat.get_history(curated=True) == []
+        usage = await fork.get_token_usage()
+        assert usage.max == 5_000
+        with pytest.raises(ConfigurationError, match="No open call"):
+            await chat.resolve("nothing")
+
+    asyncio.run(main())
+
+
+def test_an_async_chat_refuses_or_waits_as_asked(store: SessionStore) -> None:
+    async def main() -> None:
+        agent = Agent(ScriptedModel(["one two", "three"]))
+        for wait in (0.0, 0.05):
+            chat = agent.aio.chat(f"ann{wait}", store, wait=wait)
+            async with chat.send_message_stream("a") as events:
+                await anext(events)
+                other = asyncio.create_task(chat.send_message("b"))
+                with pytest.raises(SessionConflict, match="busy"):
+                    await other
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("id", ["", "  "])
+def test_an_id_has_something_in_it(id: str) -> None:
+    with pytest.raises(ConfigurationError, match="id"):
+        Agent(ScriptedModel([])).chat(id)
+
+
+def test_a_chat_with_open_calls_is_not_forked(store: SessionStore, agent_of: Any) -> None:
+    crashed(store, [entry(0, "write")], {})
+    with pytest.raises(ConfigurationError, match="resume"):
+        agent_of().chat("ann", store).fork()
