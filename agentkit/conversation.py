@@ -81,7 +81,7 @@ class Conversation:
         messages: Sequence[StoredMessage] | None = None,
         **settings: Any,
     ) -> None:
-        if id is not None and not (isinstance(id, str) and id.strip()):
+        if id is not None and not str(id).strip():
             raise ConfigurationError(f"chat(id={id!r}): an id is a text with something in it.")
         self.id = id or uuid.uuid4().hex
         self.store: SessionStore = MemoryStore() if store is None else store

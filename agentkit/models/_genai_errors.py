@@ -62,8 +62,12 @@ class Faults:
             error = self.of_exception(exc, seconds)
             if error is None:
                 raise
-            # The chain ends here: the exceptions below hold requests, and requests hold the key.
-            raise error from None
+            try:
+                raise error from None
+            finally:
+                # The chain ends here, for good: the exceptions below hold requests, and requests hold the key.
+                # Python links them even where the error is raised after the `except`: it comes out of `with`.
+                error.__context__ = None
 
     def of_exception(self, exc: Exception, seconds: float | None) -> AgentError | None:
         """Say what an exception of the SDK or the HTTP client means; None if it is neither's."""

@@ -12,10 +12,11 @@ from agentkit.wire.content import Reply, Request
 class Model(Protocol):
     """A model: Gemini, the embedded one, a scripted one, or yours.
 
-    Every method takes a request body and `timeout`, the seconds that the whole of it may take (None: the
-    model's own default), and raises `ModelError` when there is no proper reply; `retryable` in it says
-    whether the same request may succeed later. A model never retries by itself: the loop does, so that
-    retries are counted, bounded and seen. A model leaves the request as it is.
+    Every method takes a request body and `timeout`, and raises `ModelError` when there is no proper reply;
+    `retryable` in it says whether the same request may succeed later. The whole of it takes at most `timeout`
+    seconds (what is left of the run), and at most the model's own default, which alone holds for None. A
+    model never retries by itself: the loop does, so that retries are counted, bounded and seen. A model
+    leaves the request as it is.
 
     `stream` yields chunks, each of them a `Reply`; the last one has a `finishReason`, and a stream that ends
     without one is a `ModelError`. Closing the generator closes the connection at once. A subclass of another

@@ -212,7 +212,7 @@ class GeminiModel:
         return self._wire_made
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else max(timeout, 0.001)
+        return self._timeout if timeout is None else min(self._timeout, max(timeout, 0.001))
 
     def _reply(self, body: JsonObject) -> Reply:
         """Tell an error that came with status 200, as an event of a stream does."""

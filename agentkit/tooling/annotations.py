@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import enum
 import sys
 import types
 from typing import (
@@ -20,6 +21,7 @@ from typing import (
 )
 
 import typing_extensions
+from pydantic import AfterValidator, EncodedBytes
 from typing_extensions import NoDefault, ReadOnly
 
 _LISTS = (collections.abc.Iterable, collections.abc.Collection)
@@ -36,6 +38,8 @@ def supported(annotation: Any, names: dict[str, Any], *, within: tuple[Any, ...]
 
     - `Iterable[T]` and `Collection[T]` become `list[T]`: pydantic would hand over a lazy iterator, whose
       elements fail only inside the tool.
+    - `Literal[Color.RED]` becomes the literals of the values, which are what the model can give, and then the
+      members again.
     - A type variable becomes its default, its constraints or its bound.
     - `typing.TypedDict` becomes that of typing_extensions before Python 3.12, where pydantic insists on it;
       one that contains itself is left, and refused by pydantic with that advice.
@@ -46,7 +50,7 @@ def supported(annotation: Any, names: dict[str, Any], *, within: tuple[Any, ...]
         within: The TypedDicts around this type.
 
     Raises:
-        Undeclarable: A type variable stands for nothing.
+        Undeclarable: A type variable stands for nothing, or bytes are encoded once more within base64.
     """
 
     def replace(part: Any) -> Any:
@@ -59,9 +63,13 @@ def supported(annotation: Any, names: dict[str, Any], *, within: tuple[Any, ...]
     origin, args = get_origin(annotation), get_args(annotation)
     if (origin or annotation) in _LISTS:
         return list[replace(args[0] if args else Any)]  # type: ignore[misc]
+    if origin is Literal:
+        return _literal(annotation, args)
     if origin is Annotated:
+        if any(isinstance(item, EncodedBytes) for item in annotation.__metadata__):
+            raise Undeclarable("is decoded twice: bytes are base64 in JSON already. Annotate it with bytes.")
         return Annotated[(replace(args[0]), *annotation.__metadata__)]
-    if origin is None or origin is Literal or origin is collections.abc.Callable:
+    if origin is None or origin is collections.abc.Callable:
         return annotation
     new = tuple(map(replace, args))
     if all(a is b for a, b in zip(new, args, strict=True)):
@@ -98,6 +106,15 @@ def make_typed_dict(name: str, fields: dict[str, Any]) -> Any:
     """Make a TypedDict, total, out of the types of its fields."""
     make: Any = typing_extensions.TypedDict
     return make(name, fields)
+
+
+def _literal(annotation: Any, members: tuple[Any, ...]) -> Any:
+    values = tuple(each.value if isinstance(each, enum.Enum) else each for each in members)
+    if values == members:
+        return annotation
+    # 1 and True are the same key without their types.
+    by_value = {(type(value), value): each for value, each in zip(values, members, strict=True)}
+    return Annotated[Literal[values], AfterValidator(lambda value: by_value[type(value), value])]
 
 
 def _meaning_of(variable: TypeVar) -> Any:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import docstring_parser
+
+_KEYWORDS = r"(Keyword Arg(ument)?s|Other Arg(ument)?s)"
+_TITLES = (
+    rf"({_KEYWORDS}|Arg(ument)?s|(Other )?Param(eter)?s|Attributes?|Returns?|Yields?|Receives?|Raises?|Exceptions|"
+    r"Except|Warns)"
+)
+_GOOGLE = re.compile(rf"{_TITLES}:\s*")
+_NUMPY = re.compile(rf"{_TITLES}\s*")
+_LINE = re.compile(r"-{3,}\s*")
+_FIELD = re.compile(
+    r"(:|@)(param|parameter|arg|argument|attribute|key|keyword|type|returns?|rtype|yields?|ytype|raises?|except|"
+    r"exception)\b[^:\n]*:"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +30,7 @@ class Doc:
     """A docstring, taken apart."""
 
     description: str = ""
-    """The text without the sections on arguments, results and errors."""
+    """The text without the sections on arguments, results and errors; notes, warnings and examples stay."""
     parameters: dict[str, str] = field(default_factory=dict)
 
 
@@ -25,19 +39,48 @@ def read_docstring(function: Callable[..., Any]) -> Doc:
     text = _docstring_of(function)
     if not text:
         return Doc()
-    try:
-        parsed = docstring_parser.parse(text)
-    except docstring_parser.ParseError:
-        return Doc(text)
-    gap = "\n\n" if parsed.blank_after_short_description else "\n"
-    description = gap.join(filter(None, [parsed.short_description, parsed.long_description]))
-    parameters = {}
-    for entry in parsed.params:
-        words = " ".join((entry.description or "").split())
-        for name in entry.arg_name.split(","):  # NumPy: "x, y : int"
-            if words:
-                parameters[name.strip().lstrip("*")] = words
-    return Doc(description.strip(), parameters)
+    kept: list[str] = []
+    parameters: dict[str, str] = {}
+    for is_section, block in _blocks(text):
+        if not is_section:
+            kept.append(block)
+            continue
+        try:
+            # In Google style the parser wants a summary first, and doesn't know the titles of keywords.
+            block_read = "Summary.\n\n" + re.sub(rf"\A{_KEYWORDS}:", "Args:", block)
+            parsed = docstring_parser.parse(block_read)
+        except docstring_parser.ParseError:
+            kept.append(block)
+            continue
+        for entry in parsed.params:
+            words = " ".join((entry.description or "").split())
+            for name in entry.arg_name.split(","):  # NumPy: "x, y : int"
+                if words:
+                    parameters[name.strip().lstrip("*")] = words
+    return Doc(re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip(), parameters)
+
+
+def _blocks(text: str) -> Iterator[tuple[bool, str]]:
+    """Split a docstring into the sections that aren't for the description, and what is between them.
+
+    A section ends where the indentation does, or in NumPy style where the next one begins.
+    """
+    lines = text.splitlines()
+    block: list[str] = []
+    section = ""
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        now = section
+        if line and _LINE.fullmatch(below):
+            now = "numpy" if _NUMPY.fullmatch(line) else ""
+        elif _GOOGLE.fullmatch(line) or _FIELD.match(line):
+            now = f"at {line}"
+        elif section != "numpy" and line[:1].strip():
+            now = ""
+        if now != section:
+            yield bool(section), "\n".join(block)
+            block, section = [], now
+        block.append(line)
+    yield bool(section), "\n".join(block)
 
 
 def _docstring_of(function: Any) -> str:

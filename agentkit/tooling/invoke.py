@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from agentkit.tooling.context import Context
 from agentkit.tooling.results import cut, split_media, to_json
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import FunctionCall, JsonObject, Part, response_part
+from agentkit.wire.content import FunctionCall, Json, JsonObject, Part, response_part
 
 Kind = Literal["ok", "invalid", "unknown", "retry", "error", "timeout", "cancelled", "refused"]
 
@@ -49,7 +49,20 @@ class Invocation:
     context: Context[Any]
     tool: Tool | None = None
     function: Callable[[], Any] | None = None
+    """Calls the tool; gives a `Serialised`, or something to await that does."""
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serialised:
+    """A tool's result as the model gets it."""
+
+    output: Json
+    parts: list[JsonObject]
+
+
+class Unserialisable(AgentError):
+    """A tool has returned what JSON can't hold."""
 
 
 def prepare(call: FunctionCall, tools: Mapping[str, Tool], context: Context[Any]) -> Invocation:
@@ -66,31 +79,61 @@ def prepare(call: FunctionCall, tools: Mapping[str, Tool], context: Context[Any]
             args = {}
         if not isinstance(args, dict):
             raise InvalidArguments([f"the arguments must be an object, not {type(args).__name__}"])
-        invocation.function = invocation.tool.bind(args, context)
+        invocation.function = _serialising(invocation.tool.bind(args, context), invocation.tool.name)
     except Exception as error:  # a validator of the user's own may raise anything
         invocation.outcome = fail(invocation, error)
     return invocation
 
 
 def succeed(invocation: Invocation, value: Any, *, max_chars: int = MAX_CHARS) -> Outcome:
-    """Answer a call with what its tool returned.
+    """Answer a call with what its tool returned, or with the `Serialised` of it.
 
     What JSON can't hold (NaN among it) is an `error` outcome. Media are taken out, see
     `agentkit.tooling.results.split_media`. A result over `max_chars` becomes the beginning of its text.
     """
     try:
+        made = (
+            value if isinstance(value, Serialised) else _serialise(value, _name(invocation.call), max_chars)
+        )
+    except Unserialisable as error:
+        return fail(invocation, error)
+    return Outcome("ok", response_part(invocation.call, {"output": made.output}, made.parts))
+
+
+def _serialising(function: Callable[[], Any], name: str) -> Callable[[], Any]:
+    """Make the JSON of a result a part of the call.
+
+    It takes place where the tool runs, in its thread and its time, not on the event loop: a result may be
+    large, and an iterator does its work only when it is read.
+    """
+
+    def call() -> Any:
+        value = function()
+        return _Later(value, name) if isinstance(value, Awaitable) else _serialise(value, name)
+
+    return call
+
+
+@dataclass(frozen=True, slots=True)
+class _Later(Awaitable[Serialised]):
+    """What an async tool gives. No coroutine: one that nobody awaits any more would be a warning."""
+
+    value: Awaitable[Any]
+    name: str
+
+    def __await__(self) -> Generator[Any, Any, Serialised]:
+        return _serialise((yield from self.value.__await__()), self.name)
+
+
+def _serialise(value: Any, name: str, max_chars: int = MAX_CHARS) -> Serialised:
+    try:
         rest, parts = split_media(value)
-        output = cut(to_json(rest), max_chars)
+        return Serialised(cut(to_json(rest), max_chars), parts)
     except Exception as error:  # serialisers of the user's own may raise anything
-        name = _name(invocation.call)
-        fault = AgentError(
+        raise Unserialisable(
             f"The result of the tool {name!r} can't be sent to the model: {error}"
             " Return what JSON can hold: numbers, text, lists, dicts, dataclasses, pydantic models."
-        )
-        fault.__cause__ = error
-        text = f"The tool {name!r} has run, but its result can't be shown."
-        return _failed(invocation, "error", text, fault)
-    return Outcome("ok", response_part(invocation.call, {"output": output}, parts))
+        ) from error
 
 
 def fail(invocation: Invocation, error: BaseException) -> Outcome:
@@ -107,6 +150,9 @@ def fail(invocation: Invocation, error: BaseException) -> Outcome:
         return _retry(invocation, "retry", str(error) or f"Call {name!r} again, with other arguments.", error)
     if isinstance(error, ToolError):
         return _failed(invocation, "error", str(error) or f"The tool {name!r} failed.", error)
+    if isinstance(error, Unserialisable):
+        text = f"The tool {name!r} has run, but its result can't be shown."
+        return _failed(invocation, "error", text, error)
     if isinstance(error, ToolTimeout):
         return _failed(invocation, "timeout", f"The tool {name!r} took too long and was given up.", error)
     if isinstance(error, asyncio.CancelledError):

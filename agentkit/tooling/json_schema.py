@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, JsonSchemaWarningKind
+from pydantic.json_schema import GenerateJsonSchema, JsonRef, JsonSchemaValue, JsonSchemaWarningKind
 from pydantic_core import core_schema
 
 from agentkit.tooling.results import to_json
@@ -15,6 +15,9 @@ from agentkit.wire.content import JsonObject
 _MAPS = ("properties", "$defs", "patternProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMAS = ("items", "additionalProperties", "propertyNames", "not")
+
+
+_PLAIN = (str, int, bool, type(None))
 
 
 class JsonSchema(GenerateJsonSchema):
@@ -34,6 +37,34 @@ class JsonSchema(GenerateJsonSchema):
         del made["format"]
         encoding = {"base64": "base64", "hex": "base16"}.get(str(self._config.val_json_bytes))
         return made | ({"contentEncoding": encoding} if encoding else {})
+
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
+        """Refuse what the validator never accepts from JSON: bytes, and an enum's member that is no text or number."""
+        for value in schema["expected"]:
+            if not isinstance(value, _PLAIN):
+                return self.handle_invalid_for_json_schema(schema, f"the literal {value!r}")
+        return super().literal_schema(schema)
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        """Refuse values that JSON would turn into others, such as tuples."""
+        for member in schema["members"]:
+            if not isinstance(member.value, (*_PLAIN, float)):
+                return self.handle_invalid_for_json_schema(schema, f"an enum with the value {member.value!r}")
+        return super().enum_schema(schema)
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """Refuse keys that no text can be: JSON's keys are text."""
+        made = super().dict_schema(schema)
+        keys = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {}
+        if "$ref" in keys:
+            keys = self.get_schema_from_definitions(JsonRef(keys["$ref"])) or {}
+        if keys.get("type") in ("array", "object"):
+            return self.handle_invalid_for_json_schema(schema, "a dict whose keys are no text")
+        return made
+
+    def encode_default(self, dft: Any) -> Any:
+        """Write bytes as the validator takes them, in the alphabet of everything else on the wire."""
+        return to_json(dft) if self._config.ser_json_bytes == "base64" else super().encode_default(dft)
 
     def generator_schema(self, schema: core_schema.GeneratorSchema) -> JsonSchemaValue:
         """Refuse it: its items would fail inside the tool."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from agentkit.errors import ToolDefinitionError
+from agentkit.errors import ConfigurationError, ToolDefinitionError
 from agentkit.tooling.context import Context
 from agentkit.tooling.schema import InvalidArguments, refuse_bound
 from agentkit.tooling.signature import bound_keywords, context_parameters
 from agentkit.wire.content import FunctionDeclaration, JsonObject
+from agentkit.wire.convert import camel_schema, copy_json, fields_of, to_wire
+
+_OPENAPI = ("parameters", "response")
+_JSON_SCHEMAS = ("parametersJsonSchema", "responseJsonSchema")
 
 
 class RawSignature:
@@ -41,7 +45,8 @@ class RawSignature:
         if problems:
             raise InvalidArguments(problems)
         refuse_bound(self._bound, args)
-        return [], {**args, **dict.fromkeys(self._contexts, context)}
+        # The handler may change what it gets; the args belong to the history.
+        return [], {**copy.deepcopy(args), **dict.fromkeys(self._contexts, context)}
 
 
 def wire_declaration(declaration: Any) -> FunctionDeclaration:
@@ -52,40 +57,32 @@ def wire_declaration(declaration: Any) -> FunctionDeclaration:
     Raises:
         ToolDefinitionError: It is no function declaration.
     """
-    if hasattr(declaration, "model_dump"):
-        schema = getattr(declaration, "parameters_json_schema", None)  # would lose its nulls in a dump
-        declaration = declaration.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if schema is not None:
-            declaration["parametersJsonSchema"] = schema
-    if not isinstance(declaration, Mapping) or not isinstance(declaration.get("name"), str):
+    try:
+        fields = fields_of(declaration)
+        if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
+            raise ConfigurationError("it has no name")
+        made = {key: _item_in(key, value) for key, value in fields.items() if value is not None}
+        for key in ("parametersJsonSchema", "parameters"):
+            _check_object(made.get(key, {}))
+    except ConfigurationError as error:
         raise ToolDefinitionError(
-            f"This is no function declaration: {declaration!r:.200}. Give a dict with a name, a description and"
-            " parametersJsonSchema (or parameters), or a google.genai.types.FunctionDeclaration."
-        )
-    made = {_camel(key): value for key, value in declaration.items() if value is not None}
-    for key in ("parameters", "response"):
-        if key in made:
-            made[key] = _camel_schema(made[key])
+            f"This is no function declaration, {error}: {declaration!r:.200}. Give a dict with a name, a"
+            " description and parametersJsonSchema (or parameters), or a google.genai.types.FunctionDeclaration."
+        ) from error
     return cast(FunctionDeclaration, made)
 
 
-def _camel_schema(schema: Any) -> Any:
-    """Write the field names of an OpenAPI schema in camelCase; names of properties and values stay."""
-    if not isinstance(schema, Mapping):
-        return schema
-    made: JsonObject = {}
-    for key, value in schema.items():
-        name = _camel(key)
-        if name in ("properties", "defs", "$defs"):
-            made[name] = {own: _camel_schema(part) for own, part in value.items()}
-        elif name in ("items", "additionalProperties"):
-            made[name] = _camel_schema(value)
-        elif name in ("anyOf", "prefixItems"):
-            made[name] = [_camel_schema(part) for part in value]
-        else:
-            made[name] = value
-    return made
+def _item_in(key: str, value: Any) -> Any:
+    if key in _OPENAPI:
+        return camel_schema(value)
+    return copy_json(value) if key in _JSON_SCHEMAS else to_wire(value)
 
 
-def _camel(name: str) -> str:
-    return re.sub(r"_([a-z])", lambda match: match[1].upper(), name)
+def _check_object(schema: Any) -> None:
+    """Refuse what can't be the schema of parameters."""
+    if not isinstance(schema, dict):
+        raise ConfigurationError(f"its schema is {schema!r:.60} instead of an object")
+    if not isinstance(schema.get("properties") or {}, dict):
+        raise ConfigurationError("the properties of its schema are no object")
+    if not isinstance(schema.get("required") or [], list):
+        raise ConfigurationError("what its schema requires is no list")

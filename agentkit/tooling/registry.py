@@ -20,7 +20,8 @@ MAX_TOOLS = 512
 class ToolRegistry:
     """A collection of tools, in the order in which they were added. Give it to an agent as it is.
 
-    Fill it before runs use it: a run reads it once, when it starts.
+    Fill it before you give it away: an agent reads it once, when it is made (and `run(tools=...)` when the
+    run is), so that what is added later isn't seen there.
     """
 
     def __init__(self, name: str = "tools") -> None:

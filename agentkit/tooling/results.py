@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from collections import deque
-from collections.abc import ItemsView, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -15,6 +17,8 @@ from agentkit.wire.content import Blob, Json, JsonObject
 
 _SCALARS = (str, int, float, bool, type(None))
 _LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
+_BYTES = (bytes, bytearray, memoryview)
+_LONGEST_ITERATOR = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,18 @@ class Media:
 def to_json(value: Any) -> Json:
     """Turn a Python value into JSON values, by pydantic.
 
-    Models go by alias, dates as ISO 8601, Decimal as exact text, bytes as base64, generators as lists, sets
-    as sorted lists, so that the same result is the same text every time.
+    Models go by alias, dates as ISO 8601, Decimal as exact text, bytes as base64 of the standard alphabet (in
+    a pydantic model: as its config says), iterators as lists, sets as sorted lists, so that the same result is
+    the same text every time.
 
     Raises:
-        ValueError: There is something in it that JSON can't hold. (A NaN is left in: `json.dumps` refuses it.)
+        ValueError: There is something in it that JSON can't hold, or an iterator goes on for too long. (A NaN is
+            left in: `json.dumps` refuses it.)
     """
     if type(value) in _SCALARS:
         return value
+    if isinstance(value, _BYTES):
+        return base64.b64encode(value).decode()
     if isinstance(value, Mapping):
         return {_key(key): to_json(item) for key, item in value.items()}
     if isinstance(value, _LISTS):
@@ -55,9 +63,26 @@ def to_json(value: Any) -> Json:
             return sorted(items)
         except TypeError:
             return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
+    if isinstance(value, Iterator):
+        return [to_json(item) for item in in_full(value)]
     if _is_google(value):
-        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return to_json(value.model_dump(by_alias=True, exclude_none=True))
+    is_instance = dataclasses.is_dataclass(value) and not isinstance(value, type)
+    if is_instance and not hasattr(value, "__pydantic_serializer__"):
+        return {each.name: to_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
     return to_jsonable_python(value, by_alias=True, bytes_mode="base64", serialize_as_any=True)
+
+
+def in_full(iterator: Iterator[Any]) -> list[Any]:
+    """Collect what an iterator gives.
+
+    Raises:
+        ValueError: It gives more than anybody would read; it may never end.
+    """
+    items = list(islice(iterator, _LONGEST_ITERATOR + 1))
+    if len(items) > _LONGEST_ITERATOR:
+        raise ValueError(f"the {type(iterator).__name__} gives more than {_LONGEST_ITERATOR:,} items")
+    return items
 
 
 def _key(key: Any) -> str:
@@ -67,11 +92,13 @@ def _key(key: Any) -> str:
 def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
     """Take the media out of a result: what is left, and their parts.
 
-    Media are `Media`, parts in wire JSON (`{"inlineData": ...}`) and parts of google.genai, alone or in a list
-    or tuple. One value left of a list stands alone; where nothing is left, a line names the media.
+    Media are `Media`, parts in wire JSON (`{"inlineData": ...}`) and parts of google.genai, alone or in a list,
+    a tuple or an iterator. One value left of a list stands alone; where nothing is left, a line names the media.
     """
     if (part := _media(value)) is not None:
         return _attached([part]), [part]
+    if isinstance(value, Iterator):
+        value = in_full(value)
     if type(value) not in (list, tuple):
         return value, []
     rest, parts = [], []

@@ -181,6 +181,10 @@ class CallSignature:
         annotation = self._supported(name, annotation)
         info = FieldInfo.from_annotation(annotation)
         alias = info.validation_alias or info.alias
+        if not isinstance(alias, (str, type(None))):
+            raise self._error(
+                name, f"has several names or a path for one, {alias!r}. Give one alias, a text."
+            )
         extra: dict[str, Any] = {}
         if info.description is None and (words := _words_in(info.metadata) or descriptions.get(name)):
             extra["description"] = words
@@ -190,7 +194,7 @@ class CallSignature:
             annotation = Annotated[annotation, Field(**extra)]
         return _Argument(
             name=name,
-            wire_name=alias if isinstance(alias, str) else name,
+            wire_name=alias or name,
             annotation=annotation,
             required=required and default is _NOTHING and info.is_required(),
             default=default,

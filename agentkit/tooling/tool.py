@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypedDict, TypeVar, overload
 
 from typing_extensions import Unpack
@@ -271,8 +272,18 @@ def _problem_of(made: Any) -> str | None:
         return f"timeout={timeout!r}: give seconds above 0, or None for the agent's default."
     if not isinstance(made.retries, int) or isinstance(made.retries, bool) or made.retries < 0:
         return f"retries={made.retries!r}: give a whole number from 0."
-    if any(map(inspect.isasyncgenfunction, _code_of(made.function))):
+    if callable(made.approval) and _is_async(made.approval):
+        return "approval is an async function, but nobody awaits it: give a plain one."
+    code = _code_of(made.function)
+    if any(map(inspect.isasyncgenfunction, code)):
         return "it is an async generator. Collect what it yields and return a list."
+    if any(map(inspect.isgeneratorfunction, code)):
+        return "it is a generator. Collect what it yields and return a list."
+    if isinstance(getattr(made.function, "registry", None), MappingProxyType):
+        return (
+            "functools.singledispatch chooses by the type of an argument, which only its first function declares."
+            " Write a function with a union of types around it."
+        )
     return None
 
 

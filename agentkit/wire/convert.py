@@ -13,7 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import BaseModel, TypeAdapter
+
 from agentkit.errors import ConfigurationError, HistoryError
+from agentkit.tooling.json_schema import JsonSchema, tidy
 from agentkit.wire.content import Content, JsonObject, KeptContent, Part, keep
 from agentkit.wire.history import check
 
@@ -25,7 +28,14 @@ UserInput = Any
 as bytes or as a `pathlib.Path`; an uploaded `types.File`; or a list of those."""
 
 # What is under these keys is the user's or the model's own data: its keys stay as they are.
-_OPAQUE = frozenset({"args", "response", "partMetadata"})
+_OPAQUE = frozenset({"args", "response", "partMetadata", "labels", "responseJsonSchema"})
+# What is under these is a schema: of its keys, the names of properties are the user's own.
+_SCHEMAS = frozenset({"responseSchema"})
+_SCHEMA_MAPS = ("properties", "defs", "$defs")
+_SCHEMA_LISTS = ("anyOf", "prefixItems")
+_SCHEMA_PARTS = ("items", "additionalProperties")
+# Objects under these keys, and under `...Metadata`, only describe the part that they are in.
+_DESCRIPTIONS = ("mediaResolution", "mediaProcessing")
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -62,28 +72,76 @@ def to_wire(value: Any) -> Any:
     Raises:
         ConfigurationError: Something in it has no place in JSON.
     """
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(by_alias=True, exclude_none=True)
-    if isinstance(value, Mapping):
-        out: dict[str, Any] = {}
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ConfigurationError(f"A key of wire JSON is a str, not {key!r}.")
-            name = camel(key)
-            out[name] = _copy(item) if name in _OPAQUE else to_wire(item)
-        return out
+    fields = fields_of(value)
+    if isinstance(fields, Mapping):
+        return {key: _item_to_wire(key, item) for key, item in fields.items()}
     if isinstance(value, (list, tuple)):
         return [to_wire(item) for item in value]
     return _scalar(value)
 
 
-def _copy(value: Any) -> Any:
-    """Copy data whose keys are not ours."""
+def _item_to_wire(key: str, item: Any) -> Any:
+    if key in _OPAQUE:
+        return copy_json(item)
+    return camel_schema(item) if key in _SCHEMAS else to_wire(item)
+
+
+def fields_of(value: Any) -> Any:
+    """Give the fields of an object of google.genai, or of a dict, under their names on the wire.
+
+    The values stay as they are; what isn't set in an object is left out. Anything else is given back.
+
+    Raises:
+        ConfigurationError: A key of the dict is no str.
+    """
+    if isinstance(value, BaseModel):
+        # Not model_dump: that would go into the user's own data.
+        known = type(value).model_fields
+        names = {name: (name in known and known[name].alias) or camel(name) for name, _ in value}
+        return {names[name]: item for name, item in value if item is not None}
+    if not isinstance(value, Mapping):
+        return value
+    for key in value:
+        if not isinstance(key, str):
+            raise ConfigurationError(f"A key of wire JSON is a str, not {key!r}.")
+    return {camel(key): item for key, item in value.items()}
+
+
+def copy_json(value: Any) -> Any:
+    """Copy data whose keys are not ours.
+
+    Raises:
+        ConfigurationError: Something in it has no place in JSON.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", by_alias=True)
     if isinstance(value, Mapping):
-        return {str(key): _copy(item) for key, item in value.items()}
+        return {str(key): copy_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_copy(item) for item in value]
+        return [copy_json(item) for item in value]
     return _scalar(value)
+
+
+def camel_schema(schema: Any) -> Any:
+    """Copy an OpenAPI schema with its field names in camelCase; names of properties, and values, stay.
+
+    Raises:
+        ConfigurationError: Something in it has no place in JSON.
+    """
+    fields = fields_of(schema)
+    if not isinstance(fields, Mapping):
+        return copy_json(fields)
+    made: JsonObject = {}
+    for key, value in fields.items():
+        if key in _SCHEMA_MAPS and isinstance(value, Mapping):
+            made[key] = {str(name): camel_schema(part) for name, part in value.items()}
+        elif key in _SCHEMA_LISTS and isinstance(value, (list, tuple)):
+            made[key] = [camel_schema(part) for part in value]
+        elif key in _SCHEMA_PARTS:
+            made[key] = camel_schema(value)
+        else:
+            made[key] = copy_json(value)
+    return made
 
 
 def _scalar(value: Any) -> Any:
@@ -130,11 +188,15 @@ def _content_in(index: int, content: Any) -> Content:
             rule=4,
         )
     try:
-        wire = to_wire(content)
+        fields = fields_of(content)
+        parts = fields.get("parts")
+        wire = to_wire({key: item for key, item in fields.items() if key != "parts"})
+        if isinstance(parts, (list, tuple)):
+            wire["parts"] = [{"text": part} if isinstance(part, str) else _part_in(part) for part in parts]
+        elif parts is not None:
+            raise ConfigurationError(f"its parts are a list, not {type(parts).__name__}")
     except ConfigurationError as error:
-        raise HistoryError(f"contents[{index}]: {error}", index=index, rule=4) from None
-    if isinstance(wire.get("parts"), list):
-        wire["parts"] = [{"text": part} if isinstance(part, str) else part for part in wire["parts"]]
+        raise HistoryError(f"contents[{index}]: {error} (rule 4).", index=index, rule=4) from None
     if wire.get("role") in ("assistant", "system", "function", "tool"):
         mend = {"assistant": "it is 'model' here", "system": "give Agent(instructions=...)"}
         raise HistoryError(
@@ -162,7 +224,7 @@ def user_input(value: UserInput) -> list[Content]:
             if open_parts:
                 contents.append({"role": "user", "parts": open_parts})
                 open_parts = []
-            contents.append({"role": "user", **item} if isinstance(item, Mapping) else item)
+            contents.append({"role": "user", **fields_of(item)})
         else:
             open_parts.append(_part_in(item))
     if open_parts:
@@ -174,7 +236,29 @@ def user_input(value: UserInput) -> list[Content]:
         raise ConfigurationError(
             "The last content of the input is the user's; earlier ones go in history=[...]."
         )
+    for content in wire:
+        if content["role"] == "user":
+            _check_said(content)
     return wire
+
+
+def _check_said(content: Content) -> None:
+    """Refuse a content of the user in which nothing is said, as a misspelt key leaves it."""
+    if not content.get("parts"):
+        raise ConfigurationError("A content of the input has no parts: give at least one.")
+    for part in content["parts"]:
+        if not any(_is_data(key, value) for key, value in part.items()):
+            raise ConfigurationError(
+                f"There is nothing in the part {dict(part)!r:.200}: give {{'text': ...}}, {{'inlineData': ...}},"
+                " {'fileData': ...} or another kind of part."
+            )
+
+
+def _is_data(key: str, value: Any) -> bool:
+    """Tell whether this is what a part says; kinds that agentkit doesn't know yet are objects."""
+    if key == "text":
+        return isinstance(value, str)
+    return isinstance(value, dict) and key not in _DESCRIPTIONS and not key.endswith("Metadata")
 
 
 def _is_content(item: Any) -> bool:
@@ -196,8 +280,13 @@ def _part_in(item: Any) -> Part:
         return blob_part(data, mime_type or _sniff(data, str(item)))
     if hasattr(item, "uri") and hasattr(item, "mime_type"):  # types.File
         return {"fileData": {"fileUri": item.uri, "mimeType": item.mime_type}}
-    if (isinstance(item, Mapping) and item) or hasattr(item, "model_dump"):
-        return cast(Part, to_wire(item))
+    if isinstance(item, (Mapping, BaseModel)):
+        wire = to_wire(item)
+        if "data" in wire and "mimeType" in wire:  # types.Blob
+            return {"inlineData": wire}
+        if "fileUri" in wire:  # types.FileData
+            return {"fileData": wire}
+        return cast(Part, wire)
     raise ConfigurationError(
         f"{type(item).__name__} is no input. Give a str, a part or content (dict or google.genai.types), "
         "bytes of an image, a pathlib.Path, or a list of those."
@@ -231,34 +320,76 @@ def _sniff(data: bytes, where: str = "bytes") -> str:
 def config_in(config: Any) -> JsonObject:
     """Turn a `types.GenerateContentConfig`, or a dict of its fields in either casing, into request fields.
 
+    A type as `response_schema`, such as a pydantic model class, becomes the `responseJsonSchema` of it.
+    Names of fields aren't checked: agentkit would refuse what the server has learned since. The server
+    answers a misspelt one with a 400 that names it.
+
     Raises:
-        ConfigurationError: A field has its place elsewhere, or asks for more than one candidate.
+        ConfigurationError: A field has its place elsewhere, asks for more than one candidate, or would force
+            a call in every turn.
     """
     if config is None:
         return {}
-    if not isinstance(config, Mapping) and not hasattr(config, "model_dump"):
+    fields = fields_of(config)
+    if not isinstance(fields, Mapping):
         raise ConfigurationError(
             f"config= is a dict or a types.GenerateContentConfig, not {type(config).__name__}."
         )
-    wire = cast(JsonObject, to_wire(config))
-    generation = dict(wire.pop("generationConfig", None) or {})
     request: JsonObject = {}
-    for key, value in wire.items():
+    generation: dict[str, Any] = {}
+    for key, value in fields.items():
         if key in _NOT_HERE:
             raise ConfigurationError(f"config[{key!r}] has no effect here: {_NOT_HERE[key]}.")
         if key in _REQUEST_LEVEL:
-            request[key] = value
+            request[key] = _item_to_wire(key, value)
+        elif key == "generationConfig":
+            generation = {**(fields_of(value) or {}), **generation}
         else:
             generation[key] = value
-    if (generation.get("candidateCount") or 1) != 1:
-        raise ConfigurationError("config['candidateCount']: a run follows one candidate; leave it out.")
+    generation = _generation_in(generation)
     if any("functionDeclarations" in tool for tool in request.get("tools") or ()):
         raise ConfigurationError(
             "config['tools'] is for the server's own tools; functions go in Agent(tools=[...])."
         )
+    if _calling_mode(request.get("toolConfig")) == "ANY":
+        raise ConfigurationError(
+            "config['toolConfig']: the mode ANY holds for every turn, so that no run would end in text (rule 9)."
+            ' Give tool_choice="required" or a list of names: it forces the first turn only.'
+        )
     if generation:
         request["generationConfig"] = generation
     return request
+
+
+def _calling_mode(tool_config: Any) -> str | None:
+    calling = tool_config.get("functionCallingConfig") if isinstance(tool_config, dict) else None
+    return str(calling.get("mode")).upper() if isinstance(calling, dict) else None
+
+
+def _generation_in(fields: Mapping[str, Any]) -> JsonObject:
+    generation: JsonObject = {}
+    for key, value in fields.items():
+        if key in ("responseSchema", "responseJsonSchema") and _is_type(value):
+            generation["responseJsonSchema"] = _schema_of(value)
+        else:
+            generation[key] = _item_to_wire(key, value)
+    if (generation.get("candidateCount") or 1) != 1:
+        raise ConfigurationError("config['candidateCount']: a run follows one candidate; leave it out.")
+    return generation
+
+
+def _is_type(schema: Any) -> bool:
+    return schema is not None and not isinstance(schema, (Mapping, BaseModel))
+
+
+def _schema_of(kind: Any) -> JsonObject:
+    try:
+        return tidy(TypeAdapter(kind).json_schema(schema_generator=JsonSchema))
+    except Exception as error:  # pydantic's, or that of a schema of the user's own
+        raise ConfigurationError(
+            f"config: {kind!r:.200} as a response schema: {str(error).partition(chr(10))[0]}"
+            " Give a pydantic model class, a types.Schema or a JSON schema as response_json_schema."
+        ) from error
 
 
 def to_types(contents: Iterable[Content]) -> list[types.Content]:

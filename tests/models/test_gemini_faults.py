@@ -448,3 +448,31 @@ class Bodies:
                             length = int(line.partition(b":")[2])
                     received.read(length)
                     connection.sendall(self._answer)
+
+
+@every_method
+def test_no_exception_that_holds_the_request_stays_in_the_chain(
+    model_at: Callable[[str], GeminiModel], ask: Ask
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    error: BaseException | None = error_of(ask, model_at(url), timeout=5)
+    assert error is not None
+    assert error.__context__ is None
+    assert error.__cause__ is None
+
+
+@every_method
+def test_an_error_of_the_server_has_no_chain(model: GeminiModel, server: GeminiServer, ask: Ask) -> None:
+    server.script([fault(503)])
+    error = error_of(ask, model)
+    assert (error.__context__, error.__cause__) == (None, None)
+
+
+@every_method
+def test_the_models_own_time_limit_holds_where_the_run_has_more_left(server: GeminiServer, ask: Ask) -> None:
+    server.script([fault("hang")])
+    model = GeminiModel(api_key=KEY, http_options=cast(dict[str, Any], options(server.url)), timeout=0.2)
+    assert "within 0.2 s" in str(error_of(ask, model, timeout=60))
+    server.wait(lambda: server.disconnects == 1)

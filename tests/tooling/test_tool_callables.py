@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import operator
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack
@@ -231,7 +231,6 @@ def test_wrappers_of_functools_that_are_no_functions_are_tools() -> None:
     assert run(cached, {"a": 1}) == 2
     assert cached.cache_info().misses == 1
     assert tool(cached) is cached
-    assert Tool.of(functools.singledispatch(add)).description == "Add."
 
 
 def test_an_async_function_wrapped_by_a_plain_one_gives_its_coroutine() -> None:
@@ -401,6 +400,20 @@ def test_a_name_only_known_to_the_type_checker_is_an_error_that_says_so() -> Non
         ToolDefinitionError, match=r"'price', 'Decimal', can't be resolved.*not only under TYPE_CHECKING"
     ):
         Tool.of(f)
+
+
+def test_singledispatch_is_refused_for_no_call_could_choose() -> None:
+    with pytest.raises(ToolDefinitionError, match="singledispatch chooses by"):
+        Tool.of(functools.singledispatch(add))
+
+
+def test_a_generator_is_refused() -> None:
+    def count(n: int) -> Iterator[int]:
+        yield n
+
+    for source in (count, functools.partial(count, 1)):
+        with pytest.raises(ToolDefinitionError, match=r"is a generator.*return a list"):
+            Tool.of(source)
 
 
 def test_an_async_generator_is_refused() -> None:

@@ -94,6 +94,74 @@ def test_a_google_docstring_describes_the_tool_and_its_parameters() -> None:
     }
 
 
+def noted(a: int, *, d: int = 1) -> None:
+    """Do it.
+
+    Args:
+        a: First.
+
+    Keyword Args:
+        d: Fourth.
+
+    Note:
+        Only after login.
+
+    Returns:
+        Nothing.
+
+    Warning: once.
+
+    Example:
+        >>> noted(1)
+    """
+
+
+def noted_numpy(a: int, *, d: int = 1) -> None:
+    """Do it.
+
+    Parameters
+    ----------
+    a : int
+        First.
+
+    Notes
+    -----
+    Only after login.
+
+    Other Parameters
+    ----------------
+    d : int
+        Fourth.
+    """
+
+
+def noted_rest(a: int, *, d: int = 1) -> None:
+    """Do it.
+
+    :param a: First.
+    :keyword d: Fourth.
+    :returns: nothing
+
+    .. note:: Only after login.
+    """
+
+
+@pytest.mark.parametrize(
+    ("function", "description"),
+    [
+        (
+            noted,
+            "Do it.\n\nNote:\n    Only after login.\n\nWarning: once.\n\nExample:\n    >>> noted(1)",
+        ),
+        (noted_numpy, "Do it.\n\nNotes\n-----\nOnly after login."),
+        (noted_rest, "Do it.\n\n.. note:: Only after login."),
+    ],
+)
+def test_notes_stay_in_the_description_and_keywords_are_described(function: Any, description: str) -> None:
+    assert Tool.of(function).description == description
+    assert words_of(function) == {"a": "First.", "d": "Fourth."}
+
+
 def test_a_numpy_docstring_describes_parameters_named_together() -> None:
     assert Tool.of(numpy).description == "Forecast the weather."
     assert words_of(numpy) == {"city": "Both of them.", "days": "Both of them.", "unit": None}

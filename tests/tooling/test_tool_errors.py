@@ -4,10 +4,12 @@ import contextlib
 import io
 import typing
 from collections.abc import Callable, Generator, Iterator
-from typing import IO, Annotated, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from enum import Enum
+from typing import IO, Annotated, Any, Literal, Protocol, TypeVar
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, AliasPath, Base64Bytes, BaseModel, Field
 
 from agentkit.errors import ToolDefinitionError
 from agentkit.tooling.context import Context
@@ -31,6 +33,23 @@ class Holder(BaseModel):
 
 class Tree(typing.TypedDict):
     kids: "list[Tree]"
+
+
+class Raw(Enum):
+    TWO = (1, 2)
+
+
+class Plain(Enum):
+    RED = "red"
+
+
+class Colored(BaseModel):
+    color: Literal[Plain.RED]
+
+
+@dataclass(frozen=True)
+class Key:
+    x: int
 
 
 class Box(BaseModel, typing.Generic[T]):
@@ -57,6 +76,16 @@ class Box(BaseModel, typing.Generic[T]):
         (list[T], "type variable T, which stands for nothing"),  # type: ignore[valid-type]
         (dict[str, Box[T] | list[T]], "type variable T"),  # type: ignore[valid-type]
         (Annotated[int | str, Field(discriminator="kind")], "can't be declared: "),
+        (Literal[Raw.TWO], r"no JSON schema.*the literal \(1, 2\)"),
+        (Literal[b"x"], "no JSON schema.*the literal b'x'"),
+        (Raw, r"no JSON schema.*an enum with the value \(1, 2\)"),
+        (dict[tuple[int, int], int], "no JSON schema.*a dict whose keys are no text"),
+        (list[dict[Key, int]], "no JSON schema.*a dict whose keys are no text"),
+        (Colored, "no JSON schema.*the literal <Plain.RED"),
+        (Base64Bytes, "is decoded twice.*Annotate it with bytes"),
+        (list[Base64Bytes] | None, "is decoded twice"),
+        (Annotated[int, Field(validation_alias=AliasChoices("a", "b"))], "AliasChoices.*Give one alias"),
+        (Annotated[int, Field(validation_alias=AliasPath("a", "b"))], "AliasPath.*Give one alias"),
         ("Nowhere", r"'Nowhere', can't be resolved.*Import or define"),
         ("list[Nowhere]", "can't be resolved"),
         ("not a type", "is no type"),
@@ -185,3 +214,15 @@ def test_options_that_make_no_sense_are_refused(option: dict[str, Any], reason: 
             make(f)
         with contextlib.suppress(AttributeError):
             del f.__agentkit_tool__  # type: ignore[attr-defined]
+
+
+def test_an_approval_that_would_have_to_be_awaited_is_refused() -> None:
+    async def ask(args: Any, context: Any) -> bool:
+        return False
+
+    def pay(n: int) -> None: ...
+
+    with pytest.raises(ToolDefinitionError, match="approval is an async function"):
+        Tool.of(pay, approval=ask)  # type: ignore[arg-type]
+    with pytest.raises(ToolDefinitionError, match="approval is an async function"):
+        tool(approval=ask)(pay)  # type: ignore[arg-type]

@@ -1,12 +1,15 @@
 """One function call in, exactly one function response out, whatever happens."""
 
 import asyncio
+import itertools
 import json
 import sys
+import threading
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_serializer, model_validator
 
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
 from agentkit.tooling.context import Context
@@ -66,6 +69,12 @@ def text_of(outcome: Outcome) -> str:
     return str(response["error"])
 
 
+def output_of(outcome: Outcome) -> Any:
+    response = outcome.part["functionResponse"]["response"]
+    assert response.keys() == {"output"}
+    return response["output"]
+
+
 def ready() -> Invocation:
     return prepared("get_weather", {"city": "Rome"})
 
@@ -118,7 +127,7 @@ def test_missing_and_null_args_are_none() -> None:
     for call in ({"name": "f"}, {"name": "f", "args": None}, {"name": "f", "args": {}}):
         invocation = prepare(call, collect(Tool.of(lambda: 3, name="f")), Context(deps=None))  # type: ignore[arg-type]
         assert invocation.function is not None
-        assert invocation.function() == 3
+        assert output_of(succeed(invocation, invocation.function())) == 3
 
 
 @pytest.mark.parametrize("args", [[], "city", 3, [["city", "Rome"]]])
@@ -201,7 +210,7 @@ def test_args_nested_beyond_reason_are_bad_arguments() -> None:
 def test_a_lone_surrogate_does_no_harm() -> None:
     invocation = prepared("get_weather", {"city": "a\ud800"})
     assert invocation.function is not None
-    assert invocation.function() == "rain in a?"
+    assert output_of(succeed(invocation, invocation.function())) == "rain in a?"
 
 
 def test_a_validator_that_raises_is_an_error_of_the_tool() -> None:
@@ -320,3 +329,72 @@ def test_media_go_beside_the_response() -> None:
 def test_a_result_over_the_limit_is_cut() -> None:
     outcome = succeed(ready(), "x" * 1000, max_chars=100)
     assert "[cut:" in outcome.part["functionResponse"]["response"]["output"]
+
+
+class Slow(BaseModel):
+    """Says in which thread it is made JSON."""
+
+    @model_serializer
+    def made_in(self) -> str:
+        return threading.current_thread().name
+
+
+def in_a_thread(function: Callable[[], Any]) -> Any:
+    values: list[Any] = []
+    thread = threading.Thread(target=lambda: values.append(function()), name="worker")
+    thread.start()
+    thread.join()
+    return values[0]
+
+
+def test_a_result_becomes_json_where_the_tool_runs() -> None:
+    def names() -> Any:
+        return (threading.current_thread().name for _ in range(2))
+
+    for source, expected in ((Slow, "worker"), (names, ["worker", "worker"])):
+        invocation = prepare({"name": "f"}, collect(Tool.of(source, name="f")), Context(deps=None))
+        assert invocation.function is not None
+        assert output_of(succeed(invocation, in_a_thread(invocation.function))) == expected
+
+
+def test_what_an_async_tool_gives_becomes_json_where_it_is_awaited() -> None:
+    async def later() -> Any:
+        return Slow()
+
+    async def call(function: Callable[[], Any]) -> Any:
+        return await function()
+
+    def give() -> Any:
+        return later()
+
+    for source in (later, give):
+        invocation = prepare({"name": "f"}, collect(Tool.of(source, name="f")), Context(deps=None))
+        function = invocation.function
+        assert function is not None
+        value = in_a_thread(lambda function=function: asyncio.run(call(function)))  # type: ignore[misc]
+        assert output_of(succeed(invocation, value)) == "worker"
+
+
+def test_an_iterator_without_an_end_is_an_error() -> None:
+    def endless() -> Any:
+        return itertools.count()
+
+    def nested() -> Any:
+        return {"rows": itertools.count()}
+
+    for source in (endless, nested):
+        invocation = prepare({"name": "f"}, collect(Tool.of(source, name="f")), Context(deps=None))
+        assert invocation.function is not None
+        with pytest.raises(AgentError, match="the count gives more than 100,000 items") as raised:
+            invocation.function()
+        outcome = fail(invocation, raised.value)
+        assert outcome.kind == "error"
+        assert text_of(outcome) == "The tool 'f' has run, but its result can't be shown."
+        assert outcome.error is raised.value
+
+
+def test_a_result_shares_nothing_with_what_the_tool_keeps() -> None:
+    kept: dict[str, Any] = {"rows": [1]}
+    outcome = succeed(ready(), kept)
+    kept["rows"].append(2)
+    assert output_of(outcome) == {"rows": [1]}

@@ -246,12 +246,47 @@ def test_a_handler_gets_the_context_that_it_asks_for() -> None:
     assert stopped.value.value == (3, "x", "r")
 
 
+def test_what_a_handler_does_with_its_arguments_does_not_reach_the_call() -> None:
+    def clear(items: Any) -> None:
+        items[0].clear()
+
+    made = Tool.from_declaration({"name": "f"}, clear)
+    args = {"items": [{"sku": 1}]}
+    made.bind(args, NO_CONTEXT)()
+    assert args == {"items": [{"sku": 1}]}
+
+
+def test_a_declaration_is_copied() -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"first_name": {"default": None}}}
+    made = Tool.from_declaration({"name": "f", "parameters_json_schema": schema}, give_back)
+    schema["properties"].clear()
+    assert made.declaration.get("parametersJsonSchema") == {
+        "type": "object",
+        "properties": {"first_name": {"default": None}},
+    }
+
+
 def test_a_handler_without_a_signature_is_called_all_the_same() -> None:
     made = Tool.from_declaration({"name": "f"}, dict)
     assert made.bind({"a": 1}, NO_CONTEXT)() == {"a": 1}
 
 
-@pytest.mark.parametrize("declaration", [{}, {"name": 3}, "search", None, {"description": "x"}])
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        {},
+        {"name": 3},
+        "search",
+        None,
+        {"description": "x"},
+        {"name": "f", 3: 4},
+        {"name": "f", "parameters_json_schema": 3},
+        {"name": "f", "parameters": "x"},
+        {"name": "f", "parameters": {"properties": 3}},
+        {"name": "f", "parametersJsonSchema": {"required": "city"}},
+        {"name": "f", "parametersJsonSchema": {"default": object()}},
+    ],
+)
 def test_what_is_no_declaration_is_refused(declaration: Any) -> None:
     with pytest.raises(ToolDefinitionError, match="This is no function declaration"):
         Tool.from_declaration(declaration, give_back)

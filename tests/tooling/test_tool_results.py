@@ -34,6 +34,11 @@ class Point:
     when: date
 
 
+@dataclass
+class Blob:
+    data: list[bytes]
+
+
 class Animal(BaseModel):
     name: str
 
@@ -75,9 +80,14 @@ def numbers() -> Iterator[int]:
         (timedelta(seconds=90), "PT1M30S"),
         (Decimal("0.10"), "0.10"),
         (Color.RED, "red"),
-        (b"\xff\x00", "_wA="),
+        (b"\xff\x00", "/wA="),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (Path("a/b"), "a/b"),
+        (bytearray(b"\xff\x00"), "/wA="),
+        (memoryview(b"\xff\x00"), "/wA="),
+        (Blob([b"\xff\x00"]), {"data": ["/wA="]}),
+        (types.Part(thought_signature=b"\xff\x00"), {"thoughtSignature": "/wA="}),
+        (map(str, [1]), ["1"]),
         (Pair(1, date(2026, 1, 2)), [1, "2026-01-02"]),
         (Point(1, date(2026, 1, 2)), {"x": 1, "when": "2026-01-02"}),
         (Order.model_validate({"from": "x"}), {"from": "x", "pets": []}),
@@ -185,3 +195,9 @@ def test_a_limit_below_the_mark_leaves_the_mark() -> None:
 def test_a_nan_is_an_error() -> None:
     with pytest.raises(ValueError, match="Out of range"):
         cut([float("nan")], 10)
+
+
+def test_a_list_of_media_may_be_read_from_an_iterator() -> None:
+    rest, parts = split_media(iter(["look", Media(b"x", "image/png")]))
+    assert rest == "look"
+    assert len(parts) == 1

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from agentkit.errors import ToolDefinitionError
 from agentkit.tooling.context import Context
-from agentkit.tooling.invoke import prepare
+from agentkit.tooling.invoke import Serialised, prepare
 from agentkit.tooling.tool import Tool
 
 
@@ -216,7 +216,7 @@ def test_a_dotted_name_of_a_benchmark_is_a_name() -> None:
         Context(deps=None),
     )
     assert invocation.function is not None
-    assert invocation.function() == 25.0
+    assert invocation.function() == Serialised(25.0, [])
     assert tool.declaration["parametersJsonSchema"]["properties"]["unit"] == {
         "type": "string",
         "description": "The unit of measure. Defaults to 'units'.",

@@ -365,3 +365,41 @@ def test_a_typed_dict_that_contains_itself_works() -> None:
         return len(folder["inside"])
 
     assert bound(Tool.of(walk), folder={"inside": [{"inside": []}]}) == 1
+
+
+def test_a_literal_of_enum_members_takes_their_values_and_gives_the_members() -> None:
+    def f(
+        color: Literal[Color.RED, Color.BLUE, "any"],
+        more: list[Literal[Color.BLUE] | None],
+        by: dict[Literal[Color.RED], int],
+    ) -> Any:
+        return color, more, by
+
+    made = Tool.of(f)
+    properties = made.declaration["parametersJsonSchema"]["properties"]
+    assert properties["color"]["enum"] == ["red", 2, "any"]
+    args = {"color": "red", "more": [2, None], "by": {"red": 1}}
+    assert made.bind(args, Context(deps=None))() == (Color.RED, [Color.BLUE, None], {Color.RED: 1})
+    assert made.bind({**args, "color": "any"}, Context(deps=None))()[0] == "any"
+    with pytest.raises(InvalidArguments, match="color should be 'red', 2 or 'any'"):
+        made.bind({**args, "color": "blue"}, Context(deps=None))
+
+
+def test_a_default_of_bytes_is_declared_as_it_is_taken() -> None:
+    def f(a: bytes = b"\xff\xfe", b: Annotated[list[bytes], Field(default=[b"\xff\xfe"])] = [b"\xff"]) -> Any:  # noqa: B006
+        return a, b
+
+    made = Tool.of(f)
+    properties = made.declaration["parametersJsonSchema"]["properties"]
+    defaults = {name: schema["default"] for name, schema in properties.items()}
+    assert defaults == {"a": "//4=", "b": ["/w=="]}
+    assert made.bind(defaults, Context(deps=None))() == (b"\xff\xfe", [b"\xff"])
+    schema: Any = Tool.of(inner).declaration
+    assert "//4=" in str(schema)
+
+
+class Inner(typing_extensions.TypedDict):
+    data: Annotated[bytes, Field(default=b"\xff\xfe")]
+
+
+def inner(a: Inner) -> None: ...

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from google.genai import types
+from pydantic import BaseModel
 
 from agentkit.errors import ConfigurationError, HistoryError
 from agentkit.wire.content import copy_contents
@@ -133,6 +134,17 @@ def test_user_input_of_every_kind(tmp_path: Path) -> None:
         (types.Part(text="hi"), [{"text": "hi"}]),
         ({"parts": [{"text": "hi"}]}, [{"text": "hi"}]),
         (types.UserContent(["hi"]), [{"text": "hi"}]),
+        (types.Content(parts=[types.Part(text="hi")]), [{"text": "hi"}]),
+        ({"parts": ("hi", PNG, picture)}, [{"text": "hi"}, blob, blob]),
+        (types.Blob(data=PNG, mime_type="image/png"), [blob]),
+        ({"mime_type": "image/png", "data": PNG}, [blob]),
+        ({"file_uri": "gs://x"}, [{"fileData": {"fileUri": "gs://x"}}]),
+        (
+            types.FileData(file_uri="gs://x", mime_type="image/png"),
+            [{"fileData": {"fileUri": "gs://x", "mimeType": "image/png"}}],
+        ),
+        ({"new_kind": {"a": 1}}, [{"newKind": {"a": 1}}]),
+        ({"text": "", "thought_signature": "c2ln"}, [{"text": "", "thoughtSignature": "c2ln"}]),
         (
             types.File(uri="https://example.test/f", mime_type="audio/wav"),
             [{"fileData": {"fileUri": "https://example.test/f", "mimeType": "audio/wav"}}],
@@ -174,11 +186,55 @@ def test_bytes_tell_what_they_are(data: bytes, mime_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  ", [], {}, 42, None, b"who knows", [[]], {"role": "model", "parts": ["x"]}]
+    "value",
+    [
+        "",
+        "  ",
+        [],
+        {},
+        42,
+        None,
+        b"who knows",
+        [[]],
+        {"role": "model", "parts": ["x"]},
+        {"role": "user", "parts": []},
+        {"role": "user"},
+        {"txt": "x"},
+        {"text": 3},
+        {"parts": [{"txt": "x"}]},
+        {"thoughtSignature": "c2ln", "videoMetadata": {"fps": 2}, "mediaResolution": {"level": "x"}},
+        types.Part(thought=True),
+        types.Part,
+    ],
 )
 def test_what_is_no_input_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError):
         user_input(value)
+
+
+def test_parts_that_are_no_list_are_refused() -> None:
+    for take in (user_input, lambda value: history_in([value])):
+        with pytest.raises(HistoryError, match="its parts are a list, not str"):
+            take({"role": "user", "parts": "hello"})
+
+
+def test_what_the_server_signed_without_a_text_comes_back_in_a_history() -> None:
+    signed = {"role": "model", "parts": [{"thoughtSignature": "c2ln"}]}
+    assert history_in([{"role": "user", "parts": ["hi"]}, signed])[1] == signed
+
+
+def test_nulls_among_the_users_own_data_stay() -> None:
+    response = types.FunctionResponse(name="f", response={"snake_case": None})
+    call = types.FunctionCall(name="f", args={"a_b": {"c_d": None}})
+    contents = history_in(
+        [
+            {"role": "user", "parts": ["hi"]},
+            types.ModelContent(types.Part(function_call=call)),
+            types.UserContent(types.Part(function_response=response)),
+        ]
+    )
+    assert contents[1]["parts"][0]["functionCall"]["args"] == {"a_b": {"c_d": None}}
+    assert contents[2]["parts"][0]["functionResponse"]["response"] == {"snake_case": None}
 
 
 def test_a_file_that_is_not_there_is_the_systems_own_error(tmp_path: Path) -> None:
@@ -222,11 +278,104 @@ def test_config_goes_where_the_server_wants_it() -> None:
         ({"candidate_count": 2}, "one candidate"),
         ({"tools": [{"function_declarations": []}]}, "Agent\\(tools"),
         ("hot", "config= is a dict"),
+        (types.GenerateContentConfig, "config= is a dict"),
+        ({"tool_config": {"function_calling_config": {"mode": "ANY"}}}, 'tool_choice="required"'),
+        ({"toolConfig": {"functionCallingConfig": {"mode": "any"}}}, 'tool_choice="required"'),
+        (
+            types.GenerateContentConfig(
+                tool_config=types.ToolConfig(
+                    function_calling_config=types.FunctionCallingConfig(
+                        mode=types.FunctionCallingConfigMode.ANY
+                    )
+                )
+            ),
+            'tool_choice="required"',
+        ),
+        ({"response_schema": len}, "as a response schema"),
+        ({"labels": {"a": object()}}, "no place"),
     ],
 )
 def test_config_that_has_its_place_elsewhere_is_refused(config: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         config_in(config)
+
+
+class Person(BaseModel):
+    first_name: str
+    pet_names: list[str] = []
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "first_name": {"type": "string"},
+        "pet_names": {"type": "array", "items": {"type": "string"}, "default": []},
+    },
+    "required": ["first_name"],
+}
+
+
+def test_what_the_user_named_in_a_config_keeps_its_name() -> None:
+    json_schema = {"properties": {"first_name": {"default": None, "any_of": 1}}, "required": ["first_name"]}
+    given = {"labels": {"my_team": "x"}, "response_json_schema": json_schema}
+    wire = {"labels": {"my_team": "x"}, "generationConfig": {"responseJsonSchema": json_schema}}
+    assert config_in(given) == wire
+    assert config_in(types.GenerateContentConfig.model_validate(given)) == wire
+    assert (
+        config_in({"generation_config": {"response_json_schema": json_schema}, "labels": given["labels"]})
+        == wire
+    )
+    assert config_in(given)["generationConfig"]["responseJsonSchema"] is not json_schema
+
+
+def test_an_openapi_response_schema_keeps_the_names_of_properties() -> None:
+    schema = {
+        "type": "OBJECT",
+        "properties": {
+            "first_name": {"type": "STRING", "max_length": 5},
+            "any_of": {"any_of": [{"type": "ARRAY", "items": {"min_items": 1}, "min_items": 2}]},
+        },
+        "property_ordering": ["first_name", "any_of"],
+    }
+    wire = {
+        "type": "OBJECT",
+        "properties": {
+            "first_name": {"type": "STRING", "maxLength": 5},
+            "any_of": {"anyOf": [{"type": "ARRAY", "items": {"minItems": 1}, "minItems": 2}]},
+        },
+        "propertyOrdering": ["first_name", "any_of"],
+    }
+    assert config_in({"response_schema": schema}) == {"generationConfig": {"responseSchema": wire}}
+    typed = types.Schema(
+        type=types.Type.OBJECT,
+        properties={"first_name": types.Schema(type=types.Type.STRING, max_length=5)},
+        required=["first_name"],
+    )
+    assert config_in(types.GenerateContentConfig(response_schema=typed)) == {
+        "generationConfig": {
+            "responseSchema": {
+                "type": "OBJECT",
+                "properties": {"first_name": {"type": "STRING", "maxLength": 5}},
+                "required": ["first_name"],
+            }
+        }
+    }
+
+
+def test_a_type_as_response_schema_becomes_its_json_schema() -> None:
+    wire = {"generationConfig": {"responseJsonSchema": PERSON}}
+    assert config_in({"response_schema": Person}) == wire
+    assert config_in({"response_json_schema": Person}) == wire
+    assert config_in(types.GenerateContentConfig(response_schema=Person)) == wire
+    assert config_in({"responseSchema": list[int]}) == {
+        "generationConfig": {"responseJsonSchema": {"type": "array", "items": {"type": "integer"}}}
+    }
+
+
+def test_a_mode_that_lets_the_model_end_is_allowed() -> None:
+    config: Any = {"toolConfig": {"functionCallingConfig": {"mode": "VALIDATED"}}}
+    assert config_in(config) == config
+    assert config_in({"toolConfig": None}) == {"toolConfig": None}
 
 
 def test_contents_go_out_as_the_sdks_types() -> None:

@@ -94,7 +94,10 @@ def _magnitude(registry: Any, number: Decimal, source: Any, target: Any) -> Deci
         quantity = registry.Quantity(number, source)
         if source.dimensionality == registry.kelvin.dimensionality and quantity.to("kelvin").magnitude < 0:
             raise ToolError(f"{_digits(number)[0]} {_name(source)} is below absolute zero.")
-        return Decimal(quantity.to(target).magnitude)
+        converted = Decimal(quantity.to(target).magnitude)
+        if not converted.is_finite():  # the logarithm of zero
+            raise ToolError(f"{_digits(number)[0]} {_name(source)} is no number of {_name(target)}.")
+        return converted
     except (pint.PintError, ArithmeticError, TypeError):  # a logarithmic unit, or °C within a product
         raise ToolError(f"Can't convert {_name(source)} to {_name(target)}.") from None
 
