@@ -15,8 +15,15 @@ INSTRUCTIONS = "You answer questions about the weather, from the tools' results 
 
 
 def make_agent(model: str | None, tools: ToolRegistry = weather) -> Agent:
-    """Make the agent."""
-    return Agent(model, name="weather", tools=[tools], instructions=INSTRUCTIONS)
+    """Make the agent. The embedded model copies the city, the tool reads the question: so there the call is forced."""
+    forced = model == "local"
+    return Agent(
+        model,
+        name="weather",
+        tools=[tools],
+        instructions=INSTRUCTIONS,
+        tool_choice="required" if forced else "auto",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

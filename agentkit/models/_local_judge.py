@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
-from agentkit.models._local_schema import is_date, schema_of
+from agentkit.models._local_schema import is_date, is_verbatim, schema_of
 from agentkit.wire.content import FunctionCall, FunctionDeclaration, Json, JsonObject
 
 RELATED_BONUS = 0.1
@@ -27,11 +27,18 @@ UNRELATED = 0.9
 _STOP = frozenset(
     re.findall(
         "[a-z]+",
-        "a about all am an and any are as at be been but by can could did do does for from get give go going "
+        "a about all am an and any are around as at be been but by can could did do does for from get give go going "
         "had has have he her here him his how i if in is it its just know let like ll m many may me more much my "
-        "need next no not of on one or our out over please re right s shall she should show so some t tell than "
+        "near need next no not of on one or our out over please re right s shall she should show so some t tell than "
         "that the them then there these they this those to today too up us use user ve very want was we were what when "
         "where which who whole why will with would you your",
+    )
+)
+_TIMES = frozenset(
+    re.findall(
+        "[a-z]+",
+        "now today tonight tomorrow morning afternoon evening night week weekend "
+        "monday tuesday wednesday thursday friday saturday sunday",
     )
 )
 _SMALL_WORDS = (
@@ -57,11 +64,6 @@ _WHEN = re.compile(
     r"|day after tomorrow|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
 """Times that a tool has to be told: without them it answers another question."""
-
-
-def is_verbatim(schema: JsonObject) -> bool:
-    """Tell whether a parameter's description asks for the user's text as it is."""
-    return schema.get("type") == "string" and "word for word" in schema.get("description", "").casefold()
 
 
 def shortlist(declarations: Sequence[FunctionDeclaration], text: str, size: int) -> list[FunctionDeclaration]:
@@ -145,7 +147,8 @@ def complete_verbatim(
     """Give a parameter that asks for the user's text "word for word" just that.
 
     The engine copies, but it drops a sign ("-4 plus 9.5") or makes two calls of one question ("5! + 3").
-    That is mended only where a single function is called: then the text is meant for it as a whole.
+    That is mended only where a single function is called: then the text is meant for it as a whole. Calls
+    are alike then unless they differ in something else that the text has.
     """
     names = {call["name"] for call in calls}
     declaration = tools.get(next(iter(names), ""))
@@ -155,7 +158,12 @@ def complete_verbatim(
     verbatim = {name: text.strip() for name, schema in properties.items() if is_verbatim(schema)}
     if not verbatim:
         return list(calls)
-    return [{"name": declaration["name"], "args": {**calls[0].get("args", {}), **verbatim}}]
+    completed: list[FunctionCall] = [
+        {"name": call["name"], "args": {**call.get("args", {}), **verbatim}} for call in calls
+    ]
+    said = text.casefold()
+    copied = [call for call in completed if all(value.casefold() in said for value in _copied(call, tools))]
+    return [call for n, call in enumerate(copied) if call not in copied[:n]] or completed[:1]
 
 
 def doubt(
@@ -177,34 +185,37 @@ def doubt(
     """
     arguments = [call.get("args", {}) for call in calls]
     if (when := _WHEN.search(text.casefold())) and when[0] not in str(arguments).casefold():
-        return f'no value took up "{when[0]}"'
+        return f'I don\'t know what to do with "{when[0]}"'
     defaults = [
         {n: s["default"] for n, s in _properties(tools, call).items() if n not in args and "default" in s}
         for call, args in zip(calls, arguments, strict=True)
     ]
     if missing := numbers_in(text) - numbers_in([arguments, defaults]):
-        return f"no value took up the number {next(iter(missing))}"
+        return f"I don't know what to do with the number {next(iter(missing)):f}"
     used = set(re.findall(r"\w+", f"{arguments} {_months(arguments)}".casefold()))
     served = set().union(*(_tool_stems(tools[call["name"]]) for call in calls))
     for name in names_in(text):
         if name.casefold() not in used and not served.issuperset(stems_of(name)):
-            return f"no value took up {name}"
+            return f"I don't know what to do with {name}"
     if any(_is_doubled(call, tools, " ".join([text, *earlier])) for call in calls):
-        return "one word of it would be used twice"
+        return "I'd have to use one word of it for two things"
     words = set(re.findall(r"\w+", " ".join([text, *earlier]).casefold()))
     for call, args in zip(calls, arguments, strict=True):
+        properties = _properties(tools, call)
         for name, value in args.items():
-            if not _comes_from(value, _properties(tools, call)[name], words, text):
-                return f"{name} isn't in the request"
+            if is_verbatim(properties[name]):
+                continue
+            if not _comes_from(value, properties[name], words, text):
+                return f"it doesn't say which {_plain(name)} is meant"
             if _is_glued(value):
-                return f"{name} took several names for one"
+                return f"I took several names for one {_plain(name)}"
             if isinstance(value, str) and _is_cut(value, text, used, served):
-                return f"{name} is cut out of a longer name"
+                return f'"{value}" seems to be a part of a longer name'
     if len(calls) > 1 and (reason := _doubt_several(calls)):
         return reason
     known = [(call["name"], call.get("args", {})) for call in already]
     if any((call["name"], args) in known for call, args in zip(calls, arguments, strict=True)):
-        return "it would only repeat the last call"
+        return "I'd only repeat what I did before"
     return None
 
 
@@ -227,6 +238,10 @@ def _comes_from(value: Json, schema: JsonObject, words: set[str], text: str) -> 
     return is_date(schema) and _names_day(value, text)
 
 
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _months(arguments: Sequence[JsonObject]) -> list[str]:
     """Name the months of the dates among the arguments."""
     dates = re.findall(r"\b\d{4}-(0[1-9]|1[0-2])-\d\d\b", str(arguments))
@@ -241,10 +256,19 @@ def _is_doubled(call: FunctionCall, tools: Mapping[str, FunctionDeclaration], te
 
 
 def _is_cut(value: str, text: str, used: set[str], served: set[str]) -> bool:
-    """Tell whether a word beside the value, as in "los angeles", belongs to it: nothing else knows that word."""
-    found = re.search(rf"(?:(\w+)[ -])?\b{re.escape(value.casefold())}\b(?:[ -](\w+))?", text.casefold())
-    beside = [word for word in (found.groups() if found else ()) if word and word not in used]
-    return any(not served.issuperset(stems_of(word)) and word != "now" for word in beside)
+    """Tell whether a word beside the value, as in "los angeles", belongs to it: nothing else knows that word.
+
+    Of a name in capitals only such words can be a part: "Berlin" in "coat in Berlin or not" is whole.
+    """
+    pattern = rf"(?:(\w+)[ -])?\b({re.escape(value)})\b(?:[ -](\w+))?"
+    found = re.search(pattern, text, re.IGNORECASE)
+    if found is None:
+        return False
+    beside = [word for word in found.group(1, 3) if word and word.casefold() not in used | _TIMES]
+    return any(
+        (found[2].islower() or not word.islower()) and not served.issuperset(stems_of(word))
+        for word in beside
+    )
 
 
 def _is_glued(value: Json) -> bool:
@@ -278,10 +302,10 @@ def _doubt_several(calls: Sequence[FunctionCall]) -> str | None:
         args = call.get("args", {})
         key = (call["name"], str({k: v for k, v in args.items() if isinstance(v, str)} or args).casefold())
         if key in seen:
-            return "it would make the same call twice"
+            return "I'd have to do the same thing twice"
         seen.add(key)
         if shapes.setdefault(call["name"], set(args)) != set(args):
-            return "alike calls got different values"
+            return "I can only do one thing at a time"
     return None
 
 
@@ -294,11 +318,10 @@ def needed_confidence(
         asked = set(stems_of(text)) - set(stems_of(" ".join(_copied(call, tools))))
         shared = {name: len(asked & _tool_stems(tool)) for name, tool in tools.items()}
         own = shared[call["name"]]
-        if not asked:
+        topic = asked - set(stems_of(" ".join(_TIMES)))  # a time tells tools apart, no more
+        if not topic:
             asks = threshold
-        elif not (asked - {"now"}) & _tool_stems(
-            tools[call["name"]]
-        ):  # "now" alone tells tools apart, no more
+        elif not topic & _tool_stems(tools[call["name"]]):
             asks = UNRELATED
         else:
             asks = threshold + (LESS_RELATED if max(shared.values()) > own else -RELATED_BONUS)

@@ -68,11 +68,20 @@ def _type(schema: JsonObject) -> str:
 
 
 def engine_tool(declaration: FunctionDeclaration, *, forced: bool) -> JsonObject:
-    """Make the engine's form of a declaration; `forced` makes it call some tool whatever the text says."""
+    """Make the engine's form of a declaration; `forced` makes it call some tool whatever the text says.
+
+    A parameter that gets the user's text as it is (see `is_verbatim`) is left out unless it is the only one:
+    trying to fill it, the engine loses the others.
+    """
+    schema = schema_of(declaration)
+    properties = {name: field for name, field in schema["properties"].items() if not is_verbatim(field)}
+    if properties:
+        required = [name for name in schema.get("required", ()) if name in properties]
+        schema = {**schema, "properties": properties, "required": required}
     tool: JsonObject = {
         "name": declaration["name"],
         "description": declaration.get("description") or declaration["name"].replace("_", " "),
-        "parameters": _unbounded(schema_of(declaration)),
+        "parameters": _unbounded(schema),
     }
     if forced:
         tool["triggers"] = ["."]
@@ -86,6 +95,11 @@ def _unbounded(schema: Json) -> Json:
         return schema
     kept = {k: v for k, v in schema.items() if k not in (*_BOUNDS, "format") or isinstance(v, dict)}
     return {key: _unbounded(value) for key, value in kept.items()}
+
+
+def is_verbatim(schema: JsonObject) -> bool:
+    """Tell whether a parameter's description asks for the user's text as it is."""
+    return schema.get("type") == "string" and "word for word" in schema.get("description", "").casefold()
 
 
 def has_dates(declaration: FunctionDeclaration) -> bool:

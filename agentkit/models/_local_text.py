@@ -13,11 +13,8 @@ from typing import Any
 
 from agentkit.wire.content import FunctionCall, FunctionResponse, Json, JsonObject
 
-PURPOSE = (
-    "The embedded model picks a tool for one clear request and copies values out of it; it doesn't chat, reason "
-    "or write."
-)
-USE_GEMINI = "For more, use Gemini: set GEMINI_API_KEY and choose a Gemini model."
+PURPOSE = "I'm a small model: I can use a tool for one clear request, but I can't chat, think or write."
+USE_GEMINI = "For more than simple requests, use Gemini: set GEMINI_API_KEY."
 _UNITS = {
     "c": "°C",
     "celsius": "°C",
@@ -43,13 +40,9 @@ _UNITS = {
 _LINE = 100
 
 
-def decline(reason: str, guess: Sequence[FunctionCall] = ()) -> str:
-    """Say that no call was made and why, what it might have been, and what else to do."""
-    lines = [f"I'm not sure what to do with that: {reason}."]
-    if guess:
-        lines.append(f"My best guess was {' and '.join(map(written, guess))}, but I didn't run it.")
-    lines.append(f"Try saying it in other words, one request at a time. {PURPOSE} {USE_GEMINI}")
-    return "\n".join(lines)
+def decline(reason: str) -> str:
+    """Say that nothing was done and why, in a clause, and what else to do."""
+    return f"I didn't understand that: {reason}.\nTry it in other words, one thing at a time. {USE_GEMINI}"
 
 
 def written(call: FunctionCall) -> str:
@@ -75,7 +68,8 @@ def render(responses: Sequence[FunctionResponse], calls: Sequence[FunctionCall] 
             text += f"\n({files} file{'s' if files > 1 else ''} came with it, which the embedded model can't show.)"
         said.append(text)
     blocks = any("\n" in text for text in said)
-    return ("\n\n" if blocks else "\n").join(said)
+    # Two calls for one thing, such as a city and its country, have one answer.
+    return ("\n\n" if blocks else "\n").join(dict.fromkeys(said))
 
 
 def _one(response: JsonObject) -> str:

@@ -52,7 +52,6 @@ _MAX_CHARACTERS = 2000
 """Of a request: about 500 tokens, a second or two of reading. What is longer is no one clear request."""
 _MAX_TOKENS = 256
 _REPLAYED = 2
-_WORTH_TELLING = 0.2
 
 
 def available() -> bool:
@@ -223,7 +222,7 @@ class LocalModel:
         if not text:
             return _Plan(text=f"There is no request in this message. {PURPOSE}")
         if len(text) > _MAX_CHARACTERS:
-            limit = f"this has {len(text):,} characters, and I read {_MAX_CHARACTERS:,}"
+            limit = f"it has {len(text):,} characters, and I read {_MAX_CHARACTERS:,}"
             return _Plan(text=decline(limit))
         earlier, already = _earlier(contents[:-1]) if judge.is_follow_up(text) else ([], [])
         chosen = judge.shortlist(tools, " ".join([text, *earlier]), self._shortlist)
@@ -240,32 +239,30 @@ class LocalModel:
         ]
         tools = {tool["name"]: tool for tool in plan.tools}
         calls = judge.complete_verbatim(calls, tools, plan.request)
-        reason = None if offered else "no tool seems to fit"
+        reason = None if offered else "I have no tool for that"
         try:
             for call in calls:
                 call["args"] = schema.fit(call["args"], schema.schema_of(tools[call["name"]]))
-        except (ValueError, KeyError) as error:
-            reason = f"a value doesn't fit ({error})"
+        except KeyError:
+            reason = "I have no tool for that"
+        except ValueError as error:
+            reason = str(error)
         reason = reason or judge.doubt(
             calls, tools, text=plan.request, earlier=plan.earlier, already=plan.already
         )
         if reason is None and not plan.forced:
             asked = " ".join([plan.request, *plan.earlier])
             if confidence < judge.needed_confidence(calls, tools, asked, self._threshold):
-                reason = "no tool clearly fits"
+                reason = "I'm not sure that I have a tool for that"
             elif (reply.get("validation") or {}).get("negation"):
-                reason = "it says not to do something"
+                reason = "it says what not to do"
         counts = (answer["prefix_tokens"] + _estimate(len(plan.request)), answer["tokens"])
         extra: JsonObject = {"confidence": confidence}
         if reason is not None:
             extra |= {"withheld": calls, "reason": reason}
-            # A guess of low confidence has invented values and misleads more than it helps.
-            guess, calls = (
-                (calls if confidence >= _WORTH_TELLING else []),
-                judge.hand_over(tools, plan.request),
-            )
+            calls = judge.hand_over(tools, plan.request)
             if not calls:
-                return self._say(request, decline(reason, guess), extra, counts)
+                return self._say(request, decline(reason), extra, counts)
         parts = [call_part(c["name"], c["args"], id=f"local-{uuid.uuid4().hex[:12]}") for c in calls]
         return self._reply(parts, extra, counts)
 

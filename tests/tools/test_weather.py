@@ -118,20 +118,18 @@ WEATHER: dict[str, Any] = {
 # --- answers ---------------------------------------------------------------------------------------------
 
 
-def test_a_forecast_names_the_place_the_days_rain_and_temperatures_with_units() -> None:
+def test_a_forecast_names_the_place_the_day_rain_and_temperatures_with_units() -> None:
     with scripted(send(WEATHER)) as server:
-        assert call(server.tools(), "forecast", "Paris", days=1) == (
-            "Forecast for Paris, Île-de-France, France:\n"
-            "- Today (Monday 24 November): light rain, 6 to 12 °C (42 to 53 °F), 80 % chance of rain, "
-            "3.2 mm (0.13 in), wind up to 22 km/h (14 mph)\n"
+        assert call(server.tools(), "weather", "Paris", "tomorrow") == (
+            "Paris, Île-de-France, France, Monday 24 November 2025, 10:00 local time:\n"
             "- Tomorrow (Tuesday 25 November): overcast, -3 to 0 °C (26 to 32 °F), 5 % chance of rain, "
             "wind up to 8 km/h (5 mph)"
         )
 
 
-def test_the_current_weather_tells_the_local_time_and_the_next_days_too() -> None:
+def test_without_a_time_it_tells_the_local_time_the_weather_now_today_and_tomorrow() -> None:
     with scripted(send(WEATHER)) as server:
-        assert call(server.tools(units="metric"), "current_weather", "Paris").splitlines() == [
+        assert call(server.tools(units="metric"), "weather", "Paris").splitlines() == [
             "Paris, Île-de-France, France, Monday 24 November 2025, 10:00 local time:",
             "- Now: light rain, 9 °C",
             "- Today (Monday 24 November): light rain, 6 to 12 °C, 80 % chance of rain, 3.2 mm, wind up to 22 km/h",
@@ -141,20 +139,23 @@ def test_the_current_weather_tells_the_local_time_and_the_next_days_too() -> Non
 
 def test_imperial_units_show_no_metric_ones() -> None:
     with scripted(send(WEATHER)) as server:
-        assert call(server.tools(units="imperial"), "forecast", "Paris").splitlines()[1] == (
+        assert call(server.tools(units="imperial"), "weather", "Paris", "today").splitlines()[1] == (
             "- Today (Monday 24 November): light rain, 42 to 53 °F, 80 % chance of rain, 0.13 in, wind up to 14 mph"
         )
 
 
-def test_the_request_asks_for_local_days_today_included() -> None:
+def test_the_request_asks_for_local_days_as_many_as_there_are() -> None:
     with scripted(send(WEATHER)) as server:
-        call(server.tools(), "forecast", "Paris", days=5)
-        call(server.tools(), "forecast", "Paris", days=16)
-    search, first, _, longest = (parse_qs(urlsplit(target).query) for target in server.seen)
+        call(server.tools(), "weather", "Paris", "tomorrow")
+    search, forecast = (parse_qs(urlsplit(target).query) for target in server.seen)
     assert search == {"name": ["Paris"], "count": ["100"], "language": ["en"], "format": ["json"]}
-    assert (first["latitude"], first["longitude"], first["timezone"]) == (["48.85"], ["2.35"], ["auto"])
-    assert first["forecast_days"] == ["6"]
-    assert longest["forecast_days"] == ["16"]  # the service gives no more
+    assert (forecast["latitude"], forecast["longitude"]) == (["48.85"], ["2.35"])
+    assert (forecast["timezone"], forecast["forecast_days"]) == (["auto"], ["16"])
+
+
+def test_a_day_that_the_service_leaves_out_is_a_tool_error() -> None:
+    with scripted(send(WEATHER)) as server, pytest.raises(ToolError, match="no forecast for that time"):
+        call(server.tools(), "weather", "Paris", "on Friday")
 
 
 def test_what_the_service_does_not_know_is_left_out() -> None:
@@ -169,19 +170,19 @@ def test_what_the_service_does_not_know_is_left_out() -> None:
         },
     }
     with scripted(send(holes)) as server:
-        assert call(server.tools(), "forecast", "Paris").splitlines()[1:] == [
+        assert call(server.tools(), "weather", "Paris", "this week").splitlines()[1:] == [
             "- Today (Monday 24 November): 7 °C (45 °F), no rain",
             "- Tomorrow (Tuesday 25 November): 4 °C (39 °F)",
             "- Wednesday 26 November: light snow, snow 0.1 mm (< 0.01 in) as water",
             "- Thursday 27 November: light rain, rain 2.0 mm (0.08 in)",
         ]
-        assert "- Now: wind 10 km/h (6 mph)\n" in call(server.tools(), "current_weather", "Paris")
+        assert "- Now: wind 10 km/h (6 mph)\n" in call(server.tools(), "weather", "Paris")
 
 
 def test_a_time_of_which_nothing_is_known_is_said_to_be_not_known() -> None:
     nothing = {"current": {"time": "2025-11-24T10:00"}, "daily": {"time": ["2025-11-24"]}}
     with scripted(send(nothing)) as server:
-        assert call(server.tools(), "current_weather", "Paris").splitlines()[1:] == [
+        assert call(server.tools(), "weather", "Paris").splitlines()[1:] == [
             "- Now: not known",
             "- Today (Monday 24 November): not known",
         ]
@@ -189,11 +190,9 @@ def test_a_time_of_which_nothing_is_known_is_said_to_be_not_known() -> None:
 
 def test_today_is_the_day_of_the_place(tools: ToolRegistry) -> None:
     with DemoServer(lambda: datetime(2025, 11, 24, 20, 0, tzinfo=UTC)) as late:
-        assert "- Today (Tuesday 25 November)" in call(late.weather_tools(), "forecast", "Auckland", days=1)
-        assert "- Today (Monday 24 November)" in call(late.weather_tools(), "forecast", "Honolulu", days=1)
-        assert "Tuesday 25 November 2025, 09:00 local" in call(
-            late.weather_tools(), "current_weather", "Auckland"
-        )
+        assert "- Today (Tuesday 25 November)" in call(late.weather_tools(), "weather", "Auckland", "today")
+        assert "- Today (Monday 24 November)" in call(late.weather_tools(), "weather", "Honolulu", "today")
+        assert "Tuesday 25 November 2025, 09:00 local" in call(late.weather_tools(), "weather", "Auckland")
 
 
 # --- places ----------------------------------------------------------------------------------------------
@@ -233,21 +232,21 @@ def test_today_is_the_day_of_the_place(tools: ToolRegistry) -> None:
     ],
 )
 def test_the_place_that_was_meant_is_found_and_named(tools: ToolRegistry, city: str, label: str) -> None:
-    assert call(tools, "forecast", city, days=1).startswith(f"Forecast for {label}:\n")
+    assert call(tools, "weather", city, "tomorrow").startswith(f"{label}, Monday 24 November 2025, ")
 
 
 def test_other_well_known_places_of_the_name_are_mentioned_unless_the_region_was_said(
     tools: ToolRegistry,
 ) -> None:
     hint = "Other places called London: London, Ontario, Canada. Add the state or country"
-    assert hint in call(tools, "current_weather", "London")
-    assert "Other places" not in call(tools, "current_weather", "London, England")
-    assert "Other places" not in call(tools, "current_weather", "Tokyo")
+    assert hint in call(tools, "weather", "London")
+    assert "Other places" not in call(tools, "weather", "London, England")
+    assert "Other places" not in call(tools, "weather", "Tokyo")
 
 
 def test_at_most_three_others_are_mentioned_the_largest_first(tools: ToolRegistry) -> None:
-    text = call(tools, "forecast", "Springfield", days=1)
-    assert text.startswith("Forecast for Springfield, Missouri, United States:\n")
+    text = call(tools, "weather", "Springfield", "tomorrow")
+    assert text.startswith("Springfield, Missouri, United States, ")
     assert (
         "Other places called Springfield: Springfield, Massachusetts, United States; "
         "Springfield, Illinois, United States; Springfield, Oregon, United States. "
@@ -257,13 +256,13 @@ def test_at_most_three_others_are_mentioned_the_largest_first(tools: ToolRegistr
 def test_hamlets_of_the_name_are_not_mentioned() -> None:
     hamlet = place(admin1="Kentucky", country="United States", population=900)
     with scripted(send(WEATHER), send({"results": [*PARIS["results"], hamlet]})) as server:
-        assert "Other places" not in call(server.tools(), "forecast", "Paris")
+        assert "Other places" not in call(server.tools(), "weather", "Paris")
 
 
 @pytest.mark.parametrize("reply", [{}, {"results": []}, {"generationtime_ms": 0.3}])
 def test_an_unknown_place_is_a_retry_that_says_what_to_do(reply: dict[str, Any]) -> None:
     with scripted(send(WEATHER), send(reply)) as server, pytest.raises(ToolRetry) as caught:
-        call(server.tools(), "forecast", "Xyzzy")
+        call(server.tools(), "weather", "Xyzzy")
     assert str(caught.value) == 'No place called "Xyzzy" found. Check the spelling, or add the country.'
 
 
@@ -273,7 +272,7 @@ def test_a_place_unknown_in_the_region_said_is_a_retry_that_lists_those_elsewher
     with pytest.raises(
         ToolRetry, match=r'"Paris, Japan" found.* There is: Paris, Île-de-France, France; Paris'
     ):
-        call(tools, "forecast", "Paris, Japan")
+        call(tools, "weather", "Paris, Japan")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +290,7 @@ def test_a_place_unknown_in_the_region_said_is_a_retry_that_lists_those_elsewher
 )
 def test_what_can_not_be_a_city_is_refused_without_asking_the_service(city: str, complaint: str) -> None:
     with scripted(send(WEATHER)) as server, pytest.raises(ToolRetry, match=complaint) as caught:
-        call(server.tools(), "current_weather", city)
+        call(server.tools(), "weather", city)
     assert server.seen == []
     assert len(str(caught.value)) < 200
 
@@ -299,7 +298,77 @@ def test_what_can_not_be_a_city_is_refused_without_asking_the_service(city: str,
 def test_empty_and_null_fields_of_a_place_do_no_harm() -> None:
     bare = {"results": [place("Nowhere", admin1=None, country=None, population=None, country_code="")]}
     with scripted(send(WEATHER), send(bare)) as server:
-        assert call(server.tools(), "forecast", "Nowhere").startswith("Forecast for Nowhere:\n")
+        assert call(server.tools(), "weather", "Nowhere").startswith("Nowhere, Monday")
+
+
+# --- questions -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("city", "text", "label"),
+    [
+        ("Paris", "Paris, Texas forecast for tomorrow", "Paris, Texas, United States"),
+        ("Texas", "Paris, Texas forecast for tomorrow", "Paris, Texas, United States"),
+        ("Paris", "is it hot tomorrow in Paris in Texas?", "Paris, Texas, United States"),
+        ("paris", "paris texas weather tomorrow", "Paris, Texas, United States"),
+        ("Nigeria", "weather Lagos Nigeria tomorrow", "Lagos, Nigeria"),
+        ("France", "Rain tomorrow in Nice, France?", "Nice, France"),
+        ("Austin", "Austin, TX: hot tomorrow?", "Austin, Texas, United States"),
+        ("angeles", "weather los angeles tomorrow", "Los Angeles, California, United States"),
+        ("London", "Weather in London, on Monday or tomorrow", "London, England, United Kingdom"),
+        ("LONDON", "COLD IN LONDON ON FRIDAY?", "London, England, United Kingdom"),
+        ("Portland", "Rain in Portland or Seattle tomorrow?", "Portland, Oregon, United States"),
+        ("Rome", "Is Rome hot tomorrow?", "Rome, Italy"),
+    ],
+)
+def test_all_of_the_name_that_the_question_gives_is_used(
+    tools: ToolRegistry, city: str, text: str, label: str
+) -> None:
+    assert call(tools, "weather", city, text).startswith(f"{label}, Monday 24 November 2025, ")
+
+
+def test_a_region_is_answered_for_a_city_in_it_and_says_so(tools: ToolRegistry) -> None:
+    text = call(tools, "weather", "Texas", "weather in Texas")
+    assert text.startswith("Houston, Texas")
+    assert "\nTexas is more than a city: this is the weather of Houston in it." in text
+    assert "more than a city" not in call(tools, "weather", "Singapore")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Do I need an umbrella in Rome?",
+        "Next 7 days in Rome",
+        "Rome?",
+        "what's it like out there in Rome at the moment",
+        "Shorts or trousers in Rome today?",
+        "What's the best day for a picnic in Rome this week?",
+    ],
+)
+def test_a_question_about_the_weather_is_answered(tools: ToolRegistry, text: str) -> None:
+    assert "Rome, Italy" in call(tools, "weather", "Rome", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What's the time in Rome?",
+        "book me a flight to Rome",
+        "how do I get from Rome to Paris",
+        "Find a nice hotel in Rome for the weekend",
+        "Who plays in Rome on Saturday?",
+        "tell me about Rome",
+    ],
+)
+def test_a_question_about_something_else_is_refused(tools: ToolRegistry, text: str) -> None:
+    with pytest.raises(ToolRetry, match="I only know the weather"):
+        call(tools, "weather", "Rome", text)
+
+
+@pytest.mark.parametrize("city", ["hello", "thanks", "17"])
+def test_what_names_no_city_is_asked_back(tools: ToolRegistry, city: str) -> None:
+    with pytest.raises(ToolRetry, match="Which city do you mean"):
+        call(tools, "weather", city, city)
 
 
 # --- faults ----------------------------------------------------------------------------------------------
@@ -342,7 +411,7 @@ def test_empty_and_null_fields_of_a_place_do_no_harm() -> None:
 )
 def test_a_fault_of_the_service_is_a_tool_error_in_plain_words(reply: Reply, message: str) -> None:
     with scripted(reply) as server, pytest.raises(ToolError, match=message) as caught:
-        call(server.tools(), "forecast", "Paris")
+        call(server.tools(), "weather", "Paris")
     assert "secret" not in str(caught.value)
     assert "127.0.0.1" not in str(caught.value)
 
@@ -353,14 +422,14 @@ def test_nonsense_from_the_geocoding_is_a_tool_error() -> None:
         scripted(send(WEATHER), nowhere) as server,
         pytest.raises(ToolError, match=r"at results\.0\.latitude"),
     ):
-        call(server.tools(), "forecast", "Paris")
+        call(server.tools(), "weather", "Paris")
 
 
 def test_a_redirect_is_not_followed() -> None:
     with scripted(send(WEATHER)) as other:
         away = send(b"", 302, {"Location": other.forecast_url})
         with scripted(away) as server, pytest.raises(ToolError, match=r"out of order \(HTTP 302\)"):
-            call(server.tools(), "forecast", "Paris")
+            call(server.tools(), "weather", "Paris")
         assert other.seen == []
 
 
@@ -372,7 +441,7 @@ def test_a_service_that_does_not_answer_is_given_up() -> None:
 
     with scripted(hang) as server:
         with pytest.raises(ToolError, match=r"did not answer within 0\.2 seconds\. Try again later"):
-            call(server.tools(timeout=0.2), "forecast", "Paris")
+            call(server.tools(timeout=0.2), "weather", "Paris")
         done.set()
 
 
@@ -387,7 +456,7 @@ def test_a_service_that_answers_drop_by_drop_is_given_up() -> None:
 
     with scripted(drip) as server:
         with pytest.raises(ToolError, match=r"did not answer within 0\.3 seconds"):
-            call(server.tools(timeout=0.3), "forecast", "Paris")
+            call(server.tools(timeout=0.3), "weather", "Paris")
         done.set()
 
 
@@ -399,7 +468,7 @@ def test_a_connection_that_breaks_is_a_tool_error() -> None:
         scripted(hang_up) as server,
         pytest.raises(ToolError, match=r"can't be reached \(no connection\)"),
     ):
-        call(server.tools(), "forecast", "Paris")
+        call(server.tools(), "weather", "Paris")
 
 
 def test_a_service_that_is_not_there_is_a_tool_error() -> None:
@@ -408,14 +477,14 @@ def test_a_service_that_is_not_there_is_a_tool_error() -> None:
     with pytest.raises(
         ToolError, match=r"^The weather service can't be reached \(no connection\)\. Try again"
     ):
-        call(gone, "current_weather", "Paris")
+        call(gone, "weather", "Paris")
 
 
 def test_a_server_on_this_machine_is_reached_whatever_proxy_is_set(
     tools: ToolRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert call(tools, "forecast", "Rome").startswith("Forecast for Rome")
+    assert call(tools, "weather", "Rome").startswith("Rome, Italy")
 
 
 def test_a_customers_key_in_the_url_is_sent_and_never_shown() -> None:
@@ -425,7 +494,7 @@ def test_a_customers_key_in_the_url_is_sent_and_never_shown() -> None:
             forecast_url=f"{server.forecast_url}?apikey=S3CRET",
         )
         with pytest.raises(ToolError) as caught:
-            call(registry, "forecast", "Paris")
+            call(registry, "weather", "Paris")
     assert all("apikey=S3CRET" in target for target in server.seen)
     assert "S3CRET" not in f"{caught.value}{registry!r}"
 
@@ -439,18 +508,15 @@ def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
 # --- what the model sees ---------------------------------------------------------------------------------
 
 
-def test_the_declarations_are_flat_and_leave_units_to_the_developer() -> None:
-    parameters = {
-        declaration["name"]: declaration["parametersJsonSchema"]
-        for declaration in weather.function_declarations
+def test_the_declaration_is_flat_and_leaves_units_to_the_developer() -> None:
+    (declaration,) = weather.function_declarations
+    schema = declaration["parametersJsonSchema"]
+    assert declaration["name"] == "weather"
+    assert {name: field["type"] for name, field in schema["properties"].items()} == {
+        "city": "string",
+        "when": "string",
     }
-    assert {name: sorted(schema["properties"]) for name, schema in parameters.items()} == {
-        "current_weather": ["city"],
-        "forecast": ["city", "days"],
-    }
-    days = parameters["forecast"]["properties"]["days"]
-    assert (days["type"], days["minimum"], days["maximum"], days["default"]) == ("integer", 1, 16, 7)
-    assert all(schema["required"] == ["city"] for schema in parameters.values())
+    assert schema["required"] == ["city"]
 
 
 def test_importing_the_tools_loads_no_http_client() -> None:

@@ -98,6 +98,60 @@ def match_places(city: str, search: Callable[[str], Sequence[Place]]) -> Matches
     return Matches(())
 
 
+def longest_name(
+    city: str, text: str, search: Callable[[str], Sequence[Place]], is_common: Callable[[str], bool]
+) -> str:
+    """Give `city` with all of the place's name that stands around it in `text`; without any, as it is.
+
+    A small model gives "Paris", or "Texas", for "Paris, Texas", and "Angeles" for "Los Angeles".
+
+    Args:
+        city: A name, tidied.
+        text: What the user said.
+        search: Gives the places of a name, best first.
+        is_common: Tells whether a word is surely no part of a name.
+    """
+    found = re.search(rf"(?<!\w){re.escape(city)}(?!\w)", text, re.IGNORECASE)
+    if found is None:
+        return city
+
+    def may_belong(word: re.Match[str]) -> bool:
+        if word[1][
+            0
+        ].isupper():  # a capital tells nothing at the beginning: "Is Rome", but "near Nice, France"
+            return word.start(1) > 0 or not is_common(word[1])
+        return word[1] in _PARTICLES or (found[0].islower() and not is_common(word[1]))
+
+    starts, ends = [found.start()], [found.end()]
+    while len(starts) < 3 and (word := _WORD_BEFORE.search(text[: starts[-1]])) and may_belong(word):
+        starts.append(word.start(1))
+    while len(ends) < 4 and (word := _WORD_AFTER.match(text, ends[-1])) and may_belong(word):
+        ends.append(word.end(1))
+    spans = sorted((text[start:end] for start in starts for end in ends), key=len, reverse=True)
+    names = (re.sub(r"\s+in\s+", ", ", span) for span in spans[:-1])
+    return next((name for name in names if _is_place(name, search, shouted=text.isupper())), city)
+
+
+def _is_place(name: str, search: Callable[[str], Sequence[Place]], *, shouted: bool) -> bool:
+    """Tell whether there is a place of just this name, or of its beginning in the region that follows."""
+    head, *regions = (part.strip() for part in name.split(","))
+    words = head.split()
+    # The comma is often left out: any of the last words may be the region.
+    cuts = [(head, regions)] + [
+        (" ".join(words[:-n]), [" ".join(words[-n:]), *regions]) for n in range(1, min(4, len(words)))
+    ]
+    return any(
+        fold(place.name) == fold(own)
+        # A short word is a code only in capitals: "Portland, OR" but not "Portland or Seattle".
+        and all(
+            lies_in(place, region) and (len(region) > 3 or (region.isupper() and not shouted))
+            for region in within
+        )
+        for own, within in cuts
+        for place in search(own)
+    )
+
+
 def fold(text: str) -> str:
     """Reduce a name to what people agree on: no case, accents, dots or hyphens; "Saint" is "st"."""
     plain = unicodedata.normalize("NFKD", text.casefold().translate(_STROKES))
@@ -127,6 +181,10 @@ def _inside(places: Sequence[Place], regions: Iterable[str]) -> list[Place]:
         if all(f" {fold(region)} " in f" {fold(place.admin1)} {fold(place.country)} " for region in regions)
     ]
 
+
+_WORD_BEFORE = re.compile(r"(\w+(?:[.'’-]\w+)*),? +$")
+_WORD_AFTER = re.compile(r",? +(?:in +)?(\w+(?:[.'’-]\w+)*)")
+_PARTICLES = frozenset({"de", "del", "da", "do", "di", "la", "of", "am", "an", "sur", "upon"})
 
 # Letters that Unicode doesn't take apart into a plain one and a mark.
 _STROKES = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe"})

@@ -1,4 +1,4 @@
-"""Weather tools: the weather now and the forecast of any city, from Open-Meteo, without a key.
+"""A weather tool: the weather now and ahead in any city, from Open-Meteo, without a key.
 
 Give them to an agent as `tools=[weather]`. Open-Meteo's free service is for non-commercial use; its data are
 under CC BY 4.0 (https://open-meteo.com).
@@ -6,13 +6,13 @@ under CC BY 4.0 (https://open-meteo.com).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Annotated, Literal
+from functools import cache
+from typing import Literal
 
-from pydantic import Field
-
-from agentkit.errors import ToolRetry
+from agentkit.errors import ToolError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
 from agentkit_tools._dates import say_date
 from agentkit_tools._open_meteo import (
@@ -25,7 +25,9 @@ from agentkit_tools._open_meteo import (
     Now,
     OpenMeteo,
 )
-from agentkit_tools._places import Matches, match_places, tidy_name
+from agentkit_tools._places import Matches, fold, lies_in, longest_name, match_places, tidy_name
+from agentkit_tools._weather_words import is_about_weather, is_common, is_filler, words_of
+from agentkit_tools._when import When, read_when
 
 Units = Literal["both", "metric", "imperial"]
 
@@ -38,7 +40,7 @@ def weather_tools(
     timeout: float = 10.0,
     note: str = "",
 ) -> ToolRegistry:
-    """Make the weather tools; `weather` is what this gives without arguments.
+    """Make the weather tool, in a registry; `weather` is what this gives without arguments.
 
     The units are chosen here and not by the model: small models guess at such a parameter.
 
@@ -56,48 +58,41 @@ def weather_tools(
     registry = ToolRegistry("weather")
 
     @registry.tool(
-        description="Tell the weather in a city right now: hot or cold, temperature, rain, umbrella, jacket, "
-        "wind, sun, snow, tonight, today."
+        description="Tell the weather in a city, now or ahead: temperature in degrees, hot, cold, rain, umbrella, "
+        "what to wear, jacket, sunny, snow, wind, humid, storm, forecast. How is it outside?"
     )
-    def current_weather(city: str) -> str:
-        """Tell the weather now, today and tomorrow.
+    def weather(city: str, when: str = "") -> str:
+        """Tell the weather at the time asked about; if none is said, now, today and tomorrow.
 
         Args:
             city: City name, with its country or state if the user says one.
+            when: The time asked about, word for word as the user says it.
         """
-        matches = _find(city, service)
-        now, days = service.weather(matches.places[0], 2)
-        heading = f"{matches.places[0].label}, {say_date(now.time)}, {now.time:%H:%M} local time:"
-        # Tomorrow too: a small model takes this tool for some questions about it.
-        lines = [f"Now: {_describe_now(now, units)}", *_describe_days(days[:2], units)]
-        return _answer(heading, lines, matches, note)
-
-    @registry.tool(
-        description="Tell the weather forecast for a city: tomorrow, Friday, the weekend, this week, next week, "
-        "the next days. Hot or cold, rain, umbrella, jacket, sun, wind, snow."
-    )
-    def forecast(city: str, days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 7) -> str:
-        """Tell the weather of today and the days ahead.
-
-        Args:
-            city: City name, with its country or state if the user says one.
-            days: Days ahead.
-        """
-        matches = _find(city, service)
-        # Today comes on top of the days ahead: for "tomorrow", models give one day.
-        _, ahead = service.weather(matches.places[0], min(days + 1, MAX_DAYS))
-        return _answer(
-            f"Forecast for {matches.places[0].label}:", _describe_days(ahead, units), matches, note
-        )
+        # A small model copies the user's whole question into `when`: it is read as well as "tomorrow" is.
+        name, matches = _find(city, when, service)
+        asked = read_when(re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", " ", when, flags=re.IGNORECASE))
+        if not is_about_weather(asked.rest, timed=bool(asked.rules)):
+            raise ToolRetry("I only know the weather, and that doesn't seem to be a question about it.")
+        now, days = service.weather(matches.places[0], MAX_DAYS)
+        return _answer(name, matches, asked, now, days, units, note)
 
     return registry
 
 
-def _find(city: str, service: OpenMeteo) -> Matches:
+def _find(city: str, text: str, service: OpenMeteo) -> tuple[str, Matches]:
+    """Find the place that is meant; give the name used as well.
+
+    Raises:
+        ToolRetry: There is no such place.
+    """
     name = tidy_name(city)
-    matches = match_places(name, service.search)
+    if all(map(is_filler, words_of(name))):
+        raise ToolRetry("Which city do you mean?")
+    search = cache(service.search)
+    name = longest_name(name, text, search, is_common)
+    matches = match_places(name, search)
     if matches.places:
-        return matches
+        return name, matches
     message = f'No place called "{name}" found. Check the spelling, or add the country.'
     if matches.elsewhere:
         labels = dict.fromkeys(place.label for place in matches.elsewhere)
@@ -105,11 +100,26 @@ def _find(city: str, service: OpenMeteo) -> Matches:
     raise ToolRetry(message)
 
 
-def _answer(heading: str, lines: Sequence[str], matches: Matches, note: str) -> str:
+def _answer(
+    name: str, matches: Matches, asked: When, now: Now, days: Sequence[Day], units: Units, note: str
+) -> str:
+    place, today = matches.places[0], days[0].time
+    wanted = [today + timedelta(days=ahead) for ahead in asked.days(today) or (0, 1)]
+    lines = [
+        f"{_day_name(day.time, today)}: {_describe_day(day, units)}" for day in days if day.time in wanted
+    ]
+    if not lines:
+        raise ToolError("The weather service gave no forecast for that time.")
+    if asked.now:
+        lines.insert(0, f"Now: {_describe_now(now, units)}")
+    # The date there, since "tomorrow" is counted from it: where the user is, it may be another.
+    heading = f"{place.label}, {say_date(now.time)}, {now.time:%H:%M} local time:"
     text = [heading, *(f"- {line}" for line in lines)]
+    if fold(place.name) != fold(name) and lies_in(place, name):
+        text.append(f"{name} is more than a city: this is the weather of {place.name} in it.")
     if others := matches.namesakes():
         text.append(
-            f"Other places called {matches.places[0].name}: {'; '.join(others)}. "
+            f"Other places called {place.name}: {'; '.join(others)}. "
             "Add the state or country to ask about one of them."
         )
     if note:
@@ -129,11 +139,6 @@ def _describe_now(now: Now, units: Units) -> str:
     if now.wind_speed_10m is not None:
         parts.append(f"wind {_wind(now.wind_speed_10m, units)}")
     return ", ".join(filter(None, parts)) or "not known"
-
-
-def _describe_days(days: Sequence[Day], units: Units) -> list[str]:
-    today = days[0].time
-    return [f"{_day_name(day.time, today)}: {_describe_day(day, units)}" for day in days]
 
 
 def _day_name(day: date, today: date) -> str:
