@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from agentkit.effects import PendingCall, Plan, RunCalls, Save, State, Steps
+from agentkit.effects import EXPIRED, Effect, PendingCall, Plan, RunCalls, Save, State, Steps
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded
-from agentkit.events import ToolFinished, ToolProgress, ToolStarted
+from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.stores.base import AddMessage, StartCalls, StoredCall
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, fail, prepare, refuse
@@ -20,30 +20,37 @@ def answer_calls(
 ) -> Steps:
     """Give every call of the turn its one response, in one content, whatever happens (rule 2)."""
     invocations: list[Invocation] = []
-    closing = "the run was cancelled before the call was done"
+    begun: set[int] = set()
+    closing = "the run was cancelled before"
+    entries = {entry.index: entry for entry in ledger or ()}
+    state.open = any(map(_is_unknown, entries.values()))
     try:
         for index, call in enumerate(calls_of(content)):
-            entry = next((entry for entry in ledger or () if entry.index == index), None)
+            entry = entries.get(index)
             # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
             call_id = entry.call_id if entry else f"{plan.context.run_id}-{len(state.usages)}-{index}"
             invocations.append(Invocation(call, _context(plan, state, call, call_id)))
             _prepare(plan, state, invocations[-1], entry)
         if state.open:
-            closing = "nobody knows yet whether this call took effect"
+            closing = "nobody knows yet what became of the calls under way"
             state.stop = "unknown_effect"
             return
         if ledger is None:
             calls = [_entry(index, invocation) for index, invocation in enumerate(invocations)]
-            yield save_reply(state, content, calls)
+            yield from save_reply(state, content, calls)
         for batch in _batches(invocations):
-            yield from _run_batch(invocations, batch)
+            begun.update(batch)
+            expired = yield from _run_batch(invocations, batch)
+            if expired:
+                closing = "the time of the run was up before"
+                break
             if plan.on_error == "raise":
                 _raise_failure([invocations[index] for index in batch])
     except Exception:
-        closing = "the run ended before the call was done"
+        closing = "the run ended before"
         raise
     finally:
-        _close_turn(plan, state, content, invocations, closing)
+        _close_turn(plan, state, content, invocations, begun, closing)
     yield Save([AddMessage(state.contents[-1])])
     if state.pending:
         state.stop = "approval"
@@ -51,10 +58,15 @@ def answer_calls(
         state.stop = "tool_calls"
 
 
-def save_reply(state: State, content: Content, calls: Sequence[StoredCall] = ()) -> Save:
-    """Make the effect that stores a reply of the model with what it cost."""
+def save_reply(state: State, content: Content, calls: Sequence[StoredCall] = ()) -> Steps:
+    """Store a reply of the model with what it cost."""
+    yield Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)])
     state.stored_usages.append(state.usages[-1])
-    return Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)])
+
+
+def _is_unknown(entry: StoredCall) -> bool:
+    """Tell whether nobody knows if a call took effect: a write that was under way when its process ended."""
+    return entry.started and entry.effect == "write" and entry.response is None
 
 
 def _entry(index: int, invocation: Invocation) -> StoredCall:
@@ -69,9 +81,9 @@ def _prepare(plan: Plan, state: State, invocation: Invocation, entry: StoredCall
     if entry and entry.response:  # it ran before the process ended
         invocation.outcome = Outcome("ok", entry.response)
         return
-    if entry and entry.started and entry.effect == "write":
+    if entry and _is_unknown(entry):
         state.pending.append(_pending(invocation))
-        state.open = True
+    if state.open:  # nothing is run before a person has said what became of those
         return
     ready = prepare(invocation.call, plan.tools, invocation.context)
     invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
@@ -132,7 +144,10 @@ def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
         yield batch
 
 
-def _run_batch(invocations: Sequence[Invocation], batch: Sequence[int]) -> Steps:
+def _run_batch(
+    invocations: Sequence[Invocation], batch: Sequence[int]
+) -> Generator[Event | Effect, Any, bool]:
+    """Run calls at the same time; return whether the time of the run is up."""
     ready = [index for index in batch if invocations[index].outcome is None]
     for index in batch:
         if index not in ready:  # answered without being run
@@ -140,7 +155,8 @@ def _run_batch(invocations: Sequence[Invocation], batch: Sequence[int]) -> Steps
             yield finished(invocations[index], 0.0)
     if ready:
         yield Save([StartCalls(ready)])
-        yield RunCalls([invocations[index] for index in ready], ready)
+        return (yield RunCalls([invocations[index] for index in ready], ready)) is EXPIRED
+    return False
 
 
 def _args(invocation: Invocation) -> JsonObject:
@@ -176,16 +192,22 @@ def _raise_failure(batch: Sequence[Invocation]) -> None:
 
 
 def _close_turn(
-    plan: Plan, state: State, content: Content, invocations: list[Invocation], closing: str
+    plan: Plan,
+    state: State,
+    content: Content,
+    invocations: list[Invocation],
+    begun: set[int],
+    closing: str,
 ) -> None:
     """Add the calls with all their responses to the history, in one go: it is valid before and after."""
     for call in calls_of(content)[len(invocations) :]:  # broken off before they were looked at
         invocations.append(Invocation(call, _context(plan, state, call, "")))
     failed: dict[str, bool] = {}
-    for invocation in invocations:
+    for index, invocation in enumerate(invocations):
         outcome = invocation.outcome
         if outcome is None:
-            outcome = invocation.outcome = refuse(invocation, f"Not finished: {closing}.", "cancelled")
+            how = "Not finished: it was under way and may have taken effect" if index in begun else "Not run"
+            outcome = invocation.outcome = refuse(invocation, f"{how}; {closing}.", "cancelled")
         name = invocation.context.tool_name
         failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
         if outcome.error is not None and (

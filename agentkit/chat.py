@@ -10,6 +10,7 @@ from typing_extensions import Unpack
 
 from agentkit.conversation import Conversation, TokenUsage
 from agentkit.drivers.threads import off_loop
+from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
 from agentkit.run import AsyncRunStream, Run, RunStream
 from agentkit.stores.archive import read_archive, to_archive, write_archive
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from agentkit.agent import Agent, RunOptions
 
 T = TypeVar("T")
+
+_UNSAID: Any = object()
+
+
+def _said(result: Any, *, retry: bool) -> Any:
+    if (result is _UNSAID) is not retry:
+        raise ConfigurationError(
+            "resolve(): give either the call's result=..., or retry=True if it took no effect."
+        )
+    return result
 
 
 class _BaseChat:
@@ -82,7 +93,7 @@ class Chat(_BaseChat):
         """
         return self._stream(None, options, stream=False, resume=True).drain()
 
-    def resolve(self, call_id: str, *, result: Any = None, retry: bool = False) -> None:
+    def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
         """Say what became of a call of `run.pending` after `stop="unknown_effect"`.
 
         Args:
@@ -91,12 +102,15 @@ class Chat(_BaseChat):
             retry: True if it took no effect, so that `resume` may run it.
 
         Raises:
-            ConfigurationError: No open call has that id.
+            ConfigurationError: No open call has that id, or it isn't said which of the two it is.
         """
-        self._conversation.resolve(call_id, result, retry=retry)
+        self._conversation.resolve(call_id, _said(result, retry=retry), retry=retry)
 
     def get_history(self, *, curated: bool = False) -> list[Content]:
         """Return what was said so far: a copy, valid for the server.
+
+        Calls that are still under way, or were when the process ended, are left out until they have their
+        responses.
 
         Args:
             curated: Leave out the turns that ended without an answer, as the SDK's own chat does.
@@ -181,9 +195,10 @@ class AsyncChat(_BaseChat):
         async with self._stream(None, options, stream=False, resume=True) as events:
             return await events.drain()
 
-    async def resolve(self, call_id: str, *, result: Any = None, retry: bool = False) -> None:
+    async def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
         """Say what became of a call; see `Chat.resolve`."""
-        await off_loop(lambda: self._conversation.resolve(call_id, result, retry=retry))
+        value = _said(result, retry=retry)
+        await self._change(lambda: self._conversation.resolve(call_id, value, retry=retry))
 
     async def get_history(self, *, curated: bool = False) -> list[Content]:
         """Return what was said so far; see `Chat.get_history`."""
@@ -199,11 +214,11 @@ class AsyncChat(_BaseChat):
 
     async def clear(self) -> None:
         """Forget all that was said."""
-        await off_loop(self._conversation.clear)
+        await self._change(self._conversation.clear)
 
     async def undo(self) -> list[Content]:
         """Take back the last message of the user and all that followed; return it."""
-        return copy_contents(await off_loop(self._conversation.undo))
+        return copy_contents(await self._change(self._conversation.undo))
 
     async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat:  # noqa: A002
         """Make a chat of its own that begins with this one's messages; see `Chat.fork`."""
@@ -216,7 +231,12 @@ class AsyncChat(_BaseChat):
 
     async def load(self, file: str | Path) -> None:
         """Put what `save` wrote in place of all that was said here; see `Chat.load`."""
-        await off_loop(self._sync(lambda chat: chat.load(file)))
+        await self._change(self._sync(lambda chat: chat.load(file)))
+
+    async def _change(self, function: Callable[[], T]) -> T:
+        """Wait for this object's turn, then change the session in a thread."""
+        async with self._conversation.aturn():
+            return await off_loop(function)
 
     def _sync(self, function: Callable[[Chat], T]) -> Callable[[], T]:
         chat = Chat(self._agent, self._conversation, deps=self._deps, **self._options)

@@ -6,18 +6,26 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit.drivers.threads import off_loop
 from agentkit.effects import Sent, State
-from agentkit.errors import AgentError, ConfigurationError, SessionConflict, SessionExists, SessionNotFound
+from agentkit.errors import (
+    AgentError,
+    ConfigurationError,
+    SessionConflict,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+)
 from agentkit.events import Event
 from agentkit.limits import Usage
 from agentkit.memory.base import Memory
 from agentkit.memory.combine import Chain, combine
+from agentkit.memory.sizes import estimate
 from agentkit.memory.tokens import TokenBudget
 from agentkit.stores.base import (
     AddMessage,
@@ -28,8 +36,10 @@ from agentkit.stores.base import (
     SessionStore,
     SessionWriter,
     StartCalls,
+    Step,
     StoredCall,
     StoredMessage,
+    StoredSession,
 )
 from agentkit.stores.memory import MemoryStore
 from agentkit.tooling.context import Context
@@ -57,6 +67,30 @@ class TokenUsage:
         return None if self.max is None else max(0, self.max - self.current)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A session as it was at one instant; replaced as a whole, so that no thread sees a half of it."""
+
+    version: int | None = None
+    contents: Sequence[Content] = ()
+    calls: Sequence[StoredCall] = ()
+    sent: Sent = field(default_factory=Sent)
+    summary: tuple[int, str] | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    @classmethod
+    def of(cls, session: StoredSession) -> _Seen:
+        last = next((message.usage for message in reversed(session.messages) if message.usage), None)
+        return cls(
+            version=session.info.version,
+            contents=tuple(message.content for message in session.messages),
+            calls=session.calls,
+            sent=Sent(usage=last),
+            summary=(session.summary.upto, session.summary.text) if session.summary else None,
+            usage=session.info.usage,
+        )
+
+
 class Conversation:
     """One session of a store, with what was last seen of it. All methods but `asend` and `acall` may block.
 
@@ -67,6 +101,8 @@ class Conversation:
         memory: What part of it is sent.
         wait: Seconds to wait for other writers. None: sends of this object wait for each other as long as it
             takes, and other writers are a `SessionConflict` at once.
+        messages: What it begins with, times and usage included; instead of `history`.
+        must_exist: Never make the session: whoever deleted it meant it.
         settings: Of a new session: model, instructions, title, expires, parent.
     """
 
@@ -79,6 +115,7 @@ class Conversation:
         memory: Memory | Iterable[Memory] | None = None,
         wait: float | None = None,
         messages: Sequence[StoredMessage] | None = None,
+        must_exist: bool = False,
         **settings: Any,
     ) -> None:
         if id is not None and not str(id).strip():
@@ -89,17 +126,18 @@ class Conversation:
         self._begins_with = list(messages) if messages is not None else _as_messages(history)
         self._settings = settings
         self._wait = wait
+        self._must_exist = must_exist
         self._begun = False
-        self._lock = threading.Lock()
+        self._free = threading.Condition()
+        self._holder: tuple[object, threading.Thread] | None = None
         self._alock = asyncio.Lock()
-        self._owner: int | None = None
         self._atask: asyncio.Task[Any] | None = None
-        self._version: int | None = None
-        self._contents: list[Content] = []
-        self._calls: Sequence[StoredCall] = ()
-        self._sent = Sent()
-        self._summary: tuple[int, str] | None = None
-        self.usage = Usage()
+        self._seen = _Seen()
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the whole chat, as last seen."""
+        return self._seen.usage
 
     # -- sending
 
@@ -107,48 +145,84 @@ class Conversation:
         self, steps: Generator[Event, None, None], state: State, *, resume: bool
     ) -> Generator[Event, None, None]:
         """Hold the session from the first step of a send to its end, and keep what comes of it."""
-        self._enter()
-        try:
-            writer = self._open(state, resume=resume)
+        opened: list[SessionWriter] = []
+        with self._turn() as deadline:
             try:
+                self._open(opened, state, resume=resume, deadline=deadline)
                 yield from steps
+            except Exception:
+                steps.close()
+                with suppress(StoreError):  # what ended the send is told, not what came of it
+                    self._close(opened, state, resume=resume)
+                raise
             finally:
                 steps.close()
-                self._close(writer, state, resume=resume)
-        finally:
-            self._leave()
+                self._close(opened, state, resume=resume)
 
     async def asend(
         self, steps: AsyncGenerator[Event, None], state: State, *, resume: bool
     ) -> AsyncGenerator[Event, None]:
         """Do the same in an event loop, without blocking it."""
-        await self._aenter()
-        try:
-            writer = await off_loop(lambda: self._open(state, resume=resume))
+        opened: list[SessionWriter] = []
+        async with self.aturn() as deadline:
             try:
+                await self._aopen(opened, state, resume=resume, deadline=deadline)
                 async with aclosing(steps):
                     async for event in steps:
                         yield event
+            except Exception:
+                with suppress(StoreError):
+                    await off_loop(lambda: self._close(opened, state, resume=resume))
+                raise
             finally:
-                await off_loop(lambda: self._close(writer, state, resume=resume))
+                await steps.aclose()
+                await off_loop(lambda: self._close(opened, state, resume=resume))
+
+    async def _aopen(
+        self, opened: list[SessionWriter], state: State, *, resume: bool, deadline: float
+    ) -> None:
+        """Open without a thread that waits: a cancellation is not kept waiting either."""
+        pause = 0.005
+        while True:
+            try:
+                return await off_loop(lambda: self._open(opened, state, resume=resume, deadline=0))
+            except SessionConflict:
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+
+    @contextmanager
+    def _turn(self) -> Iterator[float]:
+        """Wait for this object's turn; give the time until when to wait for other writers."""
+        deadline = time.monotonic() + (self._wait or 0)
+        holder = threading.current_thread()
+        token = object()
+        try:
+            with self._free:
+                if self._holder is not None and self._holder[1] is holder:  # it would wait for itself
+                    raise AgentError(_STREAMING)
+                longest = None if self._wait is None else min(max(self._wait, 0), threading.TIMEOUT_MAX)
+                if not self._free.wait_for(lambda: self._holder is None, longest):
+                    raise self._busy()
+                self._holder = (token, holder)
+            yield deadline
         finally:
-            self._atask = None
-            self._alock.release()
+            with self._free:
+                if self._holder is not None and self._holder[0] is token:
+                    self._holder = None
+                    self._free.notify()
 
-    def _enter(self) -> None:
-        if self._owner == threading.get_ident():  # it would wait for itself
-            raise AgentError(_STREAMING)
-        if not self._lock.acquire(timeout=-1 if self._wait is None else max(self._wait, 0)):
-            raise self._busy()
-        self._owner = threading.get_ident()
-
-    def _leave(self) -> None:
-        self._owner = None
-        self._lock.release()
-
-    async def _aenter(self) -> None:
-        if self._atask is not None and self._atask is asyncio.current_task():  # it would wait for itself
-            raise AgentError(_STREAMING)
+    @asynccontextmanager
+    async def aturn(self) -> AsyncIterator[float]:
+        """Do the same in an event loop."""
+        deadline = time.monotonic() + (self._wait or 0)
+        for _ in range(3):  # a stream that was dropped is closed when the loop turns
+            if self._atask is None or self._atask is not asyncio.current_task():
+                break
+            await asyncio.sleep(0)
+        else:
+            raise AgentError(_STREAMING)  # it would wait for itself
         if self._wait is not None and self._wait <= 0 and self._alock.locked():
             raise self._busy()
         try:
@@ -156,77 +230,92 @@ class Conversation:
                 await self._alock.acquire()
         except TimeoutError:
             raise self._busy() from None
-        self._atask = asyncio.current_task()
+        try:
+            self._atask = asyncio.current_task()
+            yield deadline
+        finally:
+            self._atask = None
+            self._alock.release()
 
     def _busy(self) -> SessionConflict:
         return SessionConflict(f"The chat {self.id!r} is busy with another message; this one was not sent.")
 
-    def _open(self, state: State, *, resume: bool) -> SessionWriter:
+    def _open(self, opened: list[SessionWriter], state: State, *, resume: bool, deadline: float) -> None:
         """Become the session's writer, look what is there, and let the run go on from it."""
-        writer = self._writer()
+        writer = self._writer(deadline)
         try:
-            self._see(writer)
+            seen = self._see(writer)
+            contents = seen.contents
+            open_calls = bool(contents and calls_of(contents[-1]))
             if resume:
-                if not self._contents:
+                if not contents:
                     raise AgentError(f"The chat {self.id!r} has nothing to resume: nothing was said yet.")
-                state.contents[:] = self._contents
-                if calls_of(self._contents[-1]):
-                    state.resumed, state.ledger = state.contents.pop(), self._calls
+                state.contents[:] = contents
+                if open_calls:
+                    state.resumed, state.ledger = state.contents.pop(), seen.calls
                 state.known = len(state.contents)
-                state.started_with = turn_starts(self._contents)[-1]
+                state.started_with = turn_starts(contents)[-1]
+            elif open_calls:
+                raise AgentError(
+                    f"The chat {self.id!r} broke off while tools were running. Finish that first with resume(), "
+                    "or take it back with undo()."
+                )
             else:
-                if calls_of(self._contents[-1]) if self._contents else False:
-                    raise AgentError(
-                        f"The chat {self.id!r} broke off while tools were running. Finish that first with resume(), "
-                        "or take it back with undo()."
-                    )
-                state.go_on_from(self._contents)
+                state.go_on_from(contents)
+            state.sent, state.summary = seen.sent, seen.summary
+            state.journal = writer.append
+            opened.append(writer)
         except BaseException:
             writer.release()
             raise
-        state.sent, state.summary = self._sent, self._summary
-        state.journal = writer.append
-        return writer
 
-    def _close(self, writer: SessionWriter, state: State, *, resume: bool) -> None:
-        """Store what is not stored yet, see what is stored, and let others write."""
+    def _close(self, opened: list[SessionWriter], state: State, *, resume: bool) -> None:
+        """Store what is not stored yet, see what is stored, and let others write; once."""
+        if not opened:
+            return
+        writer = opened.pop()
         try:
-            if not state.open:
-                self._settle(writer, state, resume=resume)
-            self._sent, self._summary = state.sent, state.summary
+            kept = state.open or self._settle(writer, state, resume=resume)
             info = self.store.info(self.id)
-            if info.messages == len(state.contents) and not state.open:
-                self._version, self._contents, self._calls = info.version, list(state.contents), ()
-                self.usage = info.usage
-            else:
-                self._version = None  # read it anew
+            whole = info.messages == len(state.contents) and not state.open
+            self._seen = _Seen(
+                version=info.version if whole else None,  # else it is read anew
+                contents=tuple(state.contents),
+                sent=state.sent if kept else self._seen.sent,
+                summary=state.summary,
+                usage=info.usage,
+            )
         finally:
             state.journal = None
             writer.release()
 
-    def _settle(self, writer: SessionWriter, state: State, *, resume: bool) -> None:
+    def _settle(self, writer: SessionWriter, state: State, *, resume: bool) -> bool:
+        """Store the rest of a send, or take it back if nothing came of it; return whether it is kept."""
         stored = self.store.info(self.id).messages
         said = any(content["role"] == "model" for content in state.contents[state.started_with :])
-        said = said or stored > len(state.contents)  # calls that are stored and may have run
-        steps: list[Any] = []
-        if not said and not resume:  # of a message that nothing came of, nothing stays
+        kept = said or resume or stored > len(state.contents)  # calls that are stored may have run
+        steps: list[Step] = []
+        if kept:
+            steps += [AddMessage(content) for content in state.contents[stored:]]
+        else:
             del state.contents[state.started_with :]
             if stored > state.started_with:
                 steps.append(Cut(state.started_with))
-        else:
-            steps += [AddMessage(content) for content in state.contents[stored:]]
         if (loose := state.loose_usage()) != Usage():
             steps.append(AddUsage(loose))
         if steps:
             writer.append(steps)
+        return kept
 
-    def _writer(self) -> SessionWriter:
-        wait = self._wait or 0.0
+    def _writer(self, deadline: float) -> SessionWriter:
+        wait = max(0.0, deadline - time.monotonic())
         if self._begins_with and not self._begun:
             self.create()
         try:
             return self.store.write(self.id, wait=wait)
         except SessionNotFound:
+            if self._must_exist:
+                raise
             self.create()
             return self.store.write(self.id, wait=wait)
 
@@ -241,28 +330,24 @@ class Conversation:
                 raise SessionExists(f"{error} To go on with it, leave out history=.") from None
         self._begun = True
 
-    def _see(self, writer: SessionWriter) -> None:
-        if writer.info.version != self._version:
-            self._read(writer.load())
-
-    def _read(self, session: Any) -> None:
-        self._version = session.info.version
-        self._contents = [message.content for message in session.messages]
-        self._calls = session.calls
-        self._summary = (session.summary.upto, session.summary.text) if session.summary else None
-        self._sent = Sent(usage=next((m.usage for m in reversed(session.messages) if m.usage), None))
-        self.usage = session.info.usage
+    def _see(self, writer: SessionWriter) -> _Seen:
+        seen = self._seen
+        if writer.info.version != seen.version:
+            seen = self._seen = _Seen.of(writer.load())
+        return seen
 
     # -- what there is
 
-    def refresh(self) -> None:
+    def look(self) -> _Seen:
         """See what is stored now."""
         try:
-            if self.store.info(self.id).version != self._version:
-                self._read(self.store.load(self.id))
+            if self.store.info(self.id).version != self._seen.version:
+                self._seen = _Seen.of(self.store.load(self.id))
         except SessionNotFound:
-            self._version = None
-            self._contents = [message.content for message in self._begins_with]
+            if self._must_exist:
+                raise
+            self._seen = _Seen(contents=tuple(message.content for message in self._begins_with))
+        return self._seen
 
     def messages(self) -> list[StoredMessage]:
         """Read all messages, with their times and usage."""
@@ -282,55 +367,55 @@ class Conversation:
 
     def contents(self, *, curated: bool) -> list[Content]:
         """Return what was said; `curated`: without the turns that ended without an answer."""
-        self.refresh()
+        contents = self.look().contents
+        if calls_of(contents[-1]) if contents else False:
+            contents = contents[:-1]  # open: not yet, or after a crash not any more, part of a valid history
         if not curated:
-            return list(self._contents)
+            return list(contents)
         return [
             content
-            for turn in turns(self._contents)
+            for turn in turns(contents)
             if turn[-1]["role"] == "model" and not calls_of(turn[-1])
             for content in turn
         ]
 
     def token_usage(self) -> TokenUsage:
         """Say how full the chat is."""
-        self.refresh()
-        usage = self._sent.usage or Usage()
-        return TokenUsage(
-            current=usage.prompt_tokens + usage.candidates_tokens, max=_token_limit(self.memory)
+        seen = self.look()
+        usage = seen.sent.usage or Usage()
+        last = next(
+            (n for n in reversed(range(len(seen.contents))) if seen.contents[n]["role"] == "model"), None
         )
+        added = seen.contents[last + 1 :] if last is not None else seen.contents
+        current = usage.prompt_tokens + usage.candidates_tokens + estimate(added, {})
+        return TokenUsage(current=current, max=_token_limit(self.memory))
 
     # -- changes
 
-    def change(self, steps: Callable[[], Sequence[Any]]) -> None:
-        """Become the writer, see what is there, and store steps that are made then."""
-        self._enter()
-        try:
-            writer = self._writer()
+    def change(self, steps: Callable[[_Seen], Sequence[Step]]) -> None:
+        """Become the writer, see what is there, and store steps that are made of that."""
+        with self._turn() as deadline:
+            writer = self._writer(deadline)
             try:
-                self._see(writer)
-                if made := steps():
+                if made := steps(self._see(writer)):
                     writer.append(made)
-                    self._version = None
-                    self._sent = Sent()
+                    self._seen = _Seen()  # it is read anew
             finally:
                 writer.release()
-        finally:
-            self._leave()
 
     def clear(self) -> None:
         """Remove all messages."""
-        self.change(lambda: [Cut(0)] if self._contents else [])
+        self.change(lambda seen: [Cut(0)] if seen.contents else [])
 
     def undo(self) -> list[Content]:
         """Remove the last turn; return it."""
         removed: list[Content] = []
 
-        def steps() -> Sequence[Any]:
-            starts = turn_starts(self._contents)
+        def steps(seen: _Seen) -> Sequence[Step]:
+            starts = turn_starts(seen.contents)
             if not starts:
                 return []
-            removed.extend(self._contents[starts[-1] :])
+            removed.extend(seen.contents[starts[-1] :])
             return [Cut(starts[-1])]
 
         self.change(steps)
@@ -339,19 +424,19 @@ class Conversation:
     def replace_with(self, messages: Sequence[StoredMessage]) -> None:
         """Put other messages in place of all."""
         added = [AddMessage(m.content, m.usage, m.finish_reason, created=m.created) for m in messages]
-        self.change(lambda: [Cut(0), *added])
+        self.change(lambda _: [Cut(0), *added])
 
     def resolve(self, call_id: str, result: Any, *, retry: bool) -> None:
         """Say what became of a call that nobody knows of: its result, or that it may run again."""
 
-        def steps() -> Sequence[Any]:
-            entry = next((call for call in self._calls if call.call_id == call_id), None)
-            if entry is None or entry.response is not None:
-                known = [call.call_id for call in self._calls if call.response is None]
-                raise ConfigurationError(f"No open call has the id {call_id!r}; open are {known}.")
+        def steps(seen: _Seen) -> Sequence[Step]:
+            unknown = {call.call_id: call for call in seen.calls if call.started and call.response is None}
+            entry = unknown.get(call_id)
+            if entry is None:
+                raise ConfigurationError(f"No open call has the id {call_id!r}; open are {list(unknown)}.")
             if retry:
                 return [StartCalls([entry.index], started=False)]
-            call = calls_of(self._contents[-1])[entry.index]
+            call = calls_of(seen.contents[-1])[entry.index]
             context = Context(deps=None, call_id=call_id, tool_name=entry.name)
             outcome = succeed(Invocation(call, context), result)
             if outcome.error is not None:

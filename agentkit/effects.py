@@ -5,7 +5,7 @@ The loop yields events, which are passed on to whoever watches, and these effect
 - `CallModel`: ask the model; the driver gives each chunk to `feed` and sends back None, a `ModelError`, or
   `EXPIRED` if the time of the run is up.
 - `RunCalls`: run these calls at the same time; the driver sets each one's `outcome` as soon as it has it, and
-  stores it.
+  stores it. Sent back is None, or `EXPIRED` if the time of the run is up; calls without an outcome were cut off.
 - `Save`: store what happened, before anything else happens.
 - `Count`: have the model count the tokens of a request, and send back the number.
 - `Resolve`: call a function (sync or async) and send back what it returns.

@@ -141,16 +141,48 @@ def _ask(plan: Plan, state: State, step: CallModel) -> Generator[Event | Effect,
             return None
         if not isinstance(result, ModelError):
             return step
-        delay = plan.retry.delay(result, attempt=attempt, waited=waited, jitter=plan.jitter())
-        if delay is None or step.shown:
+        if step.shown:
             state.partial = step.assembler.text
             raise result
+        delay = yield from _wait_to_retry(plan, state, result, attempt, waited)
+        if delay is None:
+            return None
         attempt, waited = attempt + 1, waited + delay
-        yield ModelRetry(attempt, delay, str(result))
-        if (yield Wait(delay)) is EXPIRED:
+        step = CallModel(step.request, model=step.model, quiet=step.quiet)
+
+
+def _count(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, int | None]:
+    """Have tokens counted, again where that fails in a passing way; None if the time of the run is up."""
+    attempt, waited = 1, 0.0
+    while True:
+        result = yield Count(request)
+        if result is EXPIRED:
             state.stop = "seconds"
             return None
-        step = CallModel(step.request, model=step.model, quiet=step.quiet)
+        if not isinstance(result, ModelError):
+            return cast(int, result)
+        delay = yield from _wait_to_retry(plan, state, result, attempt, waited)
+        if delay is None:
+            return None
+        attempt, waited = attempt + 1, waited + delay
+
+
+def _wait_to_retry(
+    plan: Plan, state: State, error: ModelError, attempt: int, waited: float
+) -> Generator[Event | Effect, Any, float | None]:
+    """Wait before a request is made again and return how long; None if the time of the run is up.
+
+    Raises:
+        ModelError: It is not to be made again.
+    """
+    delay = plan.retry.delay(error, attempt=attempt, waited=waited, jitter=plan.jitter())
+    if delay is None:
+        raise error
+    yield ModelRetry(attempt + 1, delay, str(error))
+    if (yield Wait(delay)) is EXPIRED:
+        state.stop = "seconds"
+        return None
+    return delay
 
 
 def _view(
@@ -177,7 +209,9 @@ def _view(
             state.stop, state.finish_reason = "too_large", str(error)
             return None
         if isinstance(need, CountTokens):
-            answer = yield Count(cast(Request, {"contents": tuple(need.contents), **base}))
+            answer = yield from _count(plan, state, cast(Request, {"contents": tuple(need.contents), **base}))
+            if answer is None:
+                return None
             continue
         model = plan.model_of(need.model) if plan.model_of and need.model is not None else None
         try:
@@ -211,4 +245,4 @@ def _take(state: State, verdict: Verdict, assembler: ReplyAssembler) -> Steps:
     if parts:
         content = keep({"role": "model", "parts": parts})
         state.contents.append(content)
-        yield save_reply(state, content)
+        yield from save_reply(state, content)

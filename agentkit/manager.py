@@ -179,7 +179,9 @@ class ChatManager:
         return self._chat(conversation.info())
 
     def _chat(self, info: SessionInfo) -> Chat:
-        conversation = Conversation(info.id, self._store, memory=self._memory, wait=self._wait)
+        conversation = Conversation(
+            info.id, self._store, memory=self._memory, wait=self._wait, must_exist=True
+        )
         own = {"model": info.model, "instructions": info.instructions}
         options = {name: value for name, value in own.items() if value is not None}
         return Chat(self._agent, conversation, deps=self._deps, **options)

@@ -14,12 +14,14 @@ import pytest
 from agentkit import (
     Agent,
     AgentError,
+    ChatManager,
     ConfigurationError,
     Context,
     Limits,
     MemoryStore,
     ModelError,
     SessionConflict,
+    SessionNotFound,
     StoreError,
     TokenBudget,
     tool,
@@ -583,7 +585,7 @@ def test_an_async_chat_has_all_that_a_chat_has(store: SessionStore, tmp_path: Pa
         usage = await fork.get_token_usage()
         assert usage.max == 5_000
         with pytest.raises(ConfigurationError, match="No open call"):
-            await chat.resolve("nothing")
+            await chat.resolve("nothing", result=1)
 
     asyncio.run(main())
 
@@ -612,3 +614,197 @@ def test_a_chat_with_open_calls_is_not_forked(store: SessionStore, agent_of: Any
     crashed(store, [entry(0, "write")], {})
     with pytest.raises(ConfigurationError, match="resume"):
         agent_of().chat("ann", store).fork()
+
+
+# -- odd instants ----------------------------------------------------------------------------------------------------
+
+
+def test_cancelling_an_async_send_while_it_opens_leaves_the_session_free(store: SessionStore) -> None:
+    async def main() -> None:
+        agent = Agent(ScriptedModel(["ok"] * 50))
+        chat = agent.aio.chat("ann", store)
+        held = []
+        for n in range(12):
+            task = asyncio.create_task(chat.send_message("x"))
+            await asyncio.sleep(n * 0.0005)
+            task.cancel()
+            held.append(task)  # it holds its frames
+            await asyncio.gather(task, return_exceptions=True)
+        assert (await agent.aio.chat("ann", store).send_message("free?")).text == "ok"
+        check_history(await chat.get_history())
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_send_does_not_wait_for_its_turn_any_longer(store: SessionStore) -> None:
+    async def main() -> float:
+        agent = Agent(ScriptedModel(["one two"]))
+        async with agent.aio.chat("ann", store).send_message_stream("a") as events:
+            await anext(events)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await agent.aio.chat("ann", store, wait=20).send_message("b")
+            return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(main()) < 10
+
+
+def test_ctrl_c_at_any_line_of_a_send_leaves_the_chat_usable() -> None:
+    import sys
+
+    files = ("conversation.py", "memory.py")
+    for stop_at in range(0, 400, 7):
+        lines = 0
+
+        def trace(frame: Any, event: str, arg: Any, stop_at: int = stop_at) -> Any:
+            nonlocal lines
+            if not frame.f_code.co_filename.endswith(files) or frame.f_code.co_name in (
+                "_turn",
+                "release",
+                "__del__",
+            ):
+                return None if not frame.f_code.co_filename.endswith(files) else trace_nothing
+            if event == "line":
+                lines += 1
+                if lines == stop_at:
+                    raise KeyboardInterrupt
+            return trace
+
+        def trace_nothing(frame: Any, event: str, arg: Any) -> Any:
+            return trace_nothing
+
+        chat = Agent(ScriptedModel(["ok"] * 5)).chat("ann", MemoryStore())
+        sys.settrace(trace)
+        try:
+            chat.send_message("x")
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        assert chat.send_message("again").text == "ok"
+        check_history(chat.get_history())
+
+
+def test_a_write_broken_off_under_way_is_told_apart_from_one_that_never_ran(store: SessionStore) -> None:
+    @tool(effect="write")
+    async def pay() -> None:
+        """Pay."""
+        await asyncio.sleep(30)
+
+    chat = Agent(ScriptedModel([[call("pay"), call("pay")]]), tools=[pay]).chat("ann", store)
+    run = chat.send_message("x", limits=Limits(seconds=0.1))
+    under_way, never = (response["error"] for response in outputs(run.contents))
+    assert "may have taken effect" in under_way
+    assert "Not run" in never
+
+
+def test_tokens_are_counted_though_storing_their_reply_failed_once() -> None:
+    class Once(MemoryStore):
+        failed = False
+
+        def write(self, id: str, *, wait: float = 0.0) -> Any:
+            writer: Any = super().write(id, wait=wait)
+            append = writer.append
+
+            def fail_at_the_reply(steps: Any) -> None:
+                if not self.failed and isinstance(steps[0], AddMessage) and steps[0].usage:
+                    self.failed = True
+                    raise StoreError("The disk is full.")
+                append(steps)
+
+            writer.append = fail_at_the_reply
+            return writer
+
+    chat = Agent(ScriptedModel([reply("x", totalTokenCount=105)])).chat("ann", Once())
+    with pytest.raises(StoreError):
+        chat.send_message("x")
+    assert len(chat.get_history()) == 2  # there was room again
+    assert chat.usage.total_tokens == 105
+
+
+def test_counting_is_tried_again_and_held_to_the_limit_of_seconds(store: SessionStore) -> None:
+    class Counting(ScriptedModel):
+        faults = 1
+        wait = 0.0
+
+        def count_tokens(self, request: Any, *, timeout: float | None = None) -> int:
+            self.faults -= 1
+            if self.faults >= 0:
+                raise fault(503, retry_after=self.wait)
+            return 10
+
+    words = "word " * 40
+    model = Counting(["fine"])
+    assert Agent(model).chat("ann", store, memory=TokenBudget(100)).send_message(words).text == "fine"
+    slow = Counting(["never"])
+    slow.faults, slow.wait = 100, 5.0
+    agent = Agent(slow, limits=Limits(seconds=0.2))
+    assert agent.chat("bob", store, memory=TokenBudget(100)).send_message(words).stop == "seconds"
+
+
+def test_a_call_that_waits_for_approval_is_not_pending_as_unknown(
+    store: SessionStore, ran: list[str]
+) -> None:
+    @tool(effect="write")
+    def write(n: int) -> None:
+        """Write."""
+        ran.append("write")
+
+    @tool(approval=True)
+    def held(n: int) -> None:
+        """Pay."""
+        ran.append("held")
+
+    held_entry = StoredCall(index=0, call_id="id-0", name="held", effect="read")
+    crashed(store, [held_entry, entry(1, "write")], {}, (0,))
+    chat = Agent(ScriptedModel(["done"]), tools=[write, held]).chat("ann", store)
+    run = chat.resume()
+    assert [pending.call_id for pending in run.pending] == ["id-1"]
+    with pytest.raises(ConfigurationError, match="No open call"):
+        chat.resolve("id-0", result="paid")
+    wrongs: list[Any] = [{}, {"result": 1, "retry": True}]
+    for wrong in wrongs:
+        with pytest.raises(ConfigurationError, match="either"):
+            chat.resolve("id-1", **wrong)
+    chat.resolve("id-1", result="done")
+    assert chat.resume().stop == "approval"
+    assert ran == []
+
+
+def test_a_managed_chat_that_was_deleted_is_not_made_again(store: SessionStore) -> None:
+    chats = ChatManager(Agent(ScriptedModel(["a", "b"])), store)
+    chat = chats.create("ann", instructions="Be nice.")
+    chat.send_message("x")
+    chats.delete_session("ann")
+    for gone in (lambda: chat.send_message("y"), chat.get_history):
+        with pytest.raises(SessionNotFound):
+            gone()
+    assert list(chats.list()) == []
+
+
+def test_deleting_a_session_while_it_is_written_is_a_conflict_for_the_writer(store: SessionStore) -> None:
+    def delete() -> None:
+        """Delete the session."""
+        store.delete("ann")
+
+    chat = Agent(ScriptedModel([call("delete")]), tools=[delete]).chat("ann", store)
+    with pytest.raises(SessionConflict):
+        chat.send_message("x")
+
+
+def test_a_dropped_message_does_not_count_as_what_the_chat_holds(store: SessionStore) -> None:
+    script = [
+        reply("a", promptTokenCount=10, candidatesTokenCount=5, totalTokenCount=15),
+        reply(finish_reason="SAFETY", promptTokenCount=5000, totalTokenCount=5000),
+    ]
+    chat = Agent(ScriptedModel(script)).chat("ann", store)
+    chat.send_message("x")
+    chat.send_message("y")
+    assert chat.token_usage.current == 15
+
+
+def test_history_leaves_out_calls_under_way(store: SessionStore, agent_of: Any) -> None:
+    crashed(store, [entry(0, "write")], {})
+    chat: Chat = agent_of().chat("ann", store)
+    assert chat.get_history() == [user_content("go")]

@@ -58,7 +58,7 @@ class AsyncDriver:
                     case Save():
                         await self._save(step.steps, state)
                     case Count():
-                        self._value = await self._model.acount_tokens(step.request, timeout=self._left())
+                        self._value = await self._count(step)
                     case Resolve():
                         self._value = await self._resolve(step.function)
                     case Wait():
@@ -111,6 +111,18 @@ class AsyncDriver:
         except ModelError as error:
             self._value = EXPIRED if self._expired() else error
 
+    async def _count(self, step: Count) -> Any:
+        scope = asyncio.timeout(self._left())
+        try:
+            async with scope:
+                return await self._model.acount_tokens(step.request, timeout=self._left())
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return EXPIRED
+        except ModelError as error:
+            return EXPIRED if self._expired() else error
+
     async def _resolve(self, function: Callable[[], Any]) -> Any:
         scope = asyncio.timeout(self._left())
         try:
@@ -159,6 +171,7 @@ class AsyncDriver:
                     for event in batch.finish(*message):
                         await self._save([step.finish(message[0])], state)
                         yield event
+            self._value = EXPIRED if self._expired() else None
         finally:
             state.report = nobody
             await workers.close()

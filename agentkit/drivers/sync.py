@@ -49,12 +49,12 @@ class SyncDriver:
                     case CallModel():
                         value = yield from self._call_model(step)
                     case RunCalls():
-                        yield from self._run_calls(step, state)
+                        value = yield from self._run_calls(step, state)
                     case Save():
                         if state.journal is not None:
                             state.journal(step.steps)
                     case Count():
-                        value = self._model.count_tokens(step.request, timeout=self._left())
+                        value = self._count(step)
                     case Resolve():
                         value = self._resolve(step.function)
                     case Wait():
@@ -96,6 +96,14 @@ class SyncDriver:
             return EXPIRED if self._expired() else error
         return None
 
+    def _count(self, step: Count) -> Any:
+        try:
+            return (
+                EXPIRED if self._expired() else self._model.count_tokens(step.request, timeout=self._left())
+            )
+        except ModelError as error:
+            return EXPIRED if self._expired() else error
+
     def _resolve(self, function: Callable[[], Any]) -> Any:
         messages: SimpleQueue[Any] = SimpleQueue()
         workers = _Workers(messages)
@@ -120,7 +128,7 @@ class SyncDriver:
         time.sleep(seconds)
         return None
 
-    def _run_calls(self, step: RunCalls, state: State) -> Generator[Event, None, None]:
+    def _run_calls(self, step: RunCalls, state: State) -> Generator[Event, None, Any]:
         invocations = step.invocations
         messages: SimpleQueue[_Message] = SimpleQueue()
         batch = Batch(invocations, self._tool_timeout)
@@ -149,6 +157,7 @@ class SyncDriver:
                     for event in batch.finish(*message):
                         self._save(step, message[0], state)
                         yield event
+            return EXPIRED if self._expired() else None
         finally:
             state.report = nobody
             workers.close()
