@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import ConfigurationError
 
@@ -33,6 +33,11 @@ class Limits:
                 raise ConfigurationError(f"Limits({field.name}={value!r}): give a number above 0, or None.")
 
 
+def _count(value: Any) -> int:
+    """Read a count of the server's: a whole number, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens and requests; adds up with `+`. Counts are the server's own (`usageMetadata`)."""
@@ -60,12 +65,12 @@ class Usage:
         wire = metadata or {}
         return cls(
             requests=1,
-            prompt_tokens=wire.get("promptTokenCount") or 0,
-            cached_tokens=wire.get("cachedContentTokenCount") or 0,
-            candidates_tokens=wire.get("candidatesTokenCount") or 0,
-            thoughts_tokens=wire.get("thoughtsTokenCount") or 0,
-            tool_use_prompt_tokens=wire.get("toolUsePromptTokenCount") or 0,
-            total_tokens=wire.get("totalTokenCount") or 0,
+            prompt_tokens=_count(wire.get("promptTokenCount")),
+            cached_tokens=_count(wire.get("cachedContentTokenCount")),
+            candidates_tokens=_count(wire.get("candidatesTokenCount")),
+            thoughts_tokens=_count(wire.get("thoughtsTokenCount")),
+            tool_use_prompt_tokens=_count(wire.get("toolUsePromptTokenCount")),
+            total_tokens=_count(wire.get("totalTokenCount")),
             estimated=bool(wire.get("agentkitEstimated")),
         )
 

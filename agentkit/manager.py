@@ -13,10 +13,10 @@ from typing_extensions import Unpack
 
 from agentkit.chat import Chat
 from agentkit.conversation import Conversation
-from agentkit.errors import ConfigurationError, StoreError
+from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
 from agentkit.run import Run, RunStream
-from agentkit.stores.archive import from_archive, to_archive, to_markdown
+from agentkit.stores.archive import from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, SessionInfo, SessionStore, StoredMessage
 from agentkit.stores.memory import MemoryStore
 from agentkit.wire.convert import UserInput
@@ -138,13 +138,11 @@ class ChatManager:
             StoreError: It is no chat, or damaged; `StoreVersionError` if it is newer.
             SessionExists: There is a chat of that id.
         """
-        archive: Any = exported
+        where = "What is to be imported"
         if isinstance(exported, (str, bytes)):
-            try:
-                archive = json.loads(exported)
-            except ValueError as error:
-                raise StoreError(f"What is to be imported isn't JSON: {error}") from error
-        info, messages = from_archive(archive, "What is to be imported")
+            info, messages = parse_archive(exported, where)
+        else:
+            info, messages = from_archive(exported, where)
         return self._make(
             id or info.id,
             model=info.model,

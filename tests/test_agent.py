@@ -882,6 +882,18 @@ def test_usage_of_all_turns_adds_up(go: Runner) -> None:
     assert [usage.total_tokens for usage in run.turn_usages] == [12, 25]
 
 
+def test_counts_that_are_no_whole_numbers_are_none() -> None:
+    odd: Any = {
+        "promptTokenCount": 1.5,
+        "totalTokenCount": None,
+        "candidatesTokenCount": True,
+        "thoughtsTokenCount": -1,
+    }
+    assert Usage.from_wire(odd) == Usage(requests=1)
+    with pytest.raises(TypeError):
+        _ = Usage() + 1  # type: ignore[operator]
+
+
 # -- agents as tools, configuration, threads --------------------------------------------------------------------------
 
 

@@ -675,13 +675,14 @@ def test_ctrl_c_at_any_line_of_a_send_leaves_the_chat_usable() -> None:
             return trace_nothing
 
         chat = Agent(ScriptedModel(["ok"] * 5)).chat("ann", MemoryStore())
+        before = sys.gettrace()  # that of a coverage measurement
         sys.settrace(trace)
         try:
             chat.send_message("x")
         except KeyboardInterrupt:
             pass
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         assert chat.send_message("again").text == "ok"
         check_history(chat.get_history())
 

@@ -125,8 +125,15 @@ def decode_part(raw: str | bytes | None) -> Part | None:
 
 
 def encode_usage(usage: Usage | None) -> str | None:
-    """Encode a usage, what is zero left out; None is none."""
-    return None if usage is None else dumps({k: v for k, v in asdict(usage).items() if v}).decode()
+    """Encode a usage, what is zero left out; None is none. Raises StoreError if it couldn't be decoded."""
+    if usage is None:
+        return None
+    try:
+        raw = dumps({k: v for k, v in asdict(usage).items() if v}).decode()
+        decode_usage(raw)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"A usage whose counts are no whole numbers can't be stored: {error}") from error
+    return raw
 
 
 def decode_usage(raw: str | None) -> Usage | None:

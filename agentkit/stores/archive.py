@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from reprlib import repr as short
+from typing import Any, cast
 
-from agentkit.errors import HistoryError, StoreError, StoreVersionError
+from agentkit.errors import StoreError, StoreVersionError
 from agentkit.limits import Usage
 from agentkit.stores.base import SessionInfo, StoredMessage
-from agentkit.wire.content import Content, JsonObject
-from agentkit.wire.convert import history_in
+from agentkit.wire.content import Content, JsonObject, calls_of, keep
+from agentkit.wire.history import check
 
 FORMAT, VERSION = "agentkit.chat", 1
+MAX_DEPTH = 200
+"""How deep values may be nested: what can be read here can be read wherever a store reads it later."""
+_END_OF_TIME = 253_402_300_800  # the year 10000, which datetime doesn't know
+_USAGE_TYPES: dict[str, type] = {field.name: type(field.default) for field in fields(Usage)}
 
 
 def to_archive(info: SessionInfo, messages: Sequence[StoredMessage]) -> JsonObject:
-    """Make the JSON of a session."""
-    return {
+    """Make the JSON of a session.
+
+    Raises:
+        StoreError: The session couldn't be read back: tools are running, or were when it broke off, or there
+            is something in it that no history has.
+    """
+    if messages and calls_of(messages[-1].content):
+        raise StoreError(
+            f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
+        )
+    archive: JsonObject = {
         "format": FORMAT,
         "version": VERSION,
         "id": info.id,
@@ -40,10 +56,27 @@ def to_archive(info: SessionInfo, messages: Sequence[StoredMessage]) -> JsonObje
             for message in messages
         ],
     }
+    from_archive(archive, f"The chat {info.id!r}")
+    return archive
+
+
+def parse_archive(text: str | bytes, where: str) -> tuple[SessionInfo, list[StoredMessage]]:
+    """Read the JSON of a session from a text; see `from_archive`.
+
+    Raises:
+        StoreError: As `from_archive` does, and where it isn't JSON.
+    """
+    try:
+        archive = json.loads(text)
+    except ValueError as error:
+        raise StoreError(f"{where} is damaged or no chat at all: it isn't JSON ({error}).") from error
+    except RecursionError as error:
+        raise _too_deep(where) from error
+    return from_archive(archive, where)
 
 
 def from_archive(archive: Any, where: str) -> tuple[SessionInfo, list[StoredMessage]]:
-    """Read the JSON of a session; its history is checked.
+    """Read the JSON of a session: a copy of it, whose history is checked.
 
     Args:
         archive: What `to_archive` made, or None, or anything else that was found instead.
@@ -56,70 +89,151 @@ def from_archive(archive: Any, where: str) -> tuple[SessionInfo, list[StoredMess
     if not isinstance(archive, Mapping) or archive.get("format") != FORMAT:
         raise StoreError(f"{where} is not a chat that agentkit saved (no format {FORMAT!r} in it).")
     version = archive.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:
+        raise StoreError(
+            f"{where} is damaged: its version is {short(version)}, not a whole number from 1 on."
+        )
+    if version > VERSION:
         raise StoreVersionError(
-            f"{where} has version {version!r}; this agentkit reads up to {VERSION}. Upgrade agentkit."
+            f"{where} has version {version}; this agentkit reads up to {VERSION}. Upgrade agentkit."
         )
     try:
-        rows = list(archive["messages"])
-        contents = history_in([row["content"] for row in rows])
-        messages = [
-            _message(seq, row, content) for seq, (row, content) in enumerate(zip(rows, contents, strict=True))
-        ]
-        info = SessionInfo(
-            id=str(archive["id"]),
-            created=float(archive["created"]),
-            updated=float(archive["created"]),
-            messages=len(messages),
-            usage=sum((message.usage for message in messages if message.usage), Usage()),
-            title=_text(archive.get("title")),
-            model=_text(archive.get("model")),
-            instructions=_text(archive.get("instructions")),
-        )
-    except HistoryError as error:
+        return _session(_copy(archive))
+    except KeyError as error:
+        raise StoreError(f"{where} is damaged: there is no {error} where one belongs.") from error
+    except ValueError as error:  # a HistoryError is one
         raise StoreError(f"{where} is damaged: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{where} is damaged: {type(error).__name__}: {error}") from error
+    except RecursionError as error:
+        raise _too_deep(where) from error
+
+
+def _too_deep(where: str) -> StoreError:
+    return StoreError(f"{where} is damaged: it is nested more than {MAX_DEPTH} deep.")
+
+
+def _session(archive: JsonObject) -> tuple[SessionInfo, list[StoredMessage]]:
+    rows = archive["messages"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("its messages are no list of objects")
+    # An archive holds the wire's own JSON: nothing is converted, so parts that agentkit doesn't know stay as
+    # they are.
+    contents: list[Content] = [row["content"] for row in rows]
+    check(contents)
+    messages = [
+        StoredMessage(
+            seq=seq,
+            content=_content(seq, row["content"]),
+            created=_time(f"messages[{seq}].created", row["created"]),
+            usage=_usage(f"messages[{seq}].usage", row.get("usage")),
+            finish_reason=_text(f"messages[{seq}].finish_reason", row.get("finish_reason")),
+        )
+        for seq, row in enumerate(rows)
+    ]
+    id_, created = _text("id", archive["id"]), _time("created", archive["created"])
+    if id_ is None:
+        raise ValueError("id is null, not a text")
+    info = SessionInfo(
+        id=id_,
+        created=created,
+        updated=created,
+        messages=len(messages),
+        usage=sum((message.usage for message in messages if message.usage), Usage()),
+        title=_text("title", archive.get("title")),
+        model=_text("model", archive.get("model")),
+        instructions=_text("instructions", archive.get("instructions")),
+    )
     return info, messages
 
 
-def _message(seq: int, row: Any, content: Content) -> StoredMessage:
-    usage = row.get("usage")
-    return StoredMessage(
-        seq=seq,
-        content=content,
-        created=float(row["created"]),
-        usage=Usage(**usage) if usage else None,
-        finish_reason=_text(row.get("finish_reason")),
-    )
+def _copy(value: Any, depth: int = 0) -> Any:
+    """Copy a value of JSON. Raises ValueError if it is none, or nested too deep."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise ValueError(f"{odd[0]!r} is no key of JSON")
+        return {key: _copy(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item, depth + 1) for item in value]
+    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"{short(value)} is no value of JSON")
 
 
-def _text(value: Any) -> str | None:
+def _content(seq: int, content: Any) -> Content:
+    for part in content["parts"]:
+        if not isinstance(part.get("text", ""), str):
+            raise ValueError(f"messages[{seq}] has a part whose text is {short(part['text'])}, not a text")
+    return keep(cast(Content, content))
+
+
+def _time(what: str, value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < _END_OF_TIME:
+        raise ValueError(f"{what} is {short(value)}, not seconds since 1970 (up to the year 9999)")
+    return float(value)
+
+
+def _usage(what: str, value: Any) -> Usage | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is {short(value)}, not an object")
+    for name, count in value.items():
+        if name not in _USAGE_TYPES:
+            raise ValueError(f"{what} has {name!r} in it, which is no count of agentkit's")
+        kind = _USAGE_TYPES[name]
+        fits = type(count) is kind
+        if not fits or not 0 <= count < 2**63:
+            kind_name = "true or false" if kind is bool else "a count"
+            raise ValueError(f"{what}.{name} is {short(count)}, not {kind_name}")
+    return Usage(**value)
+
+
+def _text(what: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise ValueError(f"{what} is {short(value)}, not a text")
     return value
 
 
 def write_archive(path: Path, archive: JsonObject) -> None:
     """Write a file, all of it or nothing: what was there before stays until the new one is whole.
 
+    A file that is there keeps its permissions; a link stays a link, and what it leads to is written.
+
     Raises:
         StoreError: It can't be written.
     """
-    text = json.dumps(archive, ensure_ascii=False, indent=1)
+    data = json.dumps(archive, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+    target = Path(os.path.realpath(path))
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        mode = _mode(target)
+        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text.encode("utf-8", "replace"))
+            # The permissions are there before anything is in the file; the umask applies to a new one only.
+            first = 0o666 if mode is None else mode
+            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, first)) as file:
+                if mode is not None:
+                    part.chmod(mode)
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, path)  # noqa: PTH105 - both names are as they came
+            part.replace(target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise StoreError(f"Can't write {path}: {error.strerror}. What was there is as it was.") from error
+
+
+def _mode(path: Path) -> int | None:
+    """Return the permissions of a file, or None if there is none. Raises OSError if it is no plain file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):  # a folder, or a device, which must not be replaced by a file
+        raise OSError(0, "It is not a file")
+    return stat.S_IMODE(status.st_mode)
 
 
 def read_archive(path: Path) -> tuple[SessionInfo, list[StoredMessage]]:
@@ -129,26 +243,30 @@ def read_archive(path: Path) -> tuple[SessionInfo, list[StoredMessage]]:
         StoreError: It can't be read, isn't a chat, or is damaged; `StoreVersionError` if it is newer.
     """
     try:
-        archive = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise StoreError(f"Can't read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged or no chat at all: it isn't JSON ({error}).") from error
-    return from_archive(archive, str(path))
+    return parse_archive(text, str(path))
 
 
 def to_markdown(info: SessionInfo, messages: Sequence[StoredMessage]) -> str:
     """Make a text of a session for people to read: calls and results as code, media by their type."""
     lines = [f"# {info.title or info.id}", ""]
     for message in messages:
-        when = datetime.fromtimestamp(message.created, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         speaker = "User" if message.content["role"] == "user" else "Model"
         if any("functionResponse" in part for part in message.content["parts"]):
             speaker = "Tools"
-        lines += [f"## {speaker}, {when}", ""]
+        lines += [f"## {speaker}, {_when(message.created)}", ""]
         for part in message.content["parts"]:
             lines += [_markdown(part), ""]
     return "\n".join(lines)
+
+
+def _when(created: float) -> str:
+    try:
+        return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OSError, OverflowError, ValueError):  # a clock that was wrong: the text is worth reading still
+        return f"at an unknown time ({created})"
 
 
 def _markdown(part: Any) -> str:
@@ -161,8 +279,9 @@ def _markdown(part: Any) -> str:
     if "functionResponse" in part:
         response = part["functionResponse"]
         return _code(f"{response['name']} -> {json.dumps(response['response'], ensure_ascii=False)}")
-    blob = part.get("inlineData") or part.get("fileData") or {}
-    return f"*({blob.get('mimeType') or ', '.join(part)})*"
+    blob = part.get("inlineData") or part.get("fileData")
+    kind = blob.get("mimeType") if isinstance(blob, dict) else None
+    return f"*({kind or ', '.join(part)})*"
 
 
 def _code(text: str) -> str:

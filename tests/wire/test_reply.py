@@ -64,6 +64,13 @@ def test_what_the_server_adds_is_kept() -> None:
     }
 
 
+def test_nulls_of_the_server_are_nothing() -> None:
+    null: Any = {"text": None}
+    half: Any = {"text": "b", "thought": None}
+    reply = assemble(chunk("a", null), chunk(half))
+    assert reply["candidates"][0]["content"]["parts"] == [{"text": "ab"}]
+
+
 def test_a_reply_without_candidates_has_none() -> None:
     assert assemble({"promptFeedback": {"blockReason": "SAFETY"}}) == {
         "promptFeedback": {"blockReason": "SAFETY"}
