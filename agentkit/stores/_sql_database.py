@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ class Database:
         self._timeout = timeout
         self._open: dict[int, Any] = {}
         self._closed = False
+        self._thread = threading.local()
         self.when_forked: list[Callable[[], None]] = []
         """Called in the child."""
         try:
@@ -57,7 +59,8 @@ class Database:
         reading, writing = ("REPEATABLE READ", "READ COMMITTED") if self.postgres else ("SERIALIZABLE",) * 2
         self._reader = self.engine.execution_options(isolation_level=reading)
         self._writer = self.engine.execution_options(isolation_level=writing, agentkit_writes=True)
-        _watch_forks(self)
+        with _DATABASES_LOCK:
+            _DATABASES.add(self)
         self._migrate()
 
     # -- transactions
@@ -75,17 +78,29 @@ class Database:
         Raises:
             UnknownOutcome: It can't be said whether it was stored.
         """
-        with self.in_words(), self._connect(self._writer) as connection:
-            yield Rows(connection)
-            try:
-                connection.commit()
-            except sa.exc.DBAPIError as error:
-                if error.connection_invalidated:
-                    raise UnknownOutcome(
-                        f"{self.name} was lost while a change was being made durable: it isn't known whether "
-                        f"it was stored ({_said(error.orig)})."
-                    ) from error
-                raise
+        if getattr(self._thread, "writes", False):  # it would wait for itself
+            raise StoreError(
+                f"{self.name} can't be written to here: what runs now (a signal's handler, or the end of an object "
+                "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
+            )
+        try:
+            self._thread.writes = True
+            with self.in_words(), self._connect(self._writer) as connection:
+                yield Rows(connection)
+                self._commit(connection)
+        finally:
+            self._thread.writes = False
+
+    def _commit(self, connection: sa.Connection) -> None:
+        try:
+            connection.commit()
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise UnknownOutcome(
+                    f"{self.name} was lost while a change was being made durable: it isn't known whether "
+                    f"it was stored ({_said(error.orig)})."
+                ) from error
+            raise
 
     def connect_alone(self) -> sa.Connection:
         """Open a connection of its own, outside the pool, where each statement is a transaction."""
@@ -283,18 +298,27 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _watch_forks(database: Database) -> None:
-    if not hasattr(os, "register_at_fork"):
-        return
-    there = weakref.ref(database)
+_DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
+_DATABASES_LOCK = threading.RLock()
 
-    def before() -> None:
+
+def _before_fork() -> None:
+    _DATABASES_LOCK.acquire()
+    for database in list(_DATABASES):
         # SQLite's connections must not be copied (https://sqlite.org/howtocorrupt.html, 2.6): none is idle now.
-        if (database := there()) is not None and not database.postgres:
+        if not database.postgres:
             database.engine.dispose()
 
-    def after_in_child() -> None:
-        if (database := there()) is not None:
-            database._abandon()
 
-    os.register_at_fork(before=before, after_in_child=after_in_child)
+def _after_fork_in_child() -> None:
+    _DATABASES_LOCK.release()
+    for database in list(_DATABASES):
+        database._abandon()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_DATABASES_LOCK.release,
+        after_in_child=_after_fork_in_child,
+    )

@@ -8,7 +8,8 @@ import secrets
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -71,6 +72,7 @@ class AdvisoryLeases:
     def _start_anew(self) -> None:
         self.dropped: deque[Lease] = deque()
         self._lock = threading.Lock()
+        self._inside = 0  # the thread that has it
         self._connection: sa.Connection | None = None
         self._held: dict[int, Lease] = {}
 
@@ -79,33 +81,57 @@ class AdvisoryLeases:
         _give_back_dropped(self)
         with self._database.reading() as rows:
             lease = Lease(id, _key(rows.info(id)))
-        with self._lock:
+        with self._alone():
             if lease.key in self._held:  # the server gives a lock twice to the same connection
                 return "another thread or task of this process"
-            if not self._call(sa.func.pg_try_advisory_lock(lease.key)):
-                return "another process"
-            self._held[lease.key] = lease
+            try:
+                if not self._call(sa.func.pg_try_advisory_lock(lease.key)):
+                    return "another process"
+                self._held[lease.key] = lease
+            except BaseException:  # an interrupt may come when the server has given the lock already
+                self._held[lease.key] = lease
+                self.dropped.append(lease)
+                raise
         try:
             with self._database.writing() as rows:
                 return lease, rows.claim(id, fence=lease.token, owner=None)
         except BaseException:
+            self.dropped.append(lease)
             with suppress(StoreError):
-                self.give_back(lease)
+                _give_back_dropped(self)
             raise
 
     def give_back(self, lease: Lease) -> None:
         """Let others take it; see `Leases.give_back`. If the connection is lost, so is the lock."""
-        with self._lock:
-            if self._held.get(lease.key) == lease:
-                del self._held[lease.key]
-                if self._connection is not None:
-                    self._call(sa.func.pg_advisory_unlock(lease.key))
+        try:
+            with self._alone():
+                if self._held.get(lease.key) == lease:
+                    if self._connection is not None:
+                        self._call(sa.func.pg_advisory_unlock(lease.key))
+                    del self._held[lease.key]
+        except BaseException:
+            self.dropped.append(lease)
+            raise
 
     def close(self) -> None:
         """Close the connection; that ends the locks."""
-        with self._lock:
+        with suppress(StoreError), self._alone():
             self._held = {}
             self._drop_connection()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self._inside == threading.get_ident():  # it would wait for itself
+            raise StoreError(
+                f"{self._database.name} can't be used here: what runs now (a signal's handler, or the end of an "
+                "object that nobody closed) came while its own thread was taking a session, or giving one back."
+            )
+        with self._lock:
+            try:
+                self._inside = threading.get_ident()
+                yield
+            finally:
+                self._inside = 0
 
     def _call(self, function: sa.Function[Any]) -> bool:
         """Call one of the server's functions, on a new connection if the old one was lost."""
@@ -155,13 +181,19 @@ class OwnerLeases:
         _give_back_dropped(self)
         lease, me = Lease(id), Owner.current()
         note = json.dumps({"token": lease.token, "taken": time.time(), "owner": asdict(me)})
-        with self._database.writing() as rows:
-            noted, info = rows.owner(id), rows.info(id)
-            if noted is not None and (holder := _holder(noted, info.updated)):
-                return "another thread or task of this process" if holder == me else f"process {holder.pid}"
-            info = rows.claim(id, fence=lease.token, owner=note)
-        self._held[lease] = note
-        return lease, info
+        try:
+            with self._database.writing() as rows:
+                noted, info = rows.owner(id), rows.info(id)
+                if noted is not None and (holder := _holder(noted, info.updated)):
+                    return (
+                        "another thread or task of this process" if holder == me else f"process {holder.pid}"
+                    )
+                self._held[lease] = note
+                info = rows.claim(id, fence=lease.token, owner=note)
+            return lease, info
+        except BaseException:  # an interrupt may come when the lease is stored already
+            self.dropped.append(lease)
+            raise
 
     def give_back(self, lease: Lease) -> None:
         """Let others take it; see `Leases.give_back`."""
@@ -170,10 +202,10 @@ class OwnerLeases:
         try:
             with self._database.writing() as rows:
                 rows.disclaim(lease.session_id, owner=note)
-        except StoreError:
+            self._held.pop(lease, None)
+        except BaseException:
             self.dropped.append(lease)
             raise
-        self._held.pop(lease, None)
 
     def close(self) -> None:
         """Give all back."""

@@ -47,11 +47,13 @@ class SQLiteFile:
         """Whether there is an index of words."""
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()
+        self._in_transaction = False
         self._pid = 0
         self._closed = False
+        with _FILES_LOCK:
+            _FILES.add(self)
         with self._lock, self._in_words():
             self._connected()
-        _close_before_forks(self)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Open a transaction that sees one instant."""
@@ -73,15 +75,24 @@ class SQLiteFile:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock, self._in_words():
-            connection = self._connected()
+            if self._in_transaction:  # of this thread, as it got the lock: it mustn't be touched from here
+                raise StoreError(
+                    f"{self.path} can't be used here: what runs now (a signal's handler, or the end of an object "
+                    "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
+                )
             try:
-                connection.execute(begin)
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.rollback()
-                raise
+                self._in_transaction = True
+                connection = self._connected()
+                try:
+                    connection.execute(begin)
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        connection.rollback()
+                    raise
+            finally:
+                self._in_transaction = False
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -220,19 +231,24 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogatepass")
 
 
-def _close_before_forks(file: SQLiteFile) -> None:
-    there = weakref.ref(file)
-    held: list[SQLiteFile] = []
+_FILES: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()
+_FILES_LOCK = threading.RLock()
+_forking: list[SQLiteFile] = []
 
-    def before() -> None:
-        if (file := there()) is not None:
-            file._lock.acquire()
-            held.append(file)
-            file._disconnect()
 
-    def after() -> None:
-        while held:
-            held.pop()._lock.release()
+def _before_fork() -> None:
+    _FILES_LOCK.acquire()
+    for file in list(_FILES):
+        file._lock.acquire()
+        _forking.append(file)
+        file._disconnect()
 
-    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
-        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop()._lock.release()
+    _FILES_LOCK.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -125,7 +125,12 @@ class SQLStore:
                 raise session_busy(id, taken)
             time.sleep(min(pause * random.uniform(0.5, 1), left))  # noqa: S311 - so that not all ask at once
             pause = min(pause * 1.5, 0.25)
-        return _Writer(self, *taken)
+        lease, info = taken
+        try:
+            return _Writer(self, lease, info)
+        except BaseException:  # an interrupt
+            self._leases.dropped.append(lease)
+            raise
 
     def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
         """List sessions, the last updated first; `after` is the last one of the page before."""
@@ -178,13 +183,15 @@ class SQLStore:
 class _Writer:
     """The writer of a session in a database; see `SessionWriter`."""
 
+    _lease: Lease | None = None
+
     def __init__(self, store: SQLStore, lease: Lease, info: SessionInfo) -> None:
         self.info = info
         self._database = store._database
         self._leases = store._leases
-        self._lease: Lease | None = lease
         self._fence = lease.token
         self._pid = os.getpid()
+        self._lease = lease  # the last, so that `__del__` finds the rest
 
     def load(self) -> StoredSession:
         """Read the session."""
@@ -225,10 +232,10 @@ class _Writer:
 
     def release(self) -> None:
         """Let others write."""
-        lease, self._lease = self._lease, None
-        if lease is not None and self._pid == os.getpid():
+        if self._lease is not None and self._pid == os.getpid():
             with suppress(StoreError):
-                self._leases.give_back(lease)
+                self._leases.give_back(self._lease)
+        self._lease = None  # not before: an interrupt would leave the lease to nobody
 
     def __del__(self) -> None:
         if self._lease is not None and self._pid == os.getpid():

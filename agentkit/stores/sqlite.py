@@ -7,6 +7,7 @@ import secrets
 import sqlite3
 import time
 import unicodedata
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -80,9 +81,9 @@ class SQLiteStore:
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 10.0) -> None:
         self._file = SQLiteFile(path, busy_timeout)
-        self._held: set[_Lease] = set()
+        self._held: dict[_Lease, weakref.ref[_Writer]] = {}
         self._dropped: set[_Lease] = set()
-        """Those of the leases whose writers are gone, or failed to release them."""
+        """Those of the leases that are given up, but may still be in the file."""
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._file.path)!r})"
@@ -291,23 +292,34 @@ class SQLiteStore:
 
     def _take(self, id: str) -> _Writer | Owner:  # noqa: A002
         """Become the writer, or return who is."""
-        me, dropped = Owner.current(), [lease for lease in self._dropped if lease.pid == os.getpid()]
-        with self._file.writing() as db:
-            info, key = read_info(db, id)
-            _delete_leases(db, dropped)
-            row = db.execute(
-                "SELECT taken, host, pid, started FROM writers WHERE session = ?", (key,)
-            ).fetchone()
-            if row and _is_held(Owner(*row[1:]), since=max(row[0], info.updated)):
-                return Owner(*row[1:])
-            lease = _Lease(key, secrets.token_hex(16), me.pid)
-            db.execute(
-                "INSERT OR REPLACE INTO writers VALUES (?, ?, ?, ?, ?, ?)",
-                (key, lease.token, time.time(), me.host, me.pid, me.started),
-            )
-        self._forget(dropped)
-        self._held.add(lease)
-        return _Writer(self, lease, info)
+        me, lease = Owner.current(), None
+        dropped = [
+            lease
+            for lease, writer in list(self._held.items())
+            if lease.pid == me.pid and (lease in self._dropped or writer() is None)
+        ]
+        try:
+            with self._file.writing() as db:
+                info, key = read_info(db, id)
+                _delete_leases(db, dropped)
+                row = db.execute(
+                    "SELECT taken, host, pid, started FROM writers WHERE session = ?", (key,)
+                ).fetchone()
+                if row and _is_held(Owner(*row[1:]), since=max(row[0], info.updated)):
+                    return Owner(*row[1:])
+                lease = _Lease(key, secrets.token_hex(16), me.pid)
+                writer = _Writer(self, lease, info)
+                self._held[lease] = weakref.ref(writer)
+                db.execute(
+                    "INSERT OR REPLACE INTO writers VALUES (?, ?, ?, ?, ?, ?)",
+                    (key, lease.token, time.time(), me.host, me.pid, me.started),
+                )
+            self._forget(dropped)
+            return writer
+        except BaseException:  # an interrupt may come when the lease is stored already
+            if lease is not None:
+                self._dropped.add(lease)
+            raise
 
     def _append(self, lease: _Lease, id: str, steps: Sequence[Step]) -> None:  # noqa: A002
         with self._file.writing() as db:
@@ -338,11 +350,16 @@ class SQLiteStore:
 
     def _forget(self, leases: Sequence[_Lease]) -> None:
         self._dropped.difference_update(leases)
-        self._held.difference_update(leases)
+        for lease in leases:
+            self._held.pop(lease, None)
 
 
 class _Writer:
-    """The writer of a session in a file; see `SessionWriter`."""
+    """The writer of a session in a file; see `SessionWriter`.
+
+    That nobody has it any more is seen by the store's weak reference. A `__del__` could be interrupted, and may
+    run in the middle of a transaction.
+    """
 
     def __init__(self, store: SQLiteStore, lease: _Lease, info: SessionInfo) -> None:
         self.info = info
@@ -361,12 +378,8 @@ class _Writer:
     def release(self) -> None:
         """Let others write."""
         if not self._released:
-            self._released = True
             self._store._release(self._lease)
-
-    def __del__(self) -> None:
-        if not self._released:  # whoever collects this may be in the middle of a transaction
-            self._store._dropped.add(self._lease)
+            self._released = True  # not before: an interrupt would leave the lease to nobody
 
 
 def _fts5_query(text: str) -> str:
