@@ -8,6 +8,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 
 _PREFIXES = ("GEMINI_", "GOOGLE_", "AGENTKIT_")
 

@@ -152,7 +152,7 @@ def test_eight_parallel_calls_and_a_call_to_a_tool_that_does_not_exist(go: Calla
     ],
     ids=lambda f: getattr(f, "kind", "no-parts"),
 )
-@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("position", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_passing_fault_in_any_turn_changes_nothing_of_the_outcome(
     go: Callable[..., Run], broken: Any, position: int
 ) -> None:

@@ -23,7 +23,14 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[SessionStore]]] = {
 """What opens a store, by name. The same folder is the same store, but for "memory", where each is a new one."""
 
 
-@pytest.fixture(params=sorted(STORES))
+_KINDS = {
+    name: pytest.param(name, marks=pytest.mark.slow if name == "sql-sqlite" else ())
+    for name in sorted(STORES)
+}
+"""SQLStore's own code runs on PostgreSQL already; on SQLite it does so in CI."""
+
+
+@pytest.fixture(params=_KINDS.values())
 def kind(request: pytest.FixtureRequest) -> str:
     """The name of a kind of store."""
     name: str = request.param
@@ -37,14 +44,14 @@ def store(kind: str, tmp_path: Path) -> Iterator[SessionStore]:
         yield opened
 
 
-@pytest.fixture(params=sorted(STORES.keys() - {"memory"}))
+@pytest.fixture(params=[kind for name, kind in _KINDS.items() if name != "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], SessionStore]]:
     """Opens the same store again, as another process would; of each kind that outlives its process."""
     with ExitStack() as opened:
         yield lambda: opened.enter_context(STORES[request.param](tmp_path))
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
+@pytest.fixture(params=["postgres", pytest.param("sqlite", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a new database of each kind."""
     if request.param == "postgres":
