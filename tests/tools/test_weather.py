@@ -523,3 +523,19 @@ def test_importing_the_tools_loads_no_http_client() -> None:
     code = "import sys, agentkit_tools.weather; print([m for m in ('httpx2', 'google.genai') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("tonight", True),
+        ("Wednesday night", True),
+        ("at 5pm", True),
+        ("tomorrow", False),
+        ("Good morning! Today", False),
+    ],
+)
+def test_an_answer_about_a_part_of_a_day_says_that_its_figures_are_for_whole_days(
+    tools: ToolRegistry, when: str, said: bool
+) -> None:
+    assert ("parts of a day" in call(tools, "weather", "Oslo", f"weather {when}")) is said

@@ -32,6 +32,14 @@ from agentkit_tools._when import When, read_when
 Units = Literal["both", "metric", "imperial"]
 
 
+_HOURS = re.compile(
+    r"(?<!good )\b(?:tonight|morning|noon|midday|afternoon|evening|night|midnight)\b"
+    r"|\b\d{1,2}(?::\d\d)? ?[ap]\.?m\b|\bo'clock\b",
+    re.IGNORECASE,
+)
+"""An hour or a part of a day, for which there are no figures: the answer says so."""
+
+
 def weather_tools(
     *,
     units: Units = "both",
@@ -74,7 +82,10 @@ def weather_tools(
         if not is_about_weather(asked.rest, timed=bool(asked.rules)):
             raise ToolRetry("I only know the weather, and that doesn't seem to be a question about it.")
         now, days = service.weather(matches.places[0], MAX_DAYS)
-        return _answer(name, matches, asked, now, days, units, note)
+        answer = _answer(name, matches, asked, now, days, units, note)
+        if _HOURS.search(when):
+            answer += "\n(These figures are for whole days; there are none for parts of a day.)"
+        return answer
 
     return registry
 
