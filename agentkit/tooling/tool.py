@@ -48,6 +48,12 @@ class ToolOptions(TypedDict, total=False):
     """Failures in a row (bad arguments, `ToolRetry`) after which the next one is final. Default 2."""
     tags: Iterable[str]
     """Words to select tools by."""
+    untrusted: bool
+    """Whether what it returns may be the words of a stranger: web pages, mails, files. Default False."""
+    sensitive: bool
+    """Whether its calls need a person's approval once untrusted words are in the history; `write` tools' do anyway."""
+    on_demand: bool
+    """Whether the model must find it with `find_tools` before it may call it. Default False: it is always declared."""
 
 
 class Binder(Protocol):
@@ -82,6 +88,12 @@ class Tool:
     """Failures in a row after which the next one is final: the model is told to stop."""
     tags: frozenset[str] = frozenset()
     """Words to select it by."""
+    untrusted: bool = False
+    """Whether what it returns may be the words of a stranger."""
+    sensitive: bool = False
+    """Whether its calls need approval once untrusted words are in the history."""
+    on_demand: bool = False
+    """Whether the model must find it with `find_tools` before it may call it."""
     is_async: bool = False
     """Whether the function gives an awaitable."""
 
@@ -265,6 +277,9 @@ def _problem_of(made: Any) -> str | None:
         return f"description={made.description!r}: give a text."
     if made.effect not in ("read", "write"):
         return f'effect={made.effect!r}: give "read" or "write".'
+    for flag in ("untrusted", "sensitive", "on_demand"):
+        if not isinstance(getattr(made, flag), bool):
+            return f"{flag}={getattr(made, flag)!r}: give True or False."
     if not isinstance(made.approval, bool) and not callable(made.approval):
         return f"approval={made.approval!r}: give True, False or a function of the args and the context."
     timeout = made.timeout
