@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import ConfigurationError
+from agentkit.prices import PRICES, Price, price_of
 
 if TYPE_CHECKING:
     from agentkit.wire.content import UsageMetadata
@@ -25,17 +28,63 @@ class Limits:
     """Wall time. What is under way then is cancelled."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for limit in fields(self):
+            value = getattr(self, limit.name)
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ConfigurationError(f"Limits({field.name}={value!r}): give a number above 0, or None.")
+                raise ConfigurationError(f"Limits({limit.name}={value!r}): give a number above 0, or None.")
+
+
+LONG_PROMPT = 200_000
+"""Tokens of a prompt above which some models have other prices."""
 
 
 def _count(value: Any) -> int:
     """Read a count of the server's: a whole number, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsage:
+    """What was used of one model: the counts that its price depends on."""
+
+    model: str
+    """The model's name."""
+    long: bool = False
+    """Whether the prompts had more than 200,000 tokens each, where some prices change."""
+    requests: int = 0
+    """Requests that the model answered."""
+    input_tokens: int = 0
+    """Tokens sent that no cache had, those of the server's tools included."""
+    cached_tokens: int = 0
+    """Tokens sent that came from a cache."""
+    output_tokens: int = 0
+    """Tokens of the replies, thoughts included."""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return self.input_tokens + self.cached_tokens + self.output_tokens
+
+    def cost(self, price: Price) -> float:
+        """Give what the tokens cost at a price, in US dollars."""
+        rates = price.long if self.long and price.long is not None else price
+        cached = rates.input if rates.cached is None else rates.cached
+        dollars = (
+            self.input_tokens * rates.input + self.cached_tokens * cached + self.output_tokens * rates.output
+        )
+        return dollars / 1_000_000
+
+    def __add__(self, other: ModelUsage) -> ModelUsage:
+        return ModelUsage(
+            model=self.model,
+            long=self.long,
+            requests=self.requests + other.requests,
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +107,111 @@ class Usage:
     """All tokens, as the server adds them up."""
     estimated: bool = False
     """Whether any of the counts is an estimate (the embedded model makes one where its engine is silent)."""
+    by_model: tuple[ModelUsage, ...] = field(default=(), repr=False, compare=False)
+    """Which models they are of, sorted by name; long prompts apart. Usages are equal if their counts are."""
 
     @classmethod
-    def from_wire(cls, metadata: UsageMetadata | None) -> Usage:
-        """Read one reply's `usageMetadata`; None, and missing or null counts, are 0."""
+    def from_wire(cls, metadata: UsageMetadata | None, model: str = "") -> Usage:
+        """Read one reply's `usageMetadata`; None, and missing or null counts, are 0.
+
+        With the name of the model that replied, `by_model` tells its tokens, if the reply tells any.
+        """
         wire = metadata or {}
+        prompt, cached = _count(wire.get("promptTokenCount")), _count(wire.get("cachedContentTokenCount"))
+        candidates, thoughts = (
+            _count(wire.get("candidatesTokenCount")),
+            _count(wire.get("thoughtsTokenCount")),
+        )
+        tools, total = _count(wire.get("toolUsePromptTokenCount")), _count(wire.get("totalTokenCount"))
+        used = ModelUsage(
+            model=model,
+            long=prompt > LONG_PROMPT,
+            requests=1,
+            input_tokens=max(prompt - cached, 0) + tools,
+            cached_tokens=cached,
+            # What a total has beyond its parts is taken for output, which is the dearest.
+            output_tokens=max(candidates + thoughts, total - prompt - tools),
+        )
         return cls(
             requests=1,
-            prompt_tokens=_count(wire.get("promptTokenCount")),
-            cached_tokens=_count(wire.get("cachedContentTokenCount")),
-            candidates_tokens=_count(wire.get("candidatesTokenCount")),
-            thoughts_tokens=_count(wire.get("thoughtsTokenCount")),
-            tool_use_prompt_tokens=_count(wire.get("toolUsePromptTokenCount")),
-            total_tokens=_count(wire.get("totalTokenCount")),
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            candidates_tokens=candidates,
+            thoughts_tokens=thoughts,
+            tool_use_prompt_tokens=tools,
+            total_tokens=total,
             estimated=bool(wire.get("agentkitEstimated")),
+            by_model=(used,) if model and used.tokens else (),
         )
+
+    def cost(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float | None:
+        """Give what the tokens cost in US dollars, or None if that isn't known.
+
+        It isn't where a model has no price, a reply told no tokens, or tokens are no model's in `by_model`
+        (a usage made by hand, or stored by an early agentkit). No requests cost 0.0.
+
+        Args:
+            prices: The models' prices by their names; see `agentkit.prices` for what the default ones leave out.
+            on: The day of the requests, for prices that change on a day that is announced; None: today.
+        """
+        parts = (
+            self.prompt_tokens + self.tool_use_prompt_tokens + self.candidates_tokens + self.thoughts_tokens
+        )
+        told = sum(used.tokens for used in self.by_model)
+        if told < max(parts, self.total_tokens) or sum(u.requests for u in self.by_model) < self.requests:
+            return None
+        day = on or date.today()
+        dollars = 0.0
+        for used in self.by_model:
+            price = price_of(used.model, prices)
+            if price is None:
+                return None
+            dollars += used.cost(price.on(day))
+        return dollars
 
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
             return NotImplemented
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        sums["estimated"] = self.estimated or other.estimated
-        return Usage(**sums)
+        return Usage(
+            requests=self.requests + other.requests,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            candidates_tokens=self.candidates_tokens + other.candidates_tokens,
+            thoughts_tokens=self.thoughts_tokens + other.thoughts_tokens,
+            tool_use_prompt_tokens=self.tool_use_prompt_tokens + other.tool_use_prompt_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+            estimated=self.estimated or other.estimated,
+            by_model=_merged(self.by_model, other.by_model),
+        )
+
+
+def _merged(left: tuple[ModelUsage, ...], right: tuple[ModelUsage, ...]) -> tuple[ModelUsage, ...]:
+    if not left or not right:
+        return left or right
+    merged = {(used.model, used.long): used for used in left}
+    for used in right:
+        key = (used.model, used.long)
+        merged[key] = merged[key] + used if key in merged else used
+    return tuple(merged[key] for key in sorted(merged))
+
+
+def read_by_model(value: Any) -> tuple[ModelUsage, ...]:
+    """Read `by_model` as it was stored; fields that this agentkit doesn't know are left out.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    if not isinstance(value, (list, tuple)) or not all(isinstance(row, dict) for row in value):
+        raise ValueError("by_model is no list of objects")
+    rows = [{name: row[name] for name in _MODEL_USAGE if name in row} for row in value]
+    for row in rows:
+        odd = [name for name, found in row.items() if type(found) is not _MODEL_USAGE[name]]
+        odd += [name for name, found in row.items() if type(found) is int and found < 0]
+        if odd or "model" not in row:
+            raise ValueError(f"by_model has an entry with an odd or missing {(odd or ['model'])[0]}")
+    return tuple(ModelUsage(**row) for row in rows)
+
+
+_MODEL_USAGE: Mapping[str, type] = {"model": str, "long": bool} | dict.fromkeys(
+    ("requests", "input_tokens", "cached_tokens", "output_tokens"), int
+)

@@ -100,7 +100,7 @@ def _model_turn(plan: Plan, state: State, base: JsonObject) -> Generator[Event |
         if step is None:
             return None
         reply = step.assembler.reply()
-        usage = Usage.from_wire(reply.get("usageMetadata"))
+        usage = Usage.from_wire(reply.get("usageMetadata"), plan.model_name)
         state.usages.append(usage)
         state.sent = Sent(view, usage, _counted(plan, base))
         verdict = judge(reply)
@@ -224,7 +224,8 @@ def _view(
         if step is None:
             return None
         answer = step.assembler.text
-        state.extra_usages.append(Usage.from_wire(step.assembler.reply().get("usageMetadata")))
+        name = model.name if model else plan.model_name
+        state.extra_usages.append(Usage.from_wire(step.assembler.reply().get("usageMetadata"), name))
         if answer.strip():
             state.summary = (need.upto, answer)
             yield Save([SaveSummary(*state.summary)])

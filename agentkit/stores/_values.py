@@ -17,7 +17,7 @@ from agentkit.errors import (
     SessionNotFound,
     StoreError,
 )
-from agentkit.limits import Usage
+from agentkit.limits import Usage, read_by_model
 from agentkit.stores.base import Step, StoredMessage
 from agentkit.wire.content import Content, JsonObject, Part, content_json, dumps, keep, text_of
 
@@ -140,10 +140,14 @@ def decode_usage(raw: str | None) -> Usage | None:
     """Decode a usage; counts that this agentkit doesn't know are left out. Raises DamagedRow."""
     if raw is None:
         return None
-    counts = _decode_object(raw)
+    counts = {name: count for name, count in _decode_object(raw).items() if name in _USAGE_FIELDS}
+    by_model = counts.pop("by_model", ())
     if not all(isinstance(count, int) for count in counts.values()):
         raise DamagedRow("a count is no whole number")
-    return Usage(**{name: count for name, count in counts.items() if name in _USAGE_FIELDS})
+    try:
+        return Usage(**counts, by_model=read_by_model(by_model))
+    except ValueError as error:
+        raise DamagedRow(str(error)) from error
 
 
 def _decode_object(raw: str | bytes) -> JsonObject:

@@ -15,7 +15,7 @@ from reprlib import repr as short
 from typing import Any, cast
 
 from agentkit.errors import StoreError, StoreVersionError
-from agentkit.limits import Usage
+from agentkit.limits import Usage, read_by_model
 from agentkit.stores.base import SessionInfo, StoredMessage
 from agentkit.wire.content import Content, JsonObject, calls_of, keep
 from agentkit.wire.history import check
@@ -178,6 +178,7 @@ def _usage(what: str, value: Any) -> Usage | None:
         return None
     if not isinstance(value, dict):
         raise ValueError(f"{what} is {short(value)}, not an object")
+    by_model = read_by_model(value.pop("by_model", ()))
     for name, count in value.items():
         if name not in _USAGE_TYPES:
             raise ValueError(f"{what} has {name!r} in it, which is no count of agentkit's")
@@ -186,7 +187,7 @@ def _usage(what: str, value: Any) -> Usage | None:
         if not fits or not 0 <= count < 2**63:
             kind_name = "true or false" if kind is bool else "a count"
             raise ValueError(f"{what}.{name} is {short(count)}, not {kind_name}")
-    return Usage(**value)
+    return Usage(**value, by_model=by_model)
 
 
 def _text(what: str, value: Any) -> str | None:
