@@ -340,7 +340,7 @@ def test_threads_that_settle_at_once_leave_no_token_behind() -> None:
         limit.reserve(1)
 
     def ask(size: int) -> None:
-        for _ in range(200):
+        for _ in range(1500):
             limit.reserve(size)
             limit.settle(size, 0)
 
