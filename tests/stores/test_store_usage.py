@@ -1,0 +1,98 @@
+"""A store keeps which model's tokens are which."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from agentkit.errors import StoreError
+from agentkit.limits import ModelUsage, Usage, read_by_model
+from agentkit.stores._values import DamagedRow, decode_usage, encode_usage
+from agentkit.stores.archive import from_archive, to_archive
+from agentkit.stores.base import AddMessage, AddUsage, SessionStore, StoredMessage
+from agentkit.stores.memory import MemoryStore
+from agentkit.wire.content import model_content, user_content
+
+MORE = Usage.from_wire({"promptTokenCount": 4}, "a")
+WHOLE = MORE + Usage.from_wire({"promptTokenCount": 250_000, "cachedContentTokenCount": 7}, "b")
+
+
+def test_a_store_keeps_whose_tokens_they_are(store: SessionStore) -> None:
+    store.create("ann")
+    writer = store.write("ann")
+    writer.append([AddMessage(user_content("hi"))])
+    writer.append([AddMessage(model_content("ho"), usage=WHOLE), AddUsage(MORE)])
+    writer.release()
+    stored = store.load("ann").messages[1].usage
+    assert stored is not None
+    assert (stored, stored.by_model) == (WHOLE, WHOLE.by_model)
+    assert store.info("ann").usage.by_model == (WHOLE + MORE).by_model
+
+
+def test_an_archive_keeps_whose_tokens_they_are() -> None:
+    store = MemoryStore()
+    begin = [
+        StoredMessage(seq=0, content=user_content("hi"), created=1.0),
+        StoredMessage(seq=1, content=model_content("ho"), created=2.0, usage=WHOLE),
+    ]
+    archive = to_archive(store.create("ann", messages=begin), begin)
+    info, messages = from_archive(archive, "It")
+    assert messages[1].usage is not None
+    assert info.usage.by_model == messages[1].usage.by_model == WHOLE.by_model
+    archive["messages"][1]["usage"]["by_model"] = [{"model": "a", "requests": -1}]
+    with pytest.raises(
+        StoreError, match="It is damaged: by_model has an entry with an odd or missing requests"
+    ):
+        from_archive(archive, "It")
+
+
+@pytest.mark.parametrize(
+    ("row", "usage"),
+    [
+        pytest.param(
+            '{"requests":1,"prompt_tokens":5}', Usage(requests=1, prompt_tokens=5), id="an early one"
+        ),
+        pytest.param(
+            '{"requests":1,"smiles":"many","by_model":[{"model":"a","input_tokens":5,"moods":[]}]}',
+            Usage(requests=1, by_model=(ModelUsage(model="a", input_tokens=5),)),
+            id="a later one",
+        ),
+        pytest.param("{}", Usage(), id="nothing"),
+    ],
+)
+def test_a_row_of_another_agentkit_is_read(row: str, usage: Usage) -> None:
+    decoded = decode_usage(row)
+    assert decoded is not None
+    assert (decoded, decoded.by_model) == (usage, usage.by_model)
+
+
+def test_a_row_is_read_as_it_was_written() -> None:
+    decoded = decode_usage(encode_usage(WHOLE))
+    assert decoded is not None
+    assert (decoded, decoded.by_model) == (WHOLE, WHOLE.by_model)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(5, {}, [5], [{}], [{"model": 5}], [{"model": "a", "long": 1}]),
+        *(
+            [{"model": "a", "requests": True}],
+            [{"model": "a", "requests": 1.5}],
+            [{"model": "a", "output_tokens": -1}],
+        ),
+    ],
+)
+def test_a_damaged_row_is_told(odd: Any) -> None:
+    with pytest.raises(ValueError, match="by_model"):
+        read_by_model(odd)
+    with pytest.raises(DamagedRow):
+        decode_usage(json.dumps({"by_model": odd}))
+
+
+def test_a_usage_whose_models_could_not_be_read_is_not_stored() -> None:
+    odd: Any = 1.5
+    with pytest.raises(StoreError, match="can't be stored"):
+        encode_usage(Usage(by_model=(ModelUsage(model="a", requests=odd),)))
