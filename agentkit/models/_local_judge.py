@@ -7,7 +7,6 @@ have to do with the tool. Pure functions.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from datetime import date
 from decimal import Decimal
 
 from agentkit.models._local_schema import is_date, is_verbatim, schema_of
+from agentkit.tooling.search import STOP_WORDS, TermIndex, stems_of
 from agentkit.wire.content import FunctionCall, FunctionDeclaration, Json, JsonObject
 
 RELATED_BONUS = 0.1
@@ -24,16 +24,6 @@ LESS_RELATED = 0.3
 UNRELATED = 0.9
 """Confidence asked of a call of a tool that shares no word with the request."""
 
-_STOP = frozenset(
-    re.findall(
-        "[a-z]+",
-        "a about all am an and any are around as at be been but by can could did do does for from get give go going "
-        "had has have he her here him his how i if in is it its just know let like ll m many may me more much my "
-        "near need next no not of on one or our out over please re right s shall she should show so some t tell than "
-        "that the them then there these they this those to today too up us use user ve very want was we were what when "
-        "where which who whole why will with would you your",
-    )
-)
 _TIMES = frozenset(
     re.findall(
         "[a-z]+",
@@ -70,30 +60,13 @@ def shortlist(declarations: Sequence[FunctionDeclaration], text: str, size: int)
     """Pick the tools that share most words with the text; rare words count more. Their order is kept."""
     if len(declarations) <= size:
         return list(declarations)
-    words = [_tool_stems(declaration) for declaration in declarations]
-    known = Counter(stem for stems in words for stem in stems)
-    asked = set(stems_of(text))
-    scores = [sum(math.log(1 + len(words) / known[stem]) for stem in asked & stems) for stems in words]
-    best = sorted(range(len(words)), key=lambda i: (-scores[i], i))[:size]
+    index = TermIndex([dict.fromkeys(_tool_stems(declaration), 1.0) for declaration in declarations])
+    scores = index.scores(set(stems_of(text)))
+    best = sorted(range(len(scores)), key=lambda i: -scores[i])[:size]
     return [declarations[i] for i in sorted(best)]
 
 
 # --- words and numbers --------------------------------------------------------------------------------------
-
-
-def stems_of(text: str) -> list[str]:
-    """List the stems of the words that carry meaning: "Is it raining?" gives `["rain"]`."""
-    return [_stem(word) for word in re.findall(r"[^\W\d_]+", text.casefold()) if word not in _STOP]
-
-
-def _stem(word: str) -> str:
-    for suffix in ("ing", "er", "est", "ed", "es", "s", "y"):
-        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
-            word = word.removesuffix(suffix)
-            break
-    if len(word) > 3 and (word[-1] == word[-2] or word[-1] == "e"):
-        word = word[:-1]
-    return word
 
 
 def _tool_stems(declaration: FunctionDeclaration) -> set[str]:
@@ -130,7 +103,7 @@ def _from_words(words: str) -> Decimal:
 def names_in(text: str) -> list[str]:
     """List the capitalised words within sentences: names, days, months."""
     words = re.findall(r"(?<=[\w,;:'-] )[^\W\d_]\w+", text)
-    return [word for word in words if word[0].isupper() and word.casefold() not in _STOP]
+    return [word for word in words if word[0].isupper() and word.casefold() not in STOP_WORDS]
 
 
 def is_follow_up(text: str) -> bool:

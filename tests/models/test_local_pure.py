@@ -176,16 +176,6 @@ def test_a_text_that_cannot_stand_alone_is_a_follow_up(text: str, answer: bool) 
     assert judge.is_follow_up(text) is answer
 
 
-def test_words_are_compared_by_stem_without_the_common_ones() -> None:
-    assert judge.stems_of("Is it raining, rainy, hotter in the windy cities?") == [
-        "rain",
-        "rain",
-        "hot",
-        "wind",
-        "citi",
-    ]
-
-
 def test_the_shortlist_keeps_the_tools_that_share_rare_words_in_their_order() -> None:
     others = [declare(f"tool_{n}", "Does a thing to a city.", city=STRING) for n in range(8)]
     tools = [*others[:4], NOW, *others[4:], CALCULATE]
