@@ -246,6 +246,23 @@ def test_whatever_is_damaged_is_a_store_error(filled: Path, tmp_path: Path) -> N
     assert found > 30
 
 
+def test_a_file_that_is_just_growing_is_not_taken_for_a_damaged_one(filled: Path) -> None:
+    whole = filled.read_bytes()
+    filled.write_bytes(whole[:-2048])
+    with pytest.raises(StoreError, match=r"chats\.db is damaged"):
+        SQLiteStore(filled)
+
+    def grow() -> None:
+        with filled.open("ab") as file:
+            file.write(whole[-2048:])
+
+    grown = threading.Timer(0.05, grow)
+    grown.start()
+    with SQLiteStore(filled) as store:
+        assert store.load("ann").info.messages == 4 and store.check() == []
+    grown.join()
+
+
 PROBLEMS = {
     "UPDATE sessions SET messages = 5": "has 4 messages; it says 5",
     "DELETE FROM messages WHERE seq = 3": "has 3 messages; it says 4",
