@@ -16,7 +16,7 @@ from agentkit.conversation import Conversation
 from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
 from agentkit.run import Run, RunStream
-from agentkit.stores.archive import from_archive, parse_archive, to_archive, to_markdown
+from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, SessionInfo, SessionStore, StoredMessage
 from agentkit.stores.memory import MemoryStore
 from agentkit.wire.convert import UserInput
@@ -125,7 +125,7 @@ class ChatManager:
             return to_markdown(session.info, session.messages)
         if format != "json":
             raise ConfigurationError(f"export_session(format={format!r}): it is 'json' or 'markdown'.")
-        return json.dumps(to_archive(session.info, session.messages), ensure_ascii=False, indent=1)
+        return archive_text(to_archive(session.info, session.messages, self._store.results(id)))
 
     def import_session(self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None) -> Chat:  # noqa: A002
         """Make a chat of what `export_session` gave.
@@ -140,15 +140,17 @@ class ChatManager:
         """
         where = "What is to be imported"
         if isinstance(exported, (str, bytes)):
-            info, messages = parse_archive(exported, where)
+            archived = parse_archive(exported, where)
         else:
-            info, messages = from_archive(exported, where)
+            archived = from_archive(exported, where)
+        info = archived.info
         return self._make(
             id or info.id,
             model=info.model,
             instructions=info.instructions,
             title=info.title,
-            messages=messages,
+            messages=archived.messages,
+            results=archived.results,
         )
 
     def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat:  # noqa: A002

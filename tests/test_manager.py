@@ -116,7 +116,7 @@ def test_export_and_import(chats: ChatManager) -> None:
     for bad, kind in (
         ("{", StoreError),
         ("{}", StoreError),
-        (exported.replace('"version": 1', '"version": 2'), StoreVersionError),
+        (exported.replace('"version": 1', '"version": 3'), StoreVersionError),
     ):
         with pytest.raises(kind):
             chats.import_session(bad, id="bad")
