@@ -149,7 +149,8 @@ class Chat(_BaseChat):
         Raises:
             StoreError: The file can't be written; what was there before is as it was.
         """
-        write_archive(Path(file), to_archive(self._conversation.info(), self._conversation.messages()))
+        chat = self._conversation
+        write_archive(Path(file), to_archive(chat.info(), chat.messages(), chat.results()))
 
     def load(self, file: str | Path) -> None:
         """Put what `save` wrote in place of all that was said here.
@@ -158,8 +159,8 @@ class Chat(_BaseChat):
             StoreError: The file can't be read, is no chat or damaged; or newer (`StoreVersionError`). Nothing
                 was changed.
         """
-        _, messages = read_archive(Path(file))
-        self._conversation.replace_with(messages)
+        archived = read_archive(Path(file))
+        self._conversation.replace_with(archived.messages, archived.results)
 
     @property
     def info(self) -> SessionInfo:

@@ -32,6 +32,7 @@ from agentkit.stores.base import (
     AddUsage,
     Cut,
     FinishCall,
+    SaveResult,
     SessionInfo,
     SessionStore,
     SessionWriter,
@@ -39,6 +40,7 @@ from agentkit.stores.base import (
     Step,
     StoredCall,
     StoredMessage,
+    StoredResult,
     StoredSession,
 )
 from agentkit.stores.memory import MemoryStore
@@ -103,7 +105,7 @@ class Conversation:
             takes, and other writers are a `SessionConflict` at once.
         messages: What it begins with, times and usage included; instead of `history`.
         must_exist: Never make the session: whoever deleted it meant it.
-        settings: Of a new session: model, instructions, title, expires, parent.
+        settings: Of a new session: model, instructions, title, expires, parent, results.
     """
 
     def __init__(
@@ -338,6 +340,10 @@ class Conversation:
 
     # -- what there is
 
+    def recall(self, other: Conversation) -> None:
+        """Begin with what another object of this session saw last; if the session has changed, it is read anew."""
+        self._seen = other._seen
+
     def look(self) -> _Seen:
         """See what is stored now."""
         try:
@@ -356,6 +362,13 @@ class Conversation:
         except SessionNotFound:
             return list(self._begins_with)
         return list(session.messages)
+
+    def results(self) -> Sequence[StoredResult]:
+        """Read the whole texts of results that were cut."""
+        try:
+            return self.store.results(self.id)
+        except SessionNotFound:
+            return []
 
     def info(self) -> SessionInfo:
         """Read what is known of the session; it is made if it isn't there yet."""
@@ -421,10 +434,16 @@ class Conversation:
         self.change(steps)
         return removed
 
-    def replace_with(self, messages: Sequence[StoredMessage]) -> None:
-        """Put other messages in place of all."""
-        added = [AddMessage(m.content, m.usage, m.finish_reason, created=m.created) for m in messages]
-        self.change(lambda _: [Cut(0), *added])
+    def replace_with(self, messages: Sequence[StoredMessage], results: Sequence[StoredResult] = ()) -> None:
+        """Put other messages in place of all, with results that belong to them."""
+        saved: dict[int, list[Step]] = {}
+        for result in results:
+            saved.setdefault(result.seq, []).append(SaveResult(result.id, result.text))
+        steps: list[Step] = [Cut(0)]
+        for m in messages:
+            steps += saved.get(m.seq, ())
+            steps.append(AddMessage(m.content, m.usage, m.finish_reason, created=m.created))
+        self.change(lambda _: steps)
 
     def resolve(self, call_id: str, result: Any, *, retry: bool) -> None:
         """Say what became of a call that nobody knows of: its result, or that it may run again."""
@@ -460,13 +479,14 @@ class Conversation:
             )
         if end and calls_of(messages[end - 1].content):
             raise ConfigurationError("fork(): the last turn has open calls; finish it with resume() first.")
-        info = self.info()
+        info, results = self.info(), self.results()
         made = Conversation(
             id,
             self.store,
             memory=self.memory,
             wait=self._wait,
             messages=messages[:end],
+            results=[result for result in results if result.seq < end],
             model=info.model,
             instructions=info.instructions,
             title=info.title,

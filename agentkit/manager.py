@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import json
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -16,7 +17,7 @@ from agentkit.conversation import Conversation
 from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
 from agentkit.run import Run, RunStream
-from agentkit.stores.archive import from_archive, parse_archive, to_archive, to_markdown
+from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, SessionInfo, SessionStore, StoredMessage
 from agentkit.stores.memory import MemoryStore
 from agentkit.wire.convert import UserInput
@@ -25,8 +26,14 @@ if TYPE_CHECKING:
     from agentkit.agent import Agent, RunOptions
 
 
+_RECENT = 32
+
+
 class ChatManager:
-    """Many chats of one agent, by id. Only the store holds them: a thousand idle ones cost no memory.
+    """Many chats of one agent, by id. The store holds them: a thousand idle ones cost no memory.
+
+    Of the 32 that were used last, it is remembered what was seen: the next message of one reads its history from
+    the store only if somebody else has changed it.
 
     Args:
         agent: Answers in all of them; each may have a model and instructions of its own.
@@ -50,6 +57,8 @@ class ChatManager:
         self._memory = memory
         self._deps = deps
         self._wait = wait
+        self._recent: OrderedDict[str, Conversation] = OrderedDict()
+        self._lock = threading.RLock()
 
     def create(
         self,
@@ -125,7 +134,7 @@ class ChatManager:
             return to_markdown(session.info, session.messages)
         if format != "json":
             raise ConfigurationError(f"export_session(format={format!r}): it is 'json' or 'markdown'.")
-        return json.dumps(to_archive(session.info, session.messages), ensure_ascii=False, indent=1)
+        return archive_text(to_archive(session.info, session.messages, self._store.results(id)))
 
     def import_session(self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None) -> Chat:  # noqa: A002
         """Make a chat of what `export_session` gave.
@@ -140,15 +149,17 @@ class ChatManager:
         """
         where = "What is to be imported"
         if isinstance(exported, (str, bytes)):
-            info, messages = parse_archive(exported, where)
+            archived = parse_archive(exported, where)
         else:
-            info, messages = from_archive(exported, where)
+            archived = from_archive(exported, where)
+        info = archived.info
         return self._make(
             id or info.id,
             model=info.model,
             instructions=info.instructions,
             title=info.title,
-            messages=messages,
+            messages=archived.messages,
+            results=archived.results,
         )
 
     def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat:  # noqa: A002
@@ -165,10 +176,14 @@ class ChatManager:
 
     def delete_session(self, id: str) -> None:  # noqa: A002
         """Delete a chat. Raises `SessionNotFound`."""
+        with self._lock:
+            self._recent.pop(id, None)
         self._store.delete(id)
 
     def delete_expired(self) -> int:
         """Delete the chats whose time is up; return how many there were."""
+        with self._lock:
+            self._recent.clear()
         return self._store.delete_expired(time.time())
 
     def _make(self, id: str | None, **settings: Any) -> Chat:  # noqa: A002
@@ -180,6 +195,13 @@ class ChatManager:
         conversation = Conversation(
             info.id, self._store, memory=self._memory, wait=self._wait, must_exist=True
         )
+        # Each chat has an object of its own, so that a second message waits, or is refused, as `wait` says.
+        with self._lock:
+            if last := self._recent.pop(info.id, None):
+                conversation.recall(last)
+            self._recent[info.id] = conversation
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
         own = {"model": info.model, "instructions": info.instructions}
         options = {name: value for name, value in own.items() if value is not None}
         return Chat(self._agent, conversation, deps=self._deps, **options)

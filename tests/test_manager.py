@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentkit import Agent, ChatManager, ConfigurationError, SessionNotFound, StoreError
+from agentkit import (
+    Agent,
+    ChatManager,
+    ConfigurationError,
+    MemoryStore,
+    SessionConflict,
+    SessionNotFound,
+    StoreError,
+)
 from agentkit.errors import SessionExists, StoreVersionError
-from agentkit.stores.base import SessionStore
+from agentkit.stores.base import Cut, SessionStore, StoredSession
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import Request
 from tests.stores.conftest import STORES
@@ -116,7 +125,7 @@ def test_export_and_import(chats: ChatManager) -> None:
     for bad, kind in (
         ("{", StoreError),
         ("{}", StoreError),
-        (exported.replace('"version": 1', '"version": 2'), StoreVersionError),
+        (exported.replace('"version": 1', '"version": 3'), StoreVersionError),
     ):
         with pytest.raises(kind):
             chats.import_session(bad, id="bad")
@@ -165,3 +174,111 @@ def test_fork_rename_and_expiry(chats: ChatManager) -> None:
     chats.expire("fork", None)
     assert chats.delete_expired() == 1
     assert [info.id for info in chats.list()] == ["fork"]
+
+
+# -- what is remembered of the last ones
+
+
+class CountingStore(MemoryStore):
+    """Counts how often a session is read whole."""
+
+    loads = 0
+
+    def load(self, id: str) -> StoredSession:
+        self.loads += 1
+        return super().load(id)
+
+
+def said(chats: ChatManager, id: str) -> list[Any]:
+    return [content["parts"][0].get("text") for content in chats.get(id).get_history()]
+
+
+def test_the_next_message_of_a_chat_reads_no_history_again() -> None:
+    store = CountingStore()
+    chats = ChatManager(Agent(ScriptedModel([echo] * 4)), store)
+    chats.create("ann")
+    chats.send_message("ann", "one")
+    store.loads = 0
+    for text in ("two", "three"):
+        chats.send_message("ann", text)
+    chats.get("ann").send_message("four")
+    assert store.loads == 0
+    assert said(chats, "ann") == ["one", "to one", "two", "to two", "three", "to three", "four", "to four"]
+    assert store.loads == 0
+
+
+def test_what_somebody_else_has_changed_is_seen(store: SessionStore) -> None:
+    model = ScriptedModel([echo] * 4)
+    chats, others = ChatManager(Agent(model), store), ChatManager(Agent(model), store)
+    chats.create("ann")
+    chats.send_message("ann", "one")
+    others.send_message("ann", "two")
+    chats.send_message("ann", "three")
+    assert len(model.requests[-1]["contents"]) == 5
+    writer = store.write("ann")
+    writer.append([Cut(2)])
+    writer.release()
+    chats.send_message("ann", "four")
+    assert said(chats, "ann") == said(others, "ann") == ["one", "to one", "four", "to four"]
+
+
+def test_a_chat_that_is_made_anew_begins_with_nothing(store: SessionStore) -> None:
+    chats = ChatManager(Agent(ScriptedModel([echo] * 3)), store)
+    for delete in (chats.delete_session, store.delete, lambda id: chats.delete_expired()):
+        chats.create("ann", expires_in=timedelta(seconds=-1))
+        chats.send_message("ann", "one")
+        delete("ann")
+        with pytest.raises(SessionNotFound):
+            chats.send_message("ann", "two")
+    chats.create("ann")
+    assert said(chats, "ann") == []
+
+
+def test_of_chats_used_long_ago_nothing_is_remembered() -> None:
+    store = CountingStore()
+    chats = ChatManager(Agent(ScriptedModel([echo] * 99)), store)
+    for n in range(33):
+        chats.create(f"c{n}")
+        chats.send_message(f"c{n}", "x")
+    chats.get("c1")  # c0 isn't remembered any more; c1 is, and now the last used
+    chats.create("c33")
+    store.loads = 0
+    assert said(chats, "c1") == ["x", "to x"] and store.loads == 0
+    assert said(chats, "c0") == ["x", "to x"] and store.loads == 1
+    chats.delete_session("c32")
+    chats.delete_expired()
+    assert said(chats, "c1") == ["x", "to x"] and store.loads == 2
+
+
+def test_a_second_message_of_an_id_is_a_conflict_at_once_or_waits_where_asked(store: SessionStore) -> None:
+    agent = Agent(ScriptedModel([echo] * 4))
+    hasty, patient = ChatManager(agent, store), ChatManager(agent, store, wait=20)
+    hasty.create("ann")
+    with ThreadPoolExecutor(1) as thread:
+        with hasty.send_message("ann", "one", stream=True) as events:
+            next(iter(events))
+            with pytest.raises(SessionConflict):
+                hasty.send_message("ann", "refused")
+            with pytest.raises(SessionConflict):
+                thread.submit(hasty.send_message, "ann", "refused").result(20)
+        with patient.send_message("ann", "two", stream=True) as events:
+            next(iter(events))
+            waiting = thread.submit(patient.send_message, "ann", "three")
+            assert not wait([waiting], 0.2).done
+            events.drain()
+        assert waiting.result(20).text == "to three"
+    assert said(patient, "ann") == ["two", "to two", "three", "to three"]
+
+
+def test_messages_of_many_threads_to_few_chats_are_all_kept(store: SessionStore) -> None:
+    chats = ChatManager(Agent(ScriptedModel([echo] * 48)), store, wait=30)
+    for name in ("ann", "bob"):
+        chats.create(name)
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [(name, f"{name} {n}") for n in range(24) for name in ("ann", "bob")]
+        runs = list(threads.map(lambda job: chats.send_message(*job).text, jobs))
+    assert sorted(runs) == sorted(f"to {text}" for _, text in jobs)
+    for name in ("ann", "bob"):
+        history = said(chats, name)
+        assert sorted(history[::2]) == sorted(text for id, text in jobs if id == name)
+        assert [f"to {text}" for text in history[::2]] == history[1::2]

@@ -11,14 +11,17 @@ from typing import Any, assert_never
 import sqlalchemy as sa
 
 from agentkit.limits import Usage
-from agentkit.stores._sql_schema import calls, messages, sessions, summaries
+from agentkit.stores._sql_schema import calls, messages, results, sessions, summaries
 from agentkit.stores._values import (
     check_position,
+    check_result,
     decode_content,
     decode_part,
+    decode_state,
     decode_usage,
     encode_content,
     encode_part,
+    encode_state,
     encode_usage,
     no_open_call,
     no_session,
@@ -32,14 +35,17 @@ from agentkit.stores.base import (
     AddMessage,
     AddUsage,
     Cut,
+    DeferCall,
     FinishCall,
     Hit,
+    SaveResult,
     SaveSummary,
     SessionInfo,
     StartCalls,
     Step,
     StoredCall,
     StoredMessage,
+    StoredResult,
     StoredSession,
     StoredSummary,
 )
@@ -97,11 +103,28 @@ class Rows:
                     effect=row.effect,
                     started=bool(row.started),
                     response=decode_part(row.response),
+                    deferred=decode_state(row.deferred),
                 )
                 for row in self._run(of_calls)
             ],
             summary=StoredSummary(upto=summary.upto, text=summary.summary) if summary else None,
         )
+
+    def result(self, id: str, result_id: str) -> str | None:  # noqa: A002
+        """Read a result's text, if there is one. Raises SessionNotFound."""
+        of_session = sessions.outerjoin(
+            results, (results.c.session_id == sessions.c.id) & (results.c.id == result_id)
+        )
+        found = sa.select(results.c.result).select_from(of_session).where(sessions.c.id == id)
+        if (row := self._first(found)) is None:
+            raise no_session(id)
+        return row.result  # type: ignore[no-any-return]
+
+    def results(self, id: str) -> Sequence[StoredResult]:  # noqa: A002
+        """Read a session's results. Raises SessionNotFound."""
+        self.info(id)
+        found = sa.select(results).where(results.c.session_id == id).order_by(results.c.seq, results.c.id)
+        return [StoredResult(id=row.id, seq=row.seq, text=row.result) for row in self._run(found)]
 
     def list(self, limit: int, after: SessionInfo | None) -> Sequence[SessionInfo]:
         """Read the rows of a page of sessions."""
@@ -140,7 +163,9 @@ class Rows:
 
     # -- writing
 
-    def create(self, info: SessionInfo, contents: Sequence[StoredMessage]) -> None:
+    def create(
+        self, info: SessionInfo, contents: Sequence[StoredMessage], texts: Sequence[StoredResult]
+    ) -> None:
         """Add a session. Raises SessionExists."""
         columns = {field.name: getattr(info, field.name) for field in fields(info)}
         try:
@@ -149,6 +174,8 @@ class Rows:
             raise session_exists(info.id) from None
         if contents:
             self._run(messages.insert(), [_message(info.id, message) for message in contents])
+        for result in texts:
+            self._run(_insert_result(info.id, result))
 
     def claim(self, id: str, fence: str, owner: str | None) -> SessionInfo:  # noqa: A002
         """Make `fence` the one mark that a writer must show. Raises SessionNotFound."""
@@ -225,11 +252,23 @@ class _Change:
                 self._change_calls(step.indexes, started=int(step.started))
             case FinishCall():
                 self._change_calls([step.index], response=encode_part(step.response).decode())
+            case DeferCall():
+                self._change_calls([step.index], started=0, deferred=encode_state(step.state).decode())
+            case SaveResult():
+                check_result(step)
+                same = results.c.session_id == self._id, results.c.id == step.id
+                self._run(results.delete().where(*same))
+                result = StoredResult(id=step.id, seq=self._count, text=step.text)
+                self._run(_insert_result(self._id, result))
             case Cut():
                 check_position(step, step.seq, self._count)
                 self._insert_added()
                 self._count, self._updated = step.seq, time.time()
-                for table, column in ((messages, messages.c.seq), (summaries, summaries.c.upto - 1)):
+                for table, column in (
+                    (messages, messages.c.seq),
+                    (results, results.c.seq),
+                    (summaries, summaries.c.upto - 1),
+                ):
                     self._run(table.delete().where(table.c.session_id == self._id, column >= step.seq))
                 self._clear_calls()
             case AddUsage():
@@ -323,6 +362,10 @@ def _message(id: str, message: StoredMessage) -> dict[str, Any]:  # noqa: A002
     }
 
 
+def _insert_result(id: str, result: StoredResult) -> sa.Insert:  # noqa: A002
+    return results.insert().values(session_id=id, id=result.id, seq=result.seq, result=result.text)
+
+
 def _call(id: str, call: StoredCall) -> dict[str, Any]:  # noqa: A002
     return {
         "session_id": id,
@@ -332,4 +375,5 @@ def _call(id: str, call: StoredCall) -> dict[str, Any]:  # noqa: A002
         "effect": call.effect,
         "started": int(call.started),
         "response": None if call.response is None else encode_part(call.response).decode(),
+        "deferred": None if call.deferred is None else encode_state(call.deferred).decode(),
     }

@@ -84,6 +84,21 @@ _INDEX = (
 )
 
 
+_RESULTS = (
+    """
+    CREATE TABLE agentkit_results (
+        session_id {key} NOT NULL REFERENCES agentkit_sessions (id) ON DELETE CASCADE,
+        id {key} NOT NULL,
+        seq {int} NOT NULL,
+        result TEXT NOT NULL,
+        PRIMARY KEY (session_id, id)
+    ) {strict}
+    """,
+    "CREATE INDEX agentkit_results_by_message ON agentkit_results (session_id, seq)",
+    "ALTER TABLE agentkit_calls ADD COLUMN deferred TEXT",
+)
+
+
 def _make_tables(connection: sa.Connection) -> None:
     for statement in _TABLES:
         _execute(connection, statement)
@@ -91,7 +106,12 @@ def _make_tables(connection: sa.Connection) -> None:
         _execute(connection, _INDEX)
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_make_tables,)
+def _add_results(connection: sa.Connection) -> None:
+    for statement in _RESULTS:
+        _execute(connection, statement)
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_make_tables, _add_results)
 """Never change one that was released; add another."""
 
 
@@ -181,6 +201,15 @@ calls = sa.Table(
     sa.Column("effect", sa.Text),
     sa.Column("started", sa.BigInteger),
     sa.Column("response", sa.Text),
+    sa.Column("deferred", sa.Text),
+)
+results = sa.Table(
+    "agentkit_results",
+    _metadata,
+    sa.Column("session_id", Exact, primary_key=True),
+    sa.Column("id", Exact, primary_key=True),
+    sa.Column("seq", sa.BigInteger),
+    sa.Column("result", Exact),
 )
 summaries = sa.Table(
     "agentkit_summaries",

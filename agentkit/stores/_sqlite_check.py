@@ -6,7 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 
 from agentkit.errors import StoreError
-from agentkit.stores._values import DamagedRow, decode_content, decode_part, decode_usage, encode_content
+from agentkit.stores._values import (
+    DamagedRow,
+    decode_content,
+    decode_part,
+    decode_state,
+    decode_usage,
+    encode_content,
+)
 from agentkit.wire.content import calls_of
 
 
@@ -14,7 +21,14 @@ def problems(db: sqlite3.Connection, *, indexed: bool) -> list[str]:
     """List what is wrong, in an open transaction; an empty list is a sound file."""
     found = [f"SQLite: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"]
     if not found:  # else what SQLite can't read would only say the same again
-        found = [*_orphans(db), *_index(db, indexed), *_sessions(db), *_messages(db), *_ledger(db)]
+        found = [
+            *_orphans(db),
+            *_index(db, indexed),
+            *_sessions(db),
+            *_messages(db),
+            *_ledger(db),
+            *_results(db),
+        ]
     return found
 
 
@@ -64,19 +78,29 @@ def _messages(db: sqlite3.Connection) -> Iterator[str]:
 def _ledger(db: sqlite3.Connection) -> Iterator[str]:
     """Compare each call that is entered with the last message of its session."""
     rows = db.execute(
-        "SELECT s.id, c.number, c.name, c.response, m.content FROM calls c JOIN sessions s ON s.key = c.session "
-        "LEFT JOIN messages m ON m.session = s.key AND m.seq = s.messages - 1"
+        "SELECT s.id, c.number, c.name, c.response, c.deferred, m.content FROM calls c "
+        "JOIN sessions s ON s.key = c.session LEFT JOIN messages m ON m.session = s.key AND m.seq = s.messages - 1"
     )
-    for id, number, name, response, content in rows:  # noqa: A001
+    for id, number, name, response, deferred, content in rows:  # noqa: A001
         where = f"Session {id!r}, call {number} of the ledger"
         try:
             calls = calls_of(decode_content(content)) if content else []
             decode_part(response)
+            decode_state(deferred)
         except DamagedRow as error:
             yield f"{where}: {error}."
             continue
         if not 0 <= number < len(calls) or calls[number]["name"] != name:
             yield f"{where}: the last message has no such call."
+
+
+def _results(db: sqlite3.Connection) -> Iterator[str]:
+    rows = db.execute(
+        "SELECT s.id, r.id, r.seq, s.messages FROM results r JOIN sessions s ON s.key = r.session "
+        "WHERE r.seq NOT BETWEEN 0 AND s.messages"  # of the next message, if that isn't there yet
+    )
+    for id, result, seq, messages in rows:  # noqa: A001
+        yield f"Session {id!r}, result {result!r}: it belongs to message {seq} of {messages}."
 
 
 def _usage(where: str, usage: str | None) -> Iterator[str]:

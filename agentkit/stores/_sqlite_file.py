@@ -23,6 +23,7 @@ from agentkit.stores._sqlite_schema import (
 from agentkit.stores._values import DamagedRow
 
 _OLDEST = (3, 37)  # STRICT tables
+_GROWING = 0.3  # seconds that a file may look damaged
 
 
 class SQLiteFile:
@@ -168,15 +169,23 @@ class SQLiteFile:
     def _refuse_strangers(self) -> None:
         """Raise if the file isn't ours, or newer; in a mode in which SQLite can't change anything.
 
-        Reading its first bytes without SQLite would drop the locks that this process has on it.
+        Reading its first bytes without SQLite would drop the locks that this process has on it. That mode takes
+        no locks either: a file that another process is just making longer looks damaged for an instant.
         """
         if not self.path.exists() or self.path.stat().st_size == 0:
             return
-        connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            self._version(connection)
-        finally:
-            connection.close()
+        until = time.monotonic() + _GROWING
+        while True:
+            connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+            try:
+                self._version(connection)
+                return
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT or time.monotonic() > until:
+                    raise
+            finally:
+                connection.close()
+            time.sleep(0.01)
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """Return how many migrations were run. Raises StoreError if the file isn't ours, or newer."""

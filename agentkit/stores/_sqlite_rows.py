@@ -10,9 +10,14 @@ from typing import Any, assert_never
 from agentkit.limits import Usage
 from agentkit.stores._values import (
     check_position,
+    check_result,
+    decode_content,
+    decode_part,
+    decode_state,
     decode_usage,
     encode_content,
     encode_part,
+    encode_state,
     encode_usage,
     no_open_call,
     no_session,
@@ -22,13 +27,18 @@ from agentkit.stores.base import (
     AddMessage,
     AddUsage,
     Cut,
+    DeferCall,
     FinishCall,
+    SaveResult,
     SaveSummary,
     SessionInfo,
     StartCalls,
     Step,
     StoredCall,
     StoredMessage,
+    StoredResult,
+    StoredSession,
+    StoredSummary,
 )
 
 INFO = (
@@ -68,6 +78,54 @@ def info_of(row: Sequence[Any]) -> SessionInfo:
     )
 
 
+def read_session(db: sqlite3.Connection, id: str) -> StoredSession:  # noqa: A002
+    """Read a session."""
+    info, key = read_info(db, id)
+    summary = db.execute(
+        "SELECT upto, text FROM summaries WHERE session = ? ORDER BY id DESC LIMIT 1", (key,)
+    ).fetchone()
+    return StoredSession(
+        info=info,
+        messages=[
+            StoredMessage(
+                seq=seq,
+                content=decode_content(content),
+                created=created,
+                usage=decode_usage(usage),
+                finish_reason=finish_reason,
+            )
+            for seq, content, created, usage, finish_reason in db.execute(
+                "SELECT seq, content, created, usage, finish_reason FROM messages WHERE session = ? ORDER BY seq",
+                (key,),
+            )
+        ],
+        calls=[
+            StoredCall(
+                index=number,
+                call_id=call_id,
+                name=name,
+                effect=effect,
+                started=bool(started),
+                response=decode_part(response),
+                deferred=decode_state(deferred),
+            )
+            for number, call_id, name, effect, started, response, deferred in db.execute(
+                "SELECT number, call_id, name, effect, started, response, deferred FROM calls WHERE session = ? "
+                "ORDER BY number",
+                (key,),
+            )
+        ],
+        summary=StoredSummary(upto=summary[0], text=summary[1]) if summary else None,
+    )
+
+
+def read_results(db: sqlite3.Connection, id: str) -> list[StoredResult]:  # noqa: A002
+    """Read the results of a session."""
+    _, key = read_info(db, id)
+    rows = db.execute("SELECT id, seq, text FROM results WHERE session = ? ORDER BY seq, id", (key,))
+    return [StoredResult(id=result_id, seq=seq, text=text) for result_id, seq, text in rows]
+
+
 def insert_message(db: sqlite3.Connection, session: int, message: StoredMessage) -> None:
     content = encode_content(message.content)
     db.execute(
@@ -82,9 +140,22 @@ def insert_message(db: sqlite3.Connection, session: int, message: StoredMessage)
 
 def _insert_call(db: sqlite3.Connection, session: int, call: StoredCall) -> None:
     response = None if call.response is None else encode_part(call.response)
+    deferred = None if call.deferred is None else encode_state(call.deferred)
     db.execute(
-        "INSERT INTO calls VALUES (?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, CAST(? AS TEXT))",
-        (session, call.index, raw(call.call_id), raw(call.name), call.effect, call.started, response),
+        "INSERT INTO calls (session, number, call_id, name, effect, started, response, deferred) "
+        "VALUES (?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))",
+        (
+            *(session, call.index, raw(call.call_id), raw(call.name), call.effect),
+            *(call.started, response, deferred),
+        ),
+    )
+
+
+def put_result(db: sqlite3.Connection, session: int, result: StoredResult) -> None:
+    """Store a result, in place of one of its id."""
+    db.execute(
+        "INSERT OR REPLACE INTO results (session, id, seq, text) VALUES (?, CAST(? AS TEXT), ?, CAST(? AS TEXT))",
+        (session, raw(result.id), result.seq, raw(result.text)),
     )
 
 
@@ -122,9 +193,17 @@ class Change:
                     self._set_call(index, "started = ?", step.started)
             case FinishCall():
                 self._set_call(step.index, "response = CAST(? AS TEXT)", encode_part(step.response))
+            case DeferCall():
+                self._set_call(
+                    step.index, "started = 0, deferred = CAST(? AS TEXT)", encode_state(step.state)
+                )
+            case SaveResult():
+                check_result(step)
+                put_result(db, session, StoredResult(id=step.id, seq=self._count, text=step.text))
             case Cut():
                 check_position(step, step.seq, self._count)
                 db.execute("DELETE FROM messages WHERE session = ? AND seq >= ?", (session, step.seq))
+                db.execute("DELETE FROM results WHERE session = ? AND seq >= ?", (session, step.seq))
                 db.execute("DELETE FROM calls WHERE session = ?", (session,))
                 db.execute("DELETE FROM summaries WHERE session = ? AND upto > ?", (session, step.seq))
                 self._count = step.seq

@@ -104,6 +104,23 @@ _INDEX = (
 )
 
 
+# Texts of some MB may be in there: whatever doesn't ask for them reads the indexes only. What belongs to a call
+# that waits is JSON.
+_RESULTS = (
+    """
+    CREATE TABLE results (
+        session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE,
+        id TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (session, id)
+    ) STRICT
+    """,
+    "CREATE INDEX results_by_message ON results (session, seq, id)",
+    "ALTER TABLE calls ADD COLUMN deferred TEXT",
+)
+
+
 def has_fts5(connection: sqlite3.Connection) -> bool:
     """Tell whether this SQLite can search by FTS5."""
     return bool(connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone())
@@ -119,7 +136,12 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_make_tables]
+def _add_results(connection: sqlite3.Connection) -> None:
+    for statement in _RESULTS:
+        connection.execute(statement)
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_make_tables, _add_results]
 """Never change one that was released; add another."""
 
 

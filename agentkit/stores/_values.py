@@ -18,10 +18,12 @@ from agentkit.errors import (
     StoreError,
 )
 from agentkit.limits import Usage, read_by_model
-from agentkit.stores.base import Step, StoredMessage
+from agentkit.stores.base import SaveResult, Step, StoredMessage, StoredResult
 from agentkit.wire.content import Content, JsonObject, Part, content_json, dumps, keep, text_of
 
 MAX_ID = 200
+MAX_RESULT = 100_000_000
+"""Characters of a result: with up to six bytes for each (see `Exact`), what every database can hold."""
 _USAGE_FIELDS = frozenset(field.name for field in fields(Usage))
 
 
@@ -38,6 +40,29 @@ def check_numbers(messages: Sequence[StoredMessage]) -> None:
     for seq, message in enumerate(messages):
         if message.seq != seq:
             raise StoreError(f"messages[{seq}] has the number {message.seq}: they go from 0 without gaps.")
+
+
+def check_result(result: SaveResult | StoredResult, what: str = "A result") -> None:
+    """Raise StoreError unless every store can hold a result."""
+    if not 1 <= len(result.id) <= MAX_ID:
+        raise StoreError(f"{what}: its id has 1 to {MAX_ID} characters, not {len(result.id)}.")
+    if len(result.text) > MAX_RESULT:
+        raise StoreError(f"{what}: its text has {len(result.text)} characters, more than {MAX_RESULT}.")
+
+
+def check_results(results: Sequence[StoredResult], messages: int) -> None:
+    """Raise StoreError unless results have ids of their own, and each belongs to one of so many messages."""
+    seen: set[str] = set()
+    for number, result in enumerate(results):
+        what = f"results[{number}]"
+        check_result(result, what)
+        if result.id in seen:
+            raise StoreError(f"{what}: its id {result.id!r} is that of one before it.")
+        seen.add(result.id)
+        if type(result.seq) is not int or not 0 <= result.seq < messages:
+            raise StoreError(
+                f"{what}: it belongs to message {result.seq!r}; there are {messages}, numbered from 0."
+            )
 
 
 def first_version() -> int:
@@ -113,15 +138,22 @@ def decode_content(raw: str | bytes) -> Content:
 
 def encode_part(part: Part) -> bytes:
     """Encode a part. Raises StoreError if it can't be JSON."""
-    try:
-        return dumps(part)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"A response that is no JSON of the wire can't be stored: {error}") from error
+    return _encode_object("A response", part)
+
+
+def encode_state(state: JsonObject) -> bytes:
+    """Encode what a call waits for. Raises StoreError if it can't be JSON."""
+    return _encode_object("What a call waits for", state)
 
 
 def decode_part(raw: str | bytes | None) -> Part | None:
     """Decode a part; None is none. Raises DamagedRow."""
     return None if raw is None else cast(Part, _decode_object(raw))
+
+
+def decode_state(raw: str | bytes | None) -> JsonObject | None:
+    """Decode what a call waits for; None is none. Raises DamagedRow."""
+    return None if raw is None else _decode_object(raw)
 
 
 def encode_usage(usage: Usage | None) -> str | None:
@@ -148,6 +180,15 @@ def decode_usage(raw: str | None) -> Usage | None:
         return Usage(**counts, by_model=read_by_model(by_model))
     except ValueError as error:
         raise DamagedRow(str(error)) from error
+
+
+def _encode_object(what: str, value: object) -> bytes:
+    try:
+        if not isinstance(value, dict):
+            raise TypeError(f"it is a {type(value).__name__}, not an object")
+        return dumps(cast(JsonObject, value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"{what} can't be stored unless it is JSON: {error}") from error
 
 
 def _decode_object(raw: str | bytes) -> JsonObject:

@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from reprlib import repr as short
@@ -16,19 +16,32 @@ from typing import Any, cast
 
 from agentkit.errors import StoreError, StoreVersionError
 from agentkit.limits import Usage, read_by_model
-from agentkit.stores.base import SessionInfo, StoredMessage
+from agentkit.stores._values import check_results
+from agentkit.stores.base import SessionInfo, StoredMessage, StoredResult
 from agentkit.wire.content import Content, JsonObject, calls_of, keep
 from agentkit.wire.history import check
 
-FORMAT, VERSION = "agentkit.chat", 1
+FORMAT, VERSION = "agentkit.chat", 2
+"""Version 2 has results. A chat without them is written as version 1, which any agentkit reads."""
 MAX_DEPTH = 200
 """How deep values may be nested: what can be read here can be read wherever a store reads it later."""
 _END_OF_TIME = 253_402_300_800  # the year 10000, which datetime doesn't know
 _USAGE_TYPES: dict[str, type] = {field.name: type(field.default) for field in fields(Usage)}
 
 
-def to_archive(info: SessionInfo, messages: Sequence[StoredMessage]) -> JsonObject:
-    """Make the JSON of a session.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    """What an archive has in it."""
+
+    info: SessionInfo
+    messages: Sequence[StoredMessage]
+    results: Sequence[StoredResult]
+
+
+def to_archive(
+    info: SessionInfo, messages: Sequence[StoredMessage], results: Sequence[StoredResult] = ()
+) -> JsonObject:
+    """Make the JSON of a session, with those of the results that belong to its messages.
 
     Raises:
         StoreError: The session couldn't be read back: tools are running, or were when it broke off, or there
@@ -38,9 +51,10 @@ def to_archive(info: SessionInfo, messages: Sequence[StoredMessage]) -> JsonObje
         raise StoreError(
             f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
         )
+    kept = [asdict(result) for result in results if result.seq < len(messages)]
     archive: JsonObject = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if kept else 1,
         "id": info.id,
         "title": info.title,
         "model": info.model,
@@ -56,11 +70,19 @@ def to_archive(info: SessionInfo, messages: Sequence[StoredMessage]) -> JsonObje
             for message in messages
         ],
     }
+    if kept:
+        archive["results"] = kept
     from_archive(archive, f"The chat {info.id!r}")
     return archive
 
 
-def parse_archive(text: str | bytes, where: str) -> tuple[SessionInfo, list[StoredMessage]]:
+def archive_text(archive: JsonObject) -> str:
+    """Write the JSON of a session as a text that can be encoded: a lone surrogate is an escape of JSON's."""
+    text = json.dumps(archive, ensure_ascii=False, indent=1)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def parse_archive(text: str | bytes, where: str) -> Archived:
     """Read the JSON of a session from a text; see `from_archive`.
 
     Raises:
@@ -75,7 +97,7 @@ def parse_archive(text: str | bytes, where: str) -> tuple[SessionInfo, list[Stor
     return from_archive(archive, where)
 
 
-def from_archive(archive: Any, where: str) -> tuple[SessionInfo, list[StoredMessage]]:
+def from_archive(archive: Any, where: str) -> Archived:
     """Read the JSON of a session: a copy of it, whose history is checked.
 
     Args:
@@ -111,10 +133,8 @@ def _too_deep(where: str) -> StoreError:
     return StoreError(f"{where} is damaged: it is nested more than {MAX_DEPTH} deep.")
 
 
-def _session(archive: JsonObject) -> tuple[SessionInfo, list[StoredMessage]]:
-    rows = archive["messages"]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("its messages are no list of objects")
+def _session(archive: JsonObject) -> Archived:
+    rows = _rows("messages", archive["messages"])
     # An archive holds the wire's own JSON: nothing is converted, so parts that agentkit doesn't know stay as
     # they are.
     contents: list[Content] = [row["content"] for row in rows]
@@ -142,7 +162,28 @@ def _session(archive: JsonObject) -> tuple[SessionInfo, list[StoredMessage]]:
         model=_text("model", archive.get("model")),
         instructions=_text("instructions", archive.get("instructions")),
     )
-    return info, messages
+    return Archived(info=info, messages=messages, results=_results(archive, len(messages)))
+
+
+def _results(archive: JsonObject, messages: int) -> list[StoredResult]:
+    results = []
+    for number, row in enumerate(_rows("results", archive.get("results", []))):
+        what = f"results[{number}]"
+        id_, text = _text(f"{what}.id", row["id"]), _text(f"{what}.text", row["text"])
+        if id_ is None or text is None:
+            raise ValueError(f"{what} has a null where a text belongs")
+        results.append(StoredResult(id=id_, seq=row["seq"], text=text))
+    try:
+        check_results(results, messages)
+    except StoreError as error:
+        raise ValueError(str(error)) from error
+    return results
+
+
+def _rows(what: str, rows: Any) -> list[JsonObject]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"its {what} are no list of objects")
+    return rows
 
 
 def _copy(value: Any, depth: int = 0) -> Any:
@@ -204,7 +245,7 @@ def write_archive(path: Path, archive: JsonObject) -> None:
     Raises:
         StoreError: It can't be written.
     """
-    data = json.dumps(archive, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+    data = archive_text(archive).encode()
     target = Path(os.path.realpath(path))
     try:
         mode = _mode(target)
@@ -237,7 +278,7 @@ def _mode(path: Path) -> int | None:
     return stat.S_IMODE(status.st_mode)
 
 
-def read_archive(path: Path) -> tuple[SessionInfo, list[StoredMessage]]:
+def read_archive(path: Path) -> Archived:
     """Read a file that `write_archive` wrote.
 
     Raises:

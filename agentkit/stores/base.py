@@ -3,7 +3,8 @@
 A session is a list of messages numbered from 0 without gaps; they are added and, by `Cut` alone, removed from
 the end. Beside them stands the ledger: the calls of the last message, if that is the model's and its calls are
 not all answered yet. Each is entered before it runs, and its response as soon as it is there, so that after a
-crash it is known which calls ran, which did not, and which may or may not have.
+crash it is known which calls ran, which did not, and which may or may not have. And there are results: whole
+texts, of which the messages have a part only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from agentkit.limits import Usage
-from agentkit.wire.content import Content, Part
+from agentkit.wire.content import Content, JsonObject, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,9 @@ class StoredCall:
     """Whether the call was about to run. Without a response, nobody knows whether it did."""
     response: Part | None = None
     """The functionResponse part, once there is one."""
+    deferred: JsonObject | None = None
+    """What the call waits for, if its result comes later from elsewhere: JSON that the run makes and reads. It
+    stays when the call is started again or has its response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,16 @@ class StoredSummary:
 
     upto: int
     """It stands for the messages before this number."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResult:
+    """A text that was too long for the message which it belongs to."""
+
+    id: str
+    seq: int
+    """The message's number."""
     text: str
 
 
@@ -137,8 +151,27 @@ class FinishCall:
 
 
 @dataclass(frozen=True, slots=True)
+class DeferCall:
+    """Note that a call of the last message waits for a result from elsewhere; it counts as not started again."""
+
+    index: int
+    state: JsonObject
+    """Kept as the call's `deferred`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveResult:
+    """Keep a text that belongs to the message which comes next; one of the same id is replaced."""
+
+    id: str
+    """1 to 200 characters."""
+    text: str
+    """Any text of up to 100 million characters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
-    """Remove the messages from this number on, and the ledger."""
+    """Remove the messages from this number on with their results, and the ledger."""
 
     seq: int
 
@@ -158,7 +191,7 @@ class SaveSummary:
     text: str
 
 
-Step = AddMessage | StartCalls | FinishCall | Cut | AddUsage | SaveSummary
+Step = AddMessage | StartCalls | FinishCall | DeferCall | SaveResult | Cut | AddUsage | SaveSummary
 
 
 class SessionWriter(Protocol):
@@ -198,20 +231,30 @@ class SessionStore(Protocol):
         expires: float | None = None,
         parent: str | None = None,
         messages: Sequence[StoredMessage] = (),
+        results: Sequence[StoredResult] = (),
     ) -> SessionInfo:
-        """Make a session, with messages that it begins with (their numbers and times are kept).
+        """Make a session, with messages that it begins with (their numbers and times are kept), and their results.
 
         Raises:
             SessionExists: There is one of that id.
+            StoreError: It can't be written, or the messages or results don't fit each other; nothing was.
         """
         ...
 
     def load(self, id: str) -> StoredSession:  # noqa: A002
-        """Read a session. Raises SessionNotFound."""
+        """Read a session, but none of its results. Raises SessionNotFound."""
         ...
 
     def info(self, id: str) -> SessionInfo:  # noqa: A002
-        """Read what is known of a session without its messages. Raises SessionNotFound."""
+        """Read what is known of a session without its messages and results. Raises SessionNotFound."""
+        ...
+
+    def result(self, id: str, result_id: str) -> str | None:  # noqa: A002
+        """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
+        ...
+
+    def results(self, id: str) -> Sequence[StoredResult]:  # noqa: A002
+        """Read all results, ordered by their messages. Raises SessionNotFound."""
         ...
 
     def write(self, id: str, *, wait: float = 0.0) -> SessionWriter:  # noqa: A002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import heapq
 import threading
 import time
@@ -9,7 +10,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Any, Self, assert_never
 
 from agentkit.limits import Usage
 from agentkit.stores._values import (
@@ -17,10 +18,14 @@ from agentkit.stores._values import (
     check_id,
     check_numbers,
     check_position,
+    check_result,
+    check_results,
     decode_content,
     decode_part,
+    decode_state,
     encode_content,
     encode_part,
+    encode_state,
     first_version,
     no_open_call,
     no_session,
@@ -35,14 +40,17 @@ from agentkit.stores.base import (
     AddMessage,
     AddUsage,
     Cut,
+    DeferCall,
     FinishCall,
     Hit,
+    SaveResult,
     SaveSummary,
     SessionInfo,
     StartCalls,
     Step,
     StoredCall,
     StoredMessage,
+    StoredResult,
     StoredSession,
     StoredSummary,
 )
@@ -62,8 +70,8 @@ class _Message:
 class _Session:
     info: SessionInfo
     messages: list[_Message]
-    calls: dict[int, tuple[StoredCall, bytes | None]] = field(default_factory=dict)
-    """The ledger: entries without their response, and that as JSON."""
+    results: dict[str, StoredResult]
+    calls: dict[int, StoredCall] = field(default_factory=dict)
     summaries: list[StoredSummary] = field(default_factory=list)
     writer: weakref.ref[_Writer] | None = None
     """A writer that nobody has any more is none."""
@@ -86,10 +94,12 @@ class MemoryStore:
         expires: float | None = None,
         parent: str | None = None,
         messages: Sequence[StoredMessage] = (),
+        results: Sequence[StoredResult] = (),
     ) -> SessionInfo:
         """Make a session; see `SessionStore.create`."""
         check_id(id)
         check_numbers(messages)
+        check_results(results, len(messages))
         kept = [_Message(encode_content(m.content), m.created, m.usage, m.finish_reason) for m in messages]
         now = time.time()
         info = SessionInfo(
@@ -108,7 +118,7 @@ class MemoryStore:
         with self._changed:
             if id in self._sessions:
                 raise session_exists(id)
-            self._sessions[id] = _Session(info, kept)
+            self._sessions[id] = _Session(info, kept, {result.id: result for result in results})
         return info
 
     def load(self, id: str) -> StoredSession:  # noqa: A002
@@ -130,7 +140,7 @@ class MemoryStore:
                 )
                 for seq, m in enumerate(messages)
             ],
-            calls=[replace(call, response=decode_part(response)) for _, (call, response) in calls],
+            calls=[_copied(call) for _, call in calls],
             summary=summary,
         )
 
@@ -138,6 +148,18 @@ class MemoryStore:
         """Read what is known of a session without its messages. Raises SessionNotFound."""
         with self._changed:
             return self._get(id).info
+
+    def result(self, id: str, result_id: str) -> str | None:  # noqa: A002
+        """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
+        with self._changed:
+            found = self._get(id).results.get(result_id)
+        return found.text if found else None
+
+    def results(self, id: str) -> Sequence[StoredResult]:  # noqa: A002
+        """Read all results, ordered by their messages. Raises SessionNotFound."""
+        with self._changed:
+            found = builtins.list(self._get(id).results.values())
+        return sorted(found, key=lambda result: (result.seq, result.id))
 
     def write(self, id: str, *, wait: float = 0.0) -> _Writer:  # noqa: A002
         """Become the writer of a session; see `SessionStore.write`."""
@@ -258,6 +280,8 @@ class _Change:
         self._kept = len(session.messages)
         self._added: list[_Message] = []
         self._calls = session.calls.copy()
+        self._results: dict[str, StoredResult | None] = {}
+        """What was saved, and None for what is gone."""
         self._summaries = session.summaries.copy()
         self._usage = session.info.usage
         self._updated = session.info.updated
@@ -278,20 +302,27 @@ class _Change:
                     _Message(encode_content(step.content), created, step.usage, step.finish_reason)
                 )
                 self._usage = sum_usage((self._usage, step.usage))
-                self._calls = {call.index: self._entry(call) for call in step.calls}
+                self._calls = {call.index: _copied(call) for call in step.calls}
             case StartCalls():
                 for index in step.indexes:
-                    call, response = self._call(index)
-                    self._calls[index] = (replace(call, started=step.started), response)
+                    self._change_call(index, started=step.started)
             case FinishCall():
-                call, _ = self._call(step.index)
-                self._calls[step.index] = (call, encode_part(step.response))
+                self._change_call(step.index, response=decode_part(encode_part(step.response)))
+            case DeferCall():
+                deferred = decode_state(encode_state(step.state))
+                self._change_call(step.index, deferred=deferred, started=False)
+            case SaveResult():
+                check_result(step)
+                self._results[step.id] = StoredResult(id=step.id, seq=self._count, text=step.text)
             case Cut():
                 check_position(step, step.seq, self._count)
                 self._updated = time.time()
                 self._added = self._added[: max(0, step.seq - self._kept)]
                 self._kept = min(self._kept, step.seq)
                 self._calls = {}
+                there = {**self._session.results, **self._results}
+                gone = (result.id for result in there.values() if result and result.seq >= step.seq)
+                self._results.update(dict.fromkeys(gone))
                 self._summaries = [summary for summary in self._summaries if summary.upto <= step.seq]
             case AddUsage():
                 self._usage += step.usage
@@ -304,6 +335,11 @@ class _Change:
     def commit(self) -> None:
         """Put what was applied in the session's place."""
         session = self._session
+        for id, result in self._results.items():  # noqa: A001
+            if result:
+                session.results[id] = result
+            else:
+                session.results.pop(id, None)
         session.messages[self._kept :] = self._added
         session.calls, session.summaries = self._calls, self._summaries
         session.info = replace(
@@ -314,16 +350,20 @@ class _Change:
             version=self._version,
         )
 
-    @staticmethod
-    def _entry(call: StoredCall) -> tuple[StoredCall, bytes | None]:
-        response = None if call.response is None else encode_part(call.response)
-        return replace(call, response=None), response
-
-    def _call(self, index: int) -> tuple[StoredCall, bytes | None]:
-        entry = self._calls.get(index)
-        if entry is None or entry[1] is not None:
+    def _change_call(self, index: int, **changes: Any) -> None:
+        call = self._calls.get(index)
+        if call is None or call.response is not None:
             raise no_open_call(index)
-        return entry
+        self._calls[index] = replace(call, **changes)
+
+
+def _copied(call: StoredCall) -> StoredCall:
+    """Copy a call by its JSON, so that what a caller changes stays the caller's. Raises StoreError."""
+    return replace(
+        call,
+        response=None if call.response is None else decode_part(encode_part(call.response)),
+        deferred=None if call.deferred is None else decode_state(encode_state(call.deferred)),
+    )
 
 
 class _Writer:

@@ -15,12 +15,13 @@ from agentkit.errors import ConfigurationError, StoreError
 from agentkit.stores._values import (
     check_id,
     check_numbers,
+    check_results,
     first_version,
     session_busy,
     session_lost,
     sum_usage,
 )
-from agentkit.stores.base import Hit, SessionInfo, Step, StoredMessage, StoredSession
+from agentkit.stores.base import Hit, SessionInfo, Step, StoredMessage, StoredResult, StoredSession
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -84,10 +85,12 @@ class SQLStore:
         expires: float | None = None,
         parent: str | None = None,
         messages: Sequence[StoredMessage] = (),
+        results: Sequence[StoredResult] = (),
     ) -> SessionInfo:
         """Make a session; see `SessionStore.create`."""
         check_id(id)
         check_numbers(messages)
+        check_results(results, len(messages))
         now = time.time()
         info = SessionInfo(
             id=id,
@@ -103,7 +106,7 @@ class SQLStore:
             parent=parent,
         )
         with self._database.writing() as rows:
-            rows.create(info, messages)
+            rows.create(info, messages, results)
         return info
 
     def load(self, id: str) -> StoredSession:  # noqa: A002
@@ -115,6 +118,16 @@ class SQLStore:
         """Read what is known of a session without its messages. Raises SessionNotFound."""
         with self._database.reading() as rows:
             return rows.info(id)
+
+    def result(self, id: str, result_id: str) -> str | None:  # noqa: A002
+        """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
+        with self._database.reading() as rows:
+            return rows.result(id, result_id)
+
+    def results(self, id: str) -> Sequence[StoredResult]:  # noqa: A002
+        """Read all results, ordered by their messages. Raises SessionNotFound."""
+        with self._database.reading() as rows:
+            return rows.results(id)
 
     def write(self, id: str, *, wait: float = 0.0) -> _Writer:  # noqa: A002
         """Become the writer of a session; see `SessionStore.write`."""

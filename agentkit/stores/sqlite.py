@@ -17,12 +17,21 @@ from agentkit.errors import StoreError
 from agentkit.stores._owner import Owner
 from agentkit.stores._sqlite_check import problems
 from agentkit.stores._sqlite_file import SQLiteFile
-from agentkit.stores._sqlite_rows import INFO, Change, info_of, insert_message, raw, read_info
+from agentkit.stores._sqlite_rows import (
+    INFO,
+    Change,
+    info_of,
+    insert_message,
+    put_result,
+    raw,
+    read_info,
+    read_results,
+    read_session,
+)
 from agentkit.stores._values import (
     check_id,
     check_numbers,
-    decode_content,
-    decode_part,
+    check_results,
     decode_usage,
     encode_usage,
     first_version,
@@ -38,10 +47,9 @@ from agentkit.stores.base import (
     Hit,
     SessionInfo,
     Step,
-    StoredCall,
     StoredMessage,
+    StoredResult,
     StoredSession,
-    StoredSummary,
 )
 
 _UNSEEN = 600.0  # seconds without a message after which a writer is gone that can't be seen from here
@@ -98,10 +106,12 @@ class SQLiteStore:
         expires: float | None = None,
         parent: str | None = None,
         messages: Sequence[StoredMessage] = (),
+        results: Sequence[StoredResult] = (),
     ) -> SessionInfo:
         """Make a session; see `SessionStore.create`."""
         check_id(id)
         check_numbers(messages)
+        check_results(results, len(messages))
         now, usage = time.time(), sum_usage(message.usage for message in messages)
         with self._file.writing() as db:
             if db.execute("SELECT 1 FROM sessions WHERE id = CAST(? AS TEXT)", (raw(id),)).fetchone():
@@ -119,53 +129,37 @@ class SQLiteStore:
                 db.execute("INSERT INTO instructions VALUES (?, CAST(? AS TEXT))", (key, raw(instructions)))
             for message in messages:
                 insert_message(db, key, message)
+            for result in results:
+                put_result(db, key, result)
             return read_info(db, id)[0]
 
     def load(self, id: str) -> StoredSession:  # noqa: A002
         """Read a session. Raises SessionNotFound."""
         with self._file.reading() as db:
-            info, key = read_info(db, id)
-            summary = db.execute(
-                "SELECT upto, text FROM summaries WHERE session = ? ORDER BY id DESC LIMIT 1", (key,)
-            ).fetchone()
-            return StoredSession(
-                info=info,
-                messages=[
-                    StoredMessage(
-                        seq=seq,
-                        content=decode_content(content),
-                        created=created,
-                        usage=decode_usage(usage),
-                        finish_reason=finish_reason,
-                    )
-                    for seq, content, created, usage, finish_reason in db.execute(
-                        "SELECT seq, content, created, usage, finish_reason FROM messages WHERE session = ? "
-                        "ORDER BY seq",
-                        (key,),
-                    )
-                ],
-                calls=[
-                    StoredCall(
-                        index=number,
-                        call_id=call_id,
-                        name=name,
-                        effect=effect,
-                        started=bool(started),
-                        response=decode_part(response),
-                    )
-                    for number, call_id, name, effect, started, response in db.execute(
-                        "SELECT number, call_id, name, effect, started, response FROM calls WHERE session = ? "
-                        "ORDER BY number",
-                        (key,),
-                    )
-                ],
-                summary=StoredSummary(upto=summary[0], text=summary[1]) if summary else None,
-            )
+            return read_session(db, id)
 
     def info(self, id: str) -> SessionInfo:  # noqa: A002
         """Read what is known of a session without its messages. Raises SessionNotFound."""
         with self._file.reading() as db:
             return read_info(db, id)[0]
+
+    def result(self, id: str, result_id: str) -> str | None:  # noqa: A002
+        """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
+        with self._file.reading() as db:
+            row = db.execute(
+                "SELECT r.text FROM sessions s LEFT JOIN results r ON r.session = s.key AND r.id = CAST(? AS TEXT) "
+                "WHERE s.id = CAST(? AS TEXT)",
+                (raw(result_id), raw(id)),
+            ).fetchone()
+        if row is None:
+            raise no_session(id)
+        text: str | None = row[0]
+        return text
+
+    def results(self, id: str) -> Sequence[StoredResult]:  # noqa: A002
+        """Read all results, ordered by their messages. Raises SessionNotFound."""
+        with self._file.reading() as db:
+            return read_results(db, id)
 
     def write(self, id: str, *, wait: float = 0.0) -> _Writer:  # noqa: A002
         """Become the writer of a session; see `SessionStore.write`.

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from agentkit.errors import SessionConflict, StoreError
 from agentkit.limits import Usage
-from agentkit.stores.base import AddMessage, FinishCall, SessionWriter, StartCalls, Step, StoredCall
+from agentkit.stores.base import (
+    AddMessage,
+    FinishCall,
+    SaveResult,
+    SessionWriter,
+    StartCalls,
+    Step,
+    StoredCall,
+)
 from agentkit.stores.sqlite import SQLiteStore
 from agentkit.wire.content import call_part, model_content, response_part, user_content
 
@@ -46,7 +54,11 @@ def append(db: str, id: str) -> None:
     tell("ready")
     while True:
         writer.append(
-            [AddMessage(user_content(f"message {count}")), AddMessage(model_content(f"answer {count}"))]
+            [
+                AddMessage(user_content(f"message {count}")),
+                SaveResult(f"result {count}", f"{count} whole " * 300),
+                AddMessage(model_content(f"answer {count}")),
+            ]
         )
         count += 2
         tell(count)

@@ -17,6 +17,7 @@ from agentkit import Agent, ChatManager, MemoryStore, StoreError
 from agentkit.chat import Chat
 from agentkit.errors import StoreVersionError
 from agentkit.limits import Usage
+from agentkit.stores import _values
 from agentkit.stores._values import encode_usage
 from agentkit.stores.archive import (
     MAX_DEPTH,
@@ -27,7 +28,13 @@ from agentkit.stores.archive import (
     to_markdown,
     write_archive,
 )
-from agentkit.stores.base import AddMessage, SessionInfo, SessionStore, StoredMessage
+from agentkit.stores.base import (
+    AddMessage,
+    SaveResult,
+    SessionInfo,
+    SessionStore,
+    StoredMessage,
+)
 from agentkit.testing import ScriptedModel
 from agentkit.wire.content import model_content, user_content
 from tests.stores.chats import with_calls
@@ -84,6 +91,14 @@ def top(**values: Any) -> Change:
     return lambda archive: archive.update(values)
 
 
+def results(*rows: Any) -> Change:
+    return top(version=2, results=list(rows))
+
+
+def result(**values: Any) -> dict[str, Any]:
+    return {"id": "r", "seq": 1, "text": "whole", **values}
+
+
 def without(name: str) -> Change:
     return lambda archive: archive.pop(name)
 
@@ -122,6 +137,25 @@ BAD: dict[str, tuple[Change, str]] = {
     "messages that are missing": (without("messages"), "no 'messages'"),
     "a title that is a number": (top(title=7), "title is 7"),
     "an id that is null": (top(id=None), "id is null"),
+    "results that are an object": (top(version=2, results={}), "its results are no list of objects"),
+    "results that are null": (top(version=2, results=None), "its results are no list of objects"),
+    "results that are texts": (results("whole"), "its results are no list of objects"),
+    "results in version 1": (top(results=[result(seq=9)]), "message 9"),
+    "a result without an id": (results({"seq": 0, "text": ""}), "no 'id'"),
+    "a result without a number": (results({"id": "r", "text": ""}), "no 'seq'"),
+    "a result without a text": (results({"id": "r", "seq": 0}), "no 'text'"),
+    "a result's id that is a number": (results(result(id=7)), r"results\[0\].id is 7, not a text"),
+    "a result's id that is null": (results(result(id=None)), "null where a text belongs"),
+    "a result's id that is empty": (results(result(id="")), "1 to 200 characters, not 0"),
+    "a result's id that is too long": (results(result(id="x" * 201)), "1 to 200 characters, not 201"),
+    "a result's text that is a list": (results(result(text=["x"])), r"results\[0\].text is \['x'\]"),
+    "a result's text that is null": (results(result(text=None)), "null where a text belongs"),
+    "two results of one id": (results(result(seq=0), result()), r"results\[1\]: its id 'r' is that of one"),
+    "a result of no message": (results(result(seq=2)), "message 2; there are 2"),
+    "a result before all messages": (results(result(seq=-1)), "message -1"),
+    "a result of half a message": (results(result(seq=0.5)), "message 0.5"),
+    "a result of a true message": (results(result(seq=True)), "message True"),
+    "a result of a message that is a text": (results(result(seq="1")), "message '1'"),
 }
 
 
@@ -177,8 +211,16 @@ def test_what_is_no_json_is_refused(value: Any) -> None:
 
 
 def test_only_a_newer_version_asks_for_an_upgrade() -> None:
-    with pytest.raises(StoreVersionError, match=r"version 2.*Upgrade"):
-        from_archive(changed(top(version=2)), "It")
+    with pytest.raises(StoreVersionError, match=r"version 3.*Upgrade"):
+        from_archive(changed(top(version=3)), "It")
+
+
+def test_a_result_that_no_store_could_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = changed(results(result(text="x" * 11)))
+    from_archive(archive, "It")
+    monkeypatch.setattr(_values, "MAX_RESULT", 10)
+    with pytest.raises(StoreError, match=r"It is damaged: results\[0\]: its text has 11 characters"):
+        from_archive(archive, "It")
 
 
 @pytest.mark.parametrize("other", [None, [], "text", {"format": "other"}])
@@ -224,7 +266,9 @@ def test_a_text_that_is_no_json_is_said_to_be_none(text: str | bytes) -> None:
 
 @pytest.mark.parametrize("as_text", [str, str.encode])
 def test_an_archive_is_read_from_a_text(as_text: Callable[[str], str | bytes]) -> None:
-    info, messages = parse_archive(as_text(json.dumps(ARCHIVE)), "It")
+    archived = parse_archive(as_text(json.dumps(ARCHIVE)), "It")
+    info, messages = archived.info, archived.messages
+    assert list(archived.results) == []
     assert (info.id, info.title, info.created, info.messages) == ("ann", "Ann", 1_700_000_000, 2)
     assert info.usage == messages[1].usage == Usage(requests=1, prompt_tokens=5, estimated=True)
     assert [message.content for message in messages] == [user_content("hello"), model_content("hi")]
@@ -246,7 +290,7 @@ def test_parts_of_a_later_wire_stay_as_they_are(store: SessionStore, tmp_path: P
 
 def test_what_is_read_is_a_copy() -> None:
     archive = changed(part({"newPart": {"list": [1]}}))
-    _, messages = from_archive(archive, "It")
+    messages = from_archive(archive, "It").messages
     archive["messages"][1]["content"]["parts"][0]["newPart"]["list"].append(2)
     assert messages[1].content == {"role": "model", "parts": [{"newPart": {"list": [1]}}]}
 
@@ -258,6 +302,77 @@ def test_what_is_as_deep_as_may_be_is_saved_and_loaded(store: SessionStore, tmp_
     other = chat_in(store, "other")
     other.load(tmp_path / "chat.json")
     assert other.get_history() == chat.get_history()
+
+
+# -- results ---------------------------------------------------------------------------------------------------------
+
+TEXTS = {"run-1-0": "whole \0 é 🦉 " * 1000, "run-1-1": "torn \ud83d \udfff \\ud800 \\", "x" * 200: ""}
+
+
+def with_results(store: SessionStore) -> Chat:
+    store.create("ann", title="torn \ud800")
+    writer = store.write("ann")
+    writer.append([AddMessage(user_content("hello")), *(SaveResult(id, text) for id, text in TEXTS.items())])
+    writer.append([AddMessage(model_content("hi")), SaveResult("next", "of a message that isn't there")])
+    writer.release()
+    return chat_in(store)
+
+
+def found(store: SessionStore, id: str) -> dict[str, str]:
+    assert all(result.seq == 1 for result in store.results(id))
+    return {result.id: result.text for result in store.results(id)}
+
+
+def test_results_are_saved_and_loaded_with_their_messages(store: SessionStore, tmp_path: Path) -> None:
+    with_results(store).save(tmp_path / "chat.json")
+    raw = (tmp_path / "chat.json").read_bytes()
+    assert json.loads(raw.decode())["title"] == "torn \ud800"  # it is UTF-8, whatever is in it
+    other = chat_in(store, "other")
+    other.send_message("before")
+    before = store.write("other")
+    before.append([SaveResult("old", "of before"), AddMessage(user_content("x"))])
+    before.release()
+    other.load(tmp_path / "chat.json")
+    assert found(store, "other") == TEXTS
+    assert other.send_message("more").text == "two"
+
+
+def test_results_are_exported_and_imported(store: SessionStore) -> None:
+    with_results(store)
+    chats = ChatManager(Agent(ScriptedModel([])), store)
+    exported = chats.export_session("ann")
+    for id, form in (("a", exported), ("b", exported.encode()), ("c", json.loads(exported))):
+        chats.import_session(form, id=id)
+        assert found(store, id) == TEXTS
+    assert "whole" not in chats.export_session("ann", format="markdown")
+
+
+def test_results_go_along_with_a_fork(store: SessionStore) -> None:
+    chat = with_results(store)
+    chat.send_message("more")
+    writer = store.write("ann")
+    writer.append([SaveResult("late", "of the next turn"), AddMessage(user_content("x"))])
+    writer.release()
+    assert found(store, chat.fork(at=2).id) == TEXTS
+    assert list(store.results(chat.fork(at=0).id)) == []
+    whole = store.results(chat.fork().id)
+    assert {result.id for result in whole} == {*TEXTS, "next", "late"}
+    assert list(store.results("ann")) == list(whole)
+
+
+def test_a_chat_that_is_not_in_its_store_yet_is_saved_without_results(tmp_path: Path) -> None:
+    chat_in(MemoryStore()).save(tmp_path / "chat.json")
+    assert list(read_archive(tmp_path / "chat.json").results) == []
+
+
+def test_only_an_archive_with_results_needs_a_reader_that_knows_them(
+    store: SessionStore, tmp_path: Path
+) -> None:
+    chat_in(store, "plain").save(tmp_path / "plain.json")
+    with_results(store).save(tmp_path / "results.json")
+    plain, whole = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("plain", "results"))
+    assert (plain["version"], "results" in plain) == (1, False)
+    assert (whole["version"], len(whole["results"])) == (2, 3)
 
 
 # -- what is let out -------------------------------------------------------------------------------------------------
@@ -287,8 +402,11 @@ def test_what_could_not_be_loaded_is_not_saved(store: SessionStore, tmp_path: Pa
 
 
 def test_an_archive_of_an_archive_is_the_same() -> None:
-    info, messages = from_archive(ARCHIVE, "It")
-    assert from_archive(to_archive(info, messages), "It") == (info, messages)
+    for archive in (ARCHIVE, changed(results(result(), result(id="s", seq=0, text="\0 \ud800")))):
+        read = from_archive(archive, "It")
+        again = to_archive(read.info, read.messages, read.results)
+        assert from_archive(again, "It") == read
+        assert again["version"] == archive["version"]
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e18, -1e18, 1e300])
@@ -330,7 +448,7 @@ def test_a_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
     file.chmod(mode)
     chat_in(MemoryStore()).save(file)
     assert mode_of(file) == mode
-    assert read_archive(file)[0].id == "ann"
+    assert read_archive(file).info.id == "ann"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
@@ -351,7 +469,7 @@ def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path, there:
     link.symlink_to(Path("elsewhere") / "real.json")
     chat_in(MemoryStore()).save(link)
     assert link.is_symlink()
-    assert read_archive(target)[0].id == "ann"
+    assert read_archive(target).info.id == "ann"
     assert list(target.parent.iterdir()) == [target]
 
 

@@ -18,7 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
-from agentkit.stores.base import AddMessage, StoredMessage
+from agentkit.stores._sql_schema import MIGRATIONS
+from agentkit.stores.base import AddMessage, SaveResult, StoredMessage, StoredResult
 from agentkit.stores.sql import SQLStore
 from agentkit.wire.content import user_content
 from tests.stores.postgres import PASSWORD, server
@@ -300,7 +301,7 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(open_store: Open, url: str)
 def test_processes_that_start_at_once_make_the_tables_once(url: str) -> None:
     with child("start", url, "6") as process:
         assert said(process) == [0] * 6
-    assert run(url, "SELECT count(*) FROM agentkit_schema") == [(1,)]
+    assert run(url, "SELECT count(*) FROM agentkit_schema") == [(len(MIGRATIONS),)]
 
 
 def test_a_user_who_may_not_make_tables_can_use_those_there_are(open_store: Open, postgres: str) -> None:
@@ -319,7 +320,11 @@ def test_a_user_who_may_not_make_tables_can_use_those_there_are(open_store: Open
 )
 def test_text_that_the_database_has_not_comes_back_as_it_was(open_store: Open, url: str, text: str) -> None:
     store = open_store(url)
-    store.create(text, title=text, model=text, instructions=text, parent=text)
+    message = StoredMessage(seq=0, content=user_content("x"), created=0.0)
+    result = StoredResult(id=text, seq=0, text=text)
+    settings: Any = {"title": text, "model": text, "instructions": text, "parent": text}
+    store.create(text, messages=[message], results=[result], **settings)
+    assert store.result(text, text) == text and store.results(text) == [result]
     info = store.info(text)
     assert [info.id, info.title, info.model, info.instructions, info.parent] == [text] * 5
 
@@ -371,3 +376,34 @@ def test_a_step_costs_the_same_however_long_the_chat_is(open_store: Open, postgr
             writer.append([AddMessage(content)])
         costs.append((wal(postgres) - before) / 20)
     assert costs[1] < 2 * costs[0]
+
+
+def test_a_step_costs_the_same_with_many_results(open_store: Open, postgres: str) -> None:
+    store, content = open_store(postgres), user_content("x" * 500)
+    costs = []
+    for number in (1, 300):
+        id = f"with {number}"
+        store.create(id)
+        writer = store.write(id)
+        for n in range(number):
+            writer.append([SaveResult(f"r{n}", f"{n} " * 5000), AddMessage(content)])
+        before = wal(postgres)
+        for _ in range(20):
+            writer.append([AddMessage(content)])
+        costs.append((wal(postgres) - before) / 20)
+    assert costs[1] < 2 * costs[0]
+
+
+def test_only_who_asks_for_results_reads_their_table(open_store: Open, url: str) -> None:
+    store = open_store(url)
+    writer = made(store, "a cat")
+    writer.append([SaveResult("r", "whole"), message("a dog")])
+    said: list[str] = []
+    sa.event.listen(store._database.engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+    writer.load()
+    writer.append([message("a cow"), message("a cat")])
+    store.info("ann")
+    store.list()
+    assert len(store.search("cat")) == 2
+    assert said and not any("agentkit_results" in statement for statement in said)
+    assert store.result("ann", "r") == "whole" and "agentkit_results" in said[-1]

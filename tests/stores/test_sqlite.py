@@ -21,7 +21,15 @@ import pytest
 from agentkit.errors import ConfigurationError, SessionConflict, StoreError, StoreVersionError
 from agentkit.limits import Usage
 from agentkit.stores import _owner, _sqlite_file, _sqlite_schema
-from agentkit.stores.base import AddMessage, Cut, SaveSummary, StoredCall, StoredMessage
+from agentkit.stores.base import (
+    AddMessage,
+    Cut,
+    DeferCall,
+    SaveResult,
+    SaveSummary,
+    StoredCall,
+    StoredMessage,
+)
 from agentkit.stores.sqlite import SQLiteStore
 from agentkit.wire.content import call_part, model_content, user_content
 from tests.stores.test_sqlite_crash import child, run
@@ -49,7 +57,7 @@ def filled(db: Path) -> Path:
         writer.append(
             [AddMessage(model_content("hm", call_part("f")), usage=Usage(requests=1), calls=[entry])]
         )
-        writer.append([SaveSummary(2, "colours")])
+        writer.append([SaveSummary(2, "colours"), SaveResult("r", "whole"), DeferCall(0, {"until": "noon"})])
     return db
 
 
@@ -246,6 +254,23 @@ def test_whatever_is_damaged_is_a_store_error(filled: Path, tmp_path: Path) -> N
     assert found > 30
 
 
+def test_a_file_that_is_just_growing_is_not_taken_for_a_damaged_one(filled: Path) -> None:
+    whole = filled.read_bytes()
+    filled.write_bytes(whole[:-2048])
+    with pytest.raises(StoreError, match=r"chats\.db is damaged"):
+        SQLiteStore(filled)
+
+    def grow() -> None:
+        with filled.open("ab") as file:
+            file.write(whole[-2048:])
+
+    grown = threading.Timer(0.05, grow)
+    grown.start()
+    with SQLiteStore(filled) as store:
+        assert store.load("ann").info.messages == 4 and store.check() == []
+    grown.join()
+
+
 PROBLEMS = {
     "UPDATE sessions SET messages = 5": "has 4 messages; it says 5",
     "DELETE FROM messages WHERE seq = 3": "has 3 messages; it says 4",
@@ -260,6 +285,10 @@ PROBLEMS = {
     "UPDATE calls SET number = 1": "call 1 of the ledger: the last message has no such call",
     "UPDATE calls SET name = 'g'": "call 0 of the ledger: the last message has no such call",
     "UPDATE calls SET response = 'x'": "call 0 of the ledger: it isn't JSON",
+    "UPDATE calls SET deferred = '[]'": "call 0 of the ledger: it is no JSON object",
+    "UPDATE results SET seq = 5": "'ann', result 'r': it belongs to message 5 of 4",
+    "UPDATE results SET seq = -1": "'ann', result 'r': it belongs to message -1 of 4",
+    "UPDATE results SET session = 9": "results: row 1 belongs to no session",
     "DELETE FROM sessions": "belongs to no session",
     "DROP INDEX sessions_by_time": None,
 }
@@ -290,6 +319,15 @@ def test_a_damaged_message_is_an_error_that_names_the_file(filled: Path) -> None
             store.load("ann")
         (problem,) = store.check()
         assert "damaged" in problem
+
+
+def test_a_damaged_result_is_an_error_for_whoever_asks_for_it(filled: Path) -> None:
+    sql(filled, "UPDATE results SET text = CAST(x'ff' AS TEXT)")
+    with SQLiteStore(filled) as store:
+        for ask in (lambda: store.result("ann", "r"), lambda: store.results("ann")):
+            with pytest.raises(StoreError, match=r"chats\.db is damaged: a row"):
+                ask()
+        assert store.load("ann").info.messages == 4  # others don't read it
 
 
 # -- what the system refuses
@@ -559,6 +597,39 @@ def test_a_step_writes_as_much_in_a_long_chat_as_in_a_short_one(db: Path) -> Non
         writer.release()
         late = bytes_per_step(store, db, 64)
     assert 1000 < late < 1.5 * early < 40_000
+
+
+def test_a_step_writes_as_much_in_a_chat_with_many_results(db: Path) -> None:
+    with SQLiteStore(db) as store:
+        store.create("ann")
+        early = bytes_per_step(store, db, 64)
+        writer = store.write("ann")
+        for n in range(300):
+            writer.append([SaveResult(f"r{n}", "long " * 4000), AddMessage(user_content("x"))])
+        writer.release()
+        late = bytes_per_step(store, db, 64)
+    assert 1000 < late < 1.5 * early < 40_000
+
+
+def test_only_who_asks_for_results_reads_their_table(filled: Path) -> None:
+    said: list[str] = []
+    with SQLiteStore(filled) as store:
+        with store._file.reading() as connection:
+            connection.set_trace_callback(said.append)
+        writer = store.write("ann")
+        writer.load()
+        writer.append([AddMessage(user_content("next")), AddMessage(model_content("one"))])
+        writer.release()
+        store.list()
+        store.search("next")
+        assert said and not any("results" in statement for statement in said)
+        store.results("ann")
+        assert "results" in said[-2]
+
+
+def test_a_cut_finds_the_results_of_its_messages_by_their_index(store: SQLiteStore, db: Path) -> None:
+    (plan,) = sql(db, "EXPLAIN QUERY PLAN DELETE FROM results WHERE session = 1 AND seq >= 2")
+    assert "USING INDEX results_by_message (session=? AND seq>?)" in plan[-1]
 
 
 def test_taking_and_releasing_a_session_leaves_nothing_behind(store: SQLiteStore, db: Path) -> None:

@@ -75,6 +75,8 @@ def kill_again_and_again(db: Path, rounds: int) -> None:
             for message in session.messages:
                 said = "answer" if message.seq % 2 else "message"
                 assert message.content["parts"] == [{"text": f"{said} {message.seq - message.seq % 2}"}]
+            results = [(result.seq, result.id) for result in store.results("ann")]
+            assert results == [(n + 1, f"result {n}") for n in range(0, seen, 2)]
             store.write("ann").release()  # the killed process has it no longer
     assert seen > rounds
 

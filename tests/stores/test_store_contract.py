@@ -22,16 +22,20 @@ from agentkit.errors import (
     StoreError,
 )
 from agentkit.limits import Usage
+from agentkit.stores import _values
 from agentkit.stores.base import (
     AddMessage,
     AddUsage,
     Cut,
+    DeferCall,
     FinishCall,
+    SaveResult,
     SaveSummary,
     SessionStore,
     StartCalls,
     Step,
     StoredMessage,
+    StoredResult,
     StoredSummary,
 )
 from agentkit.stores.memory import MemoryStore
@@ -92,6 +96,8 @@ def test_what_is_not_there_is_not_found(store: SessionStore) -> None:
     tries: list[Callable[[], object]] = [
         lambda: store.load("nobody"),
         lambda: store.info("nobody"),
+        lambda: store.result("nobody", "r"),
+        lambda: store.results("nobody"),
         lambda: store.write("nobody"),
         lambda: store.rename("nobody", "x"),
         lambda: store.expire("nobody", 1.0),
@@ -147,7 +153,7 @@ def test_a_title_can_be_given_and_taken(store: SessionStore) -> None:
 
 def test_deleting_takes_all_that_belongs_to_a_session(store: SessionStore) -> None:
     writer = with_calls(store)
-    writer.append([SaveSummary(1, "old"), StartCalls([0])])
+    writer.append([SaveSummary(1, "old"), StartCalls([0]), SaveResult("r", "whole")])
     made(store, "weather here too", id="eve")
     store.delete("ann")
     assert [hit.session_id for hit in store.search("weather")] == ["eve"]
@@ -155,6 +161,7 @@ def test_deleting_takes_all_that_belongs_to_a_session(store: SessionStore) -> No
     store.create("ann")
     session = store.load("ann")
     assert (list(session.messages), list(session.calls), session.summary) == ([], [], None)
+    assert list(store.results("ann")) == [] and store.result("ann", "r") is None
 
 
 def test_what_has_expired_is_deleted_when_asked(store: SessionStore) -> None:
@@ -298,6 +305,40 @@ def test_an_entry_of_the_ledger_may_come_with_its_response(store: SessionStore) 
     assert list(store.load("ann").calls) == entries
 
 
+def test_a_call_may_wait_for_a_result_from_elsewhere(store: SessionStore) -> None:
+    writer = with_calls(store)
+    state = {"kind": "approval", "args": {"city": "Oslo", "deep": [1, 2.5, None, True, "é \0 🦉"]}}
+    writer.append([StartCalls([0, 1])])
+    writer.append([DeferCall(0, state), DeferCall(1, {})])
+    waiting = [replace(LEDGER[0], deferred=state), replace(LEDGER[1], deferred={})]
+    assert list(store.load("ann").calls) == waiting
+    writer.append([DeferCall(1, {"again": 1}), StartCalls([0])])
+    first, second = store.load("ann").calls
+    assert (first.started, first.deferred) == (True, state)
+    assert (second.started, second.deferred) == (False, {"again": 1})
+    writer.append([FinishCall(0, RAIN)])
+    first, _ = store.load("ann").calls
+    assert (first.response, first.deferred) == (RAIN, state)
+    writer.append([AddMessage({"role": "user", "parts": [RAIN, NOON]})])
+    assert list(store.load("ann").calls) == []
+
+
+def test_an_entry_of_the_ledger_may_come_with_what_it_waits_for(store: SessionStore) -> None:
+    entries = [replace(LEDGER[0], deferred={"until": "noon"}), LEDGER[1]]
+    made(store).append([AddMessage(ASK), AddMessage(CALL, calls=entries)])
+    assert list(store.load("ann").calls) == entries
+
+
+def test_what_a_call_waits_for_stays_as_it_was_stored(store: SessionStore) -> None:
+    mine: dict[str, Any] = {"list": [1]}
+    with_calls(store).append([DeferCall(0, mine)])
+    mine["list"].append(2)
+    for _ in range(2):
+        deferred = store.load("ann").calls[0].deferred
+        assert deferred == {"list": [1]}
+        deferred["list"].clear()
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -314,6 +355,16 @@ def test_an_entry_of_the_ledger_may_come_with_its_response(store: SessionStore) 
         AddMessage({"parts": []}),  # type: ignore[typeddict-item]
         AddMessage(None),  # type: ignore[arg-type]
         FinishCall(0, {"functionResponse": {"name": "weather", "response": {"output": float("inf")}}}),
+        FinishCall(0, None),  # type: ignore[arg-type]
+        DeferCall(1, {}),
+        DeferCall(2, {}),
+        DeferCall(0, {"x": float("nan")}),
+        DeferCall(0, {"x": {1, 2}}),
+        DeferCall(0, [1]),  # type: ignore[arg-type]
+        DeferCall(0, None),  # type: ignore[arg-type]
+        AddMessage(CALL, calls=[replace(LEDGER[0], deferred={"x": {1, 2}})]),
+        SaveResult("", "x"),
+        SaveResult("x" * 201, "x"),
     ],
     ids=repr,
 )
@@ -322,12 +373,150 @@ def test_a_step_that_does_not_fit_stores_nothing_of_its_list(store: SessionStore
     writer.append([FinishCall(1, NOON)])
     before = store.load("ann")
     steps: list[Step] = [AddUsage(Usage(total_tokens=1)), SaveSummary(1, "sum"), StartCalls([0])]
+    steps += [SaveResult("r", "whole"), DeferCall(0, {"x": 1})]
     with pytest.raises(StoreError) as caught:
         writer.append([*steps, step])
     assert not isinstance(caught.value, SessionConflict)
-    assert store.load("ann") == before
+    assert store.load("ann") == before and list(store.results("ann")) == []
     writer.append(steps)
-    assert store.load("ann") != before
+    assert store.load("ann") != before and store.result("ann", "r") == "whole"
+
+
+# -- results
+
+
+def saved(store: SessionStore) -> list[tuple[str, int, str]]:
+    return sorted((result.id, result.seq, result.text) for result in store.results("ann"))
+
+
+def test_a_result_belongs_to_the_message_that_comes_next(store: SessionStore) -> None:
+    writer = made(store, "a")
+    info = store.info("ann")
+    writer.append([SaveResult("x", "whole x")])
+    assert saved(store) == [("x", 1, "whole x")]
+    assert (store.info("ann").version, store.info("ann").updated) == (info.version + 1, info.updated)
+    writer.append([SaveResult("y", ""), AddMessage(user_content("b")), SaveResult("z", "whole z")])
+    assert saved(store) == [("x", 1, "whole x"), ("y", 1, ""), ("z", 2, "whole z")]
+    assert [result.seq for result in store.results("ann")] == [1, 1, 2]
+    assert [store.result("ann", id) for id in ("x", "y", "z", "X", "")] == [
+        "whole x",
+        "",
+        "whole z",
+        None,
+        None,
+    ]
+
+
+def test_a_result_of_the_same_id_takes_the_place_of_the_first(store: SessionStore) -> None:
+    writer = made(store, "a")
+    writer.append([SaveResult("x", "one"), SaveResult("x", "two")])
+    assert saved(store) == [("x", 1, "two")]
+    say(writer, "b", "c")
+    writer.append([SaveResult("x", "three")])
+    assert saved(store) == [("x", 3, "three")]
+    writer.append([SaveResult("x", "four"), Cut(2)])  # the first ones don't come back
+    assert saved(store) == []
+
+
+def test_a_cut_removes_the_results_of_its_messages(store: SessionStore) -> None:
+    writer = made(store)
+    for n in range(4):
+        writer.append([SaveResult(f"r{n}", "whole"), AddMessage(user_content(f"m{n}"))])
+    writer.append([SaveResult("next", "whole")])
+    writer.append([Cut(4)])
+    assert [id for id, *_ in saved(store)] == ["r0", "r1", "r2", "r3"]
+    writer.append([Cut(2), SaveResult("r3", "new"), AddMessage(user_content("m")), Cut(3)])
+    assert saved(store) == [("r0", 0, "whole"), ("r1", 1, "whole"), ("r3", 2, "new")]
+    writer.append([Cut(0)])
+    assert saved(store) == []
+
+
+ODD_TEXTS = [
+    "",
+    "\0",
+    "a\0b\0",
+    "torn \ud83d",
+    "\udfff\ud800",
+    "\\",
+    "\\x00",
+    "\r\n\u2028",
+    "é 漢 🦉 \" ' % ?",
+]
+
+
+def test_any_text_is_a_result_and_any_short_one_its_id(store: SessionStore) -> None:
+    writer = made(store, "a")
+    ids = [*ODD_TEXTS[1:], "x" * 200, "".join(map(chr, range(0xD800, 0xD800 + 200))), "'; DROP TABLE x; --"]
+    writer.append([SaveResult(id, text) for id in ids for text in (*ODD_TEXTS, id)])
+    assert saved(store) == [(id, 1, id) for id in sorted(ids)]
+    for text in ODD_TEXTS:
+        writer.append([SaveResult("r", text)])
+        assert store.result("ann", "r") == text
+    made(store, id="\ud800" * 200).append([SaveResult(id, id) for id in ids])
+    assert [store.result("\ud800" * 200, id) for id in ids] == ids
+
+
+def test_a_result_may_be_some_megabytes(store: SessionStore) -> None:
+    text = "\0 é \\ \ud800 many words " * 200_000
+    made(store, "a").append([SaveResult("r", text), AddMessage(user_content("b"))])
+    assert store.result("ann", "r") == text
+    assert texts(store, "ann") == ["a", "b"]
+
+
+def test_a_result_that_is_too_long_for_a_database_is_refused(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_values, "MAX_RESULT", 10)
+    writer = made(store, "a")
+    writer.append([SaveResult("r", "x" * 10)])
+    with pytest.raises(StoreError, match="11 characters, more than 10"):
+        writer.append([SaveResult("r", "y" * 11)])
+    assert store.result("ann", "r") == "x" * 10
+
+
+def test_a_search_finds_no_results(store: SessionStore) -> None:
+    made(store, "a cat").append([SaveResult("dog", "a dog, a cat"), AddMessage(user_content("a cow"))])
+    assert list(store.search("dog")) == []
+    assert [hit.seq for hit in store.search("cat")] == [0]
+
+
+def test_results_are_of_their_session_only(store: SessionStore) -> None:
+    made(store, "a", id="eve").append([SaveResult("r", "eve's")])
+    made(store, "a").append([SaveResult("r", "ann's")])
+    assert (store.result("eve", "r"), store.result("ann", "r")) == ("eve's", "ann's")
+    store.delete("ann")
+    assert store.result("eve", "r") == "eve's"
+
+
+def test_a_session_may_begin_with_results(store: SessionStore) -> None:
+    begin = [StoredMessage(seq=n, content=user_content(str(n)), created=1.0) for n in range(3)]
+    results = [StoredResult(id=f"r{n}", seq=n % 3, text=f"\0 {n}") for n in range(5)]
+    info = store.create("ann", messages=begin, results=results)
+    assert info.messages == 3
+    assert sorted(store.results("ann"), key=lambda result: result.id) == results
+    store.write("ann").append([Cut(1)])
+    assert [result.id for result in store.results("ann")] == ["r0", "r3"]
+
+
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        ([("r", 1)], r"results\[0\]: it belongs to message 1; there are 1"),
+        ([("r", -1)], "message -1"),
+        ([("r", 0.0)], "message 0.0"),
+        ([("r", True)], "message True"),
+        ([("r", 0), ("s", 0), ("r", 0)], r"results\[2\]: its id 'r' is that of one before"),
+        ([("r", 0), ("", 0)], r"results\[1\]: its id has 1 to 200 characters, not 0"),
+        ([("x" * 201, 0)], "not 201"),
+    ],
+)
+def test_results_to_begin_with_fit_the_messages(store: SessionStore, results: Any, words: str) -> None:
+    begin = [StoredMessage(seq=0, content=ASK, created=1.0)]
+    with pytest.raises(StoreError, match=words):
+        store.create(
+            "ann", messages=begin, results=[StoredResult(id=id, seq=seq, text="") for id, seq in results]
+        )
+    assert list(store.list()) == []
 
 
 # -- summaries
@@ -500,11 +689,14 @@ def test_a_step_may_come_from_any_thread(store: SessionStore) -> None:
 
 def test_what_was_stored_is_there_when_opened_again(reopen: Callable[[], SessionStore]) -> None:
     first = reopen()
-    with_calls(first).append([SaveSummary(1, "s"), StartCalls([1]), FinishCall(0, RAIN)])
+    writer = with_calls(first)
+    writer.append([SaveSummary(1, "s"), StartCalls([1]), FinishCall(0, RAIN)])
+    writer.append([DeferCall(1, {"x": 1}), SaveResult("r", "whole \0 \ud800")])
     before = first.load("ann")
     first.close()
     second = reopen()
-    assert second.load("ann") == before
+    assert second.load("ann") == before and before.calls[1].deferred == {"x": 1}
+    assert second.result("ann", "r") == "whole \0 \ud800"
     assert [hit.seq for hit in second.search("weather")] == [0]
     say(second.write("ann"), "goes on")  # closing released the writer
 
@@ -546,6 +738,8 @@ _STEPS = st.one_of(
     st.builds(Cut, st.integers(0, 4)),
     st.builds(SaveSummary, st.integers(0, 4), st.sampled_from(["s1", "s2"])),
     st.just(AddUsage(Usage(total_tokens=2))),
+    st.builds(DeferCall, st.integers(0, 1), st.sampled_from([{}, {"x": 1}])),
+    st.builds(SaveResult, st.sampled_from(["a", "b", "c"]), st.sampled_from(["t1", "t2"])),
 )
 
 
@@ -578,6 +772,7 @@ def comparable(store: SessionStore) -> Any:
         [(m.seq, m.content, m.usage, m.finish_reason) for m in session.messages],
         list(session.calls),
         session.summary,
+        list(store.results("ann")),
         (info.messages, info.usage),
         [(hit.seq, hit.role) for hit in sorted(store.search("snow rain"), key=lambda hit: hit.seq)],
     )

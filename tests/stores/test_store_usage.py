@@ -38,7 +38,8 @@ def test_an_archive_keeps_whose_tokens_they_are() -> None:
         StoredMessage(seq=1, content=model_content("ho"), created=2.0, usage=WHOLE),
     ]
     archive = to_archive(store.create("ann", messages=begin), begin)
-    info, messages = from_archive(archive, "It")
+    read = from_archive(archive, "It")
+    info, messages = read.info, read.messages
     assert messages[1].usage is not None
     assert info.usage.by_model == messages[1].usage.by_model == WHOLE.by_model
     archive["messages"][1]["usage"]["by_model"] = [{"model": "a", "requests": -1}]
