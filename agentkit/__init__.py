@@ -10,6 +10,7 @@ from agentkit._version import __version__
 if TYPE_CHECKING:
     from agentkit.agent import Agent
     from agentkit.chat import Chat
+    from agentkit.decisions import Approve, Deny, Edit, PendingCall, Result
     from agentkit.errors import (
         AgentError,
         ConfigurationError,
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
         SessionConflict,
         SessionNotFound,
         StoreError,
+        ToolDeferred,
         ToolDefinitionError,
         ToolError,
         ToolRetry,
     )
+    from agentkit.hooks import Hooks
     from agentkit.limits import Limits, Usage
     from agentkit.manager import ChatManager
     from agentkit.memory.results import DropToolResults
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from agentkit.models.base import Model
     from agentkit.models.gemini import GeminiModel
     from agentkit.models.local import LocalModel
+    from agentkit.output import Output
+    from agentkit.prices import Price
+    from agentkit.rate_limit import RateLimit
     from agentkit.repair import RetryPolicy
     from agentkit.run import Run
     from agentkit.stores.memory import MemoryStore
@@ -45,13 +51,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "AgentError",
+    "Approve",
     "Chat",
     "ChatManager",
     "ConfigurationError",
     "Context",
+    "Deny",
     "DropToolResults",
+    "Edit",
     "GeminiModel",
     "HistoryError",
+    "Hooks",
     "LastTurns",
     "Limits",
     "LocalModel",
@@ -59,6 +69,11 @@ __all__ = [
     "MemoryStore",
     "Model",
     "ModelError",
+    "Output",
+    "PendingCall",
+    "Price",
+    "RateLimit",
+    "Result",
     "RetryPolicy",
     "Run",
     "RunStopped",
@@ -70,6 +85,7 @@ __all__ = [
     "Summarize",
     "TokenBudget",
     "Tool",
+    "ToolDeferred",
     "ToolDefinitionError",
     "ToolError",
     "ToolRegistry",
@@ -80,6 +96,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "prices": ["Price"],
+    "rate_limit": ["RateLimit"],
+    "output": ["Output"],
+    "hooks": ["Hooks"],
+    "decisions": ["Approve", "Deny", "Edit", "PendingCall", "Result"],
     "agent": ["Agent"],
     "chat": ["Chat"],
     "errors": [
@@ -91,6 +112,7 @@ _HOMES = {
         "SessionConflict",
         "SessionNotFound",
         "StoreError",
+        "ToolDeferred",
         "ToolDefinitionError",
         "ToolError",
         "ToolRetry",

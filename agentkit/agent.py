@@ -7,25 +7,42 @@ import random
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from typing_extensions import Unpack
+from typing_extensions import TypeVar, Unpack
 
 from agentkit.chat import AsyncChat, Chat
 from agentkit.conversation import Conversation
+from agentkit.decisions import Decision
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.sync import SyncDriver
 from agentkit.effects import Plan, State
-from agentkit.errors import ConfigurationError, ModelError, ToolError
+from agentkit.errors import ConfigurationError
+from agentkit.hooks import Hooks
 from agentkit.limits import Limits
 from agentkit.loop import run_loop
+from agentkit.many import Mapped, run_amap, run_map
 from agentkit.memory.base import Memory
 from agentkit.models.base import Model
+from agentkit.options import (
+    Approver,
+    ChooseTools,
+    Instructions,
+    RunOptions,
+    ToolChoice,
+    check_choice,
+    check_instructions,
+    check_names,
+)
+from agentkit.output import Output, OutputTaker, takes_schema
+from agentkit.rate_limit import RateLimit
 from agentkit.repair import RetryPolicy
-from agentkit.run import AsyncRunStream, Run, RunStream
+from agentkit.run import AsyncRunStream, Resume, Run, RunStream, resumed_state
 from agentkit.stores.base import SessionStore
+from agentkit.stores.memory import MemoryStore
+from agentkit.subagent import SubAgent
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
@@ -35,30 +52,7 @@ from agentkit.wire.history import check
 if TYPE_CHECKING:
     from google import genai
 
-Instructions = str | Callable[[Context[Any]], Any] | None
-"""A text, or a function of the context (sync or async) that returns one."""
-
-ToolChoice = Literal["auto", "none", "required"] | Sequence[str]
-"""`auto`: the model decides. `none`: no calls. `required`, or names of tools: the first turn makes a call."""
-
-
-class RunOptions(TypedDict, total=False):
-    """What a single run may be given, beside its input; what is left out is as the agent has it."""
-
-    deps: Any
-    """What tools get as `ctx.deps`."""
-    history: Iterable[Any] | None
-    """Contents before the input: dicts in either casing, or `types.Content`."""
-    model: str | Model | None
-    """Another model, for this run."""
-    instructions: Instructions
-    """Other instructions, for this run."""
-    tools: Iterable[Any] | None
-    """Other tools, for this run: they replace the agent's."""
-    tool_choice: ToolChoice
-    """Another tool choice, for this run."""
-    limits: Limits | None
-    """Other limits, for this run."""
+T = TypeVar("T", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,6 @@ class _Start:
 
     plan: Plan
     state: State
-    model: Model
 
 
 class Agent:
@@ -78,7 +71,9 @@ class Agent:
 
     Args:
         model: A Gemini model name, `"local"` for the embedded model, or any `Model`. Without one, the
-            environment's `AGENTKIT_MODEL` or else agentkit's default Gemini model.
+            environment's `AGENTKIT_MODEL` or else agentkit's default Gemini model. Of a list, each stands in
+            for the one before it when that fails for good with an outage or an exhausted quota, until the run
+            ends; `run.model` and a `ModelChanged` event tell.
         tools: Functions, `Tool`s, registries, and `(declaration, handler)` pairs.
         instructions: The system instruction: a text, or a function of the context (sync or async).
         limits: How far each run may go.
@@ -91,6 +86,14 @@ class Agent:
             `"raise"`: the exception of a tool ends the run.
         tool_timeout: Seconds that a call may take where its tool sets none; None is no limit.
         retry: How a model that fails in a passing way is asked again.
+        approver: Decides at once about calls that need approval; without one, the run stops with them.
+        hooks: Functions to be called before and after the model and the tools.
+        choose_tools: A function of the context that names the tools which the next turn has.
+        rate_limit: Requests and tokens a minute; give the same object to all agents that share a quota.
+        max_result_chars: How much of a tool's result the model gets at once, in characters of JSON. The rest
+            is kept, and the model gets a tool, `read_result`, to read on.
+        on_max_tokens: `"stop"`: a reply that was cut off ends the run. `"continue"`: the model goes on with its
+            text; a call that was cut off is never run.
 
     Raises:
         ConfigurationError: Something in it can't work; `ToolDefinitionError` if it is a tool.
@@ -98,7 +101,7 @@ class Agent:
 
     def __init__(
         self,
-        model: str | Model | None = None,
+        model: str | Model | Sequence[str | Model] | None = None,
         *,
         tools: Iterable[Any] = (),
         instructions: Instructions = None,
@@ -110,29 +113,46 @@ class Agent:
         on_error: Literal["respond", "raise"] = "respond",
         tool_timeout: float | None = 60.0,
         retry: RetryPolicy | None = None,
+        approver: Approver | None = None,
+        hooks: Hooks | None = None,
+        choose_tools: ChooseTools | None = None,
+        rate_limit: RateLimit | None = None,
+        max_result_chars: int = 100_000,
+        on_max_tokens: Literal["stop", "continue"] = "stop",
     ) -> None:
         if on_error not in ("respond", "raise"):
             raise ConfigurationError(f"Agent(on_error={on_error!r}): it is 'respond' or 'raise'.")
         if tool_timeout is not None and not tool_timeout > 0:
             raise ConfigurationError(f"Agent(tool_timeout={tool_timeout!r}): give seconds above 0, or None.")
+        if on_max_tokens not in ("stop", "continue"):
+            raise ConfigurationError(f"Agent(on_max_tokens={on_max_tokens!r}): it is 'stop' or 'continue'.")
+        if max_result_chars < 500:
+            raise ConfigurationError(f"Agent(max_result_chars={max_result_chars!r}): give a number from 500.")
         self.name = name
         self.limits = limits or Limits()
-        self.instructions = _check_instructions(instructions)
-        self._tools = collect(tools)
-        self._tool_choice = _check_choice(tool_choice, self._tools)
+        self.instructions = check_instructions(instructions)
+        self._tools = check_names(collect(tools))
+        self._tool_choice = check_choice(tool_choice, self._tools)
         self._config = config_in(config)
         self._client = client
         self._on_error = on_error
         self._tool_timeout = tool_timeout
         self._retry = retry or RetryPolicy()
+        self._approver = approver
+        self._hooks = hooks or Hooks()
+        self._choose_tools = choose_tools
+        self._rate_limit = rate_limit
+        self._max_result_chars = max_result_chars
+        self._continue_text = on_max_tokens == "continue"
         self._models: dict[str, Model] = {}
+        self._outputs: dict[Any, Output[Any]] = {}
         self._lock = threading.Lock()
-        self._model = self._resolve_model(model)
+        self._fallbacks = self._resolve_models(model)
 
     @property
     def model(self) -> Model:
-        """The model that answers."""
-        return self._model
+        """The model that answers; the first, if there are several."""
+        return self._fallbacks[0]
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -145,13 +165,21 @@ class Agent:
         return AsyncAgent(self)
 
     def __repr__(self) -> str:
-        return f"Agent({self._model.name!r}, name={self.name!r}, tools={list(self._tools)})"
+        return f"Agent({self.model.name!r}, name={self.name!r}, tools={list(self._tools)})"
 
-    def run(self, input: UserInput, **options: Unpack[RunOptions]) -> Run:  # noqa: A002 - what it is
+    def run(
+        self,
+        input: UserInput,  # noqa: A002 - what it is
+        *,
+        output: type[T] | Output[T] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[T]:
         """Ask, run the tools that the model calls, and return the answer.
 
         Args:
             input: A str, an image as `pathlib.Path` or bytes, a part, a content, or a list of those.
+            output: The type that `run.output` is to have: any that pydantic validates, or an `Output`, which
+                says more. By default the answer is text.
             options: See `RunOptions`: deps, history, and what is to differ from the agent's settings.
 
         Returns:
@@ -162,15 +190,64 @@ class Agent:
             HistoryError: The history given breaks a rule of the server.
             ModelError: The model can't be reached; its `run` has what there was.
         """
-        return self._stream(input, options, stream=False).drain()
+        return self._stream(input, options, output, stream=False).drain()
 
-    def stream(self, input: UserInput, **options: Unpack[RunOptions]) -> RunStream:  # noqa: A002 - what it is
+    def stream(
+        self,
+        input: UserInput,  # noqa: A002 - what it is
+        *,
+        output: type[T] | Output[T] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> RunStream[T]:
         """Do as `run` does, and tell what happens while it happens.
 
         Use it in a `with` block and iterate over its events (`agentkit.events`), or over `texts()`.
         Nothing is sent before the first event is asked for.
         """
-        return self._stream(input, options, stream=True)
+        return self._stream(input, options, output, stream=True)
+
+    def resume(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        store: SessionStore | None = None,
+        output: type[T] | Output[T] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[T]:
+        """Go on with a run that stopped: for an approval, a deferred tool, a limit, a fault.
+
+        Calls that have run are not run again. Limits begin anew; `usage` goes on adding up.
+
+        Args:
+            run: The run, or what its `to_json` gave: in another process, say.
+            decisions: What is said of the calls in `run.pending`, by `call_id`; those that nothing is said of
+                go on waiting.
+            store: Of a chat's run: where the chat is kept. (`chat.resume(decisions)` does the same, and has the
+                chat's memory and deps.)
+            output: As in `run`; say it again.
+            options: As in `run`, `deps` too; `history` is the run's.
+
+        Raises:
+            ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
+        """
+        return self._resumed(run, decisions, store, output, options).drain()
+
+    def map(
+        self, inputs: Iterable[UserInput], *, concurrency: int = 8, ordered: bool = True, **options: Any
+    ) -> Iterator[Mapped]:
+        """Run many inputs, so many at a time; each comes back as a `Mapped`, with its run or what it raised.
+
+        One that fails ends none of the others. Inputs are read as they are needed. Breaking off the iteration
+        (`close()` on it, or leaving a `for`) starts no more and ends those under way.
+
+        Args:
+            inputs: What `run` takes, one each.
+            concurrency: How many run at the same time.
+            ordered: In the order of the inputs; else as they are done.
+            options: As in `run`, for each.
+        """
+        return run_map(self, inputs, concurrency=concurrency, ordered=ordered, options=options)
 
     def chat(
         self,
@@ -207,35 +284,26 @@ class Agent:
         description: str | None = None,
         effect: Effect = "read",
         timeout: float = 600.0,
+        share: float = 1.0,
     ) -> Tool:
         """Make this agent a tool of another.
 
-        The tool takes a request in words and returns the answer's text. `deps` are handed on, and the tokens
-        count in the outer run's usage. A run that stops without an answer is an error that the caller is told.
+        The tool takes a request in words and returns the answer's text. `deps` are handed on. Its tokens count in
+        the outer run's usage and limits while it goes on, and what happens in it is told as `AgentEvent`s. A run
+        that stops without an answer is an error that the caller is told; one that stops for an approval or a
+        deferred tool stops the outer run, and resumes with it.
 
         Args:
             name: The tool's name; the agent's own name by default.
             description: What it is for, in words that the calling model understands.
             effect: `"write"` if its tools change something, so that it runs alone and in order.
             timeout: Seconds that it may take, whatever this agent's limits are.
+            share: How much it may use of what is left of the outer run's tokens, cost and tool calls when it is
+                called: 1.0 is all of it, shared with whatever else runs; 0.5 splits it in half.
         """
-
-        async def ask(request: str, ctx: Context[Any]) -> str:
-            try:
-                run = await self.aio.run(request, deps=ctx.deps)
-            except ModelError as error:
-                if error.run is not None:
-                    ctx.add_usage(error.run.usage)
-                raise
-            ctx.add_usage(run.usage)
-            if run.stop is not None:
-                raise ToolError(
-                    f"The agent {self.name!r} stopped without an answer: {run.stop}. {run.text}".strip()
-                )
-            return run.text
-
-        return Tool.of(
-            ask,
+        if not 0 < share <= 1:
+            raise ConfigurationError(f"as_tool(share={share!r}): give a part of 1, such as 0.5.")
+        return SubAgent(self, share).as_tool(
             name=name or re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", self.name),
             description=description or f"Ask the agent {self.name!r}; give it all that it has to know.",
             effect=effect,
@@ -246,74 +314,188 @@ class Agent:
         self,
         value: UserInput,
         options: RunOptions,
+        output: type[T] | Output[T] | None = None,
         *,
         stream: bool,
         conversation: Conversation | None = None,
-        resume: bool = False,
-    ) -> RunStream:
-        start = self._start(value, options, conversation, resume=resume)
+        resume: Resume | None = None,
+    ) -> RunStream[T]:
+        start = self._start(value, options, output, conversation, resume, watched=stream)
         driver = SyncDriver(
-            start.model, stream=stream, seconds=start.plan.limits.seconds, tool_timeout=self._tool_timeout
+            start.plan.models[0],
+            stream=stream,
+            seconds=start.plan.limits.seconds,
+            tool_timeout=self._tool_timeout,
         )
 
         steps = driver.drive(run_loop(start.plan, start.state), start.state)
-        events = steps if conversation is None else conversation.send(steps, start.state, resume=resume)
-        return RunStream(events, start.plan.context.run_id, start.state)
+        events = (
+            steps
+            if conversation is None
+            else conversation.send(steps, start.state, resume=resume is not None)
+        )
+        return RunStream(events, start.plan, start.state)
 
     def _astream(
         self,
         value: UserInput,
         options: RunOptions,
+        output: type[T] | Output[T] | None = None,
         *,
         stream: bool,
         conversation: Conversation | None = None,
-        resume: bool = False,
-    ) -> AsyncRunStream:
-        start = self._start(value, options, conversation, resume=resume)
+        resume: Resume | None = None,
+        outer: Context[Any] | None = None,
+    ) -> AsyncRunStream[T]:
+        start = self._start(value, options, output, conversation, resume, outer, watched=stream)
         driver = AsyncDriver(
-            start.model, stream=stream, seconds=start.plan.limits.seconds, tool_timeout=self._tool_timeout
+            start.plan.models[0],
+            stream=stream,
+            seconds=start.plan.limits.seconds,
+            tool_timeout=self._tool_timeout,
         )
 
         steps = driver.drive(run_loop(start.plan, start.state), start.state)
-        events = steps if conversation is None else conversation.asend(steps, start.state, resume=resume)
-        return AsyncRunStream(events, start.plan.context.run_id, start.state)
+        events = (
+            steps
+            if conversation is None
+            else conversation.asend(steps, start.state, resume=resume is not None)
+        )
+        return AsyncRunStream(events, start.plan, start.state)
+
+    def _resumed(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None,
+        store: SessionStore | None,
+        output: type[T] | Output[T] | None,
+        options: RunOptions,
+    ) -> RunStream[T]:
+        run, conversation = self._find(run, store)
+        resume = Resume(decisions or {}, None if conversation else run)
+        return self._stream(None, options, output, stream=False, conversation=conversation, resume=resume)
+
+    def _find(
+        self, run: Run[Any] | str | bytes, store: SessionStore | None
+    ) -> tuple[Run[Any], Conversation | None]:
+        """Find what a run is to be resumed from: itself, or the chat in a store that it belongs to."""
+        if not isinstance(run, Run):
+            run = Run.from_json(run)
+        if run.session_id is None:
+            if store is not None:
+                raise ConfigurationError(
+                    "resume(store=...): this run belongs to no chat. Leave out the store."
+                )
+            return run, None
+        if store is None:
+            raise ConfigurationError(
+                f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
+                " give store=, where the chat is kept."
+            )
+        return run, Conversation(run.session_id, store, must_exist=True)
 
     def _start(
-        self, value: UserInput, options: RunOptions, conversation: Conversation | None, *, resume: bool
+        self,
+        value: UserInput,
+        options: RunOptions,
+        output: Any,
+        conversation: Conversation | None,
+        resume: Resume | None,
+        outer: Context[Any] | None = None,
+        *,
+        watched: bool,
     ) -> _Start:
         unknown = set(options) - set(RunOptions.__annotations__)
         if unknown:
             raise ConfigurationError(
                 f"A run has no option {sorted(unknown)[0]!r}; there are {', '.join(RunOptions.__annotations__)}."
             )
-        tools = self._tools if options.get("tools") is None else collect(options.get("tools") or ())
-        choice = options.get("tool_choice", self._tool_choice if options.get("tools") is None else "auto")
+        resumed = resume.run if resume else None
         if conversation is not None and options.get("history") is not None:
             raise ConfigurationError("A chat has its own history: give history= to agent.chat().")
-        history = history_in(options.get("history"))
-        model = self._model if options.get("model") is None else self._resolve_model(options.get("model"))
+        if resumed is not None and options.get("history") is not None:
+            raise ConfigurationError("resume() goes on with the run's own history: leave out history=.")
+        tools = (
+            self._tools if options.get("tools") is None else check_names(collect(options.get("tools") or ()))
+        )
+        choice = options.get("tool_choice", self._tool_choice if options.get("tools") is None else "auto")
+        models = (
+            self._fallbacks if options.get("model") is None else self._resolve_models(options.get("model"))
+        )
+        limits = options.get("limits") or self.limits
+        if limits.cost is not None:
+            limits.check_prices([model.name for model in models])
+        approver = options.get("approver") or self._approver
+        kept = conversation is not None and not isinstance(conversation.store, MemoryStore)
+        guarded = {"approve": True, "allow": False, "auto": kept or approver is not None}
         plan = Plan(
             tools=tools,
-            instructions=_check_instructions(options.get("instructions", self.instructions)),
-            tool_choice=_check_choice(choice, tools),
-            limits=options.get("limits") or self.limits,
+            instructions=check_instructions(options.get("instructions", self.instructions)),
+            tool_choice=check_choice(choice, tools),
+            limits=limits,
             retry=self._retry,
             config=self._config,
             on_error=self._on_error,
             context=Context(
                 deps=options.get("deps"),
-                run_id=uuid.uuid4().hex,
+                run_id=resumed.run_id if resumed else uuid.uuid4().hex,
                 session_id=conversation.id if conversation else None,
+                watched=watched,
             ),
             jitter=random.random,
-            model_name=model.name,
+            models=models,
             memory=conversation.memory if conversation else None,
             model_of=self._resolve_model,
+            hooks=self._hooks,
+            approver=approver,
+            decisions=dict(resume.decisions) if resume else {},
+            guarded=guarded[limits.after_untrusted],
+            choose_tools=self._choose_tools,
+            output=self._taker(output, models, tools),
+            rate_limit=self._rate_limit,
+            result_chars=self._max_result_chars,
+            continue_text=self._continue_text,
+            outer_limit=outer.limit_reached if outer else None,
         )
+        if resumed is not None:
+            state = resumed_state(resumed)
+            if resume and resume.decisions and state.resumed is None:
+                raise ConfigurationError("No call of this run waits: there is nothing to decide.")
+            return _Start(plan, state)
+        history = history_in(options.get("history"))
         said = [] if resume else user_input(value)
         check(said)  # whole by itself, it is so after any whole history
-        state = State(contents=[*history, *said], started_with=len(history), known=len(history))
-        return _Start(plan, state, model)
+        return _Start(plan, State(contents=[*history, *said], started_with=len(history), known=len(history)))
+
+    def _taker(
+        self, output: Any, models: Sequence[Model], tools: Mapping[str, Tool]
+    ) -> OutputTaker[Any] | None:
+        if output is None:
+            return None
+        spec = output if isinstance(output, Output) else self._output_of(output)
+        native = spec.mode == "native" or (
+            spec.mode == "auto" and all(takes_schema(model, with_tools=bool(tools)) for model in models)
+        )
+        if not native and spec.name in tools:
+            raise ConfigurationError(f"There is a tool {spec.name!r} already: give Output(name=...) another.")
+        return OutputTaker(spec, native=native)
+
+    def _output_of(self, kind: Any) -> Output[Any]:
+        """Make an `Output` of a type, once."""
+        try:
+            with self._lock:
+                if kind not in self._outputs:
+                    self._outputs[kind] = Output(kind)
+                return self._outputs[kind]
+        except TypeError:  # it can't be a key
+            return Output(kind)
+
+    def _resolve_models(self, model: str | Model | Sequence[str | Model] | None) -> tuple[Model, ...]:
+        if isinstance(model, (list, tuple)):
+            if not model:
+                raise ConfigurationError("Agent(model=[]): name at least one.")
+            return tuple(self._resolve_model(each) for each in model)
+        return (self._resolve_model(cast("str | Model | None", model)),)
 
     def _resolve_model(self, model: str | Model | None) -> Model:
         if model is None:
@@ -353,14 +535,49 @@ class AsyncAgent:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
-    async def run(self, input: UserInput, **options: Unpack[RunOptions]) -> Run:  # noqa: A002 - what it is
+    async def run(
+        self,
+        input: UserInput,  # noqa: A002 - what it is
+        *,
+        output: type[T] | Output[T] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[T]:
         """Do as `Agent.run` does. Cancelling the task ends the run, its request and its tools."""
-        async with self._agent._astream(input, options, stream=False) as events:
+        async with self._agent._astream(input, options, output, stream=False) as events:
             return await events.drain()
 
-    def stream(self, input: UserInput, **options: Unpack[RunOptions]) -> AsyncRunStream:  # noqa: A002 - what it is
+    def stream(
+        self,
+        input: UserInput,  # noqa: A002 - what it is
+        *,
+        output: type[T] | Output[T] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncRunStream[T]:
         """Do as `Agent.stream` does; use it in an `async with` block."""
-        return self._agent._astream(input, options, stream=True)
+        return self._agent._astream(input, options, output, stream=True)
+
+    async def resume(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        store: SessionStore | None = None,
+        output: type[T] | Output[T] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[T]:
+        """Go on with a run that stopped; see `Agent.resume`."""
+        run, conversation = self._agent._find(run, store)
+        resume = Resume(decisions or {}, None if conversation else run)
+        async with self._agent._astream(
+            None, options, output, stream=False, conversation=conversation, resume=resume
+        ) as events:
+            return await events.drain()
+
+    def map(
+        self, inputs: Iterable[UserInput], *, concurrency: int = 8, ordered: bool = True, **options: Any
+    ) -> AsyncGenerator[Mapped, None]:
+        """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
+        return run_amap(self._agent, inputs, concurrency=concurrency, ordered=ordered, options=options)
 
     def chat(
         self,
@@ -375,27 +592,3 @@ class AsyncAgent:
         """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
         conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
         return AsyncChat(self._agent, conversation, deps=deps)
-
-
-def _check_instructions(instructions: Instructions) -> Instructions:
-    if instructions is None or isinstance(instructions, str) or callable(instructions):
-        return instructions
-    raise ConfigurationError(
-        f"instructions={instructions!r}: give a text, or a function of the context that returns one."
-    )
-
-
-def _check_choice(choice: ToolChoice, tools: dict[str, Tool]) -> ToolChoice:
-    if isinstance(choice, str):
-        if choice not in ("auto", "none", "required"):
-            raise ConfigurationError(
-                f"tool_choice={choice!r}: it is 'auto', 'none', 'required' or a list of names."
-            )
-        if choice == "required" and not tools:
-            raise ConfigurationError("tool_choice='required', but there are no tools.")
-        return choice
-    names = list(choice)
-    unknown = [name for name in names if name not in tools]
-    if unknown or not names:
-        raise ConfigurationError(f"tool_choice={names!r}: name tools of the agent, which are {list(tools)}.")
-    return names

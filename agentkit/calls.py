@@ -3,59 +3,223 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from agentkit.effects import EXPIRED, Effect, PendingCall, Plan, RunCalls, Save, State, Steps
+from agentkit.approvals import AfterTool, Desk, check_decisions
+from agentkit.effects import EXPIRED, Effect, OpenTurn, Plan, RunCalls, Save, State, Steps, deferred_state
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded
-from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
-from agentkit.stores.base import AddMessage, StartCalls, StoredCall
+from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
+from agentkit.limits import reached, share_left
+from agentkit.stores.base import AddMessage, FinishCall, StartCalls, Step, StoredCall
 from agentkit.tooling.context import Context
-from agentkit.tooling.invoke import Invocation, Outcome, fail, prepare, refuse
-from agentkit.wire.content import Content, FunctionCall, JsonObject, calls_of, keep
+from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse
+from agentkit.tooling.tool import Tool
+from agentkit.wire.content import Content, FunctionCall, calls_of, keep
 
 
-def answer_calls(
-    plan: Plan, state: State, content: Content, ledger: Sequence[StoredCall] | None = None
-) -> Steps:
-    """Give every call of the turn its one response, in one content, whatever happens (rule 2)."""
-    invocations: list[Invocation] = []
-    begun: set[int] = set()
-    closing = "the run was cancelled before"
-    entries = {entry.index: entry for entry in ledger or ()}
-    state.open = any(map(_is_unknown, entries.values()))
-    try:
-        for index, call in enumerate(calls_of(content)):
-            entry = entries.get(index)
+class CallsOfTurn:
+    """The calls of one content of the model, on their way to their responses.
+
+    With a `ledger` the turn is one that a run stopped in, or a process ended in; it says what is known of each.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: State,
+        content: Content,
+        tools: Mapping[str, Tool],
+        ledger: Sequence[StoredCall] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._state = state
+        self._content = content
+        self._tools = tools
+        self._resumed = ledger is not None
+        self._entries = {entry.index: entry for entry in ledger or ()}
+        self._begun: set[int] = set()
+        self._closing = "the run was cancelled before"
+        self.invocations: list[Invocation] = []
+
+    def answer(self) -> Steps:
+        """Give every call its one response, in one content, whatever happens (rule 2); or leave the turn open."""
+        state = self._state
+        state.open = self._resumed  # what waits goes on waiting until it is settled what becomes of it
+        try:
+            self._look()
+            if state.pending:
+                state.stop = "unknown_effect"
+                return
+            check_decisions(self._plan.decisions, list(self._entries.values()))
+            if not self._resumed:
+                entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
+                yield from save_reply(state, self._content, entries)
+            desk = Desk(self._plan, state, self._tools)
+            for index, invocation in enumerate(self.invocations):
+                if invocation.outcome is None and state.stop is None:
+                    yield from desk.settle(invocation, self._entries.get(index))
+            self._list_pending()
+            state.open = bool(state.pending)
+            if state.stop is None:
+                yield from self._run()
+            else:
+                self._closing = "the time of the run was up before"
+            self._list_pending()
+            state.open = bool(state.pending)
+            if state.open:
+                yield from self._wait()
+                return
+        except Exception:
+            self._closing = "the run ended before"
+            raise
+        finally:
+            self._close()
+        yield Save([AddMessage(state.contents[-1])])
+        limit = self._plan.limits.tool_calls
+        if state.stop is None and limit is not None and state.tool_calls > limit:
+            state.stop = "tool_calls"
+
+    def _look(self) -> None:
+        """Find the tool of each call and validate its arguments; what has its response already keeps it."""
+        state = self._state
+        state.pending = []
+        turn = len(state.earlier) + len(state.usages)
+        unknown = any(map(_is_unknown, self._entries.values()))
+        for index, call in enumerate(calls_of(self._content)):
+            entry = self._entries.get(index)
             # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
-            call_id = entry.call_id if entry else f"{plan.context.run_id}-{len(state.usages)}-{index}"
-            invocations.append(Invocation(call, _context(plan, state, call, call_id)))
-            _prepare(plan, state, invocations[-1], entry)
+            call_id = entry.call_id if entry else f"{self._plan.context.run_id}-{turn}-{index}"
+            invocation = Invocation(call, self._context(call, call_id))
+            self.invocations.append(invocation)
+            if entry and entry.response:  # it ran before the run stopped
+                invocation.outcome, invocation.stored = Outcome("ok", entry.response), True
+            elif entry and _is_unknown(entry):
+                hold(invocation, "unknown_effect", "Its process ended while it ran.")
+            elif not unknown:  # nothing is run before a person has said what became of those
+                self._prepare(invocation)
+        self._list_pending()
+
+    def _prepare(self, invocation: Invocation) -> None:
+        plan, state = self._plan, self._state
+        ready = prepare(invocation.call, self._tools, invocation.context, max_chars=plan.result_chars)
+        invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
+        state.tool_calls += 1
+        if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
+            text = "The limit of tool calls is reached; this call was not run."
+            invocation.outcome = refuse(invocation, text, "refused")
+
+    def _context(self, call: FunctionCall, call_id: str) -> Context[Any]:
+        base, state, limits = self._plan.context, self._state, self._plan.limits
+        outer = self._plan.outer_limit
+        return Context(
+            deps=base.deps,
+            run_id=base.run_id,
+            session_id=base.session_id,
+            call_id=call_id,
+            tool_name=call["name"],
+            retry=state.failures.get(call["name"], 0),
+            turn=len(state.usages),
+            on_progress=lambda message: state.report(ToolProgress(call_id, call["name"], message)),
+            on_event=lambda event: state.report(_from_inside(event, call_id)),
+            on_usage=state.extra_usages.append,
+            on_live_usage=state.live_usages.append,
+            watched=base.watched,
+            limit_reached=lambda: reached(limits, state.usage(), turns=0) or (outer() if outer else None),
+            share_left=lambda share: share_left(limits, state.usage(), state.tool_calls, share),
+        )
+
+    def _list_pending(self) -> None:
+        outcomes = [invocation.outcome for invocation in self.invocations]
+        self._state.pending = [call for outcome in outcomes if outcome for call in outcome.pending]
+
+    def _run(self) -> Steps:
+        for batch in _batches(self.invocations):
+            self._begun.update(batch)
+            if (yield from self._run_batch(batch)):
+                self._closing = "the time of the run was up before"
+                return
+            if self._plan.on_error == "raise":
+                _raise_failure([self.invocations[index] for index in batch])
+
+    def _run_batch(self, batch: Sequence[int]) -> Generator[Event | Effect, Any, bool]:
+        """Run calls at the same time; return whether the time of the run is up."""
+        invocations = self.invocations
+        ready = [index for index in batch if invocations[index].outcome is None]
+        for index in batch:
+            if index not in ready:  # answered without being run
+                yield started(invocations[index])
+                yield finished(invocations[index], 0.0)
+        if not ready:
+            return False
+        yield Save([StartCalls(ready)])
+        after = AfterTool(self._plan.hooks, self._plan.result_chars)
+        step = RunCalls([invocations[index] for index in ready], ready, after if after.wanted else None)
+        expired = (yield step) is EXPIRED
+        for index in ready:
+            if (outcome := invocations[index].outcome) is not None and outcome.whole is not None:
+                self._state.results[invocations[index].context.call_id] = outcome.whole
+        return expired
+
+    def _wait(self) -> Steps:
+        """Stop, with what waits in `state.pending` and all else kept."""
+        state = self._state
+        state.stop = "approval" if any(call.kind == "approval" for call in state.pending) else "deferred"
+        for index in self._begun:  # cut off, and not to be run again
+            if self.invocations[index].outcome is None:
+                self._give_up(index)
+        done: list[Step] = [
+            FinishCall(index, invocation.outcome.part)
+            for index, invocation in enumerate(self.invocations)
+            if invocation.outcome is not None and invocation.outcome.kind != "waits" and not invocation.stored
+        ]
+        if done:
+            yield Save(done)
+
+    def _entry(self, index: int, *, at_first: bool = False) -> StoredCall:
+        """Write down what is known of a call; `at_first`, before anything has run."""
+        invocation, known = self.invocations[index], self._entries.get(index)
+        outcome = invocation.outcome
+        tool, final = invocation.tool, outcome is not None and outcome.kind != "waits"
+        return StoredCall(
+            index=index,
+            call_id=invocation.context.call_id,
+            name=invocation.context.tool_name,
+            effect=tool.effect if tool else known.effect if known else "read",
+            started=known is not None and _is_unknown(known),
+            response=outcome.part if outcome and final and not at_first else None,
+            deferred=deferred_state(outcome.deferred) if outcome and outcome.deferred else None,
+        )
+
+    def _close(self) -> None:
+        """Add the calls with all their responses to the history, in one go: it is valid before and after."""
+        state, invocations = self._state, self.invocations
+        for call in calls_of(self._content)[len(invocations) :]:  # broken off before they were looked at
+            invocations.append(Invocation(call, self._context(call, "")))
         if state.open:
-            closing = "nobody knows yet what became of the calls under way"
-            state.stop = "unknown_effect"
-            return
-        if ledger is None:
-            calls = [_entry(index, invocation) for index, invocation in enumerate(invocations)]
-            yield from save_reply(state, content, calls)
-        for batch in _batches(invocations):
-            begun.update(batch)
-            expired = yield from _run_batch(invocations, batch)
-            if expired:
-                closing = "the time of the run was up before"
-                break
-            if plan.on_error == "raise":
-                _raise_failure([invocations[index] for index in batch])
-    except Exception:
-        closing = "the run ended before"
-        raise
-    finally:
-        _close_turn(plan, state, content, invocations, begun, closing)
-    yield Save([AddMessage(state.contents[-1])])
-    if state.pending:
-        state.stop = "approval"
-    elif plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
-        state.stop = "tool_calls"
+            state.opened = OpenTurn(self._content, [self._entry(index) for index in range(len(invocations))])
+        failed: dict[str, bool] = {}
+        for index, invocation in enumerate(invocations):
+            if invocation.outcome is None:
+                self._give_up(index)
+            outcome, name = invocation.outcome, invocation.context.tool_name
+            assert outcome is not None  # noqa: S101 - set above
+            failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
+            if outcome.error is not None and (
+                outcome.kind in ("error", "timeout") or isinstance(outcome.error, ToolRetriesExceeded)
+            ):
+                state.errors.append(outcome.error)
+        for name, again in failed.items():
+            state.failures[name] = state.failures.get(name, 0) + 1 if again else 0
+        parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
+        state.contents += [self._content, keep({"role": "user", "parts": parts})]
+
+    def _give_up(self, index: int) -> None:
+        """Answer a call that has no outcome and will have none."""
+        invocation, how = self.invocations[index], "Not run"
+        if index in self._begun:
+            how = "Not finished: it was under way and may have taken effect"
+        invocation.outcome = refuse(invocation, f"{how}; {self._closing}.", "cancelled")
 
 
 def save_reply(state: State, content: Content, calls: Sequence[StoredCall] = ()) -> Steps:
@@ -69,64 +233,9 @@ def _is_unknown(entry: StoredCall) -> bool:
     return entry.started and entry.effect == "write" and entry.response is None
 
 
-def _entry(index: int, invocation: Invocation) -> StoredCall:
-    effect = invocation.tool.effect if invocation.tool else "read"
-    return StoredCall(
-        index=index, call_id=invocation.context.call_id, name=invocation.context.tool_name, effect=effect
-    )
-
-
-def _prepare(plan: Plan, state: State, invocation: Invocation, entry: StoredCall | None) -> None:
-    """Make a call ready to be run, or answer it right away."""
-    if entry and entry.response:  # it ran before the process ended
-        invocation.outcome = Outcome("ok", entry.response)
-        return
-    if entry and _is_unknown(entry):
-        state.pending.append(_pending(invocation))
-    if state.open:  # nothing is run before a person has said what became of those
-        return
-    ready = prepare(invocation.call, plan.tools, invocation.context)
-    invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
-    state.tool_calls += 1
-    if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
-        _refuse(invocation, "The limit of tool calls is reached; this call was not run.")
-    elif invocation.outcome is None:
-        _hold_for_approval(state, invocation)
-
-
-def _context(plan: Plan, state: State, call: FunctionCall, call_id: str) -> Context[Any]:
-    base = plan.context
-    return Context(
-        deps=base.deps,
-        run_id=base.run_id,
-        session_id=base.session_id,
-        call_id=call_id,
-        tool_name=call["name"],
-        retry=state.failures.get(call["name"], 0),
-        on_progress=lambda message: state.report(ToolProgress(call_id, call["name"], message)),
-        on_usage=state.extra_usages.append,
-    )
-
-
-def _pending(invocation: Invocation) -> PendingCall:
-    context = invocation.context
-    return PendingCall(call_id=context.call_id, name=context.tool_name, args=_args(invocation))
-
-
-def _hold_for_approval(state: State, invocation: Invocation) -> None:
-    approval = invocation.tool.approval if invocation.tool else False
-    try:
-        held = approval(_args(invocation), invocation.context) if callable(approval) else approval
-    except Exception as error:
-        invocation.outcome = fail(invocation, error)
-        return
-    if held:
-        state.pending.append(_pending(invocation))
-        _refuse(invocation, "This call needs a person's approval and was not run.")
-
-
-def _refuse(invocation: Invocation, reason: str) -> None:
-    invocation.outcome = refuse(invocation, reason, "refused")
+def _from_inside(event: Event, call_id: str) -> Event:
+    """Pass on what happens in a sub-agent, under the call of this run that it answers."""
+    return AgentEvent(event.path, call_id, event.event) if isinstance(event, AgentEvent) else event
 
 
 def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
@@ -144,30 +253,10 @@ def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
         yield batch
 
 
-def _run_batch(
-    invocations: Sequence[Invocation], batch: Sequence[int]
-) -> Generator[Event | Effect, Any, bool]:
-    """Run calls at the same time; return whether the time of the run is up."""
-    ready = [index for index in batch if invocations[index].outcome is None]
-    for index in batch:
-        if index not in ready:  # answered without being run
-            yield started(invocations[index])
-            yield finished(invocations[index], 0.0)
-    if ready:
-        yield Save([StartCalls(ready)])
-        return (yield RunCalls([invocations[index] for index in ready], ready)) is EXPIRED
-    return False
-
-
-def _args(invocation: Invocation) -> JsonObject:
-    """Copy a call's arguments: whoever gets them may do with them what they like."""
-    return copy.deepcopy(invocation.call.get("args") or {})
-
-
 def started(invocation: Invocation) -> ToolStarted:
     """Make the event that a call begins."""
     context = invocation.context
-    return ToolStarted(context.call_id, context.tool_name, _args(invocation))
+    return ToolStarted(context.call_id, context.tool_name, args_of(invocation))
 
 
 def finished(invocation: Invocation, seconds: float) -> ToolFinished:
@@ -189,32 +278,3 @@ def _raise_failure(batch: Sequence[Invocation]) -> None:
             if isinstance(outcome.error, StopIteration):  # a generator can't raise it
                 raise AgentError(f"A tool raised {outcome.error!r}.") from outcome.error
             raise outcome.error
-
-
-def _close_turn(
-    plan: Plan,
-    state: State,
-    content: Content,
-    invocations: list[Invocation],
-    begun: set[int],
-    closing: str,
-) -> None:
-    """Add the calls with all their responses to the history, in one go: it is valid before and after."""
-    for call in calls_of(content)[len(invocations) :]:  # broken off before they were looked at
-        invocations.append(Invocation(call, _context(plan, state, call, "")))
-    failed: dict[str, bool] = {}
-    for index, invocation in enumerate(invocations):
-        outcome = invocation.outcome
-        if outcome is None:
-            how = "Not finished: it was under way and may have taken effect" if index in begun else "Not run"
-            outcome = invocation.outcome = refuse(invocation, f"{how}; {closing}.", "cancelled")
-        name = invocation.context.tool_name
-        failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
-        if outcome.error is not None and (
-            outcome.kind in ("error", "timeout") or isinstance(outcome.error, ToolRetriesExceeded)
-        ):
-            state.errors.append(outcome.error)
-    for name, again in failed.items():
-        state.failures[name] = state.failures.get(name, 0) + 1 if again else 0
-    parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
-    state.contents += [content, keep({"role": "user", "parts": parts})]

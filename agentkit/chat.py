@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from typing_extensions import Unpack
+from typing_extensions import TypeVar, Unpack
 
 from agentkit.conversation import Conversation, TokenUsage
+from agentkit.decisions import Decision, PendingCall
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
-from agentkit.run import AsyncRunStream, Run, RunStream
+from agentkit.output import Output
+from agentkit.run import AsyncRunStream, Resume, Run, RunStream
 from agentkit.stores.archive import read_archive, to_archive, write_archive
 from agentkit.stores.base import SessionInfo, StoredMessage
 from agentkit.wire.content import Content, copy_contents
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent, RunOptions
+    from agentkit.agent import Agent
+    from agentkit.options import RunOptions
 
 T = TypeVar("T")
+Out = TypeVar("Out", default=None)
 
 _UNSAID: Any = object()
 
@@ -67,7 +71,13 @@ class Chat(_BaseChat):
     before it runs, each response. After a crash, `resume` goes on from there.
     """
 
-    def send_message(self, message: UserInput, **options: Unpack[RunOptions]) -> Run:
+    def send_message(
+        self,
+        message: UserInput,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Agent.run`.
 
         Raises:
@@ -75,14 +85,29 @@ class Chat(_BaseChat):
             StoreError: The store can't be written; what it has is sound.
             AgentError: The chat broke off while tools ran and must be resumed first.
         """
-        return self._stream(message, options, stream=False).drain()
+        return self._stream(message, options, output, stream=False).drain()
 
-    def send_message_stream(self, message: UserInput, **options: Unpack[RunOptions]) -> RunStream:
+    def send_message_stream(
+        self,
+        message: UserInput,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> RunStream[Out]:
         """Send a message and tell what happens while it happens; see `Agent.stream`."""
-        return self._stream(message, options, stream=True)
+        return self._stream(message, options, output, stream=True)
 
-    def resume(self, **options: Unpack[RunOptions]) -> Run:
-        """Go on where the last message got to: after a crash, or after a limit stopped its run.
+    def resume(
+        self,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]:
+        """Go on where the last message got to: after an approval, a deferred tool, a limit, a fault or a crash.
+
+        Calls that wait are in `pending`; `decisions` says something of them, by `call_id`: `Approve()`,
+        `Deny(why)`, `Edit(args)` or `Result(value)`. Those that nothing is said of go on waiting.
 
         Calls that have finished are not run again, those that had not started are run. Of those that were
         under way when the process ended, `read` tools run again and `write` tools do not: nobody knows
@@ -90,8 +115,19 @@ class Chat(_BaseChat):
         say what became of each with `resolve`, and resume again. So a `write` tool runs at most once for a
         call unless you say otherwise, a `read` tool at least once. `ctx.call_id` stays the same: hand it on
         as an idempotency key. Where the last message has its answer, nothing is sent.
+
+        Raises:
+            ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
         """
-        return self._stream(None, options, stream=False, resume=True).drain()
+        return self._stream(None, options, output, stream=False, resume=Resume(decisions or {})).drain()
+
+    @property
+    def pending(self) -> list[PendingCall]:
+        """The calls that somebody must say something about before the chat goes on, as `run.pending` has them.
+
+        Read from the store, so that another process finds them too. Why a call needs approval is not kept.
+        """
+        return self._conversation.pending()
 
     def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
         """Say what became of a call of `run.pending` after `stop="unknown_effect"`.
@@ -168,11 +204,17 @@ class Chat(_BaseChat):
         return self._conversation.info()
 
     def _stream(
-        self, message: UserInput, options: RunOptions, *, stream: bool, resume: bool = False
-    ) -> RunStream:
+        self,
+        message: UserInput,
+        options: RunOptions,
+        output: type[Out] | Output[Out] | None,
+        *,
+        stream: bool,
+        resume: Resume | None = None,
+    ) -> RunStream[Out]:
         merged = self._with_defaults(options)
         return self._agent._stream(
-            message, merged, stream=stream, conversation=self._conversation, resume=resume
+            message, merged, output, stream=stream, conversation=self._conversation, resume=resume
         )
 
 
@@ -182,19 +224,42 @@ class AsyncChat(_BaseChat):
     Its sends are of one event loop and wait for each other.
     """
 
-    async def send_message(self, message: UserInput, **options: Unpack[RunOptions]) -> Run:
+    async def send_message(
+        self,
+        message: UserInput,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Chat.send_message`."""
-        async with self._stream(message, options, stream=False) as events:
+        async with self._stream(message, options, output, stream=False) as events:
             return await events.drain()
 
-    def send_message_stream(self, message: UserInput, **options: Unpack[RunOptions]) -> AsyncRunStream:
+    def send_message_stream(
+        self,
+        message: UserInput,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncRunStream[Out]:
         """Send a message and tell what happens while it happens; see `Agent.stream`."""
-        return self._stream(message, options, stream=True)
+        return self._stream(message, options, output, stream=True)
 
-    async def resume(self, **options: Unpack[RunOptions]) -> Run:
+    async def resume(
+        self,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]:
         """Go on where the last message got to; see `Chat.resume`."""
-        async with self._stream(None, options, stream=False, resume=True) as events:
+        resume = Resume(decisions or {})
+        async with self._stream(None, options, output, stream=False, resume=resume) as events:
             return await events.drain()
+
+    async def get_pending(self) -> list[PendingCall]:
+        """Return the calls that somebody must say something about; see `Chat.pending`."""
+        return await off_loop(self._conversation.pending)
 
     async def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
         """Say what became of a call; see `Chat.resolve`."""
@@ -244,9 +309,15 @@ class AsyncChat(_BaseChat):
         return lambda: function(chat)
 
     def _stream(
-        self, message: UserInput, options: RunOptions, *, stream: bool, resume: bool = False
-    ) -> AsyncRunStream:
+        self,
+        message: UserInput,
+        options: RunOptions,
+        output: type[Out] | Output[Out] | None,
+        *,
+        stream: bool,
+        resume: Resume | None = None,
+    ) -> AsyncRunStream[Out]:
         merged = self._with_defaults(options)
         return self._agent._astream(
-            message, merged, stream=stream, conversation=self._conversation, resume=resume
+            message, merged, output, stream=stream, conversation=self._conversation, resume=resume
         )

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from agentkit.decisions import PendingCall
 from agentkit.drivers.threads import off_loop
 from agentkit.effects import Sent, State
 from agentkit.errors import (
@@ -44,9 +45,10 @@ from agentkit.stores.base import (
     StoredSession,
 )
 from agentkit.stores.memory import MemoryStore
+from agentkit.survey import Survey
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, succeed
-from agentkit.wire.content import Content, calls_of
+from agentkit.wire.content import Content, JsonObject, calls_of, keep
 from agentkit.wire.history import turn_starts, turns
 
 _STREAMING = (
@@ -79,13 +81,14 @@ class _Seen:
     sent: Sent = field(default_factory=Sent)
     summary: tuple[int, str] | None = None
     usage: Usage = field(default_factory=Usage)
+    survey: Survey = field(default_factory=Survey)
 
     @classmethod
     def of(cls, session: StoredSession) -> _Seen:
         last = next((message.usage for message in reversed(session.messages) if message.usage), None)
         return cls(
             version=session.info.version,
-            contents=tuple(message.content for message in session.messages),
+            contents=tuple(_made_by(message) for message in session.messages),
             calls=session.calls,
             sent=Sent(usage=last),
             summary=(session.summary.upto, session.summary.text) if session.summary else None,
@@ -259,13 +262,15 @@ class Conversation:
                 state.started_with = turn_starts(contents)[-1]
             elif open_calls:
                 raise AgentError(
-                    f"The chat {self.id!r} broke off while tools were running. Finish that first with resume(), "
-                    "or take it back with undo()."
+                    f"The chat {self.id!r} has calls that are not answered yet: they wait for a decision (see "
+                    "pending), or it broke off while they ran. Finish that first with resume(), or take it back "
+                    "with undo()."
                 )
             else:
                 state.go_on_from(contents)
-            state.sent, state.summary = seen.sent, seen.summary
+            state.sent, state.summary, state.survey = seen.sent, seen.summary, seen.survey.copy()
             state.journal = writer.append
+            state.read_result = lambda key: self.store.result(self.id, key)
             opened.append(writer)
         except BaseException:
             writer.release()
@@ -277,7 +282,7 @@ class Conversation:
             return
         writer = opened.pop()
         try:
-            kept = state.open or self._settle(writer, state, resume=resume)
+            kept = self._settle(writer, state, resume=resume)
             info = self.store.info(self.id)
             whole = info.messages == len(state.contents) and not state.open
             self._seen = _Seen(
@@ -286,6 +291,7 @@ class Conversation:
                 sent=state.sent if kept else self._seen.sent,
                 summary=state.summary,
                 usage=info.usage,
+                survey=state.survey if kept and whole else Survey(),
             )
         finally:
             state.journal = None
@@ -295,9 +301,13 @@ class Conversation:
         """Store the rest of a send, or take it back if nothing came of it; return whether it is kept."""
         stored = self.store.info(self.id).messages
         said = any(content["role"] == "model" for content in state.contents[state.started_with :])
-        kept = said or resume or stored > len(state.contents)  # calls that are stored may have run
+        kept = (
+            state.open or said or resume or stored > len(state.contents)
+        )  # calls that are stored may have run
         steps: list[Step] = []
-        if kept:
+        if state.open:
+            pass  # the last turn stays as it is stored
+        elif kept:
             steps += [AddMessage(content) for content in state.contents[stored:]]
         else:
             del state.contents[state.started_with :]
@@ -403,6 +413,16 @@ class Conversation:
         current = usage.prompt_tokens + usage.candidates_tokens + estimate(added, {})
         return TokenUsage(current=current, max=_token_limit(self.memory))
 
+    def pending(self) -> list[PendingCall]:
+        """List the calls that wait: for a decision, for their results, or to be resolved."""
+        seen = self.look()
+        if not (seen.contents and calls_of(seen.contents[-1])):
+            return []
+        calls = calls_of(seen.contents[-1])
+        return [
+            call for entry in seen.calls for call in _pending_in(entry, calls[entry.index].get("args") or {})
+        ]
+
     # -- changes
 
     def change(self, steps: Callable[[_Seen], Sequence[Step]]) -> None:
@@ -460,7 +480,8 @@ class Conversation:
             outcome = succeed(Invocation(call, context), result)
             if outcome.error is not None:
                 raise ConfigurationError(str(outcome.error))
-            return [FinishCall(entry.index, outcome.part)]
+            kept = [] if outcome.whole is None else [SaveResult(call_id, outcome.whole)]
+            return [*kept, FinishCall(entry.index, outcome.part)]
 
         self.change(steps)
 
@@ -494,6 +515,24 @@ class Conversation:
         )
         made.create(exist_ok=False)
         return made
+
+
+def _made_by(message: StoredMessage) -> Content:
+    """Note which model made a content, as far as its usage tells: its signatures are for that one only."""
+    models = {used.model for used in message.usage.by_model} if message.usage else set()
+    return keep(message.content, model=models.pop() if len(models) == 1 else None)
+
+
+def _pending_in(entry: StoredCall, args: JsonObject) -> list[PendingCall]:
+    if entry.response is not None or (entry.started and entry.effect == "read"):
+        return []
+    if entry.deferred is not None and not entry.started:
+        nested = [PendingCall.from_wire(call) for call in entry.deferred["pending"]]
+        why = entry.deferred["why"]
+        own = PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind="deferred", why=why)
+        return nested or [own]
+    kind: Literal["approval", "unknown_effect"] = "unknown_effect" if entry.started else "approval"
+    return [PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind=kind)]
 
 
 def _token_limit(memory: Memory | None) -> int | None:

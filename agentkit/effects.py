@@ -8,22 +8,33 @@ The loop yields events, which are passed on to whoever watches, and these effect
   stores it. Sent back is None, or `EXPIRED` if the time of the run is up; calls without an outcome were cut off.
 - `Save`: store what happened, before anything else happens.
 - `Count`: have the model count the tokens of a request, and send back the number.
-- `Resolve`: call a function (sync or async) and send back what it returns.
+- `Resolve`: call a function (sync or async) and send back what it returns, or `EXPIRED`; what it raises is thrown.
+- `Extend`: the time of the run ends so many seconds from now.
 - `Wait`: let the seconds pass; sent back is None, or `EXPIRED` if they would outlast the time of the run.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from agentkit.events import Event, TextDelta, ThoughtDelta, ToolProgress
+from pydantic_core import from_json
+
+from agentkit.decisions import Decision, PendingCall
+from agentkit.errors import ToolDeferred
+from agentkit.events import Event, OutputDelta, TextDelta, ThoughtDelta
+from agentkit.hooks import Hooks
+from agentkit.inbox import Inbox
 from agentkit.limits import Limits, Usage
 from agentkit.memory.base import Memory
 from agentkit.models.base import Model
+from agentkit.output import OutputTaker
+from agentkit.rate_limit import RateLimit
 from agentkit.repair import RetryPolicy, Stop
-from agentkit.stores.base import FinishCall, Step, StoredCall
+from agentkit.stores.base import DeferCall, FinishCall, SaveResult, Step, StoredCall
+from agentkit.survey import Survey
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation
 from agentkit.tooling.tool import Tool
@@ -48,6 +59,8 @@ class CallModel:
     """Which one; None is the run's own."""
     quiet: bool = False
     """Whether the reply is not for whoever watches."""
+    partial: bool = False
+    """Whether the text is JSON, of which whoever watches gets what there is so far."""
     shown: bool = False
     """Whether a part of the reply has been passed on."""
 
@@ -59,6 +72,26 @@ class CallModel:
             if text := part.get("text"):
                 self.shown = True
                 yield ThoughtDelta(text) if part.get("thought") else TextDelta(text)
+                if self.partial and not part.get("thought") and (so_far := self._parse()) is not None:
+                    yield OutputDelta(so_far)
+
+    def _parse(self) -> Any:
+        try:
+            return from_json(self.assembler.text, allow_partial="trailing-strings")
+        except ValueError:
+            return None
+
+
+class AfterTool(Protocol):
+    """Somebody who hears of each call's outcome before it is stored."""
+
+    def ask(self, invocation: Invocation) -> Any:
+        """Say what to do; what is returned may have to be awaited."""
+        ...
+
+    def take(self, invocation: Invocation, said: Any) -> None:
+        """Do it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +101,28 @@ class RunCalls:
     invocations: Sequence[Invocation]
     indexes: Sequence[int]
     """Which calls of the model's content they are."""
+    after: AfterTool | None = None
+    """Asked when a call has its outcome, before that is stored; may replace it."""
 
-    def finish(self, position: int) -> FinishCall:
-        """Make the step that stores the response to the call at a position of this batch."""
-        outcome = self.invocations[position].outcome
+    def finish(self, position: int) -> list[Step]:
+        """Make the steps that store what became of the call at a position of this batch."""
+        invocation, index = self.invocations[position], self.indexes[position]
+        outcome = invocation.outcome
         assert outcome is not None  # noqa: S101 - the driver asks when it has set it
-        return FinishCall(self.indexes[position], outcome.part)
+        invocation.stored = True
+        if outcome.deferred is not None:
+            return [DeferCall(index, deferred_state(outcome.deferred))]
+        kept = [] if outcome.whole is None else [SaveResult(invocation.context.call_id, outcome.whole)]
+        return [*kept, FinishCall(index, outcome.part)]
+
+
+def deferred_state(deferred: ToolDeferred) -> JsonObject:
+    """Write down what a call waits for, as it stands in the ledger."""
+    return {
+        "why": str(deferred),
+        "state": deferred.state,
+        "pending": [call.to_wire() for call in deferred.pending],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +140,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Extend:
+    """Let the time of the run end so many seconds from now."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """Store what happened."""
 
@@ -102,9 +158,11 @@ class Count:
     """Count the tokens of a request."""
 
     request: Request
+    model: Model | None = None
+    """Which model does; None is the run's own."""
 
 
-Effect = CallModel | RunCalls | Resolve | Wait | Save | Count
+Effect = CallModel | RunCalls | Resolve | Wait | Extend | Save | Count
 Steps = Generator[Event | Effect, Any, None]
 
 
@@ -113,6 +171,7 @@ class Plan:
     """All that is settled before a run begins."""
 
     tools: Mapping[str, Tool]
+    """All that the run may ever call, those on demand too."""
     instructions: str | Callable[[Context[Any]], Any] | None
     tool_choice: str | Sequence[str]
     limits: Limits
@@ -124,20 +183,26 @@ class Plan:
     context: Context[Any]
     """What every call's context is made from."""
     jitter: Callable[[], float]
-    model_name: str = ""
+    models: Sequence[Model]
+    """Those that answer: each but the first stands in when the one before it fails."""
     memory: Memory | None = None
     model_of: Callable[[str | Model], Model] | None = None
     """Finds a model by its name, for a memory that asks one of its own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingCall:
-    """A call that a person has to say something about."""
-
-    call_id: str
-    """The one in the tool's `ctx.call_id`."""
-    name: str
-    args: JsonObject
+    hooks: Hooks = field(default_factory=Hooks)
+    approver: Callable[[PendingCall, Context[Any]], Any] | None = None
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """What was said of calls that the run stopped for, by their ids."""
+    guarded: bool = False
+    """Whether untrusted words in the history make sensitive calls need approval."""
+    choose_tools: Callable[[Context[Any]], Any] | None = None
+    output: OutputTaker[Any] | None = None
+    rate_limit: RateLimit | None = None
+    result_chars: int = 100_000
+    """How much JSON of a result the model gets at once."""
+    continue_text: bool = False
+    """Whether a text that was cut off is continued."""
+    outer_limit: Callable[[], Stop | None] | None = None
+    """Of a sub-agent's run: tells whether a limit of the run around it is reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +215,16 @@ class Sent:
     """What the cost depends on beside the contents."""
 
 
-def nobody(_: ToolProgress) -> None:
+def nobody(_: Event) -> None:
     """Drop what a tool tells while no one listens, as the late words of one that was left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """Calls of a run that waits: the model's content, and what is known of each."""
+
+    content: Content
+    calls: Sequence[StoredCall]
 
 
 @dataclass(slots=True)
@@ -164,10 +237,18 @@ class State:
     known: int = 0
     """How many contents at the beginning are in the store already."""
     usages: list[Usage] = field(default_factory=list)
+    earlier: Sequence[Usage] = ()
+    """Those of the turns before the run was resumed; limits don't count them."""
+    earlier_usage: Usage = field(default_factory=Usage)
+    """All that had been used by then."""
     extra_usages: list[Usage] = field(default_factory=list)
     """What tools spent (`ctx.add_usage`)."""
+    live_usages: list[Callable[[], Usage]] = field(default_factory=list)
+    """Tell what sub-agents have spent by now."""
     errors: list[Exception] = field(default_factory=list)
     stop: Stop | None = None
+    limit: Stop | None = None
+    """The limit that was reached, also if the run came to an answer all the same."""
     finish_reason: str | None = None
     pending: list[PendingCall] = field(default_factory=list)
     partial: str = ""
@@ -179,7 +260,9 @@ class State:
     ledger: Sequence[StoredCall] = ()
     """What is known of those calls."""
     open: bool = False
-    """Whether the calls that the history ends with stay open in the store: a person must say what became of them."""
+    """Whether the calls that the history ends with stay open: somebody must say something about them first."""
+    opened: OpenTurn | None = None
+    """Those calls."""
     sent: Sent = field(default_factory=Sent)
     """The last request, of the chat if there is one."""
     stored_usages: list[Usage] = field(default_factory=list)
@@ -190,8 +273,27 @@ class State:
     tool_calls: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     """Failures in a row, by tool."""
-    report: Callable[[ToolProgress], None] = nobody
+    report: Callable[[Event], None] = nobody
     """Where tools that run tell how far they are; a driver sets it for as long as it listens."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    """Set from any thread to end a sync run; `wake` makes a driver that waits look at it."""
+    wake: Callable[[], None] = field(default=lambda: None)
+    inbox: Inbox = field(default_factory=Inbox)
+    """What the user says while the run goes on."""
+    survey: Survey = field(default_factory=Survey)
+    """What the history says of tools and models."""
+    results: dict[str, str] = field(default_factory=dict)
+    """The whole of results that were cut, by the call's id."""
+    read_result: Callable[[str], str | None] | None = None
+    """Reads one that a store has."""
+    nudge: str | None = None
+    """What the model is told along with the next request, and is not in the history."""
+    standing_in: int = 0
+    """Which of the plan's models answers."""
+    repeated: int = 1
+    """How many turns in a row made the same calls and got the same responses."""
+    output: Any = None
+    """The structured output, once there is one."""
 
     def go_on_from(self, history: Sequence[Content]) -> None:
         """Put a history before the user's input; only before the run begins."""
@@ -199,11 +301,18 @@ class State:
         self.started_with = self.known = len(history)
 
     def usage(self) -> Usage:
-        """Add up all turns and what the tools spent."""
-        return sum(self.usages + self.extra_usages, Usage())
+        """Add up all turns and what the tools spent, from where the run was last resumed."""
+        return sum(self.usages + self._extra(), Usage())
+
+    def _extra(self) -> list[Usage]:
+        return self.extra_usages + [spent() for spent in self.live_usages]
+
+    def usage_of_all(self) -> Usage:
+        """Add up all, what came before the run was resumed too."""
+        return self.earlier_usage + self.usage()
 
     def loose_usage(self) -> Usage:
         """Add up what isn't stored with a message: replies that were not taken, summaries, tools."""
         stored = {id(usage) for usage in self.stored_usages}
         loose = [usage for usage in self.usages if id(usage) not in stored]
-        return sum(loose + self.extra_usages, Usage())
+        return sum(loose + self._extra(), Usage())

@@ -11,14 +11,17 @@ Exception
 │   ├── ToolTimeout             a tool ran longer than it may (in `run.errors`)
 │   └── RunStopped              `run.raise_for_stop()`: the run ended without an answer
 ├── ToolRetry                   raised by a tool: the model should try again, differently
-└── ToolError                   raised by a tool: final; the model is told
+├── ToolError                   raised by a tool: final; the model is told
+└── ToolDeferred                raised by a tool: its result comes later, from elsewhere
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentkit.decisions import PendingCall
     from agentkit.run import Run
 
 
@@ -129,3 +132,25 @@ class ToolRetry(Exception):
 
 class ToolError(Exception):
     """Raise it in a tool when it failed for good: the model is told the message and goes on."""
+
+
+class ToolDeferred(Exception):
+    """Raise it in a tool whose result comes later, from elsewhere: the run stops, with the call in `run.pending`.
+
+    When the result is there, `agent.resume(run, {call_id: Result(value)})` goes on; `ctx.call_id` is the key to
+    hand to whoever will bring it.
+
+    Args:
+        message: What it waits for, in words: `PendingCall.why`.
+        state: JSON that the tool gets back as `ctx.resumed` when a decision is there about one of `pending`:
+            then the tool is called again, and `ctx.decisions` has what was said. Without it, the call ends
+            with a `Result` or a `Deny`.
+        pending: Calls of the tool's own that wait, as those of a sub-agent do; without any, the call itself.
+    """
+
+    def __init__(
+        self, message: str = "", *, state: dict[str, Any] | None = None, pending: Sequence[PendingCall] = ()
+    ) -> None:
+        super().__init__(message)
+        self.state = state
+        self.pending = tuple(pending)

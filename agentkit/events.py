@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentkit.limits import Usage
-from agentkit.wire.content import FunctionResponse, JsonObject
+from agentkit.wire.content import Content, FunctionResponse, JsonObject
 
 if TYPE_CHECKING:
     from agentkit.run import Run
@@ -17,6 +17,14 @@ class TextDelta:
     """A piece of the reply's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDelta:
+    """What there is so far of a structured output (`run(output=...)`), where the model streams its JSON."""
+
+    value: Any
+    """Plain JSON values, not validated yet; the last text or key may be half there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,8 @@ class ToolFinished:
     """What the model gets."""
     seconds: float
     """How long the call took."""
-    error: Exception | None = None
-    """What went wrong, or None."""
+    error: Exception | None = field(default=None, repr=False)
+    """What went wrong, or None; not in the repr, since a tool's exception may hold what is nobody else's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,42 @@ class ModelRetry:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestDelayed:
+    """A request waits for its place under the agent's rate limit."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """A model failed and the next one stands in for it, until the run ends."""
+
+    before: str
+    after: str
+    reason: str
+    """What the error of the first one says."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAdded:
+    """A message of the user's, sent while the run goes on, is in the history from here on."""
+
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """Something that happens in a sub-agent (`Agent.as_tool`)."""
+
+    path: tuple[str, ...]
+    """The agents' names, from the outermost sub-agent to the one it happens in."""
+    call_id: str
+    """The call of this run that the outermost one answers."""
+    event: Event
+    """What happens there."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnFinished:
     """The model has answered; its calls, if any, come next."""
 
@@ -82,6 +126,8 @@ class TurnFinished:
     """Of this turn."""
     finish_reason: str
     """The server's word, e.g. `STOP`."""
+    model: str = ""
+    """Which model answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +139,16 @@ class RunFinished:
 
 Event = (
     TextDelta
+    | OutputDelta
     | ThoughtDelta
     | ToolStarted
     | ToolProgress
     | ToolFinished
     | ModelRetry
+    | RequestDelayed
+    | ModelChanged
+    | MessageAdded
+    | AgentEvent
     | TurnFinished
     | RunFinished
 )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agentkit.errors import ConfigurationError
 from agentkit.prices import PRICES, Price, price_of
 
 if TYPE_CHECKING:
+    from agentkit.repair import Stop
     from agentkit.wire.content import UsageMetadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How far a run may go. Reaching a limit ends the run with `run.stop` naming it; None is no limit."""
+    """How far a run may go; None is no limit. A run that reaches one stops, as `on_limit` says.
+
+    Sub-agents (`Agent.as_tool`) count in the limits of the run around them while they go on.
+    """
 
     turns: int | None = 25
     """Replies of the model."""
@@ -26,14 +30,83 @@ class Limits:
     """Total tokens of all turns, as the model reports them; seen after each turn."""
     seconds: float | None = None
     """Wall time. What is under way then is cancelled."""
+    cost: float | None = None
+    """US dollars, by `prices`; seen after each turn. A model without a price is refused before anything is sent."""
+    repeats: int | None = 3
+    """Turns in a row that make the very same calls and get the very same responses: then the model is told once
+    that nothing will change, and the next such turn stops the run."""
+    on_limit: Literal["stop", "answer"] = "stop"
+    """`stop`: the run ends at once, with `run.stop` naming the limit. `answer`: the model gets one last turn,
+    without tools, and is told to answer with what it has; `run.limit` names the limit."""
+    answer_seconds: float = 30.0
+    """How long that last turn may take when it was `seconds` that were up."""
+    after_untrusted: Literal["auto", "approve", "allow"] = "auto"
+    """Whether calls of `write` and `sensitive` tools need approval once the words of an `untrusted` tool are in
+    the history. `auto`: where somebody can give it, that is with an approver or in a chat with a store."""
+    prices: Mapping[str, Price] | None = None
+    """Dollars by model name; `agentkit.prices.PRICES` by default."""
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
-            value = getattr(self, limit.name)
-            if value is None:
+        for name in ("turns", "tool_calls", "tokens", "seconds", "cost", "repeats", "answer_seconds"):
+            value = getattr(self, name)
+            if value is None and name != "answer_seconds":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ConfigurationError(f"Limits({limit.name}={value!r}): give a number above 0, or None.")
+                raise ConfigurationError(f"Limits({name}={value!r}): give a number above 0, or None.")
+        for name, words in (
+            ("on_limit", ("stop", "answer")),
+            ("after_untrusted", ("auto", "approve", "allow")),
+        ):
+            if getattr(self, name) not in words:
+                raise ConfigurationError(f"Limits({name}={getattr(self, name)!r}): it is one of {words}.")
+
+    def check_prices(self, models: Sequence[str]) -> None:
+        """Refuse a limit of cost that can't be held, since nobody knows what a model costs.
+
+        Raises:
+            ConfigurationError: A model has no price.
+        """
+        prices = PRICES if self.prices is None else self.prices
+        for model in models:
+            if self.cost is not None and price_of(model, prices) is None:
+                raise ConfigurationError(
+                    f"Limits(cost={self.cost}): nobody knows what {model!r} costs. Give Limits(prices={{{model!r}:"
+                    " Price(input=..., output=...)}), in dollars per million tokens."
+                )
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is a limit that is looked at before each turn."""
+        return self.turns is not None or self.tokens is not None or self.cost is not None
+
+
+def reached(limits: Limits, usage: Usage, *, turns: int) -> Stop | None:
+    """Name the limit that so much usage and so many turns reach, if any; seconds are the driver's."""
+    if limits.turns is not None and turns >= limits.turns:
+        return "turns"
+    if limits.tokens is not None and usage.total_tokens >= limits.tokens:
+        return "tokens"
+    if limits.cost is not None:
+        cost = usage.cost(PRICES if limits.prices is None else limits.prices)
+        if cost is None or cost >= limits.cost:
+            return "cost"
+    return None
+
+
+def share_left(limits: Limits, usage: Usage, tool_calls: int, share: float) -> dict[str, float]:
+    """Give a share of what is left of limits that count: tokens, cost and tool calls, where they are limited."""
+    cost = usage.cost(PRICES if limits.prices is None else limits.prices)
+    used = {
+        "tokens": usage.total_tokens,
+        "tool_calls": tool_calls,
+        "cost": limits.cost if cost is None else cost,
+    }
+    left: dict[str, float] = {}
+    for name, spent in used.items():
+        if (limit := getattr(limits, name)) is not None:
+            rest = max(0.0, limit - spent) * share
+            left[name] = rest if name == "cost" else int(rest)
+    return left
 
 
 LONG_PROMPT = 200_000

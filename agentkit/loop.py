@@ -6,244 +6,209 @@ After every step, and when it is closed in the midst of one, `state.contents` is
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, Final, cast
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
-from agentkit.calls import answer_calls, save_reply
-from agentkit.effects import EXPIRED, CallModel, Count, Effect, Plan, Resolve, Save, Sent, State, Steps, Wait
-from agentkit.errors import ConfigurationError, ModelError
-from agentkit.events import Event, ModelRetry, TurnFinished
-from agentkit.limits import Limits, Usage
-from agentkit.memory.base import CountTokens, DoesNotFit, Situation
-from agentkit.repair import Stop, Verdict, judge
-from agentkit.stores.base import AddMessage, SaveSummary
-from agentkit.wire.content import Content, JsonObject, Request, keep, user_content
-from agentkit.wire.reply import ReplyAssembler
-
-MAX_REPAIRS: Final = 2
-"""How often a turn is asked again after a malformed or empty reply."""
+from agentkit.calls import CallsOfTurn
+from agentkit.effects import EXPIRED, Effect, Extend, Plan, Resolve, Save, State, Steps
+from agentkit.errors import ConfigurationError, ToolError, ToolRetriesExceeded
+from agentkit.events import Event, MessageAdded
+from agentkit.repair import LANDING, LAST_TURN, REPEATED
+from agentkit.stores.base import AddMessage
+from agentkit.toolbox import Toolbox
+from agentkit.tooling.tool import Tool
+from agentkit.turn import forced, model_turn, turn_context, with_calling
+from agentkit.wire.content import (
+    Content,
+    JsonObject,
+    calls_of,
+    keep,
+    model_content,
+    responses_of,
+    user_content,
+)
 
 
 def run_loop(plan: Plan, state: State) -> Steps:
     """Go on until the model answers or something stops the run."""
     try:
-        yield from _run(plan, state)
+        yield from _Run(plan, state).steps()
     except GeneratorExit:
         if not state.answered and state.stop is None:
             state.stop = "cancelled"
         raise
     finally:
+        state.inbox.close()
         state.done = True
 
 
-def _run(plan: Plan, state: State) -> Steps:
-    instructions = plan.instructions
-    if callable(instructions):
-        ask = instructions
-        instructions = yield Resolve(lambda: ask(plan.context))
-        if instructions is EXPIRED:
-            state.stop = "seconds"
-            return
-        if instructions is not None and not isinstance(instructions, str):
-            raise ConfigurationError(
-                f"instructions returned {type(instructions).__name__}; a function of the instructions returns a str."
-            )
-    base = _base_request(plan, instructions)
-    yield Save([AddMessage(content) for content in state.contents[state.known :]])
-    first = len(state.contents)
-    if state.resumed is not None:
-        yield from answer_calls(plan, state, state.resumed, state.ledger)
-    elif state.contents[-1]["role"] == "model":
-        state.answered = True
-    while state.stop is None and not state.answered:
-        forced = plan.tool_choice if len(state.contents) == first else "auto"
-        if calls := (yield from _model_turn(plan, state, _with_tool_choice(base, plan, forced))):
-            yield from answer_calls(plan, state, calls)
+class _Run:
+    def __init__(self, plan: Plan, state: State) -> None:
+        self._plan = plan
+        self._state = state
+        self._box = Toolbox(plan, state)
+        self._base: JsonObject = dict(plan.config)
+        self._declared: tuple[list[str], JsonObject] = ([], {})
 
+    def steps(self) -> Steps:
+        plan, state = self._plan, self._state
+        instructions = plan.instructions
+        if callable(instructions):
+            ask = instructions
+            instructions = yield Resolve(lambda: ask(plan.context))
+            if instructions is EXPIRED:
+                state.stop = "seconds"
+                return
+            if instructions is not None and not isinstance(instructions, str):
+                kind = type(instructions).__name__
+                raise ConfigurationError(
+                    f"instructions returned {kind}; a function of the instructions returns a str."
+                )
+        if instructions:
+            self._base["systemInstruction"] = user_content(instructions)
+        yield Save([AddMessage(content) for content in state.contents[state.known :]])
+        first = len(state.contents)
+        state.survey.read(state.contents)
+        if state.resumed is not None:
+            yield from self._answer(state.resumed, self._box.every(), resumed=True)
+        elif state.contents[-1]["role"] == "model":
+            state.answered = True
+        yield from self._turns(first)
+        if state.stop in LANDING:
+            state.limit = state.stop
+            if plan.limits.on_limit == "answer" and not (plan.outer_limit and plan.outer_limit()):
+                yield from self._land()
 
-def _base_request(plan: Plan, instructions: str | None) -> JsonObject:
-    base: JsonObject = dict(plan.config)
-    if instructions:
-        base["systemInstruction"] = user_content(instructions)
-    if plan.tools:
-        declared = {"functionDeclarations": [tool.declaration for tool in plan.tools.values()]}
-        base["tools"] = [declared, *base.get("tools", ())]
-    return base
+    def _turns(self, first: int) -> Steps:
+        plan, state = self._plan, self._state
+        while state.stop is None:
+            if state.answered and state.inbox.close(if_empty=True):
+                return
+            state.answered = False
+            yield from self._take_messages()
+            tools = yield from self._tools()
+            if tools is None:
+                return
+            base = self._with_tools(tools)
+            names = list(tools)
+            base = self._with_choice(base, names, first=len(state.contents) == first)
+            content = yield from model_turn(plan, state, base, names)
+            if content is not None:
+                yield from self._answer(content, tools)
 
+    def _land(self) -> Steps:
+        """Give the model a last turn, to answer without tools."""
+        plan, state = self._plan, self._state
+        limit = state.stop
+        if limit == "seconds":
+            yield Extend(plan.limits.answer_seconds)
+        tools = (yield from self._tools()) or {}
+        state.stop, state.nudge = None, LAST_TURN
+        base = self._with_tools(tools)
+        if plan.output is not None and plan.output.tool is not None:
+            base = forced(base, [plan.output.tool.name])
+            tools = {plan.output.tool.name: plan.output.tool}
+        elif tools:
+            base = with_calling(base, {"mode": "NONE"})
+        content = yield from model_turn(plan, state, base, list(tools), last=True)
+        if content is not None and plan.output is not None and plan.output.tool is not None:
+            yield from self._answer(content, tools)
+        if not state.answered:
+            state.stop = limit
 
-def _with_tool_choice(base: JsonObject, plan: Plan, choice: str | Sequence[str]) -> JsonObject:
-    """Add the mode. `required` and names force the first turn only: forced on each, a run never ends (rule 9)."""
-    if plan.tool_choice == "none":
-        calling: JsonObject = {"mode": "NONE"}
-    elif choice == "auto" or not plan.tools:
-        return base
-    elif choice == "required":
-        calling = {"mode": "ANY"}
-    else:
-        calling = {"mode": "ANY", "allowedFunctionNames": list(choice)}
-    return {**base, "toolConfig": {**base.get("toolConfig", {}), "functionCallingConfig": calling}}
+    def _take_messages(self) -> Steps:
+        """Add what the user has said meanwhile."""
+        state = self._state
+        for content in state.inbox.take():
+            state.contents.append(keep(content))
+            yield Save([AddMessage(state.contents[-1])])
+            yield MessageAdded(content)
 
-
-def _model_turn(plan: Plan, state: State, base: JsonObject) -> Generator[Event | Effect, Any, Content | None]:
-    """Get one usable reply; return its content if it makes calls, else add it to the history."""
-    repairs = 0
-    nudge: str | None = None
-    while True:
-        if reached := _limit_reached(plan.limits, state):
-            state.stop = reached
-            return None
-        view = yield from _view(plan, state, base)
-        if view is None:
-            return None
-        contents = (*view, user_content(nudge)) if nudge else view
-        step = yield from _ask(plan, state, CallModel(cast(Request, {"contents": contents, **base})))
-        if step is None:
-            return None
-        reply = step.assembler.reply()
-        usage = Usage.from_wire(reply.get("usageMetadata"), plan.model_name)
-        state.usages.append(usage)
-        state.sent = Sent(view, usage, _counted(plan, base))
-        verdict = judge(reply)
-        state.finish_reason = verdict.finish_reason
-        again = verdict.action == "retry" and repairs < MAX_REPAIRS
-        if not again and verdict.action != "calls":
-            yield from _take(state, verdict, step.assembler)
-        yield TurnFinished(len(state.usages), usage, verdict.finish_reason)
-        if verdict.action == "calls":
-            return keep({"role": "model", "parts": step.assembler.parts})
-        if not again:
-            return None
-        repairs += 1
-        nudge = verdict.nudge
-        yield ModelRetry(1 + repairs, 0.0, verdict.finish_reason, step.assembler.text if step.shown else "")
-
-
-def _limit_reached(limits: Limits, state: State) -> Stop | None:
-    if limits.turns is not None and len(state.usages) >= limits.turns:
-        return "turns"
-    if limits.tokens is not None and state.usage().total_tokens >= limits.tokens:
-        return "tokens"
-    return None
-
-
-def _ask(plan: Plan, state: State, step: CallModel) -> Generator[Event | Effect, Any, CallModel | None]:
-    """Ask the model, again where it fails in a passing way; None if the time of the run is up."""
-    attempt, waited = 1, 0.0
-    while True:
-        try:
-            result = yield step
-        except BaseException:
-            state.partial = step.assembler.text
-            raise
-        if result is EXPIRED:
-            state.partial = step.assembler.text
-            state.stop = "seconds"
-            return None
-        if not isinstance(result, ModelError):
-            return step
-        if step.shown:
-            state.partial = step.assembler.text
-            raise result
-        delay = yield from _wait_to_retry(plan, state, result, attempt, waited)
-        if delay is None:
-            return None
-        attempt, waited = attempt + 1, waited + delay
-        step = CallModel(step.request, model=step.model, quiet=step.quiet)
-
-
-def _count(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, int | None]:
-    """Have tokens counted, again where that fails in a passing way; None if the time of the run is up."""
-    attempt, waited = 1, 0.0
-    while True:
-        result = yield Count(request)
-        if result is EXPIRED:
-            state.stop = "seconds"
-            return None
-        if not isinstance(result, ModelError):
-            return cast(int, result)
-        delay = yield from _wait_to_retry(plan, state, result, attempt, waited)
-        if delay is None:
-            return None
-        attempt, waited = attempt + 1, waited + delay
-
-
-def _wait_to_retry(
-    plan: Plan, state: State, error: ModelError, attempt: int, waited: float
-) -> Generator[Event | Effect, Any, float | None]:
-    """Wait before a request is made again and return how long; None if the time of the run is up.
-
-    Raises:
-        ModelError: It is not to be made again.
-    """
-    delay = plan.retry.delay(error, attempt=attempt, waited=waited, jitter=plan.jitter())
-    if delay is None:
-        raise error
-    yield ModelRetry(attempt + 1, delay, str(error))
-    if (yield Wait(delay)) is EXPIRED:
-        state.stop = "seconds"
-        return None
-    return delay
-
-
-def _view(
-    plan: Plan, state: State, base: JsonObject
-) -> Generator[Event | Effect, Any, Sequence[Content] | None]:
-    """Let the memory choose what is sent; None stops the run."""
-    if plan.memory is None:
-        return tuple(state.contents)
-    same = state.sent.base == _counted(plan, base)  # else the last usage says nothing of this request
-    situation = Situation(
-        base=base,
-        last_view=state.sent.view,
-        last_usage=state.sent.usage if same else None,
-        summary=state.summary,
-    )
-    choosing = plan.memory.view(tuple(state.contents), situation)
-    answer: Any = None
-    while True:
-        try:
-            need = choosing.send(answer)
-        except StopIteration as chosen:
-            return tuple(chosen.value)
-        except DoesNotFit as error:
-            state.stop, state.finish_reason = "too_large", str(error)
-            return None
-        if isinstance(need, CountTokens):
-            answer = yield from _count(plan, state, cast(Request, {"contents": tuple(need.contents), **base}))
-            if answer is None:
+    def _tools(self) -> Generator[Event | Effect, Any, dict[str, Tool] | None]:
+        """Find the tools of the next turn; None if the time of the run is up."""
+        plan, state = self._plan, self._state
+        if plan.choose_tools is not None:
+            choose = plan.choose_tools
+            chosen = yield Resolve(lambda: choose(turn_context(plan, state)))
+            if chosen is EXPIRED:
+                state.stop = "seconds"
                 return None
-            continue
-        model = plan.model_of(need.model) if plan.model_of and need.model is not None else None
-        try:
-            step = yield from _ask(
-                plan, state, CallModel(cast(Request, need.request), model=model, quiet=True)
-            )
-        except ModelError:  # without a summary all is sent, and it is asked for again next time
-            state.partial, answer = "", ""
-            continue
-        if step is None:
-            return None
-        answer = step.assembler.text
-        name = model.name if model else plan.model_name
-        state.extra_usages.append(Usage.from_wire(step.assembler.reply().get("usageMetadata"), name))
-        if answer.strip():
-            state.summary = (need.upto, answer)
-            yield Save([SaveSummary(*state.summary)])
+            self._box.choose(chosen)
+        state.survey.read(state.contents)
+        return self._box.declared()
+
+    def _with_tools(self, tools: Mapping[str, Tool]) -> JsonObject:
+        """Add the declarations; while they are the same, so is the request's base."""
+        names = list(tools)
+        if not self._declared[1] or self._declared[0] != names:
+            base = {**self._base}
+            if tools:
+                declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
+                base["tools"] = [declared, *base.get("tools", ())]
+            if self._plan.output is not None:
+                base = self._plan.output.request(base)
+            self._declared = (names, base)
+        return self._declared[1]
+
+    def _with_choice(self, base: JsonObject, names: Sequence[str], *, first: bool) -> JsonObject:
+        """Add the mode. `required` and names force the first turn only: forced on each, a run never ends (rule 9)."""
+        choice, output = self._plan.tool_choice, self._plan.output
+        if output is not None and output.tool is not None and (choice == "none" or len(names) == 1):
+            return forced(base, [output.tool.name])  # there is nothing else that it may do
+        if choice == "none":
+            return with_calling(base, {"mode": "NONE"})
+        if choice == "auto" or not names or not first:
+            return base
+        if choice == "required":
+            return forced(base, None)
+        allowed = [name for name in choice if name in names]
+        return forced(base, allowed) if allowed else base
+
+    def _answer(self, content: Content, tools: Mapping[str, Tool], *, resumed: bool = False) -> Steps:
+        """Answer the calls of a turn, and see what follows from that."""
+        plan, state = self._plan, self._state
+        calls = CallsOfTurn(plan, state, content, tools, state.ledger if resumed else None)
+        yield from calls.answer()
+        if plan.output is not None and plan.output.tool is not None:
+            yield from self._end_with_output(calls)
+        if state.stop is None and not state.answered:
+            self._watch_repeats()
+
+    def _end_with_output(self, calls: CallsOfTurn) -> Steps:
+        """End the run if a call gave its structured output: the history ends with that as the model's text."""
+        state, output = self._state, self._plan.output
+        assert output is not None  # noqa: S101 - asked by the caller
+        for invocation in calls.invocations:
+            outcome = invocation.outcome
+            if outcome is None or invocation.tool is not output.tool:
+                continue
+            if isinstance(outcome.error, (ToolRetriesExceeded, ToolError)) and not output.taken:
+                state.stop = state.stop or "output"
+            elif outcome.kind == "error" and outcome.error is not None:
+                raise outcome.error
+        if output.taken and state.stop in (None, "tool_calls"):
+            content = keep(model_content(output.text))
+            state.contents.append(content)
+            state.output, state.answered, state.stop = output.value, True, None
+            yield Save([AddMessage(content)])
+
+    def _watch_repeats(self) -> None:
+        """Count turns that are the same as the one before; tell the model once, then stop."""
+        state, most = self._state, self._plan.limits.repeats
+        if most is None or len(state.contents) < 4 or not calls_of(state.contents[-2]):
+            return
+        same = _exchange(state.contents[-4:-2]) == _exchange(state.contents[-2:])
+        state.repeated = state.repeated + 1 if same else 1
+        if state.repeated > most:
+            state.stop = "repeats"
+        elif state.repeated == most:
+            state.nudge = REPEATED
 
 
-def _counted(plan: Plan, base: JsonObject) -> JsonObject:
-    """Return what a request's tokens depend on beside its contents."""
-    return {**{key: value for key, value in base.items() if key != "toolConfig"}, "model": plan.model_name}
-
-
-def _take(state: State, verdict: Verdict, assembler: ReplyAssembler) -> Steps:
-    """Add a reply that ends the run; calls in one that isn't whole are left out, since they are never run."""
-    parts = assembler.parts
-    state.answered = verdict.action == "answer"
-    if not state.answered:
-        state.stop = verdict.stop
-        parts = [part for part in parts if "functionCall" not in part]
-    if parts:
-        content = keep({"role": "model", "parts": parts})
-        state.contents.append(content)
-        yield from save_reply(state, content)
+def _exchange(contents: Sequence[Content]) -> Any:
+    """Give the calls of a turn and their responses, ids left out."""
+    calls, responses = contents
+    return (
+        [(call["name"], call.get("args") or {}) for call in calls_of(calls)],
+        [(response["response"], response.get("parts")) for response in responses_of(responses)],
+    )

@@ -23,7 +23,8 @@ from agentkit.stores.memory import MemoryStore
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent, RunOptions
+    from agentkit.agent import Agent
+    from agentkit.options import RunOptions
 
 
 _RECENT = 32

@@ -1,27 +1,35 @@
 """What to do about a reply, and about a model that fails: pure functions.
 
-A reply ends in one of four ways: its calls are run, it is the answer, the model is asked again, or the run
-stops. `judge` decides by the finish reason (the list is GEMINI.md's) and by what is really there.
+A reply ends in one of five ways: its calls are run, it is the answer, it is continued, the model is asked
+again, or the run stops. `judge` decides by the finish reason, for which `RULES` is the table, and by what is
+really there.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.wire.content import Reply
+from agentkit.wire.content import Part, Reply
 
 Stop = Literal[
     "turns",
     "tool_calls",
     "tokens",
     "seconds",
+    "cost",
+    "repeats",
     "approval",
+    "deferred",
     "max_tokens",
     "refused",
     "malformed",
     "empty",
+    "output",
     "other",
     "cancelled",
     "unknown_effect",
@@ -29,11 +37,13 @@ Stop = Literal[
 ]
 """Why a run ended without an answer:
 
-- `turns`, `tool_calls`, `tokens`, `seconds`: that limit was reached;
-- `approval`: calls in `run.pending` wait for a person;
+- `turns`, `tool_calls`, `tokens`, `seconds`, `cost`, `repeats`: that limit was reached;
+- `approval`: calls in `run.pending` wait for a person; `resume` goes on;
+- `deferred`: calls in `run.pending` wait for their results; `resume` goes on;
 - `max_tokens`: the reply was cut off (its calls, if any, were not run);
-- `refused`: the prompt or the reply was blocked; `run.finish_reason` has the server's word;
+- `refused`: the prompt or the reply was blocked, or a hook refused it; `run.finish_reason` has the word for it;
 - `malformed`, `empty`: the model made no usable reply, also when asked again;
+- `output`: the model gave no output of the type that was asked for, also when asked again;
 - `other`: a finish reason that agentkit doesn't know, or that says nothing;
 - `cancelled`: the caller broke off;
 - `unknown_effect`: a resumed chat has calls of `write` tools, in `run.pending`, of which nobody knows whether
@@ -41,30 +51,80 @@ Stop = Literal[
 - `too_large`: the current turn alone is larger than what the chat's memory may send.
 """
 
-Action = Literal["calls", "answer", "retry", "stop"]
+LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "seconds", "cost", "repeats"})
+"""The stops after which `Limits(on_limit="answer")` has a last turn."""
 
-_REFUSED = frozenset(
-    {
-        "SAFETY",
-        "RECITATION",
-        "LANGUAGE",
-        "BLOCKLIST",
-        "PROHIBITED_CONTENT",
-        "SPII",
-        "MODEL_ARMOR",
-        "IMAGE_SAFETY",
-        "IMAGE_PROHIBITED_CONTENT",
-        "IMAGE_RECITATION",
-    }
+Action = Literal["calls", "answer", "continue", "retry", "stop"]
+
+MAX_REPAIRS: Final = 2
+"""How often a turn is asked again after a malformed or empty reply."""
+MAX_CONTINUED: Final = 4
+"""How often a text that was cut off is continued."""
+
+LAST_TURN: Final = (
+    "You have reached the limit of what you may do for this request. Make no more function calls. Answer now, as "
+    "well as you can, with what you already have, and say what is missing."
 )
-_NUDGES = {
-    "MALFORMED_FUNCTION_CALL": "Your last function call was malformed and was not run. Make it again, as one proper "
-    "function call with JSON arguments that fit its declaration, or answer in plain text.",
-    "UNEXPECTED_TOOL_CALL": "Your last reply called a tool that is not available. Call only declared functions, "
-    "or answer in plain text.",
-    "TOO_MANY_TOOL_CALLS": "Your last reply made too many calls at once. Make fewer calls.",
-    "MALFORMED_RESPONSE": "Your last reply was malformed. Give it again.",
+REPEATED: Final = (
+    "You have made the very same function calls several times and got the very same responses. They will not "
+    "change. Do something else, or answer with what you have."
+)
+CONTINUE: Final = "Your reply was cut off. Go on exactly where it ends; repeat nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a finish reason gets."""
+
+    action: Action
+    stop: Stop
+    """How the run ends where the action is `stop`, and where it was tried often enough."""
+    nudge: str | None = None
+    """What the model is told along with the next try."""
+
+
+_REFUSED = Rule("stop", "refused")
+_BAD_CALL = Rule(
+    "retry",
+    "malformed",
+    "Your last function call was malformed and was not run. Make it again, as one proper function call with JSON "
+    "arguments that fit its declaration, or answer in plain text.",
+)
+_CALL_AS_TEXT = Rule(
+    "retry",
+    "malformed",
+    "Your last reply wrote a function call as text, and nothing was run. Make it as a proper function call, or "
+    "answer in plain words.",
+)
+_EMPTY = Rule("retry", "empty")
+
+RULES: Final[dict[str, Rule]] = {
+    "MALFORMED_FUNCTION_CALL": _BAD_CALL,
+    "UNEXPECTED_TOOL_CALL": Rule(
+        "retry",
+        "malformed",
+        "Your last reply called a tool that is not available. Call only declared functions, or answer in plain text.",
+    ),
+    "TOO_MANY_TOOL_CALLS": Rule(
+        "retry", "malformed", "Your last reply made too many calls at once. Make fewer calls."
+    ),
+    "MALFORMED_RESPONSE": Rule("retry", "malformed", "Your last reply was malformed. Give it again."),
+    # The history lacks a signature that the server wants: asked again, it would say the same.
+    "MISSING_THOUGHT_SIGNATURE": Rule("stop", "malformed"),
+    "MAX_TOKENS": Rule("continue", "max_tokens", CONTINUE),
+    "SAFETY": _REFUSED,
+    "RECITATION": _REFUSED,
+    "LANGUAGE": _REFUSED,
+    "BLOCKLIST": _REFUSED,
+    "PROHIBITED_CONTENT": _REFUSED,
+    "SPII": _REFUSED,
+    "MODEL_ARMOR": _REFUSED,
+    "IMAGE_SAFETY": _REFUSED,
+    "IMAGE_PROHIBITED_CONTENT": _REFUSED,
+    "IMAGE_RECITATION": _REFUSED,
 }
+"""By finish reason. One that isn't here, and isn't `STOP` or missing, stops the run as `other`."""
+
 _ENDED = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED"})
 
 
@@ -76,44 +136,55 @@ class Verdict:
     finish_reason: str
     """The server's word; for a blocked prompt its block reason."""
     stop: Stop | None = None
-    """How the run ends where the action is `stop`, and where it is `retry` and was tried often enough."""
+    """How the run ends where the action is `stop`, and where it is another and was tried often enough."""
     nudge: str | None = None
     """What to tell the model along with the next try."""
 
 
-def judge(reply: Reply) -> Verdict:
-    """Say what to do about a reply."""
+def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = False) -> Verdict:
+    """Say what to do about a reply.
+
+    Args:
+        reply: The whole of it.
+        tools: Names of the tools that were declared: a call of one that is written as text is none.
+        continue_text: Whether a text that was cut off is to be continued.
+    """
     blocked = (reply.get("promptFeedback") or {}).get("blockReason")
     candidates = reply.get("candidates")
     if not candidates:
-        if blocked:
-            return Verdict("stop", str(blocked), "refused")
-        return Verdict("retry", "NO_CANDIDATES", "empty")
+        return _by(_REFUSED, str(blocked)) if blocked else _by(_EMPTY, "NO_CANDIDATES")
     candidate = candidates[0]
     reason = candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED"
     content = candidate.get("content")
     parts = content["parts"] if content else []
-    if reason in _NUDGES:
-        return Verdict("retry", reason, "malformed", _NUDGES[reason])
-    if reason == "MISSING_THOUGHT_SIGNATURE":
-        return Verdict("stop", reason, "malformed")
-    if reason == "MAX_TOKENS":
-        return Verdict("stop", reason, "max_tokens")
-    if reason in _REFUSED:
-        return Verdict("stop", reason, "refused")
+    calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    rule = RULES.get(reason)
+    if rule is not None and rule.action == "continue" and not (continue_text and not calls and _text(parts)):
+        return Verdict("stop", reason, rule.stop)
+    if rule is not None:
+        return _by(rule, reason)
     if reason not in _ENDED:
         return Verdict("stop", reason, "other")
-    calls = [part["functionCall"] for part in parts if "functionCall" in part]
     if not all(map(_is_proper, calls)):
-        return Verdict("retry", "MALFORMED_FUNCTION_CALL", "malformed", _NUDGES["MALFORMED_FUNCTION_CALL"])
+        return _by(_BAD_CALL, "MALFORMED_FUNCTION_CALL")
     if calls:
         return Verdict("calls", reason)
+    if is_call_as_text(_text(parts), tools):
+        return _by(_CALL_AS_TEXT, reason)
     if any(
         not part.get("thought") and (part.get("text") or set(part) - {"text", "thoughtSignature"})
         for part in parts
     ):
         return Verdict("answer", reason)
-    return Verdict("retry", reason, "empty")
+    return _by(_EMPTY, reason)
+
+
+def _by(rule: Rule, reason: str) -> Verdict:
+    return Verdict(rule.action, reason, rule.stop, rule.nudge)
+
+
+def _text(parts: Collection[Part]) -> str:
+    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
 
 
 def _is_proper(call: Any) -> bool:
@@ -123,6 +194,38 @@ def _is_proper(call: Any) -> bool:
         and isinstance(call.get("name"), str)
         and bool(call["name"])
         and isinstance(call.get("args") or {}, dict)
+    )
+
+
+_FENCED = re.compile(r"\s*```(\w*)\s*\n(.*?)\n?\s*```\s*", re.S)
+_CODE = re.compile(r"\s*(?:print\s*\(\s*)?(default_api\s*\.\s*)?([A-Za-z_]\w*)\s*\(.*\)\s*", re.S)
+
+
+def is_call_as_text(text: str, tools: Collection[str]) -> bool:
+    """Tell whether a reply's whole text is a call of a declared tool, as code or as JSON.
+
+    Code is what Gemini falls back to (`print(default_api.weather(city="Paris"))`, in a fence named `tool_code`
+    or without one). A text that has a call beside other words is taken for an answer about code.
+    """
+    if not tools or len(text) > 20_000:
+        return False
+    fence = _FENCED.fullmatch(text)
+    code = fence[2] if fence else text
+    if fence and fence[1] == "tool_code":
+        return True
+    if (found := _CODE.fullmatch(code)) and found[2] in tools and (found[1] or fence):
+        return True
+    if not code.strip().startswith("{"):
+        return False
+    try:
+        value = json.loads(code)
+    except (ValueError, RecursionError):
+        return False
+    call = value.get("functionCall") or value.get("function_call") or value
+    return (
+        isinstance(call, dict)
+        and call.get("name") in tools
+        and bool(call.keys() & {"args", "arguments", "parameters"})
     )
 
 

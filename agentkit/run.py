@@ -2,41 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+import dataclasses
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self
 
-from agentkit.effects import PendingCall, State
-from agentkit.errors import AgentError, ModelError, RunStopped
+from typing_extensions import TypeVar
+
+from agentkit.decisions import Decision, PendingCall
+from agentkit.effects import OpenTurn, Plan, State
+from agentkit.errors import AgentError, ConfigurationError, ModelError, RunStopped
 from agentkit.events import Event, RunFinished, TextDelta
 from agentkit.limits import Usage
+from agentkit.models.base import Model
 from agentkit.repair import Stop
-from agentkit.wire.content import Content, copy_contents, text_of
+from agentkit.stores._values import decode_usage, encode_usage
+from agentkit.stores.base import StoredCall
+from agentkit.wire.content import Content, JsonObject, KeptContent, calls_of, copy_contents, keep, text_of
+from agentkit.wire.convert import UserInput, user_input
+from agentkit.wire.history import check
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """That a run goes on, and what was said of the calls that wait."""
+
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    run: Run[Any] | None = None
+    """Which run; None is the last one of a chat."""
+
+
+Out = TypeVar("Out", default=Any)
+"""What a run's output is: None unless `run(output=...)` asks for a type."""
+
+_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Generic[Out]):
     """What came of a run: an answer, or why there is none and what there is so far."""
 
     run_id: str
-    """Unique to the run."""
+    """Unique to the run; a resumed one keeps it."""
     text: str
     """The answer. Without one, what text there is of the last reply, also if that was broken off."""
+    output: Out
+    """The value of the type that `run(output=...)` asked for; None without one, and where the run stopped."""
     stop: Stop | None
     """Why the run ended without an answer, or None."""
+    limit: Stop | None
+    """The limit that was reached, if one was; with `Limits(on_limit="answer")` there may be an answer all the same."""
     finish_reason: str | None
     """The server's word for how the last reply ended, e.g. `STOP`."""
+    model: str
+    """The name of the model that gave the last reply: another than the first where that failed."""
     usage: Usage
     """Tokens of all turns, of the repeated ones too, and what tools spent."""
     turn_usages: tuple[Usage, ...]
     """Tokens of each turn."""
-    errors: tuple[Exception, ...]
-    """What tools raised, timeouts and used up retries, in order."""
+    errors: tuple[Exception, ...] = field(repr=False)
+    """What tools raised, timeouts and used up retries, in order; not in the repr, for it may hold secrets."""
     pending: tuple[PendingCall, ...]
-    """Calls that a person has to say something about (`stop` is `approval` or `unknown_effect`)."""
+    """Calls that somebody has to say something about (`stop` is `approval`, `deferred` or `unknown_effect`)."""
+    session_id: str | None = None
+    """The chat's id, if the run belongs to one."""
+    results: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The whole of results that were cut for the model, by the id that their mark names."""
     _contents: tuple[Content, ...] = field(repr=False)
     _started_with: int = field(repr=False)
+    _opened: OpenTurn | None = field(default=None, repr=False)
 
     @property
     def turns(self) -> int:
@@ -64,35 +100,171 @@ class Run:
         reason = f" (finish reason {self.finish_reason})" if self.finish_reason else ""
         raise RunStopped(f"The run stopped without an answer: {self.stop}{reason}.", run=self)
 
+    def to_json(self) -> str:
+        """Write the run down, so that `agent.resume` can go on with it in any process.
 
-def make_run(run_id: str, state: State) -> Run:
+        Of `errors` only the kinds are written, for their texts may hold secrets; `output` isn't.
+        """
+        opened = self._opened
+        return json.dumps(
+            {
+                "agentkitRun": _FORMAT,
+                "runId": self.run_id,
+                "sessionId": self.session_id,
+                "text": self.text,
+                "stop": self.stop,
+                "limit": self.limit,
+                "finishReason": self.finish_reason,
+                "model": self.model,
+                "usage": encode_usage(self.usage),
+                "turnUsages": [encode_usage(usage) for usage in self.turn_usages],
+                "errors": [type(error).__name__ for error in self.errors],
+                "pending": [call.to_wire() for call in self.pending],
+                "results": dict(self.results),
+                "contents": self._contents,
+                "startedWith": self._started_with,
+                "models": [
+                    content.model if isinstance(content, KeptContent) else None for content in self._contents
+                ],
+                "opened": opened
+                and {"content": opened.content, "calls": [dataclasses.asdict(call) for call in opened.calls]},
+            },
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Run[Any]:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigurationError: It is no run, or damaged, or of a newer agentkit.
+        """
+        try:
+            wire = json.loads(text)
+            if wire["agentkitRun"] > _FORMAT:
+                raise ConfigurationError("This run was written by a newer agentkit: it can't be read here.")
+            return _run_in(wire)
+        except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"This is no run that Run.to_json() wrote: {error!r:.200}.") from error
+
+
+def _run_in(wire: JsonObject) -> Run[Any]:
+    models = wire["models"]
+    contents = tuple(
+        keep(content, model=model) for content, model in zip(wire["contents"], models, strict=True)
+    )
+    check(contents)
+    opened = wire["opened"]
+    if opened is not None:
+        content = keep(opened["content"], model=models[-2])
+        calls = [StoredCall(**call) for call in opened["calls"]]
+        if [call.name for call in calls] != [call["name"] for call in calls_of(content)]:
+            raise ConfigurationError("This run is damaged: its open calls are not those of its last turn.")
+        opened = OpenTurn(content, calls)
+    return Run(
+        run_id=wire["runId"],
+        session_id=wire["sessionId"],
+        text=wire["text"],
+        output=None,
+        stop=wire["stop"],
+        limit=wire["limit"],
+        finish_reason=wire["finishReason"],
+        model=wire["model"],
+        usage=_usage_in(wire["usage"]),
+        turn_usages=tuple(_usage_in(usage) for usage in wire["turnUsages"]),
+        errors=tuple(AgentError(f"{kind} (its text was not kept)") for kind in wire["errors"]),
+        pending=tuple(PendingCall.from_wire(call) for call in wire["pending"]),
+        results=wire["results"],
+        _contents=contents,
+        _started_with=wire["startedWith"],
+        _opened=opened,
+    )
+
+
+def _usage_in(raw: str) -> Usage:
+    usage = decode_usage(raw)
+    if usage is None:
+        raise ConfigurationError("This run is damaged: a usage is missing.")
+    return usage
+
+
+def make_run(run_id: str, state: State, *, session_id: str | None, models: Sequence[Model]) -> Run[Any]:
     """Take down what a run has so far."""
     new = state.contents[state.started_with :]
     last = new[-1] if new else None
     return Run(
         run_id=run_id,
+        session_id=session_id,
         text=state.partial or (text_of(last) if last and last["role"] == "model" else ""),
+        output=state.output,
         stop=state.stop,
+        limit=state.limit,
         finish_reason=state.finish_reason,
-        usage=state.usage(),
-        turn_usages=tuple(state.usages),
+        model=models[state.standing_in].name,
+        usage=state.usage_of_all(),
+        turn_usages=(*state.earlier, *state.usages),
         errors=tuple(state.errors),
         pending=tuple(state.pending),
+        results=dict(state.results),
         _contents=tuple(state.contents),
         _started_with=state.started_with,
+        _opened=state.opened,
     )
 
 
-class _Ending:
+def resumed_state(run: Run[Any]) -> State:
+    """Make the state from which a run goes on."""
+    contents, opened = list(run._contents), run._opened
+    if opened is not None:
+        del contents[-2:]  # the calls, and what stands in for their responses
+    return State(
+        contents=contents,
+        started_with=run._started_with,
+        known=len(contents),
+        earlier=run.turn_usages,
+        earlier_usage=run.usage,
+        resumed=opened.content if opened else None,
+        ledger=opened.calls if opened else (),
+        results=dict(run.results),
+    )
+
+
+class _Ending(Generic[Out]):
     """What sync and async streams share: when the run is over, and what came of it."""
 
-    def __init__(self, run_id: str, state: State) -> None:
-        self._run_id = run_id
+    def __init__(self, plan: Plan, state: State) -> None:
+        self._plan = plan
         self._state = state
-        self._run: Run | None = None
+        self._run: Run[Out] | None = None
+
+    def send(self, message: UserInput) -> None:
+        """Say something while the run goes on: it is added before the next turn of the model.
+
+        A message that comes while the model gives its answer gets one of its own. May be called from any thread.
+
+        Raises:
+            AgentError: The run is over.
+            ConfigurationError: The message can't be sent.
+        """
+        contents = user_input(message)
+        check(contents)
+        if not self._state.inbox.put(contents):
+            raise AgentError("The run is over: it takes no more messages. Start another with its contents.")
+
+    def usage_now(self) -> Usage:
+        """Tell what was used so far, since the run began or was resumed."""
+        return self._state.usage()
 
     @property
-    def run(self) -> Run:
+    def unsent(self) -> list[Content]:
+        """What was said with `send` and the run ended before it was added."""
+        return copy_contents(self._state.inbox.left)
+
+    @property
+    def run(self) -> Run[Out]:
         """What came of the run, once it is over or closed.
 
         Raises:
@@ -102,11 +274,15 @@ class _Ending:
             raise AgentError("The run still goes on: read its events to the end, or close the stream, first.")
         return self._run
 
-    def _end(self) -> Run:
+    def _end(self) -> Run[Out]:
         if self._run is None:
             if not self._state.done:  # closed before it began
                 self._state.stop = "cancelled"
-            self._run = make_run(self._run_id, self._state)
+                self._state.inbox.close()
+            context = self._plan.context
+            self._run = make_run(
+                context.run_id, self._state, session_id=context.session_id, models=self._plan.models
+            )
         return self._run
 
     def _fail(self, error: BaseException) -> None:
@@ -115,7 +291,7 @@ class _Ending:
             error.run = run
 
 
-class RunStream(_Ending):
+class RunStream(_Ending[Out]):
     """The events of a run as they happen; iterate over it, best in a `with` block.
 
     Leaving the block, `close()` or an exception ends the run at once, and so does dropping the stream: its
@@ -123,8 +299,8 @@ class RunStream(_Ending):
     reply that was under way is in `run.text`, not in `run.contents`.
     """
 
-    def __init__(self, events: Generator[Event, None, None], run_id: str, state: State) -> None:
-        super().__init__(run_id, state)
+    def __init__(self, events: Generator[Event, None, None], plan: Plan, state: State) -> None:
+        super().__init__(plan, state)
         self._events = events
 
     def __iter__(self) -> Iterator[Event]:
@@ -147,11 +323,20 @@ class RunStream(_Ending):
             if isinstance(event, TextDelta):
                 yield event.text
 
-    def drain(self) -> Run:
+    def drain(self) -> Run[Out]:
         """Go through what is left of the events; return what came of the run."""
         for _ in self:
             pass
         return self.run
+
+    def cancel(self) -> None:
+        """End the run from another thread, which goes on reading it here: it gets a run with `stop="cancelled"`.
+
+        It takes effect at once while tools run or the run waits, else at the next piece of the model's reply.
+        In the thread that reads the events, `close` is the way, or leaving the block.
+        """
+        self._state.cancelled.set()
+        self._state.wake()
 
     def close(self) -> None:
         """End the run, wherever it is."""
@@ -167,14 +352,14 @@ class RunStream(_Ending):
         self.close()
 
 
-class AsyncRunStream(_Ending):
+class AsyncRunStream(_Ending[Out]):
     """The events of a run as they happen, async; iterate over it in an `async with` block.
 
     It ends as `RunStream` does; a cancelled task ends it too.
     """
 
-    def __init__(self, events: AsyncGenerator[Event, None], run_id: str, state: State) -> None:
-        super().__init__(run_id, state)
+    def __init__(self, events: AsyncGenerator[Event, None], plan: Plan, state: State) -> None:
+        super().__init__(plan, state)
         self._events = events
 
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -197,7 +382,7 @@ class AsyncRunStream(_Ending):
             if isinstance(event, TextDelta):
                 yield event.text
 
-    async def drain(self) -> Run:
+    async def drain(self) -> Run[Out]:
         """Go through what is left of the events; return what came of the run."""
         async for _ in self:
             pass

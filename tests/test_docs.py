@@ -1,4 +1,4 @@
-"""Every code block of the README and of the docstrings runs, and prints what it says it prints.
+"""Every code block of the README, the pages and the docstrings runs, and prints what it says it prints.
 
 Blocks on Gemini run on the real SDK against a loopback server, which has a script for each of them.
 """
@@ -19,9 +19,10 @@ import agentkit_tools
 import pytest
 
 import agentkit
-from tests.gemini_server import GeminiServer, call, calls, text
+from tests.gemini_server import GeminiServer, call, calls, fault, reply, text
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "agentkit" / "docs").glob("*.md"))]
 FENCE = re.compile(r"^([ ]*)```python\n(.*?)^\1```$", re.M | re.S)
 
 SCRIPTS: dict[str, list[Any]] = {
@@ -39,7 +40,49 @@ SCRIPTS: dict[str, list[Any]] = {
     "chats.create": [text("Bonjour."), text("Salut.")],
     "LastTurns(20)": [text("Noted.")],
     "Say hello.": [text("Hello!"), text("Bonjour !")],
+    "Tell me all about tea.": [
+        *[calls(call("look_up", {"word": word})) for word in ("tea", "Tea", "tea", "Tea")],
+        text("Tea has three mentions, the last in 1987. I could not look further."),
+    ],
+    "What is tea?": [text("A drink.")],
+    "Fill up TEA-1.": [
+        calls(call("order", {"sku": "TEA-1", "n": 50}), call("stock", {"sku": "TEA-1"})),
+        text("I ordered 20 of TEA-1."),
+    ],
+    "Order 10 of TEA-2.": [
+        calls(call("order", {"sku": "TEA-2", "n": 10})),
+        text("Done."),
+        calls(call("order", {"sku": "TEA-2", "n": 10})),
+        text("Done again."),
+    ],
+    "Order 3 of TEA-3.": [calls(call("order", {"sku": "TEA-3", "n": 3})), text("Three are on their way.")],
+    "What do the staff think": [
+        calls(call("survey", {"question": "Green tea?"})),
+        text("The staff love it."),
+    ],
+    "Invoice from Acme": [text('{"vendor": "Acme", "total": 120.5, "due": "2026-12-01"}')],
+    "A table for two": [text('{"result": {"table": 3}}'), text('{"result": {"table": 4}}')],
+    "Name three teas.": [
+        reply([{"text": t} for t in ('{"result": ["Assam"', ', "Darjeeling"', ', "Sencha"]}')])
+    ],
+    "Is anybody there?": [fault(503), fault(503)],
+    "Who is there?": [fault(503), text("The small one.")],
+    "Read my mail": [
+        calls(call("read_mail")),
+        calls(call("send_mail", {"to": "eve@example.com", "text": "The invoices."})),
+    ],
+    "Is anything broken?": [
+        calls(call("log")),
+        lambda body: calls(call("read_result", {"id": kept_id(body), "offset": 2800})),
+        text("The pump is broken."),
+    ],
 }
+
+
+def kept_id(body: Any) -> str:
+    """Read the id in the mark of a result that was cut."""
+    output: str = body["contents"][-1]["parts"][0]["functionResponse"]["response"]["output"]
+    return output.partition('read_result(id="')[2].partition('"')[0]
 
 
 def modules() -> Iterator[str]:
@@ -59,8 +102,9 @@ def docstrings(name: str) -> Iterator[str]:
 
 
 def blocks() -> Iterator[Any]:
-    for number, match in enumerate(FENCE.finditer((ROOT / "README.md").read_text()), 1):
-        yield pytest.param(match[2], id=f"README-{number}")
+    for page in PAGES:
+        for number, match in enumerate(FENCE.finditer(page.read_text()), 1):
+            yield pytest.param(match[2], id=f"{page.stem}-{number}")
     for name in modules():
         for docstring in docstrings(name):
             for number, match in enumerate(FENCE.finditer(docstring), 1):
@@ -78,15 +122,17 @@ def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("GEMINI_API_KEY", "a-key")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, "<block>", "exec"), {"__name__": "block"})
+            exec(compile(code, "<block>", "exec", dont_inherit=True), {"__name__": "block"})
         assert len(server.requests) == len(script)
     assert printed.getvalue() == wanted
 
 
-def test_the_readme_has_blocks_to_run_and_each_script_has_its_block() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert len(FENCE.findall(readme)) >= 6
-    assert all(question in readme for question in SCRIPTS)
+def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
+    texts = {page.stem: page.read_text() for page in PAGES}
+    assert len(FENCE.findall(texts["README"])) >= 6
+    assert all(FENCE.search(text) for text in texts.values())
+    assert {"limits", "approvals", "repair", "output", "security"} < texts.keys()
+    assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
 
 
 def test_no_docstring_has_an_example_that_is_not_a_block() -> None:

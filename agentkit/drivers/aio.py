@@ -8,18 +8,30 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from agentkit.calls import started
+from agentkit.calls import finished, started
 from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
-from agentkit.effects import EXPIRED, CallModel, Count, Resolve, RunCalls, Save, State, Steps, Wait, nobody
+from agentkit.effects import (
+    EXPIRED,
+    CallModel,
+    Count,
+    Extend,
+    Resolve,
+    RunCalls,
+    Save,
+    State,
+    Steps,
+    Wait,
+    nobody,
+)
 from agentkit.errors import ModelError
-from agentkit.events import Event, ToolProgress
+from agentkit.events import Event, ToolFinished
 from agentkit.models.base import Model
 from agentkit.stores.base import Step
 from agentkit.tooling.invoke import Invocation
 
 _Done = tuple[int, Any, BaseException | None]
-_Message = ToolProgress | _Done
+_Message = Event | _Done
 
 
 class AsyncDriver:
@@ -39,13 +51,14 @@ class AsyncDriver:
         """Perform the steps; yield the events. Closing or cancelling it closes all that is under way."""
         if self._seconds is not None:
             self._deadline = time.monotonic() + self._seconds
+        error: Exception | None = None
         try:
             while True:
                 try:
-                    step = steps.send(self._value)
+                    step = steps.send(self._value) if error is None else steps.throw(error)
                 except StopIteration:
                     return
-                self._value = None
+                self._value = error = None
                 match step:
                     case CallModel():
                         async with aclosing(self._call_model(step)) as events:
@@ -60,9 +73,14 @@ class AsyncDriver:
                     case Count():
                         self._value = await self._count(step)
                     case Resolve():
-                        self._value = await self._resolve(step.function)
+                        try:
+                            self._value = await self._resolve(step.function)
+                        except Exception as raised:  # the loop's to handle, or to end with
+                            error = raised
                     case Wait():
                         self._value = await self._wait(step.seconds)
+                    case Extend():
+                        self._deadline = time.monotonic() + step.seconds
                     case _:
                         yield step
         finally:
@@ -115,7 +133,8 @@ class AsyncDriver:
         scope = asyncio.timeout(self._left())
         try:
             async with scope:
-                return await self._model.acount_tokens(step.request, timeout=self._left())
+                model = step.model or self._model
+                return await model.acount_tokens(step.request, timeout=self._left())
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -133,6 +152,16 @@ class AsyncDriver:
             if not scope.expired():
                 raise
             return EXPIRED
+
+    async def _amend(self, step: RunCalls, index: int, event: ToolFinished) -> ToolFinished:
+        """Let the hook change what became of a call."""
+        invocation, after = step.invocations[index], step.after
+        assert after is not None  # noqa: S101 - asked by the caller
+        said = await self._resolve(lambda: after.ask(invocation))
+        if said is not EXPIRED and said is not None:
+            after.take(invocation, said)
+            return finished(invocation, event.seconds)
+        return event
 
     async def _wait(self, seconds: float) -> Any:
         left = self._left()
@@ -156,7 +185,7 @@ class AsyncDriver:
             while batch.waiting and not self._expired():
                 for index, event in batch.expire():
                     workers.cancel(index)
-                    await self._save([step.finish(index)], state)
+                    await self._save(step.finish(index), state)
                     yield event
                 if not batch.waiting:
                     break
@@ -165,11 +194,13 @@ class AsyncDriver:
                         message = await messages.get()
                 except TimeoutError:
                     continue
-                if isinstance(message, ToolProgress):
+                if not isinstance(message, tuple):
                     yield message
                 elif not workers.goes_on(message):
                     for event in batch.finish(*message):
-                        await self._save([step.finish(message[0])], state)
+                        if step.after is not None:
+                            event = await self._amend(step, message[0], event)
+                        await self._save(step.finish(message[0]), state)
                         yield event
             self._value = EXPIRED if self._expired() else None
         finally:

@@ -8,17 +8,37 @@ from collections.abc import Awaitable, Callable, Generator
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from agentkit.calls import started
+from agentkit.calls import finished, started
 from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
-from agentkit.effects import EXPIRED, CallModel, Count, Resolve, RunCalls, Save, State, Steps, Wait, nobody
+from agentkit.effects import (
+    EXPIRED,
+    CallModel,
+    Count,
+    Extend,
+    Resolve,
+    RunCalls,
+    Save,
+    State,
+    Steps,
+    Wait,
+    nobody,
+)
 from agentkit.errors import ModelError
-from agentkit.events import Event, ToolProgress
+from agentkit.events import Event, ToolFinished
 from agentkit.models.base import Model
 from agentkit.tooling.invoke import Invocation
 
 _Done = tuple[int, Any, BaseException | None]
-_Message = ToolProgress | _Done
+_Message = Event | _Done
+
+
+class _Cancelled(Exception):
+    """Somebody ended the run from another thread."""
+
+
+def _nothing() -> None:
+    """Wake nobody."""
 
 
 class SyncDriver:
@@ -38,16 +58,19 @@ class SyncDriver:
         if self._seconds is not None:
             self._deadline = time.monotonic() + self._seconds
         value: Any = None
+        error: Exception | None = None
         try:
             while True:
+                if state.cancelled.is_set():
+                    return
                 try:
-                    step = steps.send(value)
+                    step = steps.send(value) if error is None else steps.throw(error)
                 except StopIteration:
                     return
-                value = None
+                value = error = None
                 match step:
                     case CallModel():
-                        value = yield from self._call_model(step)
+                        value = yield from self._call_model(step, state)
                     case RunCalls():
                         value = yield from self._run_calls(step, state)
                     case Save():
@@ -56,11 +79,20 @@ class SyncDriver:
                     case Count():
                         value = self._count(step)
                     case Resolve():
-                        value = self._resolve(step.function)
+                        try:
+                            value = self._resolve(step.function, state)
+                        except _Cancelled:
+                            return
+                        except Exception as raised:  # the loop's to handle, or to end with
+                            error = raised
                     case Wait():
-                        value = self._wait(step.seconds)
+                        value = self._wait(step.seconds, state)
+                    case Extend():
+                        self._deadline = time.monotonic() + step.seconds
                     case _:
                         yield step
+        except _Cancelled:
+            return
         finally:
             steps.close()
 
@@ -70,13 +102,13 @@ class SyncDriver:
     def _save(self, step: RunCalls, index: int, state: State) -> None:
         """Store a response before anybody hears of it."""
         if state.journal is not None:
-            state.journal([step.finish(index)])
+            state.journal(step.finish(index))
 
     def _expired(self) -> bool:
         left = self._left()
         return left is not None and left <= 0
 
-    def _call_model(self, step: CallModel) -> Generator[Event, None, Any]:
+    def _call_model(self, step: CallModel, state: State) -> Generator[Event, None, Any]:
         if self._expired():
             return EXPIRED
         left, model = self._left(), step.model or self._model
@@ -88,6 +120,8 @@ class SyncDriver:
             try:
                 for chunk in chunks:
                     yield from step.feed(chunk)
+                    if state.cancelled.is_set():
+                        raise _Cancelled
                     if self._expired():
                         return EXPIRED
             finally:
@@ -99,41 +133,63 @@ class SyncDriver:
     def _count(self, step: Count) -> Any:
         try:
             return (
-                EXPIRED if self._expired() else self._model.count_tokens(step.request, timeout=self._left())
+                EXPIRED
+                if self._expired()
+                else (step.model or self._model).count_tokens(step.request, timeout=self._left())
             )
         except ModelError as error:
             return EXPIRED if self._expired() else error
 
-    def _resolve(self, function: Callable[[], Any]) -> Any:
+    def _resolve(self, function: Callable[[], Any], state: State) -> Any:
         messages: SimpleQueue[Any] = SimpleQueue()
         workers = _Workers(messages)
+        state.wake = lambda: messages.put(None)
         try:
-            workers.in_thread(0, function, "agentkit-instructions")
-            left = self._left()
-            while workers.goes_on(message := messages.get(timeout=None if left is None else max(left, 0))):
+            workers.in_thread(0, function, "agentkit-function")
+            while True:
                 left = self._left()
+                if state.cancelled.is_set():
+                    raise _Cancelled
+                message = messages.get(timeout=None if left is None else max(left, 0))
+                if message is not None and not workers.goes_on(message):
+                    break
         except Empty:
             return EXPIRED
         finally:
+            state.wake = _nothing
             workers.close()
         _, result, error = message
         if error is not None:
             raise error
         return result
 
-    def _wait(self, seconds: float) -> Any:
+    def _amend(self, step: RunCalls, index: int, event: ToolFinished, state: State) -> ToolFinished:
+        """Let the hook change what became of a call."""
+        invocation, after = step.invocations[index], step.after
+        assert after is not None  # noqa: S101 - asked by the caller
+        wake = state.wake
+        said = self._resolve(lambda: after.ask(invocation), state)
+        state.wake = wake
+        if said is not EXPIRED and said is not None:
+            after.take(invocation, said)
+            return finished(invocation, event.seconds)
+        return event
+
+    def _wait(self, seconds: float, state: State) -> Any:
         left = self._left()
         if left is not None and left < seconds:
             return EXPIRED
-        time.sleep(seconds)
+        if state.cancelled.wait(seconds):
+            raise _Cancelled
         return None
 
     def _run_calls(self, step: RunCalls, state: State) -> Generator[Event, None, Any]:
         invocations = step.invocations
-        messages: SimpleQueue[_Message] = SimpleQueue()
+        messages: SimpleQueue[_Message | None] = SimpleQueue()
         batch = Batch(invocations, self._tool_timeout)
         workers = _Workers(messages)
         state.report = messages.put
+        state.wake = lambda: messages.put(None)
         try:
             for index, invocation in enumerate(invocations):
                 batch.begin(index)
@@ -151,22 +207,28 @@ class SyncDriver:
                     message = messages.get(timeout=batch.seconds_left(self._deadline))
                 except Empty:
                     continue
-                if isinstance(message, ToolProgress):
+                if state.cancelled.is_set():
+                    raise _Cancelled
+                if message is None:
+                    continue
+                if not isinstance(message, tuple):
                     yield message
                 elif not workers.goes_on(message):
                     for event in batch.finish(*message):
+                        if step.after is not None:
+                            event = self._amend(step, message[0], event, state)
                         self._save(step, message[0], state)
                         yield event
             return EXPIRED if self._expired() else None
         finally:
-            state.report = nobody
+            state.report, state.wake = nobody, _nothing
             workers.close()
 
 
 class _Workers:
     """Sync tools in threads, async tools on the portal; all report to one queue."""
 
-    def __init__(self, messages: SimpleQueue[_Message]) -> None:
+    def __init__(self, messages: SimpleQueue[_Message | None]) -> None:
         self._messages = messages
         self._cancels: dict[int, Callable[[], None]] = {}
         self._seat: threads.Seat | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
@@ -175,6 +176,10 @@ class GeminiModel:
         wire = await self._awire()
         body = with_server_tools(request, vertex=wire.vertex)
         return self._count(await wire.afetch("countTokens", body, self._seconds(timeout)))
+
+    def takes_schema(self, *, with_tools: bool) -> bool:
+        """Tell whether the model takes a JSON schema for its reply: those before Gemini 3 not beside tools (rule 8)."""
+        return not (with_tools and re.search(r"(?:^|/)gemini-[12]\b", self._name))
 
     def close(self) -> None:
         """Close the connections of sync requests. The model stays usable."""

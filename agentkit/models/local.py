@@ -145,6 +145,10 @@ class LocalModel:
         """End the child process. A later request starts a new one."""
         self._engine.close()
 
+    def takes_schema(self, *, with_tools: bool) -> bool:  # noqa: ARG002 - as other models have it
+        """Tell that the model writes no JSON of its own: it fills in the arguments of a tool."""
+        return False
+
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request with function calls, or with a text."""
         plan = self._plan(request)

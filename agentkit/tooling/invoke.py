@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import difflib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
+from agentkit.decisions import PendingCall
+from agentkit.errors import AgentError, ToolDeferred, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
 from agentkit.tooling.context import Context
-from agentkit.tooling.results import cut, split_media, to_json
+from agentkit.tooling.results import cut, split_media, to_json, to_text
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import FunctionCall, Json, JsonObject, Part, response_part
 
-Kind = Literal["ok", "invalid", "unknown", "retry", "error", "timeout", "cancelled", "refused"]
+Kind = Literal["ok", "invalid", "unknown", "retry", "error", "timeout", "cancelled", "refused", "waits"]
 
 MAX_CHARS = 100_000
 """The default limit of a result, in characters of its JSON."""
@@ -34,11 +36,17 @@ class Outcome:
     part: Part
     """The functionResponse part for the model."""
     error: Exception | None = None
-    """What went wrong: None only for `ok`, `cancelled` and `refused`.
+    """What went wrong: None only for `ok`, `cancelled`, `refused` and `waits`.
 
     `invalid` and `unknown` have an `AgentError`, `retry` the `ToolRetry`; both `invalid` and `retry` have a
     `ToolRetriesExceeded` instead when the tool's retries are used up. Else it is what the tool raised.
     """
+    whole: str | None = None
+    """The whole result as text, if the part has only its beginning."""
+    deferred: ToolDeferred | None = None
+    """Of `waits`: what the tool raised to say that its result comes later."""
+    pending: tuple[PendingCall, ...] = ()
+    """Of `waits`: the calls that somebody must say something about, this one or some inside it."""
 
 
 @dataclass(slots=True)
@@ -50,7 +58,11 @@ class Invocation:
     tool: Tool | None = None
     function: Callable[[], Any] | None = None
     """Calls the tool; gives a `Serialised`, or something to await that does."""
+    args: JsonObject | None = None
+    """What it is called with where that isn't what the model said."""
     outcome: Outcome | None = None
+    stored: bool = False
+    """Whether what became of it is stored, in a run that has a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +71,21 @@ class Serialised:
 
     output: Json
     parts: list[JsonObject]
+    whole: str | None = None
+    """The whole output as text, if `output` has only its beginning."""
 
 
 class Unserialisable(AgentError):
     """A tool has returned what JSON can't hold."""
 
 
-def prepare(call: FunctionCall, tools: Mapping[str, Tool], context: Context[Any]) -> Invocation:
-    """Find the tool of a call and validate its args. Never raises: what is wrong is in the outcome."""
+def prepare(
+    call: FunctionCall, tools: Mapping[str, Tool], context: Context[Any], *, max_chars: int = MAX_CHARS
+) -> Invocation:
+    """Find the tool of a call and validate its args. Never raises: what is wrong is in the outcome.
+
+    A result over `max_chars` of JSON will be cut.
+    """
     name: Any = call.get("name")
     invocation = Invocation(call, context, tools.get(name) if isinstance(name, str) else None)
     if invocation.tool is None:
@@ -74,15 +93,27 @@ def prepare(call: FunctionCall, tools: Mapping[str, Tool], context: Context[Any]
         invocation.outcome = _failed(invocation, "unknown", text, AgentError(text))
         return invocation
     args: Any = call.get("args")
+    _bind(invocation, {} if args is None else args, _Shape(invocation.tool.name, context.call_id, max_chars))
+    return invocation
+
+
+def edit(invocation: Invocation, args: JsonObject, who: str, *, max_chars: int = MAX_CHARS) -> None:
+    """Have a call made with other arguments; its result says so, and by whom: the model would think otherwise."""
+    assert invocation.tool is not None  # noqa: S101 - only what can run is edited
+    invocation.args, invocation.outcome = args, None
+    note = f"{who} changed the arguments before the call was made, to {to_text(args)}"
+    shape = _Shape(invocation.tool.name, invocation.context.call_id, max_chars, note)
+    _bind(invocation, args, shape)
+
+
+def _bind(invocation: Invocation, args: Any, shape: _Shape) -> None:
+    assert invocation.tool is not None  # noqa: S101 - callers have looked
     try:
-        if args is None:
-            args = {}
         if not isinstance(args, dict):
             raise InvalidArguments([f"the arguments must be an object, not {type(args).__name__}"])
-        invocation.function = _serialising(invocation.tool.bind(args, context), invocation.tool.name)
+        invocation.function = _serialising(invocation.tool.bind(args, invocation.context), shape)
     except Exception as error:  # a validator of the user's own may raise anything
         invocation.outcome = fail(invocation, error)
-    return invocation
 
 
 def succeed(invocation: Invocation, value: Any, *, max_chars: int = MAX_CHARS) -> Outcome:
@@ -92,15 +123,27 @@ def succeed(invocation: Invocation, value: Any, *, max_chars: int = MAX_CHARS) -
     `agentkit.tooling.results.split_media`. A result over `max_chars` becomes the beginning of its text.
     """
     try:
-        made = (
-            value if isinstance(value, Serialised) else _serialise(value, _name(invocation.call), max_chars)
-        )
+        shape = _Shape(_name(invocation.call), invocation.context.call_id, max_chars)
+        made = value if isinstance(value, Serialised) else _serialise(value, shape)
     except Unserialisable as error:
         return fail(invocation, error)
-    return Outcome("ok", response_part(invocation.call, {"output": made.output}, made.parts))
+    part = response_part(invocation.call, {"output": made.output}, made.parts)
+    return Outcome("ok", part, whole=made.whole)
 
 
-def _serialising(function: Callable[[], Any], name: str) -> Callable[[], Any]:
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How the result of a call is made JSON."""
+
+    name: str
+    key: str
+    """Under which the whole of it is kept."""
+    max_chars: int
+    note: str | None = None
+    """What is said along with it."""
+
+
+def _serialising(function: Callable[[], Any], shape: _Shape) -> Callable[[], Any]:
     """Make the JSON of a result a part of the call.
 
     It takes place where the tool runs, in its thread and its time, not on the event loop: a result may be
@@ -109,7 +152,7 @@ def _serialising(function: Callable[[], Any], name: str) -> Callable[[], Any]:
 
     def call() -> Any:
         value = function()
-        return _Later(value, name) if isinstance(value, Awaitable) else _serialise(value, name)
+        return _Later(value, shape) if isinstance(value, Awaitable) else _serialise(value, shape)
 
     return call
 
@@ -119,16 +162,21 @@ class _Later(Awaitable[Serialised]):
     """What an async tool gives. No coroutine: one that nobody awaits any more would be a warning."""
 
     value: Awaitable[Any]
-    name: str
+    shape: _Shape
 
     def __await__(self) -> Generator[Any, Any, Serialised]:
-        return _serialise((yield from self.value.__await__()), self.name)
+        return _serialise((yield from self.value.__await__()), self.shape)
 
 
-def _serialise(value: Any, name: str, max_chars: int = MAX_CHARS) -> Serialised:
+def _serialise(value: Any, shape: _Shape) -> Serialised:
+    name = shape.name
     try:
         rest, parts = split_media(value)
-        return Serialised(cut(to_json(rest), max_chars), parts)
+        output = to_json(rest)
+        if shape.note:
+            output = {"result": output, "note": shape.note}
+        shown, whole = cut(output, shape.max_chars, key=shape.key)
+        return Serialised(shown, parts, whole)
     except Exception as error:  # serialisers of the user's own may raise anything
         raise Unserialisable(
             f"The result of the tool {name!r} can't be sent to the model: {error}"
@@ -148,6 +196,8 @@ def fail(invocation: Invocation, error: BaseException) -> Outcome:
         return _retry(invocation, "invalid", f"The arguments of {name!r} are wrong:\n{lines}", error)
     if isinstance(error, ToolRetry):
         return _retry(invocation, "retry", str(error) or f"Call {name!r} again, with other arguments.", error)
+    if isinstance(error, ToolDeferred):
+        return _defer(invocation, error)
     if isinstance(error, ToolError):
         return _failed(invocation, "error", str(error) or f"The tool {name!r} failed.", error)
     if isinstance(error, Unserialisable):
@@ -163,6 +213,38 @@ def fail(invocation: Invocation, error: BaseException) -> Outcome:
     fault = AgentError(f"The tool {name!r} raised {error!r}. A tool ends by returning, or raises ToolError.")
     fault.__cause__ = error
     return _failed(invocation, "error", text, fault)
+
+
+def hold(invocation: Invocation, kind: Literal["approval", "unknown_effect"], why: str) -> PendingCall:
+    """Let a call wait until somebody says something about it; return how it stands in `run.pending`."""
+    texts = {
+        "approval": "Not run yet: the call waits for a person's approval.",
+        "unknown_effect": "It was under way when its process ended; nobody knows yet whether it took effect.",
+    }
+    part = response_part(_named(invocation), {"error": texts[kind]})
+    pending = _pending(invocation, kind, why)
+    invocation.outcome = Outcome("waits", part, pending=(pending,))
+    return pending
+
+
+def _defer(invocation: Invocation, deferred: ToolDeferred) -> Outcome:
+    why = str(deferred) or f"The tool {_name(invocation.call)!r} will have its result later."
+    part = response_part(_named(invocation), {"error": "Not done yet: the result comes later."})
+    pending = deferred.pending or (_pending(invocation, "deferred", why),)
+    return Outcome("waits", part, deferred=deferred, pending=pending)
+
+
+def _pending(
+    invocation: Invocation, kind: Literal["approval", "deferred", "unknown_effect"], why: str
+) -> PendingCall:
+    call_id, name = invocation.context.call_id, _name(invocation.call)
+    return PendingCall(call_id=call_id, name=name, args=args_of(invocation), kind=kind, why=why)
+
+
+def args_of(invocation: Invocation) -> JsonObject:
+    """Copy a call's arguments: whoever gets them may do with them what they like."""
+    args: Any = invocation.call.get("args") if invocation.args is None else invocation.args
+    return copy.deepcopy(args or {})
 
 
 def refuse(
@@ -185,9 +267,13 @@ def _retry(invocation: Invocation, kind: Kind, text: str, error: Exception) -> O
 
 
 def _failed(invocation: Invocation, kind: Kind, text: str, error: Exception | None) -> Outcome:
-    response: JsonObject = {"error": cut(text, MAX_CHARS)}
+    response: JsonObject = {"error": cut(text, MAX_CHARS)[0]}
+    return Outcome(kind, response_part(_named(invocation), response), error)
+
+
+def _named(invocation: Invocation) -> FunctionCall:
     call: Any = {**invocation.call, "name": _name(invocation.call)}
-    return Outcome(kind, response_part(call, response), error)
+    return cast(FunctionCall, call)
 
 
 def _name(call: FunctionCall) -> str:

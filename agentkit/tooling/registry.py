@@ -95,6 +95,13 @@ class ToolRegistry:
         """Make a registry of the same tools under the names `prefix_name`."""
         return self._new(made.replace(name=f"{prefix}_{made.name}") for made in self)
 
+    def on_demand(self) -> ToolRegistry:
+        """Make a registry of the same tools, not declared until the model finds them with the tool `find_tools`.
+
+        For hundreds of tools: what was found is declared from then on, behind what is always there.
+        """
+        return self._new(made.replace(on_demand=True) for made in self)
+
     def merge(self, *others: Iterable[Tool]) -> ToolRegistry:
         """Make a registry of these tools and those of other registries.
 
@@ -170,9 +177,10 @@ def _put(tools: dict[str, Tool], made: Tool) -> None:
             f"{place_of(made.function)}: there is a tool {made.name!r} already, {place_of(other.function)}."
             " Give one of them another name=, or put its registry's .prefixed(...) in its place."
         )
-    if len(tools) >= MAX_TOOLS:
+    if not made.on_demand and sum(not each.on_demand for each in tools.values()) >= MAX_TOOLS:
         raise ToolDefinitionError(
-            f"{place_of(made.function)}: Gemini takes at most {MAX_TOOLS} tools in a request. Select fewer."
+            f"{place_of(made.function)}: Gemini takes at most {MAX_TOOLS} tools in a request. Select fewer, or"
+            " let the model find them: registry.on_demand()."
         )
     tools[made.name] = made
 

@@ -20,6 +20,9 @@ _LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
 _BYTES = (bytes, bytearray, memoryview)
 _LONGEST_ITERATOR = 100_000
 
+READ_ON = "read_result"
+"""The tool that reads what was cut."""
+
 
 @dataclass(frozen=True, slots=True)
 class Media:
@@ -114,26 +117,38 @@ def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
     return (rest[0] if len(rest) == 1 else rest), parts
 
 
-def cut(output: Json, max_chars: int) -> Json:
-    """Give back `output`, or, if its JSON is longer than `max_chars`, its beginning with a mark that says so.
+def cut(output: Json, max_chars: int, *, key: str | None = None) -> tuple[Json, str | None]:
+    """Give back `output` and None; or, if its JSON is longer than `max_chars`, its beginning and the whole text.
+
+    The beginning ends with a mark that says what is missing and, with a `key`, how to read on.
 
     Raises:
         ValueError: There is a NaN or an infinity in it.
     """
-    text = _dumps(output)
+    text = to_text(output)
     if len(text) <= max_chars:
-        return output
+        return output, None
     whole = output if isinstance(output, str) else text
+    return excerpt(whole, 0, max_chars, key=key), whole
+
+
+def excerpt(whole: str, offset: int, max_chars: int, *, key: str | None = None) -> str:
+    """Give a text from an offset on, within `max_chars` of JSON; a mark says what is missing and how to read on."""
     room = max_chars
     while True:
-        shown = whole[:room] + f"... [cut: {len(whole) - room:,} of {len(whole):,} characters are missing]"
-        length = len(_dumps(shown))  # quotes and line ends take two characters in JSON
+        end = offset + room
+        shown = whole[offset:end]
+        if end < len(whole):
+            shown += f"... [cut: {len(whole) - end:,} of {len(whole):,} characters are missing"
+            shown += f"; {READ_ON}(id={json.dumps(key)}, offset={end})]" if key else "]"
+        length = len(to_text(shown))  # quotes and line ends take two characters in JSON
         if length <= max_chars or room == 0:
             return shown
         room = min(room - 1, room * max_chars // length)
 
 
-def _dumps(value: Json) -> str:
+def to_text(value: Json) -> str:
+    """Write JSON as a person reads it. Raises ValueError if there is a NaN in it."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

@@ -182,8 +182,9 @@ class KeptContent(dict[str, Any]):
     It is a plain dict to everyone else. Outside the framework only copies are handed out.
     """
 
-    __slots__ = ("_json", "stand_in")
+    __slots__ = ("_json", "_model", "stand_in")
     _json: bytes
+    _model: str
     stand_in: tuple[int, Content | None]
     """What `memory.DropToolResults(over=)` sends in its place, if anything: `over`, and that, made once."""
 
@@ -196,12 +197,18 @@ class KeptContent(dict[str, Any]):
             self._json = dumps(self)
             return self._json
 
+    @property
+    def model(self) -> str | None:
+        """Which model made it, where that is known: its signatures mean nothing to another."""
+        return getattr(self, "_model", None)
 
-def keep(content: Content) -> Content:
+
+def keep(content: Content, *, model: str | None = None) -> Content:
     """Hand a content over to a history: whoever calls this no longer changes it."""
-    if isinstance(content, KeptContent):
-        return cast(Content, content)
-    return cast(Content, KeptContent(content))
+    kept = content if isinstance(content, KeptContent) else KeptContent(content)
+    if model:
+        kept._model = model
+    return cast(Content, kept)
 
 
 def content_json(content: Content) -> bytes:

@@ -171,7 +171,7 @@ def test_a_result_over_the_limit_is_its_beginning_with_a_mark_within_the_limit(
     value: Any, limit: int
 ) -> None:
     whole = value if isinstance(value, str) else json.dumps(value)
-    shown = cut(value, limit)
+    shown = cut(value, limit)[0]
     assert len(json.dumps(shown, ensure_ascii=False)) <= limit
     beginning, _, mark = shown.partition("... [cut: ")
     assert whole.startswith(beginning)
@@ -184,12 +184,12 @@ def test_a_result_over_the_limit_is_its_beginning_with_a_mark_within_the_limit(
 def test_a_result_within_the_limit_is_left_alone() -> None:
     value = {"a": "x" * 91}
     assert len(json.dumps(value)) == 100
-    assert cut(value, 100) is value
-    assert cut(value, 99) != value
+    assert cut(value, 100)[0] is value
+    assert cut(value, 99)[0] != value
 
 
 def test_a_limit_below_the_mark_leaves_the_mark() -> None:
-    assert cut("x" * 50, 3) == "... [cut: 50 of 50 characters are missing]"
+    assert cut("x" * 50, 3)[0] == "... [cut: 50 of 50 characters are missing]"
 
 
 def test_a_nan_is_an_error() -> None:

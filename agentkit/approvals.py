@@ -1,0 +1,186 @@
+"""What must be settled before a call runs: hooks, approvals, decisions about calls that waited, untrusted words."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from agentkit.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
+from agentkit.effects import EXPIRED, Effect, Plan, Resolve, State
+from agentkit.errors import ConfigurationError, ToolDeferred
+from agentkit.events import Event
+from agentkit.hooks import Hooks
+from agentkit.stores.base import StoredCall
+from agentkit.tooling.invoke import Invocation, args_of, edit, fail, hold, prepare, refuse, succeed
+from agentkit.tooling.tool import Tool
+from agentkit.wire.content import JsonObject
+
+Deciding = Generator[Event | Effect, Any, None]
+
+_SAID = (Approve, Deny, Edit, Result)
+
+
+def check_decisions(decisions: Mapping[str, Decision], ledger: Sequence[StoredCall]) -> None:
+    """Refuse decisions that fit no call that waits, before anything is done.
+
+    Raises:
+        ConfigurationError: An id is none of theirs, or what is said is no decision.
+    """
+    waiting = [entry.call_id for entry in ledger if entry.response is None]
+    for entry in ledger:
+        waiting += [call.call_id for call in _nested(entry)]
+    for call_id, decision in decisions.items():
+        if call_id not in waiting:
+            raise ConfigurationError(f"No call waits under the id {call_id!r}; those that do: {waiting}.")
+        if not isinstance(decision, _SAID):
+            raise ConfigurationError(
+                f"{decision!r:.100} is no decision: give Approve(), Deny(why), Edit(args) or Result(value)."
+            )
+
+
+def _nested(entry: StoredCall) -> list[PendingCall]:
+    if entry.deferred is None or entry.response is not None:
+        return []
+    return [PendingCall.from_wire(call) for call in entry.deferred["pending"]]
+
+
+class Desk:
+    """Settles what becomes of the calls of one turn, before any of them runs."""
+
+    def __init__(self, plan: Plan, state: State, tools: Mapping[str, Tool]) -> None:
+        self._plan = plan
+        self._state = state
+        self._tools = tools
+
+    def settle(self, invocation: Invocation, entry: StoredCall | None) -> Deciding:
+        """Let a call run, or give it an outcome without; `state.stop` is set if the time is up."""
+        if entry is not None and entry.deferred is not None:
+            self._go_on(invocation, entry, entry.deferred)
+            return
+        yield from self._hear_hook(invocation)
+        if invocation.outcome is not None or self._state.stop is not None:
+            return
+        decision = self._plan.decisions.get(invocation.context.call_id)
+        if decision is None and (why := self._why_not(invocation)):
+            pending = hold(invocation, "approval", why)
+            if self._plan.approver is not None:
+                decision = yield from self._ask(self._plan.approver, pending, invocation)
+            if decision is None:
+                return
+            invocation.outcome = None
+        if decision is not None:
+            self._apply(invocation, decision, "A person")
+
+    def _why_not(self, invocation: Invocation) -> str | None:
+        """Say why a call must not simply run, or None if it may."""
+        tool = invocation.tool
+        assert tool is not None  # noqa: S101 - what has no tool has its outcome
+        try:
+            held: Any = tool.approval
+            if callable(held):
+                held = held(args_of(invocation), invocation.context)
+        except Exception as error:
+            invocation.outcome = fail(invocation, error)
+            return None
+        if held:
+            return held if isinstance(held, str) else f"The tool {tool.name!r} needs approval."
+        if self._plan.guarded and (tool.effect == "write" or tool.sensitive):
+            self._state.survey.read(self._state.contents)
+            if source := self._state.survey.untrusted(self._plan.tools):
+                return (
+                    f"Words that {source!r} brought in may be a stranger's; {tool.name!r} could act on them."
+                )
+        return None
+
+    def _hear_hook(self, invocation: Invocation) -> Deciding:
+        hook = self._plan.hooks.before_tool
+        if hook is None:
+            return
+        said = yield from self._ask(hook, args_of(invocation), invocation)
+        if self._state.stop is None and said is not None:
+            self._apply(invocation, said, "The program", allowed=(Edit, Deny, Result))
+
+    def _ask(self, function: Any, about: Any, invocation: Invocation) -> Generator[Event | Effect, Any, Any]:
+        said = yield Resolve(lambda: function(about, invocation.context))
+        if said is EXPIRED:
+            self._state.stop = "seconds"
+            return None
+        return said
+
+    def _apply(self, invocation: Invocation, said: Any, who: str, allowed: tuple[type, ...] = _SAID) -> None:
+        if not isinstance(said, allowed):
+            names = ", ".join(each.__name__ for each in allowed)
+            raise ConfigurationError(
+                f"{said!r:.100} is no answer about the call of {invocation.context.tool_name!r}: give {names}."
+            )
+        match said:
+            case Edit(args):
+                edit(invocation, copy.deepcopy(args), who, max_chars=self._plan.result_chars)
+                if who == "A person" and invocation.outcome is not None:
+                    raise ConfigurationError(
+                        f"Edit(...) of {invocation.context.tool_name!r}: {invocation.outcome.error}"
+                    )
+            case Deny(why):
+                because = f": {why}" if why else "."
+                invocation.outcome = refuse(invocation, f"{who} refused this call{because}", "refused")
+            case Result(value):
+                invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
+
+    def _go_on(self, invocation: Invocation, entry: StoredCall, deferred: JsonObject) -> None:
+        """Go on with a call whose result was to come later."""
+        decisions, nested = self._plan.decisions, _nested(entry)
+        said = decisions.get(entry.call_id)
+        if said is not None and not (nested and isinstance(said, Approve)):
+            if isinstance(said, (Approve, Edit)):
+                raise ConfigurationError(
+                    f"The call {entry.call_id!r} waits for its result: give Result(value) or Deny(why)."
+                )
+            self._apply(invocation, said, "A person")
+            return
+        answers = {call.call_id: decisions[call.call_id] for call in nested if call.call_id in decisions}
+        if answers:
+            context = dataclasses.replace(invocation.context, resumed=deferred["state"], decisions=answers)
+            again = prepare(invocation.call, self._tools, context, max_chars=self._plan.result_chars)
+            invocation.context, invocation.function, invocation.outcome = (
+                context,
+                again.function,
+                again.outcome,
+            )
+            return
+        still = ToolDeferred(deferred["why"], state=deferred["state"], pending=nested)
+        invocation.outcome = fail(invocation, still)
+
+
+class AfterTool:
+    """Hears the developer's hook about a response, before that is stored."""
+
+    def __init__(self, hooks: Hooks, max_chars: int) -> None:
+        self._hooks = hooks
+        self._max_chars = max_chars
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether there is a hook."""
+        return self._hooks.after_tool is not None
+
+    def ask(self, invocation: Invocation) -> Any:
+        """Call the hook; what it returns may have to be awaited."""
+        hook, outcome = self._hooks.after_tool, invocation.outcome
+        if hook is None or outcome is None or outcome.kind == "waits":
+            return None
+        return hook(copy.deepcopy(outcome.part["functionResponse"]), invocation.context)
+
+    def take(self, invocation: Invocation, said: Any) -> None:
+        """Do as it said."""
+        match said:
+            case None:
+                return
+            case Result(value):
+                invocation.outcome = succeed(invocation, value, max_chars=self._max_chars)
+            case Deny(why):
+                text = why or f"The result of {invocation.context.tool_name!r} is withheld."
+                invocation.outcome = refuse(invocation, text, "refused")
+            case _:
+                raise ConfigurationError(f"after_tool returned {said!r:.100}: return Result, Deny or None.")

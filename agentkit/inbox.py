@@ -1,0 +1,42 @@
+"""What the user says while a run goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from agentkit.wire.content import Content
+
+
+class Inbox:
+    """Messages on their way to the model; anybody may put some in, from any thread, until it is closed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contents: list[Content] = []
+        self._closed = False
+
+    def put(self, contents: Sequence[Content]) -> bool:
+        """Add messages; False if the run takes no more."""
+        with self._lock:
+            if not self._closed:
+                self._contents += contents
+            return not self._closed
+
+    def take(self) -> list[Content]:
+        """Take out all that is there."""
+        with self._lock:
+            taken, self._contents = self._contents, []
+            return taken
+
+    def close(self, *, if_empty: bool = False) -> bool:
+        """Take no more; with `if_empty` only where nothing waits. Tell whether it is closed."""
+        with self._lock:
+            self._closed = self._closed or not (if_empty and self._contents)
+            return self._closed
+
+    @property
+    def left(self) -> list[Content]:
+        """What was not taken."""
+        with self._lock:
+            return list(self._contents)

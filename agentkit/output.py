@@ -1,0 +1,181 @@
+"""Structured output: a value of the caller's type, instead of a text."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypeVar
+
+from agentkit.errors import ConfigurationError, ToolRetry
+from agentkit.models.base import Model
+from agentkit.survey import ACCEPTED
+from agentkit.tooling.annotations import make_typed_dict
+from agentkit.tooling.context import Context
+from agentkit.tooling.json_schema import JsonSchema, tidy
+from agentkit.tooling.problems import describe_problems
+from agentkit.tooling.schema import InvalidArguments
+from agentkit.tooling.tool import Tool
+from agentkit.wire.content import JsonObject, dumps
+
+T = TypeVar("T")
+_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", re.S)
+
+
+class Output(Generic[T]):
+    """What a run is to return: a type, and how it is asked for. `agent.run(..., output=Invoice)` is the short form.
+
+    Args:
+        type: Any type that pydantic validates: a model, dataclass, TypedDict, list, union, Literal, ... To have
+            a type checker see a union or a Literal, write `Output[A | B](A | B)`.
+        validator: A function (sync or async) of the value and the context that returns the value to take. It
+            may raise `ToolRetry(message)`: the model is told and tries again; or `ToolError`: the run stops.
+        retries: How often the model may try again, after values that don't fit.
+        mode: `native`: the request has the JSON schema, and the reply's text is the value. `tool`: the model
+            gives the value as the arguments of a tool. `auto`: native where the models take it together with
+            the run's tools (Gemini 3 and later, rule 8), else the tool. Either way `run.text` is the JSON, and
+            the history ends with it.
+        name: The name of that tool.
+        description: What the value is, in words for the model; the type's docstring by default.
+
+    Raises:
+        ConfigurationError: There is no JSON schema for the type.
+    """
+
+    def __init__(
+        self,
+        type: Any,  # noqa: A002 - what it is
+        *,
+        validator: Callable[[T, Context[Any]], T | Awaitable[T]] | None = None,
+        retries: int = 2,
+        mode: Literal["auto", "native", "tool"] = "auto",
+        name: str = "final_result",
+        description: str | None = None,
+    ) -> None:
+        if mode not in ("auto", "native", "tool"):
+            raise ConfigurationError(f"Output(mode={mode!r}): it is 'auto', 'native' or 'tool'.")
+        if retries < 0:
+            raise ConfigurationError(f"Output(retries={retries!r}): give a whole number from 0.")
+        self.type = type
+        self.validator = validator
+        self.retries = retries
+        self.mode = mode
+        self.name = name
+        try:
+            self.schema, self._adapter, self._wrapped = _schema_of(type)
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigurationError(f"output={type!r}: there is no JSON schema for it ({reason})") from error
+        own = inspect.getdoc(type) if inspect.isclass(type) and type.__module__ != "builtins" else None
+        self.description = description or own or "The final result: call it once, when you have all of it."
+
+    def parse(self, text: bytes | str) -> T:
+        """Make the value of its JSON.
+
+        Raises:
+            InvalidArguments: It doesn't fit; each problem is listed.
+        """
+        if isinstance(text, str) and (fenced := _FENCE.fullmatch(text)):
+            text = fenced[1]
+        try:
+            made: Any = self._adapter.validate_json(text)
+        except ValidationError as error:
+            try:
+                given = json.loads(text)
+            except ValueError:
+                raise InvalidArguments([f"it is no JSON: {error.errors()[0]['msg']}"]) from error
+            raise InvalidArguments(describe_problems(error, given, ())) from error
+        return cast(T, made["result"] if self._wrapped else made)
+
+
+def _schema_of(annotation: Any) -> tuple[JsonObject, TypeAdapter[Any], bool]:
+    """Make the schema of an object: anything else is wrapped in one, as arguments of a tool must be."""
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    schema = adapter.json_schema(schema_generator=JsonSchema)
+    if ref := schema.get("$ref"):
+        schema = {**schema["$defs"][ref.rpartition("/")[2]], "$defs": schema["$defs"]}
+    wrapped = schema.get("type") != "object"
+    if wrapped:
+        adapter = TypeAdapter(make_typed_dict("Output", {"result": annotation}))
+        schema = adapter.json_schema(schema_generator=JsonSchema)
+    return tidy(schema), adapter, wrapped
+
+
+class OutputTaker(Generic[T]):
+    """Takes the output of one run."""
+
+    def __init__(self, output: Output[T], *, native: bool) -> None:
+        self.spec = output
+        self.native = native
+        self.tool = None if native else self._make_tool()
+        self.taken = False
+        self.value: T | None = None
+        self.text = ""
+
+    def request(self, base: JsonObject) -> JsonObject:
+        """Add the schema to a request."""
+        if not self.native:
+            return base
+        settings = {
+            "responseMimeType": "application/json",
+            "responseJsonSchema": self.spec.schema,
+        }
+        return {**base, "generationConfig": {**base.get("generationConfig", {}), **settings}}
+
+    def take(self, value: T, text: str, context: Context[Any]) -> Any:
+        """Take a value, after the validator has seen it; what may be awaited is what an async one gives."""
+        checked = value if self.spec.validator is None else self.spec.validator(value, context)
+        if inspect.isawaitable(checked):
+            return self._take_later(checked, text)
+        return self._took(checked, text)
+
+    async def _take_later(self, checked: Awaitable[T], text: str) -> str:
+        return self._took(await checked, text)
+
+    def _took(self, value: T, text: str) -> str:
+        if not self.taken:  # the first of several counts
+            self.taken, self.value, self.text = True, value, text
+        return ACCEPTED
+
+    def _make_tool(self) -> Tool:
+        spec = self.spec
+        return Tool(
+            name=spec.name,
+            description=spec.description,
+            function=self.take,
+            declaration={
+                "name": spec.name,
+                "description": spec.description,
+                "parametersJsonSchema": spec.schema,
+            },
+            binder=_Binder(spec),
+            retries=spec.retries,
+            is_async=inspect.iscoroutinefunction(spec.validator),
+        )
+
+
+class _Binder:
+    def __init__(self, spec: Output[Any]) -> None:
+        self._spec = spec
+
+    def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Validate the value that the arguments are."""
+        text = dumps(args)
+        return [self._spec.parse(text), text.decode(), context], {}
+
+
+def takes_schema(model: Model, *, with_tools: bool) -> bool:
+    """Tell whether a model takes a JSON schema for its reply; one that doesn't say is taken to (rule 8)."""
+    tells: Any = getattr(model, "takes_schema", None)
+    return bool(tells(with_tools=with_tools)) if callable(tells) else True
+
+
+def complaint(error: InvalidArguments | ToolRetry) -> str:
+    """Tell the model what is wrong with the JSON that it gave."""
+    problems = error.problems if isinstance(error, InvalidArguments) else [str(error)]
+    lines = "\n".join(f"- {problem}" for problem in problems)
+    return f"Your reply doesn't fit:\n{lines}\nGive the whole JSON again, mended, and nothing else."
