@@ -186,7 +186,8 @@ class Chat(_BaseChat):
             StoreError: The file can't be written; what was there before is as it was.
         """
         chat = self._conversation
-        write_archive(Path(file), to_archive(chat.info(), chat.messages(), chat.results()))
+        info = chat.info()  # makes the session, if it isn't there yet
+        write_archive(Path(file), to_archive(info, chat.messages(), chat.store.results(chat.id)))
 
     def load(self, file: str | Path) -> None:
         """Put what `save` wrote in place of all that was said here.

@@ -373,13 +373,6 @@ class Conversation:
             return list(self._begins_with)
         return list(session.messages)
 
-    def results(self) -> Sequence[StoredResult]:
-        """Read the whole texts of results that were cut."""
-        try:
-            return self.store.results(self.id)
-        except SessionNotFound:
-            return []
-
     def info(self) -> SessionInfo:
         """Read what is known of the session; it is made if it isn't there yet."""
         try:
@@ -500,7 +493,7 @@ class Conversation:
             )
         if end and calls_of(messages[end - 1].content):
             raise ConfigurationError("fork(): the last turn has open calls; finish it with resume() first.")
-        info, results = self.info(), self.results()
+        info, results = self.info(), self.store.results(self.id)
         made = Conversation(
             id,
             self.store,

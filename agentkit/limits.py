@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -74,20 +74,18 @@ class Limits:
                     " Price(input=..., output=...)}), in dollars per million tokens."
                 )
 
-    @property
-    def counts(self) -> bool:
-        """Whether there is a limit that is looked at before each turn."""
-        return self.turns is not None or self.tokens is not None or self.cost is not None
 
+def reached(limits: Limits, usage: Callable[[], Usage], *, turns: int) -> Stop | None:
+    """Name the limit that so much usage and so many turns reach, if any; seconds are the driver's.
 
-def reached(limits: Limits, usage: Usage, *, turns: int) -> Stop | None:
-    """Name the limit that so much usage and so many turns reach, if any; seconds are the driver's."""
+    Adding up the usage is left out where no limit asks for it.
+    """
     if limits.turns is not None and turns >= limits.turns:
         return "turns"
-    if limits.tokens is not None and usage.total_tokens >= limits.tokens:
+    if limits.tokens is not None and usage().total_tokens >= limits.tokens:
         return "tokens"
     if limits.cost is not None:
-        cost = usage.cost(PRICES if limits.prices is None else limits.prices)
+        cost = usage().cost(PRICES if limits.prices is None else limits.prices)
         if cost is None or cost >= limits.cost:
             return "cost"
     return None

@@ -1,7 +1,7 @@
 """What tokens cost: the list prices of Gemini's text models.
 
-The source is the Gemini API's price page, standard tier: https://ai.google.dev/gemini-api/docs/pricing. The
-figures were taken on `PRICES_DATE` from copies of that page, each from two that agree.
+They are those of the Gemini API's price page, standard tier, https://ai.google.dev/gemini-api/docs/pricing:
+the figures on which two published copies of that page agreed on `PRICES_DATE`.
 
 It doesn't know audio (dearer as input with some models), images and video as output, the storage of explicit
 caches, the discounts of batch and flex and the surcharge of priority requests, fees for grounding and other

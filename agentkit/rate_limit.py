@@ -38,10 +38,11 @@ class RateLimit:
     says, sends, and tells with `settle` what it took. Places are given in the order of asking, at times that
     never go back, so nobody is overtaken and nobody starves.
 
-    Within any 60 seconds at most `requests_per_minute` places begin, and places of at most
-    `tokens_per_minute`, whether the limit is fresh or not: all of a minute's requests may go at once, and
-    then none for a minute. A request larger than `tokens_per_minute` is let through alone: when nothing else
-    was counted for a minute, and nothing else for a minute after it or until `settle` makes it smaller.
+    Within any 60 seconds at most `requests_per_minute` places begin, with at most `tokens_per_minute` tokens
+    together, whether the limit is fresh or not: all of a minute's requests may go at once, and then none for a
+    minute. What a request took beyond what was reserved counts as soon as `settle` tells it. A request larger
+    than `tokens_per_minute` is let through alone: when nothing else was counted for a minute, and nothing else
+    for a minute after it or until `settle` makes it smaller.
 
     Args:
         requests_per_minute: Requests in any 60 seconds; None is no limit.

@@ -117,7 +117,7 @@ def turn_context(plan: Plan, state: State) -> Context[Any]:
 
 
 def _limit_reached(plan: Plan, state: State) -> Any:
-    limit = reached(plan.limits, state.usage(), turns=len(state.usages)) if plan.limits.counts else None
+    limit = reached(plan.limits, state.usage, turns=len(state.usages))
     if limit is None and plan.outer_limit is not None:
         limit = plan.outer_limit()
     return limit

@@ -40,6 +40,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "chats.create": [text("Bonjour."), text("Salut.")],
     "LastTurns(20)": [text("Noted.")],
     "Say hello.": [text("Hello!"), text("Bonjour !")],
+    "Pay Bob 500.": [calls(call("pay", {"to": "Bob", "amount": 500})), text("I may not.")],
     "Tell me all about tea.": [
         *[calls(call("look_up", {"word": word})) for word in ("tea", "Tea", "tea", "Tea")],
         text("Tea has three mentions, the last in 1987. I could not look further."),
