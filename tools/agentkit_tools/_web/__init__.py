@@ -1,0 +1,1 @@
+"""How the web tool works: addresses judged, pages fetched, HTML read in a process of its own."""
