@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
@@ -12,7 +13,15 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from agentkit_tools import web as web_module
+from agentkit_tools._web import extract
+from agentkit_tools._web.fetch import Page
+from agentkit_tools.web import web_tools
 
+from agentkit.errors import ToolError, ToolRetry
+
+OPEN = ("127.0.0.1/32",)
+"""The network that a test allows, for nothing else is there to fetch from."""
 SECRET = "the-secret-of-the-inner-network"
 Answer = Callable[[socket.socket, str], None]
 """Gets the connection and the head of the request."""
@@ -31,6 +40,12 @@ def page(
 
 def redirect(location: str, status: str = "302 Found") -> Answer:
     return page("", f"Location: {location}", status=status)
+
+
+def silent(connection: socket.socket, head: str) -> None:
+    """Wait for the other side to end."""
+    while connection.recv(1000):
+        pass
 
 
 class WebServer:
@@ -151,3 +166,51 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setattr(socket, "getaddrinfo", made.getaddrinfo)
     return made
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read pages without a process of their own: quicker, and measured by coverage."""
+
+    async def read_page(page: Page, packages: str, *, offset: int, max_chars: int) -> extract.Reply:
+        request: extract.Request = {
+            "packages": packages,
+            "kind": page.kind,
+            "charset": page.charset,
+            "url": page.url,
+            "offset": offset,
+            "max_chars": max_chars,
+        }
+        return extract.extract(request, page.body)
+
+    monkeypatch.setattr(web_module, "read_page", read_page)
+
+
+def fetch(url: str, *servers: WebServer, offset: int = 0, **settings: Any) -> str:
+    """Call the tool, which may use the ports of the servers and those of the web."""
+    settings.setdefault("ports", [80, 443, *(server.port for server in servers)])
+    tool = web_tools(**{"seconds": 10, **settings}).get("fetch_page")
+    assert tool is not None
+    text = asyncio.run(tool(url, offset))
+    assert isinstance(text, str)
+    return text
+
+
+def failure(url: str, *servers: WebServer, **settings: Any) -> str:
+    """Call the tool and give the words with which it fails."""
+    with pytest.raises((ToolError, ToolRetry)) as caught:
+        fetch(url, *servers, **settings)
+    return str(caught.value)
+
+
+def fetch_from(answer: Answer | list[Answer], **settings: Any) -> str:
+    """Fetch what a server answers; the text without the line of its address."""
+    with WebServer(answer) as server:
+        text = fetch(server.url(), server, **{"allow_networks": OPEN, **settings})
+        return text.replace(f"Address: {server.url()}\n\n", "")
+
+
+def failure_from(answer: Answer | list[Answer], **settings: Any) -> str:
+    """Fetch what a server answers and give the words with which that fails."""
+    with WebServer(answer) as server:
+        return failure(server.url(), server, **{"allow_networks": OPEN, **settings})

@@ -82,6 +82,8 @@ def web_tools(
                 reply = await read_page(page, packages, offset=offset, max_chars=max_chars)
         except TimeoutError:
             raise ToolError(f"The page took too long: more than {seconds:g} seconds.") from None
+        if reply["total"] < 0:
+            raise ToolError("This is no page of text but another kind of file: it can't be read here.")
         text, total, end = reply["text"], reply["total"], offset + len(reply["text"])
         if offset and offset >= total:
             raise ToolRetry(f"The page has {total} characters: give a smaller offset.")

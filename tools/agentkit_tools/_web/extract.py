@@ -94,9 +94,7 @@ def read_html(body: bytes, charset: str, url: str) -> tuple[str, str]:
     title = document.select_one("head title")
     _drop_hidden(document)
     _mend_links(document, base)
-    for cell in document.select("[colspan], [rowspan]"):  # else the table would stay HTML
-        for name in ("colspan", "rowspan"):
-            cell.attrs.pop(name, None)
+    _square_tables(document)
     body_element = document.select_one("body")
     for menu in document.select("body nav") if body_element else ():
         assert body_element is not None  # noqa: S101 - for the type
@@ -155,6 +153,57 @@ def _mend_links(document: Document, base: str) -> None:
         del element.attrs["title"]
 
 
+def _square_tables(document: Document) -> None:
+    """Give all rows of a table as many cells, empty ones where a cell spans several.
+
+    A table that isn't square would stay HTML, with everything that is hidden in its tags.
+    """
+    tables: dict[Element | None, list[Element]] = {}
+    for row in document.select("tr"):
+        tables.setdefault(row.closest("table"), []).append(row)
+    for rows in tables.values():
+        below: dict[int, int] = {}  # of each column, how many rows are taken by a cell further up
+        widths = [_fill(row, below) for row in rows]
+        for row, width in zip(rows, widths, strict=True):
+            row.extend(_cells(max(widths) - width if width else 0))
+
+
+def _fill(row: Element, below: dict[int, int]) -> int:
+    """Put empty cells into a row where others span; return how many cells it has then."""
+    column = 0
+
+    def skip() -> list[Element]:
+        nonlocal column
+        start = column
+        while below.get(column, 0) > 0:
+            below[column] -= 1
+            column += 1
+        return _cells(column - start)
+
+    for cell in row.select("td, th"):
+        if cell.parent != row:
+            continue  # of a table in this one
+        cell.insert_before(*skip())
+        width, height = _span(cell, "colspan"), _span(cell, "rowspan")
+        cell.insert_after(*_cells(width - 1))
+        below.update(dict.fromkeys(range(column, column + width), height - 1))
+        column += width
+    row.extend(skip())
+    return column
+
+
+def _cells(number: int) -> list[Element]:
+    from turbohtml import Element
+
+    return [Element("td") for _ in range(number)]
+
+
+def _span(cell: Element, name: str) -> int:
+    """Read a span, within the bounds that browsers have, and remove it."""
+    text = str(cell.attrs.pop(name, ""))
+    return min(max(int(text), 1), 1000) if re.fullmatch("[0-9]{1,5}", text) else 1
+
+
 def decode(body: bytes, charset: str) -> str:
     """Decode a text; bytes that are wrong become U+FFFD."""
     from turbohtml.detect import detect  # brings the codecs of the web as well, and no others
@@ -187,7 +236,7 @@ def cut(text: str, offset: int, max_chars: int) -> str:
     return part
 
 
-def main() -> None:
+def main() -> None:  # pragma: no cover - runs in a process of its own
     """Answer the one request on stdin."""
     request: Request = json.loads(sys.stdin.buffer.readline())
     sys.path.append(request["packages"])
@@ -201,5 +250,5 @@ def main() -> None:
     sys.stdout.write(json.dumps(reply))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - as above
     main()

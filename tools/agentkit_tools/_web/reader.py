@@ -63,8 +63,6 @@ async def read_page(page: Page, packages: str, *, offset: int, max_chars: int) -
         raise ToolError("The page is made in such a way that it can't be read.") from None
     finally:
         process.kill()
-    if reply["total"] < 0:
-        raise ToolError("This is no page of text but another kind of file: it can't be read here.")
     return reply
 
 
