@@ -137,7 +137,7 @@ def _styled(document: Document) -> Iterable[Element]:
             yield element
     for sheet in document.select("style"):
         for rule in StyleSheet(sheet.text).rules:
-            if _HIDING.search(f"{rule.style.get('display')} {rule.style.get('visibility')}"):
+            if any(_HIDING.search(rule.style.get(name) or "") for name in ("display", "visibility")):
                 with contextlib.suppress(ValueError):  # a selector that isn't understood
                     yield from document.select(rule.selector_text)
 
