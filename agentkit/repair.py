@@ -8,6 +8,7 @@ really there.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -125,6 +126,9 @@ RULES: Final[dict[str, Rule]] = {
 }
 """By finish reason. One that isn't here, and isn't `STOP` or missing, stops the run as `other`."""
 
+_DEEPEST: Final = 100
+"""Levels of a call's arguments: more than a declaration asks for, fewer than where copying them is an error."""
+
 _ENDED = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED"})
 
 
@@ -156,7 +160,7 @@ def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = Fa
     candidate = candidates[0]
     reason = candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED"
     content = candidate.get("content")
-    parts = content["parts"] if content else []
+    parts = (content.get("parts") if content else None) or []
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
     rule = RULES.get(reason)
     if rule is not None and rule.action == "continue" and not (continue_text and not calls and _text(parts)):
@@ -194,10 +198,18 @@ def _is_proper(call: Any) -> bool:
         and isinstance(call.get("name"), str)
         and bool(call["name"])
         and isinstance(call.get("args") or {}, dict)
+        and _is_json(call.get("args"), _DEEPEST)
     )
 
 
-_FENCED = re.compile(r"\s*```(\w*)\s*\n(.*?)\n?\s*```\s*", re.S)
+def _is_json(value: Any, depth: int) -> bool:
+    """Tell whether JSON can hold a value, so many levels deep: no NaN, which Python's reader takes."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_json(item, depth - 1) for item in items)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 _CODE = re.compile(r"\s*(?:print\s*\(\s*)?(default_api\s*\.\s*)?([A-Za-z_]\w*)\s*\(.*\)\s*", re.S)
 
 
@@ -209,12 +221,11 @@ def is_call_as_text(text: str, tools: Collection[str]) -> bool:
     """
     if not tools or len(text) > 20_000:
         return False
-    fence = _FENCED.fullmatch(text)
-    code = fence[2] if fence else text
-    if fence and fence[1] == "tool_code":
+    fence, code = unfence(text)
+    if fence == "tool_code":
         return True
-    if (found := _CODE.fullmatch(code)) and found[2] in tools and (found[1] or fence):
-        return True
+    if (found := _CODE.fullmatch(code)) and found[2] in tools:
+        return bool(found[1]) or (fence is not None and _is_one_call(code))
     if not code.strip().startswith("{"):
         return False
     try:
@@ -224,9 +235,40 @@ def is_call_as_text(text: str, tools: Collection[str]) -> bool:
     call = value.get("functionCall") or value.get("function_call") or value
     return (
         isinstance(call, dict)
-        and call.get("name") in tools
+        and isinstance(call.get("name"), str)
+        and call["name"] in tools
         and bool(call.keys() & {"args", "arguments", "parameters"})
+        and "description" not in call  # it is the tool's declaration
     )
+
+
+def unfence(text: str) -> tuple[str | None, str]:
+    """Give the language and the code of a text that is one Markdown fence; of any other, None and the text.
+
+    (No regular expression: over the endless line ends that a model may lapse into, one takes hours.)
+    """
+    head, line_end, code = text.strip().partition("\n")
+    if not (head.startswith("```") and line_end and code.endswith("```")):
+        return None, text
+    language, code = head[3:].strip(), code[:-3].rstrip()
+    return (None, text) if "`" in language or "\n```" in code else (language.lower(), code)
+
+
+def _is_one_call(code: str) -> bool:
+    """Tell whether the first bracket of a piece of code closes at its end."""
+    depth, quote, escaped = 0, "", False
+    code = code.strip()
+    for index, character in enumerate(code):
+        if quote:
+            quote = "" if character == quote and not escaped else quote
+            escaped = character == "\\" and not escaped
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character == "(") - (character == ")")
+            if depth == 0 and character == ")":
+                return index == len(code) - 1
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +303,7 @@ class RetryPolicy:
         """
         if not error.retryable or attempt >= self.attempts:
             return None
-        seconds = min(self.cap, self.base * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
+        seconds = min(self.cap, self.base * 2.0 ** min(attempt - 1, 60)) * (0.5 + jitter / 2)
         if error.retry_after is not None:
             seconds = error.retry_after + jitter * 0.25
         return seconds if waited + seconds <= self.total else None
