@@ -20,8 +20,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from pydantic_core import from_json
-
 from agentkit.decisions import Decision, PendingCall
 from agentkit.errors import ToolDeferred
 from agentkit.events import Event, OutputDelta, TextDelta, ThoughtDelta
@@ -59,8 +57,10 @@ class CallModel:
     """Which one; None is the run's own."""
     quiet: bool = False
     """Whether the reply is not for whoever watches."""
-    partial: bool = False
-    """Whether the text is JSON, of which whoever watches gets what there is so far."""
+    begun: str = ""
+    """The beginning of the text, where an earlier reply had it and was cut off."""
+    so_far: Callable[[str], Any] | None = None
+    """Makes, of a text that is JSON, what whoever watches gets to see of it."""
     shown: bool = False
     """Whether a part of the reply has been passed on."""
 
@@ -72,14 +72,15 @@ class CallModel:
             if text := part.get("text"):
                 self.shown = True
                 yield ThoughtDelta(text) if part.get("thought") else TextDelta(text)
-                if self.partial and not part.get("thought") and (so_far := self._parse()) is not None:
-                    yield OutputDelta(so_far)
+                if self.so_far is None or part.get("thought"):
+                    continue
+                if (value := self.so_far(self.text)) is not None:
+                    yield OutputDelta(value)
 
-    def _parse(self) -> Any:
-        try:
-            return from_json(self.assembler.text, allow_partial="trailing-strings")
-        except ValueError:
-            return None
+    @property
+    def text(self) -> str:
+        """The text so far, thoughts left out."""
+        return self.begun + self.assembler.text
 
 
 class AfterTool(Protocol):

@@ -84,7 +84,7 @@ class _Run:
         while state.stop is None:
             if state.answered and state.inbox.close(if_empty=True):
                 return
-            state.answered = False
+            state.answered, state.output = False, None
             yield from self._take_messages()
             tools = yield from self._tools()
             if tools is None:
@@ -178,19 +178,25 @@ class _Run:
         """End the run if a call gave its structured output: the history ends with that as the model's text."""
         state, output = self._state, self._plan.output
         assert output is not None  # noqa: S101 - asked by the caller
-        for invocation in calls.invocations:
-            outcome = invocation.outcome
-            if outcome is None or invocation.tool is not output.tool:
-                continue
-            if isinstance(outcome.error, (ToolRetriesExceeded, ToolError)) and not output.taken:
+        outcomes = [
+            (invocation.context.call_id, invocation.outcome)
+            for invocation in calls.invocations
+            if invocation.outcome is not None and invocation.tool is output.tool
+        ]
+        taken = (output.given(call_id) for call_id, outcome in outcomes if outcome.kind == "ok")
+        first = next(filter(None, taken), None)
+        if first is not None and (state.stop is None or state.stop in LANDING):
+            state.output, text = first
+            content = keep(model_content(text))
+            state.contents.append(content)
+            state.answered, state.limit, state.stop = True, state.stop, None
+            yield Save([AddMessage(content)])
+            return
+        for _, outcome in outcomes:
+            if isinstance(outcome.error, (ToolRetriesExceeded, ToolError)):
                 state.stop = state.stop or "output"
             elif outcome.kind == "error" and outcome.error is not None:
                 raise outcome.error
-        if output.taken and state.stop in (None, "tool_calls"):
-            content = keep(model_content(output.text))
-            state.contents.append(content)
-            state.output, state.answered, state.stop = output.value, True, None
-            yield Save([AddMessage(content)])
 
     def _watch_repeats(self) -> None:
         """Count turns that are the same as the one before; tell the model once, then stop."""

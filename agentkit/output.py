@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Literal, cast
+from typing import Any, Generic, Literal, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 from typing_extensions import TypeVar
 
-from agentkit.errors import ConfigurationError, ToolRetry
+from agentkit.errors import ConfigurationError, ToolError, ToolRetry
 from agentkit.models.base import Model
-from agentkit.survey import ACCEPTED
-from agentkit.tooling.annotations import make_typed_dict
+from agentkit.repair import unfence
+from agentkit.survey import ACCEPTED, FIND_TOOLS
+from agentkit.tooling.annotations import make_typed_dict, supported
 from agentkit.tooling.context import Context
 from agentkit.tooling.json_schema import JsonSchema, tidy
 from agentkit.tooling.problems import describe_problems
+from agentkit.tooling.results import READ_ON
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, dumps
 
 T = TypeVar("T")
-_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", re.S)
+Mode = Literal["auto", "native", "tool"]
 
 
 class Output(Generic[T]):
@@ -46,20 +48,49 @@ class Output(Generic[T]):
         ConfigurationError: There is no JSON schema for the type.
     """
 
+    @overload
+    def __init__(
+        self,
+        type: type[T],
+        *,
+        validator: Callable[[T, Context[Any]], T | Awaitable[T]] | None = None,
+        retries: int = 2,
+        mode: Mode = "auto",
+        name: str = "final_result",
+        description: str | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        type: Any,
+        *,
+        validator: Callable[[T, Context[Any]], T | Awaitable[T]] | None = None,
+        retries: int = 2,
+        mode: Mode = "auto",
+        name: str = "final_result",
+        description: str | None = None,
+    ) -> None: ...
+
     def __init__(
         self,
         type: Any,  # noqa: A002 - what it is
         *,
         validator: Callable[[T, Context[Any]], T | Awaitable[T]] | None = None,
         retries: int = 2,
-        mode: Literal["auto", "native", "tool"] = "auto",
+        mode: Mode = "auto",
         name: str = "final_result",
         description: str | None = None,
     ) -> None:
         if mode not in ("auto", "native", "tool"):
             raise ConfigurationError(f"Output(mode={mode!r}): it is 'auto', 'native' or 'tool'.")
-        if retries < 0:
+        again: Any = retries
+        if not isinstance(again, int) or isinstance(again, bool) or again < 0:
             raise ConfigurationError(f"Output(retries={retries!r}): give a whole number from 0.")
+        if name in (FIND_TOOLS, READ_ON):
+            raise ConfigurationError(
+                f"Output(name={name!r}): agentkit has a tool of that name; give another."
+            )
         self.type = type
         self.validator = validator
         self.retries = retries
@@ -70,8 +101,10 @@ class Output(Generic[T]):
         except Exception as error:
             reason = str(error).partition("\n")[0]
             raise ConfigurationError(f"output={type!r}: there is no JSON schema for it ({reason})") from error
-        own = inspect.getdoc(type) if inspect.isclass(type) and type.__module__ != "builtins" else None
-        self.description = description or own or "The final result: call it once, when you have all of it."
+        if description is not None:
+            self.schema = {**self.schema, "description": description}
+        own = self.schema.get("description")
+        self.description: str = own or "The final result: call it once, when you have all of it."
 
     def parse(self, text: bytes | str) -> T:
         """Make the value of its JSON.
@@ -79,21 +112,42 @@ class Output(Generic[T]):
         Raises:
             InvalidArguments: It doesn't fit; each problem is listed.
         """
-        if isinstance(text, str) and (fenced := _FENCE.fullmatch(text)):
-            text = fenced[1]
+        if isinstance(text, str):
+            text = unfence(text)[1].encode("utf-8", "replace")
         try:
+            if b"NaN" in text or b"Infinity" in text:  # the validator takes them; JSON has none
+                from_json(text, allow_inf_nan=False)
             made: Any = self._adapter.validate_json(text)
         except ValidationError as error:
             try:
                 given = json.loads(text)
-            except ValueError:
-                raise InvalidArguments([f"it is no JSON: {error.errors()[0]['msg']}"]) from error
-            raise InvalidArguments(describe_problems(error, given, ())) from error
+            except (ValueError, RecursionError):
+                reason = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
+                raise InvalidArguments([f"it is no JSON: {reason}"]) from error
+            raise InvalidArguments(
+                describe_problems(error, given, self.schema.get("properties", ()))
+            ) from error
+        except ValueError as error:
+            raise InvalidArguments([f"it is no JSON: {error}"]) from error
         return cast(T, made["result"] if self._wrapped else made)
+
+    def so_far(self, text: str) -> Any:
+        """Give what there is so far of a value whose JSON comes in pieces, as plain JSON, or None.
+
+        It only grows: a number is not there before it is whole.
+        """
+        try:
+            made = from_json(
+                text.rstrip("-.0123456789").encode("utf-8", "replace"), allow_partial="trailing-strings"
+            )
+        except ValueError:
+            return None
+        return made.get("result") if self._wrapped and isinstance(made, dict) else made
 
 
 def _schema_of(annotation: Any) -> tuple[JsonObject, TypeAdapter[Any], bool]:
     """Make the schema of an object: anything else is wrapped in one, as arguments of a tool must be."""
+    annotation = supported(annotation, {})
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     schema = adapter.json_schema(schema_generator=JsonSchema)
     if ref := schema.get("$ref"):
@@ -112,9 +166,11 @@ class OutputTaker(Generic[T]):
         self.spec = output
         self.native = native
         self.tool = None if native else self._make_tool()
-        self.taken = False
-        self.value: T | None = None
-        self.text = ""
+        self._given: dict[str, tuple[T, str]] = {}
+
+    def given(self, call_id: str) -> tuple[T, str] | None:
+        """Return the value that a call of the tool gave, and its JSON."""
+        return self._given.get(call_id)
 
     def request(self, base: JsonObject) -> JsonObject:
         """Add the schema to a request."""
@@ -126,19 +182,32 @@ class OutputTaker(Generic[T]):
         }
         return {**base, "generationConfig": {**base.get("generationConfig", {}), **settings}}
 
-    def take(self, value: T, text: str, context: Context[Any]) -> Any:
-        """Take a value, after the validator has seen it; what may be awaited is what an async one gives."""
-        checked = value if self.spec.validator is None else self.spec.validator(value, context)
+    def check(self, text: str, context: Context[Any]) -> Any:
+        """Make the value of a text, perhaps one to await; what is wrong with it is returned, not raised.
+
+        (The loop has a driver call this, and what is raised there ends the run.)
+        """
+        try:
+            checked = self._validated(self.spec.parse(text), context)
+        except (InvalidArguments, ToolRetry, ToolError) as error:
+            return error
+        return _caught(checked) if inspect.isawaitable(checked) else checked
+
+    def _validated(self, value: T, context: Context[Any]) -> T | Awaitable[T]:
+        return value if self.spec.validator is None else self.spec.validator(value, context)
+
+    def _call(self, value: T, text: str, context: Context[Any]) -> Any:
+        """Take what a call of the tool gave."""
+        checked = self._validated(value, context)
         if inspect.isawaitable(checked):
-            return self._take_later(checked, text)
-        return self._took(checked, text)
+            return self._take_later(checked, text, context.call_id)
+        return self._take(checked, text, context.call_id)
 
-    async def _take_later(self, checked: Awaitable[T], text: str) -> str:
-        return self._took(await checked, text)
+    async def _take_later(self, checked: Awaitable[T], text: str, call_id: str) -> str:
+        return self._take(await checked, text, call_id)
 
-    def _took(self, value: T, text: str) -> str:
-        if not self.taken:  # the first of several counts
-            self.taken, self.value, self.text = True, value, text
+    def _take(self, value: T, text: str, call_id: str) -> str:
+        self._given[call_id] = (value, text)
         return ACCEPTED
 
     def _make_tool(self) -> Tool:
@@ -146,7 +215,7 @@ class OutputTaker(Generic[T]):
         return Tool(
             name=spec.name,
             description=spec.description,
-            function=self.take,
+            function=self._call,
             declaration={
                 "name": spec.name,
                 "description": spec.description,
@@ -156,6 +225,13 @@ class OutputTaker(Generic[T]):
             retries=spec.retries,
             is_async=inspect.iscoroutinefunction(spec.validator),
         )
+
+
+async def _caught(checked: Awaitable[Any]) -> Any:
+    try:
+        return await checked
+    except (ToolRetry, ToolError) as error:
+        return error
 
 
 class _Binder:

@@ -16,11 +16,12 @@ from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.memory.sizes import estimate
 from agentkit.models.base import Model
 from agentkit.output import complaint
-from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Verdict, judge
+from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Verdict, judge, unfence
 from agentkit.stores.base import SaveSummary
 from agentkit.tooling.context import Context
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.wire.content import Content, JsonObject, Part, Reply, Request, keep, user_content
+from agentkit.wire.reply import ReplyAssembler
 from agentkit.wire.signatures import signed_for
 
 _MISSING_OUTPUT = "Give your final result by calling {!r}, once, and answer with nothing else."
@@ -38,16 +39,22 @@ def model_turn(
         names: The tools that are declared in it.
         last: Whether limits no longer hold: it is the turn that they leave.
     """
-    aside: list[Content] = [user_content(state.nudge)] if state.nudge else []
+    told: list[Content] = [user_content(state.nudge)] if state.nudge else []
     state.nudge = None
     begun: list[Part] = []  # of a text that was cut off and goes on
+    cut: list[Content] = []  # that, and that it is to go on
+    again: list[Content] = []  # what was wrong with the try before
     repairs = continued = misfits = 0
     native = plan.output is not None and plan.output.native
     while True:
         if not last and (limit := _limit_reached(plan, state)):
             state.stop = limit
             break
-        asked = yield from _ask_for_reply(plan, state, base, aside)
+        try:
+            asked = yield from _ask_for_reply(plan, state, base, [*told, *cut, *again], text_in(begun))
+        except BaseException:
+            state.partial = state.partial or text_in(begun)
+            raise
         if asked is None:
             break
         reply, shown = asked
@@ -65,29 +72,33 @@ def model_turn(
             return keep({"role": "model", "parts": parts}, model=model)
         if verdict.action == "continue":
             continued += 1
-            begun = parts
-            aside = [keep({"role": "model", "parts": parts}, model=model), user_content(verdict.nudge or "")]
+            begun, again = parts, []
+            cut = [keep({"role": "model", "parts": parts}, model=model), user_content(verdict.nudge or "")]
             yield finished
             continue
         if verdict.action == "retry" and repairs < MAX_REPAIRS:
             repairs += 1
             if verdict.nudge:
-                aside = [*aside[:2], user_content(verdict.nudge)] if begun else [user_content(verdict.nudge)]
+                again = [user_content(verdict.nudge)]
             yield finished
             yield ModelRetry(1 + repairs, 0.0, verdict.finish_reason, shown)
             continue
         if verdict.action == "answer" and plan.output is not None:
-            wrong = yield from _take_output(plan, state, parts)
+            wrong = yield from take_text(plan, state, parts)
             if wrong is not None and state.stop is None and misfits < plan.output.spec.retries:
                 misfits += 1
-                aside = [*aside, keep({"role": "model", "parts": parts}, model=model), user_content(wrong)]
+                told += [keep({"role": "model", "parts": parts}, model=model), user_content(wrong)]
+                shown = text_in(begun) + shown
+                begun, cut, again = [], [], []
                 if plan.output.tool is not None:
                     base = forced(base, [plan.output.tool.name])
                 yield finished
                 yield ModelRetry(1 + misfits, 0.0, "OUTPUT", shown)
                 continue
-            if not plan.output.taken:
+            if wrong is not None:
                 verdict = Verdict("stop", verdict.finish_reason, state.stop or "output")
+            else:
+                parts = _without_fence(parts)
         yield from _end(state, verdict, parts, model)
         yield finished
         return None
@@ -126,7 +137,21 @@ def _limit_reached(plan: Plan, state: State) -> Any:
 def _parts_of(reply: Reply) -> list[Part]:
     candidates = reply.get("candidates")
     content = candidates[0].get("content") if candidates else None
-    return content["parts"] if content else []
+    return (content.get("parts") if content else None) or []
+
+
+def text_in(parts: Sequence[Part]) -> str:
+    """Join the text of parts, thoughts left out."""
+    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
+
+
+def _without_fence(parts: list[Part]) -> list[Part]:
+    """Leave out the fence around a JSON, unless a signed part has it (rule 3)."""
+    text = text_in(parts)
+    bare = unfence(text)[1]
+    if bare == text or any("thoughtSignature" in part for part in parts):
+        return parts
+    return [*(part for part in parts if part.get("thought") or "text" not in part), {"text": bare}]
 
 
 def _end(state: State, verdict: Verdict, parts: Sequence[Part], model: str) -> Steps:
@@ -141,35 +166,36 @@ def _end(state: State, verdict: Verdict, parts: Sequence[Part], model: str) -> S
         yield from save_reply(state, content)
 
 
-def _take_output(
-    plan: Plan, state: State, parts: Sequence[Part]
-) -> Generator[Event | Effect, Any, str | None]:
+def take_text(plan: Plan, state: State, parts: Sequence[Part]) -> Generator[Event | Effect, Any, str | None]:
     """Take the structured output that a text is; return what is wrong with it, for the model."""
     taker = plan.output
     assert taker is not None  # noqa: S101 - asked by the caller
     if taker.tool is not None:
         return _MISSING_OUTPUT.format(taker.tool.name)
-    text = "".join(part.get("text") or "" for part in parts if not part.get("thought"))
-    try:
-        value = taker.spec.parse(text)
-        said = yield Resolve(lambda: taker.take(value, text, turn_context(plan, state)))
-    except (InvalidArguments, ToolRetry) as error:
-        return complaint(error)
-    except ToolError as error:
-        state.errors.append(error)
-        state.stop = "output"
-        return str(error)
-    if said is EXPIRED:
+    text, context = text_in(parts), turn_context(plan, state)
+    if taker.spec.validator is None:
+        made = taker.check(text, context)
+    else:
+        made = yield Resolve(lambda: taker.check(text, context))
+    match made:
+        case InvalidArguments() | ToolRetry():
+            return complaint(made)
+        case ToolError():
+            state.errors.append(made)
+            state.stop = "output"
+            return str(made)
+    if made is EXPIRED:
         state.stop = "seconds"
-    state.output = taker.value
-    return None if taker.taken else ""
+        return ""
+    state.output = made
+    return None
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------
 
 
 def _ask_for_reply(
-    plan: Plan, state: State, base: JsonObject, aside: Sequence[Content]
+    plan: Plan, state: State, base: JsonObject, aside: Sequence[Content], begun: str
 ) -> Generator[Event | Effect, Any, tuple[Reply, str] | None]:
     """Send what the memory chooses of the history; return the reply and what was shown of it, None on a stop."""
     view = yield from _view(plan, state, base)
@@ -188,7 +214,7 @@ def _ask_for_reply(
             request = said
     shown = ""
     if reply is None:
-        step = yield from _ask(plan, state, cast(Request, request))
+        step = yield from _ask(plan, state, cast(Request, request), begun)
         if step is None:
             return None
         reply, shown = step.assembler.reply(), step.assembler.text if step.shown else ""
@@ -221,11 +247,14 @@ def _hear(
     return said
 
 
-def _ask(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
+def _ask(
+    plan: Plan, state: State, request: Request, begun: str
+) -> Generator[Event | Effect, Any, CallModel | None]:
     """Ask the model, and where it fails the one that stands in for it; None if the time of the run is up."""
+    so_far = plan.output.spec.so_far if plan.output is not None and plan.output.native else None
     while True:
         model = plan.models[state.standing_in]
-        step = CallModel(_for_model(state, request, model), model=model, partial=_wants_partial(plan))
+        step = CallModel(_for_model(state, request, model), model=model, begun=begun, so_far=so_far)
         try:
             return (yield from _ask_one(plan, state, step, more=state.standing_in + 1 < len(plan.models)))
         except ModelError as error:
@@ -233,10 +262,6 @@ def _ask(plan: Plan, state: State, request: Request) -> Generator[Event | Effect
                 raise
             state.standing_in += 1
             yield ModelChanged(model.name, plan.models[state.standing_in].name, str(error))
-
-
-def _wants_partial(plan: Plan) -> bool:
-    return plan.output is not None and plan.output.native
 
 
 def _for_model(state: State, request: Request, model: Model) -> Request:
@@ -262,13 +287,13 @@ def _ask_one(
             result = yield step
             spent = Usage.from_wire(step.assembler.reply().get("usageMetadata")).total_tokens
         except BaseException:
-            state.partial = step.assembler.text
+            _keep_partial(state, step)
             raise
         finally:
             if plan.rate_limit is not None:
                 plan.rate_limit.settle(reserved, spent)
         if result is EXPIRED:
-            state.partial = step.assembler.text
+            _keep_partial(state, step)
             state.stop = "seconds"
             return None
         if not isinstance(result, ModelError):
@@ -276,7 +301,7 @@ def _ask_one(
         if plan.rate_limit is not None and result.code == 429:
             plan.rate_limit.slow_down(result.retry_after)
         if step.shown:
-            state.partial = step.assembler.text
+            _keep_partial(state, step)
             raise result
         if more and (result.retry_after or 0.0) > plan.retry.cap:
             raise result
@@ -284,7 +309,13 @@ def _ask_one(
         if delay is None:
             return None
         attempt, waited = attempt + 1, waited + delay
-        step = CallModel(step.request, model=step.model, quiet=step.quiet, partial=step.partial)
+        step = dataclasses.replace(step, assembler=ReplyAssembler())
+
+
+def _keep_partial(state: State, step: CallModel) -> None:
+    """Keep the text of a reply that was broken off, if it is for whoever watches."""
+    if not step.quiet:
+        state.partial = step.text
 
 
 def _reserve(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, int | None]:
@@ -376,7 +407,7 @@ def _view(
                 plan, state, CallModel(cast(Request, need.request), model=asked, quiet=True)
             )
         except ModelError:  # without a summary all is sent, and it is asked for again next time
-            state.partial, answer = "", ""
+            answer = ""
             continue
         if step is None:
             return None

@@ -8,10 +8,13 @@ from typing import Any, get_args
 
 import pytest
 
+from agentkit import Agent, Limits, Output
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.repair import LANDING, RULES, RetryPolicy, Stop, is_call_as_text, judge, unfence
-from agentkit.testing import call, reply
-from agentkit.wire.content import Reply
+from agentkit.events import ModelRetry, OutputDelta
+from agentkit.repair import LANDING, MAX_CONTINUED, RULES, RetryPolicy, Stop, is_call_as_text, judge, unfence
+from agentkit.testing import ScriptedModel, call, check_history, fault, reply
+from agentkit.wire.content import Reply, model_content, user_content
+from tests.runners import NO_WAIT, Runner
 
 SIGNED: Any = {"text": "", "thoughtSignature": "c2ln"}
 THOUGHT: Any = {"text": "hm", "thought": True}
@@ -273,3 +276,164 @@ def test_a_policy_that_makes_no_sense_is_refused() -> None:
     for bad in ({"attempts": 0}, {"base": -1}, {"total": -0.1}):
         with pytest.raises(ConfigurationError):
             RetryPolicy(**bad)
+
+
+# -- in a run --------------------------------------------------------------------------------------------------------
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def cut(*parts: Any) -> Reply:
+    return reply(*parts, finish_reason="MAX_TOKENS")
+
+
+def talker(script: list[Any], **settings: Any) -> tuple[Agent, ScriptedModel]:
+    model = ScriptedModel(script)
+    return Agent(model, **{"on_max_tokens": "continue", "retry": NO_WAIT, **settings}), model
+
+
+def test_a_text_that_was_cut_off_is_joined_with_what_follows(go: Runner) -> None:
+    agent, model = talker([cut("Once upon "), cut("a time "), "there was."])
+    run = go(agent, "Tell me.")
+    assert (run.text, run.stop, run.turns) == ("Once upon a time there was.", None, 3)
+    assert run.contents[0] == user_content("Tell me.")
+    assert len(run.contents) == 2
+    first, second, third = model.requests
+    assert [len(r["contents"]) for r in (first, second, third)] == [1, 3, 3]
+    assert third["contents"][1] == model_content("Once upon ", "a time ")
+    assert "cut off" in str(third["contents"][2])
+
+
+def test_a_text_that_was_cut_off_ends_the_run_unless_told_otherwise(go: Runner) -> None:
+    run = go(talker([cut("Once")], on_max_tokens="stop")[0], "x")
+    assert (run.text, run.stop) == ("Once", "max_tokens")
+
+
+def test_signed_parts_of_a_continued_text_stay_as_they_are(go: Runner) -> None:
+    thought: Any = {"text": "Hm.", "thought": True, "thoughtSignature": "dGhpbms="}
+    signed: Any = {"text": "a time", "thoughtSignature": "c2ln"}
+    run = go(talker([cut(thought, "Once upon "), [signed, "."]])[0], "x")
+    assert run.contents[1] == model_content(thought, "Once upon ", signed, ".")
+    assert run.text == "Once upon a time."
+
+
+def test_a_text_is_continued_so_many_times_and_no_more(go: Runner) -> None:
+    agent, model = talker([cut(f"{n} ") for n in range(9)])
+    run = go(agent, "x")
+    assert len(model.requests) == MAX_CONTINUED + 1
+    assert (run.text, run.stop) == ("0 1 2 3 4 ", "max_tokens")
+
+
+def test_a_call_that_was_cut_off_is_never_run(go: Runner) -> None:
+    ran: list[int] = []
+
+    def note(n: int) -> None:
+        """Note."""
+        ran.append(n)
+
+    for script in ([cut("so ", call("note", n=1))], [cut("so "), cut(call("note", n=1))]):
+        run = go(talker(script, tools=[note])[0], "x")
+        assert (run.stop, run.text) == ("max_tokens", "so ")
+        assert not any("functionCall" in part for content in run.contents for part in content["parts"])
+    assert ran == []
+
+
+def test_a_continued_text_may_end_in_calls(go: Runner) -> None:
+    run = go(talker([cut("I add "), ["them.", call("add", a=1, b=2)], "3"], tools=[add])[0], "x")
+    assert run.text == "3"
+    assert run.contents[1] == model_content("I add ", "them.", call("add", a=1, b=2))
+
+
+@pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "MALFORMED_RESPONSE"])
+def test_what_there_is_of_a_continued_text_is_kept_however_it_ends(go: Runner, reason: str) -> None:
+    bad = reply(finish_reason=reason)
+    run = go(talker([cut("Once "), bad, bad, bad])[0], "x")
+    assert run.text == "Once "
+    assert run.stop == {"SAFETY": "refused", "OTHER": "other"}.get(reason, "malformed")
+
+
+def test_a_continuation_that_goes_wrong_is_asked_for_again(go: Runner) -> None:
+    agent, model = talker([cut("Once "), reply(finish_reason="MALFORMED_RESPONSE"), reply(), "upon."])
+    assert go(agent, "x").text == "Once upon."
+    told = [str(content) for content in model.requests[3]["contents"]]
+    assert len(told) == 4
+    assert "cut off" in told[2]
+    assert "malformed" in told[3]
+
+
+def test_what_a_turn_was_told_stays_while_its_text_is_continued() -> None:
+    agent, model = talker([cut('{"result": '), '"x"}', cut('{"result"'), reply(), ": 7}"])
+    with agent.stream("x", output=int) as events:
+        (again, _) = [event for event in events if isinstance(event, ModelRetry)]
+    assert events.run.output == 7
+    assert again.discarded == '{"result": "x"}'
+    told = [str(content) for content in model.requests[4]["contents"]]
+    assert "result should be a valid integer" in told[2]
+    assert "cut off" in told[4]
+
+
+def test_a_value_that_was_cut_off_is_joined_and_shown_as_one() -> None:
+    agent, _ = talker([cut('{"result": [1, 2'), cut("3, 4"), "5]}"])
+    with agent.stream("x", output=list[int]) as events:
+        deltas = [event.value for event in events if isinstance(event, OutputDelta)]
+    assert events.run.output == [1, 23, 45]
+    assert deltas[-1] == [1, 23, 45]
+    assert all(value in ([], [1], [1, 23], [1, 23, 45]) for value in deltas)
+
+
+@pytest.mark.parametrize("bad", [fault(400), fault(503)])
+def test_a_fault_in_a_continuation_keeps_the_text_so_far(go: Runner, bad: ModelError) -> None:
+    agent, _ = talker([cut("Once "), bad, bad, bad])
+    with pytest.raises(ModelError) as caught:
+        go(agent, "x")
+    assert caught.value.run is not None
+    check_history(caught.value.run.contents)
+    assert caught.value.run.text == "Once "
+
+
+def test_breaking_off_in_a_continuation_keeps_the_text_so_far() -> None:
+    with talker([cut("Once "), "upon a time"])[0].stream("x") as events:
+        for text in events.texts():
+            if text.startswith("upon"):
+                break
+    assert (events.run.text, events.run.stop) == ("Once upon ", "cancelled")
+    check_history(events.run.contents)
+
+
+def test_a_limit_that_is_reached_in_a_continuation_keeps_the_text_so_far(go: Runner) -> None:
+    run = go(talker([cut("Once "), cut("upon ")], limits=Limits(turns=2))[0], "x")
+    assert (run.text, run.stop) == ("Once upon ", "turns")
+    assert run.contents[-1] == model_content("Once ", "upon ")
+
+
+@pytest.mark.parametrize("reason", ["OTHER", "NEVER_SEEN_BEFORE", "TOO_MUCH_OF_IT"])
+def test_an_unknown_finish_reason_stops_the_run_with_its_word_and_runs_nothing(
+    go: Runner, reason: str
+) -> None:
+    run = go(
+        Agent(ScriptedModel([reply("so", call("add", a=1, b=1), finish_reason=reason)]), tools=[add]), "x"
+    )
+    assert (run.stop, run.finish_reason, run.text) == ("other", reason, "so")
+    assert run.contents[-1] == model_content("so")
+
+
+def test_a_call_as_text_is_asked_for_again_as_a_call(go: Runner) -> None:
+    text = "print(default_api.add(a=1, b=2))"
+    model = ScriptedModel([text, call("add", a=1, b=2), "3"])
+    run = go(Agent(model, tools=[add]), "x")
+    assert run.text == "3"
+    assert "default_api" not in str(run.contents)
+    assert "wrote a function call as text" in str(model.requests[1]["contents"][-1])
+    run = go(Agent(ScriptedModel([text] * 3), tools=[add]), "x")
+    assert (run.stop, run.text) == ("malformed", text)
+
+
+def test_a_value_that_looks_like_a_call_is_a_value() -> None:
+    text = '{"name": "add", "args": {"a": 1}}'
+    run = Agent(ScriptedModel([text]), tools=[add]).run(
+        "x", output=Output[Any](dict[str, Any], mode="native")
+    )
+    assert run.output == {"name": "add", "args": {"a": 1}}

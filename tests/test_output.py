@@ -1,0 +1,662 @@
+"""Structured output: one behaviour, whether the model writes JSON of its own or calls a tool for it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
+
+from agentkit import (
+    Agent,
+    ConfigurationError,
+    Context,
+    Limits,
+    Output,
+    ToolError,
+    ToolRetry,
+    tool,
+)
+from agentkit.events import ModelRetry, OutputDelta, RunFinished
+from agentkit.testing import ScriptedModel, call, check_history, reply
+from agentkit.wire.content import model_content, user_content
+from tests.runners import Runner, responses
+
+Item = TypeVar("Item")
+MODES: list[Any] = ["native", "tool"]
+both = pytest.mark.parametrize("mode", MODES)
+
+
+class Invoice(BaseModel):
+    """An invoice, as the books have it."""
+
+    number: str
+    total: float
+
+
+class Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+    sku: str = Field(alias="articleNumber", min_length=3)
+    n: int = Field(ge=1, le=99, description="How many.")
+
+
+class Order(BaseModel):
+    customer: str
+    lines: list[Line]
+    due: date | None = None
+
+
+class Tree(BaseModel):
+    name: str
+    children: list[Tree] = []
+
+
+class Page(BaseModel, Generic[Item]):
+    items: list[Item]
+    more: bool
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Person(TypedDict):
+    """A person."""
+
+    name: str
+    age: int
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+def given(mode: str, value: Any) -> Any:
+    """Script a value as the model gives it in this mode, as an object."""
+    return call("final_result", **value) if mode == "tool" else json.dumps(value)
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+KINDS: list[tuple[Any, Any, Any]] = [
+    (Invoice, {"number": "A-1", "total": 3}, Invoice(number="A-1", total=3.0)),
+    (
+        Order,
+        {"customer": "Ann", "lines": [{"articleNumber": "TEA-1", "n": 2}], "due": "2026-11-27"},
+        Order(customer="Ann", lines=[Line(articleNumber="TEA-1", n=2)], due=date(2026, 11, 27)),
+    ),
+    (Tree, {"name": "a", "children": [{"name": "b"}]}, Tree(name="a", children=[Tree(name="b")])),
+    (Page[int], {"items": [1, 2], "more": False}, Page[int](items=[1, 2], more=False)),
+    (
+        Page[Tree],
+        {"items": [{"name": "a"}], "more": True},
+        Page[Tree](items=[Tree(name="a")], more=True),
+    ),
+    (Point, {"x": 1}, Point(1)),
+    (Person, {"name": "Ann", "age": 3}, {"name": "Ann", "age": 3}),
+    (dict[str, int], {"a": 1}, {"a": 1}),
+    (dict[str, Point], {}, {}),
+    (Numbers, {"result": [1, 2]}, Numbers([1, 2])),
+    (list[int], {"result": [1, 2]}, [1, 2]),
+    (list[Point], {"result": [{"x": 1, "y": 2}]}, [Point(1, 2)]),
+    (Iterable[int], {"result": [1]}, [1]),
+    (set[int], {"result": [1, 1]}, {1}),
+    (tuple[int, str], {"result": [1, "a"]}, (1, "a")),
+    (int | str, {"result": "3"}, "3"),
+    (Invoice | Point, {"result": {"x": 3}}, Point(3)),
+    (Literal["a", "b"], {"result": "b"}, "b"),
+    (Literal[Colour.RED], {"result": "red"}, Colour.RED),
+    (Colour, {"result": "blue"}, Colour.BLUE),
+    (int, {"result": 7}, 7),
+    (int, {"result": 10**40}, 10**40),
+    (str, {"result": "x"}, "x"),
+    (str, {"result": "Grüße 🎉 \u2028"}, "Grüße 🎉 \u2028"),
+    (bool, {"result": False}, False),
+    (float, {"result": 1}, 1.0),
+    (Decimal, {"result": "1.10"}, Decimal("1.10")),
+    (datetime, {"result": "2026-11-27T10:00:00"}, datetime(2026, 11, 27, 10)),
+    (Annotated[int, Field(ge=3)], {"result": 3}, 3),
+    (Annotated[list[int], Field(min_length=1)], {"result": [3]}, [3]),
+    (int | None, {"result": None}, None),
+    (Any, {"result": [1, {"a": None}]}, [1, {"a": None}]),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "expected"), KINDS, ids=lambda v: str(v)[:40])
+@both
+def test_any_type_that_pydantic_validates_comes_back_as_a_value(
+    mode: Any, kind: Any, value: Any, expected: Any
+) -> None:
+    model = ScriptedModel([given(mode, value)])
+    run = Agent(model).run("go", output=Output[Any](kind, mode=mode))
+    assert run.output == expected
+    assert type(run.output) is type(expected)
+    assert run.stop is None
+    assert json.loads(run.text) == value
+    check_history(run.contents)
+    assert run.contents[-1] == model_content(run.text)
+    (request,) = model.requests
+    if mode == "native":
+        assert request["generationConfig"]["responseMimeType"] == "application/json"
+        schema = request["generationConfig"]["responseJsonSchema"]
+        assert "tools" not in request
+    else:
+        (declaration,) = request["tools"][0]["functionDeclarations"]
+        schema = declaration["parametersJsonSchema"]
+        assert request["toolConfig"]["functionCallingConfig"] == {
+            "mode": "ANY",
+            "allowedFunctionNames": ["final_result"],
+        }
+    assert schema["type"] == "object"
+    assert "$ref" not in schema
+
+
+@both
+def test_an_output_is_the_same_in_each_way_of_running(go: Runner, mode: Any) -> None:
+    script = [call("add", a=1, b=2), given(mode, {"number": "A", "total": 3})]
+    run = go(Agent(ScriptedModel(script), tools=[add]), "go", output=Output(Invoice, mode=mode))
+    assert run.output == Invoice(number="A", total=3)
+    assert json.loads(run.text) == {"number": "A", "total": 3}
+    assert (run.stop, run.limit, run.errors, run.turns) == (None, None, (), 2)
+    assert run.contents[-1] == model_content(run.text)
+    assert responses(run)[0] == {"output": 3}
+
+
+def test_without_a_mode_a_model_that_does_not_say_is_taken_to_write_json() -> None:
+    model = ScriptedModel(['{"x": 1}'])
+    assert Agent(model, tools=[add]).run("go", output=Point).output == Point(1)
+    assert "responseJsonSchema" in model.requests[0]["generationConfig"]
+
+
+def test_a_run_without_an_output_has_none() -> None:
+    run = Agent(ScriptedModel(["hi"])).run("go")
+    assert run.output is None
+
+
+# -- what the model is told of it -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "description", "expected"),
+    [
+        (Invoice, None, "An invoice, as the books have it."),
+        (Person, None, "A person."),
+        (Invoice, "The bill.", "The bill."),
+        (list[int], "The sums.", "The sums."),
+        *(
+            (kind, None, "The final result: call it once, when you have all of it.")
+            for kind in (Point, Tree, Page[int], Colour, datetime, int, dict[str, int], list[Invoice])
+        ),
+    ],
+    ids=str,
+)
+def test_the_model_reads_what_the_value_is_and_nothing_of_pydantics(
+    kind: Any, description: str | None, expected: str
+) -> None:
+    model = ScriptedModel(["x"] * 9)
+    Agent(model).run("go", output=Output[Any](kind, mode="tool", description=description, retries=0))
+    declaration = model.requests[0]["tools"][0]["functionDeclarations"][0]
+    assert declaration["description"] == expected
+    Agent(model).run("go", output=Output[Any](kind, mode="native", description=description, retries=0))
+    schema = model.requests[1]["generationConfig"]["responseJsonSchema"]
+    assert schema == declaration["parametersJsonSchema"]
+    assert schema.get("description") == (expected if not expected.startswith("The final") else None)
+
+
+def test_the_settings_of_the_agent_stay_in_the_request() -> None:
+    model = ScriptedModel(['{"x": 1}'])
+    Agent(model, config={"temperature": 0, "tools": [{"google_search": {}}]}).run("go", output=Point)
+    assert model.requests[0]["generationConfig"]["temperature"] == 0
+    assert model.requests[0]["tools"] == [{"googleSearch": {}}]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Callable[[], int],
+        type[int],
+        ScriptedModel,
+        Literal[b"x"],
+        dict[tuple[int, int], int],
+        TypeVar("Loose"),
+        list["Nowhere"],  # type: ignore[name-defined]  # noqa: F821
+        3,
+        "Invoice",
+    ],
+    ids=range(9),
+)
+def test_a_type_without_a_schema_is_refused_in_plain_words(kind: Any) -> None:
+    model = ScriptedModel([])
+    with pytest.raises(ConfigurationError, match="there is no JSON schema for it") as caught:
+        Agent(model).run("go", output=kind)
+    assert "\n" not in str(caught.value)
+    assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    "bad", [{"mode": "json"}, {"retries": -1}, {"retries": 1.5}, {"retries": True}, {"retries": "2"}]
+)
+def test_settings_that_make_no_sense_are_refused(bad: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"Output\\({next(iter(bad))}="):
+        Output(int, **bad)
+
+
+def test_a_name_that_another_tool_has_is_refused() -> None:
+    agent = Agent(ScriptedModel([call("give", result=1)]), tools=[add])
+    for name in ("add", "find_tools", "read_result", "no name"):
+        with pytest.raises(ConfigurationError, match=name):
+            agent.run("go", output=Output(int, mode="tool", name=name))
+    run = agent.run("go", output=Output(int, mode="tool", name="give"))
+    assert run.output == 1
+    assert run.contents[1]["parts"][0]["functionCall"]["name"] == "give"
+
+
+def test_a_tool_of_the_users_may_have_the_name_where_it_is_not_needed() -> None:
+    @tool
+    def final_result(n: int) -> int:
+        """Give a number."""
+        return n
+
+    model = ScriptedModel([call("final_result", n=1), '{"result": 2}'])
+    assert Agent(model, tools=[final_result]).run("go", output=Output(int, mode="native")).output == 2
+    with pytest.raises(ConfigurationError, match=r"Output\(name=\.\.\.\)"):
+        Agent(model, tools=[final_result]).run("go", output=Output(int, mode="tool"))
+
+
+def test_an_output_may_be_asked_for_again_and_again() -> None:
+    agent = Agent(ScriptedModel(['{"result": 1}', '{"result": "1"}', '{"x": 1}', '{"result": 1}']))
+    assert agent.run("go", output=Output[Any](int | str)).output == 1
+    assert agent.run("go", output=Output[Any](str | int)).output == "1"
+    assert agent.run("go", output=Point).output == Point(1)
+    unhashable: Any = Annotated[int, []]
+    assert agent.run("go", output=unhashable).output == 1
+
+
+# -- values that don't fit --------------------------------------------------------------------------------------------
+
+
+@both
+def test_every_error_is_quoted_to_the_model(go: Runner, mode: Any) -> None:
+    bad = {"customer": 3, "lines": [{"articleNumber": "T", "n": 0}, {"n": 1, "colour": "red"}], "due": "x"}
+    good = {"customer": "Ann", "lines": []}
+    model = ScriptedModel([given(mode, bad), given(mode, good)])
+    run = go(Agent(model), "go", output=Output(Order, mode=mode))
+    assert run.output == Order(customer="Ann", lines=[])
+    told = json.dumps(model.requests[1]["contents"][-1])
+    for place in ("customer", "lines[0].articleNumber", "lines[0].n", "lines[1].articleNumber", "due"):
+        assert f"- {place} " in told
+    assert "lines[1].colour is not a known field" in told
+    assert "pydantic" not in told
+    assert model.requests[1]["contents"][1]["role"] == "model"
+
+
+@both
+def test_a_field_too_many_is_named_with_those_that_there_are(mode: Any) -> None:
+    model = ScriptedModel([given(mode, {"articleNumber": "TEA", "n": 1, "x": 1})] * 3)
+    Agent(model).run("go", output=Output(Line, mode=mode))
+    told = json.dumps(model.requests[1]["contents"][-1])
+    assert "x is not a parameter; the parameters are: articleNumber, n" in told
+
+
+@both
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_retries_are_bounded(go: Runner, mode: Any, retries: int) -> None:
+    model = ScriptedModel([given(mode, {"x": "no"})] * (retries + 1))
+    run = go(Agent(model), "go", output=Output(Point, mode=mode, retries=retries))
+    assert (run.stop, run.output) == ("output", None)
+    model.assert_complete()
+    with pytest.raises(Exception, match="output"):
+        run.raise_for_stop()
+
+
+@both
+def test_a_value_that_fits_at_the_last_try_is_taken(go: Runner, mode: Any) -> None:
+    script = [given(mode, {"x": "no"})] * 2 + [given(mode, {"x": 1})]
+    run = go(Agent(ScriptedModel(script)), "go", output=Output(Point, mode=mode))
+    assert (run.stop, run.output) == (None, Point(1))
+
+
+def test_json_that_did_not_fit_is_not_in_the_history() -> None:
+    model = ScriptedModel(['{"x": "no"}', "Sorry, I can't.", '{"x": 1}'])
+    run = Agent(model).run("go", output=Point)
+    assert run.contents == [user_content("go"), model_content('{"x": 1}')]
+    assert [c["role"] for c in model.requests[2]["contents"]] == ["user", "model", "user", "model", "user"]
+
+
+def test_what_was_shown_of_a_value_that_does_not_fit_is_said_to_be_void() -> None:
+    with Agent(ScriptedModel(['{"x": "no"}', '{"x": 1}'])).stream("go", output=Point) as events:
+        (again,) = [event for event in events if isinstance(event, ModelRetry)]
+    assert (again.reason, again.discarded, again.attempt) == ("OUTPUT", '{"x": "no"}', 2)
+
+
+def test_a_text_instead_of_the_call_is_answered_with_force(go: Runner) -> None:
+    model = ScriptedModel([call("add", a=1, b=1), "It is 2.", call("final_result", result=2)])
+    run = go(Agent(model, tools=[add]), "go", output=Output(int, mode="tool"))
+    assert run.output == 2
+    configs = [r.get("toolConfig", {}).get("functionCallingConfig") for r in model.requests]
+    assert configs == [None, None, {"mode": "ANY", "allowedFunctionNames": ["final_result"]}]
+    assert "final_result" in json.dumps(model.requests[2]["contents"][-1])
+    assert "It is 2." not in json.dumps(run.contents)
+    assert {json.dumps(r["tools"]) for r in model.requests} == {json.dumps(model.requests[0]["tools"])}
+
+
+def test_texts_instead_of_the_call_are_bounded(go: Runner) -> None:
+    model = ScriptedModel(["It is 2."] * 3)
+    run = go(Agent(model, tools=[add]), "go", output=Output(int, mode="tool"))
+    assert (run.stop, run.output, run.text) == ("output", None, "It is 2.")
+    model.assert_complete()
+
+
+def test_a_mix_of_texts_and_calls_that_do_not_fit_is_bounded() -> None:
+    bad: list[Any] = ["text", "text", call("final_result", result="x")]
+    model = ScriptedModel(bad * 10)
+    run = Agent(model, tools=[add]).run("go", output=Output(int, mode="tool"))
+    assert run.stop == "output"
+    assert len(model.requests) <= 9
+
+
+# -- validators -------------------------------------------------------------------------------------------------------
+
+
+def _checked(kind: str, value: int) -> int:
+    if value == 0:
+        raise ToolRetry("Zero is too little.")
+    if value < 0:
+        raise ToolError("Negative numbers end it.")
+    if value > 99:
+        raise LookupError("a bug")
+    return value * 10
+
+
+def sync_check(value: int, ctx: Context[str]) -> int:
+    assert ctx.deps == "deps"
+    return _checked("sync", value)
+
+
+async def async_check(value: int, ctx: Context[str]) -> int:
+    await asyncio.sleep(0)
+    return sync_check(value, ctx)
+
+
+def returns_awaitable(value: int, ctx: Context[str]) -> Any:
+    return async_check(value, ctx)
+
+
+validated = pytest.mark.parametrize("check", [sync_check, async_check, returns_awaitable])
+
+
+@both
+@validated
+def test_a_validator_may_change_the_value(go: Runner, mode: Any, check: Any) -> None:
+    model = ScriptedModel([given(mode, {"result": 3})])
+    run = go(Agent(model), "go", deps="deps", output=Output(int, mode=mode, validator=check))
+    assert (run.output, run.stop) == (30, None)
+    assert json.loads(run.text) == {"result": 3}
+
+
+@both
+@validated
+def test_a_validator_may_have_the_model_try_again(go: Runner, mode: Any, check: Any) -> None:
+    model = ScriptedModel([given(mode, {"result": 0}), given(mode, {"result": 1})])
+    run = go(Agent(model), "go", deps="deps", output=Output(int, mode=mode, validator=check))
+    assert (run.output, run.stop, run.errors) == (10, None, ())
+    assert "Zero is too little." in json.dumps(model.requests[1]["contents"][-1])
+
+
+@both
+@validated
+def test_a_validator_that_is_never_content_stops_the_run(go: Runner, mode: Any, check: Any) -> None:
+    model = ScriptedModel([given(mode, {"result": 0})] * 3)
+    run = go(Agent(model), "go", deps="deps", output=Output(int, mode=mode, validator=check))
+    assert (run.output, run.stop) == (None, "output")
+    model.assert_complete()
+
+
+@both
+@validated
+def test_a_validator_may_end_the_run(go: Runner, mode: Any, check: Any) -> None:
+    model = ScriptedModel([given(mode, {"result": -1})])
+    run = go(Agent(model), "go", deps="deps", output=Output(int, mode=mode, validator=check))
+    assert (run.output, run.stop) == (None, "output")
+    assert [str(error) for error in run.errors] == ["Negative numbers end it."]
+
+
+@both
+@validated
+@pytest.mark.parametrize("on_error", ["respond", "raise"])
+def test_a_bug_in_a_validator_is_raised(go: Runner, mode: Any, check: Any, on_error: Any) -> None:
+    agent = Agent(ScriptedModel([given(mode, {"result": 100})]), on_error=on_error)
+    with pytest.raises(LookupError, match="a bug"):
+        go(agent, "go", deps="deps", output=Output(int, mode=mode, validator=check))
+
+
+@both
+def test_validators_of_the_type_itself_may_do_the_same(go: Runner, mode: Any) -> None:
+    class Odd(BaseModel):
+        n: int
+
+        @field_validator("n")
+        @classmethod
+        def check(cls, n: int) -> int:
+            if n == 2:
+                raise ValueError("two is even")
+            if n == 4:
+                raise ToolRetry("four is even too")
+            if n == 6:
+                raise ToolError("enough")
+            if n == 8:
+                raise LookupError("a bug")
+            return n
+
+    model = ScriptedModel([given(mode, {"n": n}) for n in (2, 4, 6)])
+    run = go(Agent(model), "go", output=Output(Odd, mode=mode))
+    assert run.stop == "output"
+    assert "two is even" in json.dumps(model.requests[1]["contents"][-1])
+    assert "four is even too" in json.dumps(model.requests[2]["contents"][-1])
+    assert [str(error) for error in run.errors] == ["enough"]
+    with pytest.raises(LookupError):
+        go(Agent(ScriptedModel([given(mode, {"n": 8})])), "go", output=Output(Odd, mode=mode))
+
+
+@both
+def test_a_validator_that_hangs_is_cut_off_by_the_limit_of_seconds(go: Runner, mode: Any) -> None:
+    async def hang(value: int, ctx: Context[Any]) -> int:
+        await asyncio.sleep(30)
+        return value
+
+    agent = Agent(ScriptedModel([given(mode, {"result": 1})]), limits=Limits(seconds=0.2))
+    run = go(agent, "go", output=Output(int, mode=mode, validator=hang))
+    assert (run.stop, run.output) == ("seconds", None)
+
+
+# -- odd JSON ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"x": 1}\n```',
+        '```\n{"x": 1}```\n',
+        ' \n``` JSON\r\n{"x": 1}\r\n```\n\n',
+        '\n\n{"x": 1}\n',
+        '{"x": 7, "x": 1}',
+        '{"x": 1.0}',
+        '{"x": "1"}',
+    ],
+)
+def test_json_that_says_what_is_meant_is_taken(go: Runner, text: str) -> None:
+    run = go(Agent(ScriptedModel([text])), "go", output=Point)
+    assert run.output == Point(1)
+    assert json.loads(run.text)["x"] in (1, "1")
+
+
+def test_a_fence_goes_but_thoughts_stay_and_so_does_a_signed_part() -> None:
+    thought: Any = {"text": "Hm.", "thought": True}
+    signed: Any = {"text": '```json\n{"x": 1}\n```', "thoughtSignature": "c2ln"}
+    run = Agent(ScriptedModel([[thought, '```json\n{"x"', ": 1}\n```"]])).run("go", output=Point)
+    assert run.contents[-1] == model_content(thought, '{"x": 1}')
+    run = Agent(ScriptedModel([[thought, signed]])).run("go", output=Point)
+    assert run.output == Point(1)
+    assert run.contents[-1] == model_content(thought, signed)
+
+
+DEEP = 100_000
+HOSTILE = [
+    "",
+    "   ",
+    "null",
+    "[]",
+    "NaN",
+    "I can't.",
+    '{"x": 1',
+    '{"x": 1}}',
+    '{"x": 1} and more',
+    '{"x": NaN}',
+    '{"x": -Infinity}',
+    '{"x": 1e999}',
+    '{"x": ' + "9" * 5_000 + "}",
+    "[" * DEEP,
+    '{"x":' * DEEP + "1" + "}" * DEEP,
+    '{"x":' * 400 + "1" + "}" * 400,
+    '{"x": "\\ud800"}',
+    '{"x": "\ud800"}',
+    "\ufeff" + '{"x": "',
+    '{"x": "\x00"}',
+    "```json\n" + "\n" * 50_000,
+    "```json\n```",
+    "'x': 1",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_text_that_is_no_such_value_never_raises(go: Runner, text: str) -> None:
+    odd = reply(text or {"text": ""}, totalTokenCount=1)
+    script = [odd, odd, '{"x": 1}']
+    run = go(Agent(ScriptedModel(script)), "go", output=Point)
+    assert (run.output, run.stop) == (Point(1), None)
+
+
+def test_a_number_that_json_has_not_is_refused_in_every_place() -> None:
+    for text in ('{"result": NaN}', '{"result": Infinity}', '{"result": -Infinity}'):
+        model = ScriptedModel([reply(text, totalTokenCount=1), '{"result": 1.5}'])
+        assert Agent(model).run("go", output=float).output == 1.5
+        assert "no JSON" in json.dumps(model.requests[1]["contents"][-1])
+    text = '{"result": "NaN, Infinity"}'
+    assert Agent(ScriptedModel([text])).run("go", output=str).output == "NaN, Infinity"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, "deep"])
+def test_arguments_that_json_can_not_hold_are_asked_for_again(go: Runner, bad: Any) -> None:
+    if bad == "deep":
+        for _ in range(400):
+            bad = [bad]
+    script = [reply(call("final_result", result=bad), totalTokenCount=1), call("final_result", result=1)]
+    run = go(Agent(ScriptedModel(script)), "go", output=Output[Any](Any, mode="tool"))
+    assert (run.output, run.stop) == (1, None)
+
+
+def test_a_lone_surrogate_breaks_nothing(go: Runner) -> None:
+    for mode in MODES:
+        text = call("final_result", result="x\ud800") if mode == "tool" else '{"result": "x\ud800"}'
+        run = go(Agent(ScriptedModel([text])), "go", output=Output(str, mode=mode))
+        assert run.output == "x?"
+        json.loads(run.to_json().encode("utf-8", "replace"))
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+class Letters(ScriptedModel):
+    """Streams its texts letter by letter."""
+
+    def stream(self, request: Any, *, timeout: float | None = None) -> Any:
+        whole = self.generate(request)
+        candidate = whole["candidates"][0]
+        for part in candidate["content"]["parts"]:
+            for letter in part["text"]:
+                made: Any = {**part, "text": letter}
+                yield {"candidates": [{"content": model_content(made)}]}
+        yield {**whole, "candidates": [{**candidate, "content": model_content({"text": ""})}]}
+
+
+def grows(earlier: Any, later: Any) -> bool:
+    """Tell whether a JSON value is the beginning of another."""
+    if isinstance(earlier, dict):
+        return isinstance(later, dict) and all(
+            key in later and grows(value, later[key]) for key, value in earlier.items()
+        )
+    if isinstance(earlier, list):
+        return isinstance(later, list) and all(map(grows, earlier, later)) and len(earlier) <= len(later)
+    if isinstance(earlier, str):
+        return isinstance(later, str) and later.startswith(earlier)
+    return bool(earlier == later) and type(earlier) is type(later)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "final"),
+    [
+        (
+            Order,
+            {"customer": "Ann 12", "lines": [{"articleNumber": "TEA-1", "n": 12}], "due": None},
+            ...,
+        ),
+        (dict[str, Any], {"a": [1.25e-7, -12, True, None, "x\n\"é🎉'"], "b": {"c": {}}}, ...),
+        (list[int], {"result": [12, 345]}, [12, 345]),
+        (str, {"result": "Once upon a time"}, "Once upon a time"),
+        (int, {"result": 1234}, 1234),
+    ],
+    ids=str,
+)
+def test_what_there_is_so_far_only_grows_towards_the_value(kind: Any, value: Any, final: Any) -> None:
+    final = value if final is ... else final
+    thought: Any = {"text": '{"thinking": 1}', "thought": True}
+    model = Letters([[thought, json.dumps(value)]])
+    with Agent(model).stream("go", output=Output[Any](kind)) as events:
+        deltas = [event.value for event in events if isinstance(event, OutputDelta)]
+    assert events.run.stop is None
+    for earlier, later in zip(deltas, [*deltas[1:], final], strict=True):
+        assert grows(earlier, later)
+    assert deltas
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_stream_of_anything_never_raises(text: str) -> None:
+    text = text[:3_000]
+    model = Letters([reply(text or {"text": ""}, totalTokenCount=1)] * 4)
+    with Agent(model).stream("go", output=Output(Point, retries=0)) as events:
+        shown = "".join(events.texts())
+    assert events.run.stop in ("output", "empty")
+    assert shown.startswith(text)
+
+
+def test_no_deltas_are_told_of_a_run_without_an_output() -> None:
+    with Agent(Letters(['{"x": 1}'])).stream("go") as events:
+        assert {type(event) for event in events} & {OutputDelta} == set()
+
+
+@both
+def test_the_last_event_has_the_value(mode: Any) -> None:
+    with Agent(ScriptedModel([given(mode, {"x": 1})])).stream(
+        "go", output=Output(Point, mode=mode)
+    ) as events:
+        last = list(events)[-1]
+    assert isinstance(last, RunFinished)
+    assert last.run.output == Point(1)
