@@ -51,8 +51,9 @@ class CallsOfTurn:
             if state.pending:
                 state.stop = "unknown_effect"
                 return
-            check_decisions(self._plan.decisions, list(self._entries.values()))
-            if not self._resumed:
+            if self._resumed:
+                check_decisions(self._plan.decisions, list(self._entries.values()))
+            else:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
                 yield from save_reply(state, self._content, entries)
             desk = Desk(self._plan, state, self._tools)
