@@ -220,6 +220,8 @@ def resumed_state(run: Run[Any]) -> State:
     contents, opened = list(run._contents), run._opened
     if opened is not None:
         del contents[-2:]  # the calls, and what stands in for their responses
+    elif run.stop is not None and contents[-1]["role"] == "model":
+        del contents[-1]  # a reply that was no answer: it is asked for again
     return State(
         contents=contents,
         started_with=run._started_with,
