@@ -88,7 +88,7 @@ class ScriptedModel:
 
     def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:  # noqa: ARG002
         """Give the next reply, its texts word by word."""
-        yield from _chunks(self._next(request))
+        yield from chunks_of(self._next(request))
 
     def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:  # noqa: ARG002
         """Estimate the tokens: a quarter of the bytes."""
@@ -100,7 +100,7 @@ class ScriptedModel:
 
     async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:  # noqa: ARG002
         """Give the next reply, its texts word by word, async."""
-        for chunk in _chunks(self._next(request)):
+        for chunk in chunks_of(self._next(request)):
             yield chunk
 
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
@@ -143,7 +143,7 @@ def _whole(script: Script) -> Reply:
     raise TypeError(f"{type(script).__name__} is no scripted reply; see agentkit.testing.ScriptedModel.")
 
 
-def _chunks(whole: Reply) -> Generator[Reply, None, None]:
+def chunks_of(whole: Reply) -> Generator[Reply, None, None]:
     """Cut a reply as the server does: words apart, signed parts whole, the end with the usage."""
     candidates = whole.get("candidates") or []
     if not candidates:
