@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ _DATA = {
     "codeExecutionResult", "toolCall", "toolResponse",
 }  # fmt: skip
 _PART = _DATA | {"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"}
+_SKIP = "skip_thought_signature_validator"  # stands for a signature on a call that another model made
 _CALLERS_TOOLS = {"functionDeclarations", "computerUse"}
 
 
@@ -78,7 +80,7 @@ class Rules:
             wrong = "functionResponse" if role == "model" else "functionCall"
             need(wrong not in part, f"rule 4: {wrong} in a content of role {role}")
             signature = part.get("thoughtSignature")
-            if signature is not None:
+            if signature is not None and signature != _SKIP:
                 need(signature in self._signed, "rule 3: Corrupted thought signature.")
                 need(part == self._signed[signature], "rule 3: a thought signature is in another part")
             called = part.get("functionCall")
@@ -127,10 +129,8 @@ class Rules:
                 not {"parameters", "parametersJsonSchema"} <= declaration.keys(),
                 "rule 7: parameters and parametersJsonSchema exclude one another",
             )
-            try:
-                jsonschema.Draft202012Validator.check_schema(declaration.get("parametersJsonSchema", {}))
-            except jsonschema.SchemaError as error:
-                raise Refused(f"rule 7: {name}: {error.message}") from None
+            wrong = _problem_of(json.dumps(declaration.get("parametersJsonSchema", {})))
+            need(wrong is None, f"rule 7: {name}: {wrong}")
         config = _camel(body.get("toolConfig") or {})
         if declared and any(tool.keys() - _CALLERS_TOOLS for tool in tools):
             flag = config.get("includeServerSideToolInvocations")
@@ -143,6 +143,16 @@ class Rules:
         need(set(allowed) <= set(names), f"allowedFunctionNames are not declared: {allowed}")
         formatted = _camel(body.get("generationConfig") or {}).get("responseMimeType") == "application/json"
         need(not (formatted and tools and "gemini-2" in model), "rule 8: JSON replies exclude tools here")
+
+
+@functools.cache
+def _problem_of(schema: str) -> str | None:
+    """Say what is wrong with a schema; most requests repeat those of others, and looking takes milliseconds."""
+    try:
+        jsonschema.Draft202012Validator.check_schema(json.loads(schema))
+    except jsonschema.SchemaError as error:
+        return error.message
+    return None
 
 
 def need(condition: object, message: str) -> None:

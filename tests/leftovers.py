@@ -1,0 +1,64 @@
+"""What a run may leave behind: nothing. Threads, open files, children and tasks are counted before and after."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agentkit.drivers.threads import portal
+
+T = TypeVar("T")
+
+_SELF = Path("/proc/self")
+
+
+def _open_files() -> int:
+    return len(list((_SELF / "fd").iterdir())) if _SELF.exists() else 0
+
+
+def _children() -> set[str]:
+    tasks = list((_SELF / "task").iterdir()) if _SELF.exists() else []
+    lists = [task / "children" for task in tasks]
+    return {pid for path in lists if path.exists() for pid in path.read_text().split()}
+
+
+@contextmanager
+def nothing_left(seconds: float = 5.0) -> Iterator[None]:
+    """Fail if a thread, an open file (a socket is one) or a child outlives the block by so many seconds."""
+    portal.leave(portal.enter())  # its event loop stays, for good
+    threads, files, children = set(threading.enumerate()), _open_files(), _children()
+    yield
+    end = time.monotonic() + seconds
+    while True:
+        left = {
+            "threads": set(threading.enumerate()) - threads,
+            "files": max(0, _open_files() - files),
+            "children": _children() - children,
+        }
+        if not any(left.values()):
+            return
+        assert time.monotonic() < end, left
+        gc.collect()
+        time.sleep(0.01)
+
+
+def finish(main: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function on a loop of its own; fail if it leaves a task, also when it raises."""
+    left: list[asyncio.Task[Any]] = []
+
+    async def watched() -> T:
+        try:
+            return await main()
+        finally:
+            left.extend(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
+
+    try:
+        return asyncio.run(watched())
+    finally:
+        assert not left
