@@ -458,10 +458,7 @@ class Agent:
             outer_limit=outer.limit_reached if outer else None,
         )
         if resumed is not None:
-            state = resumed_state(resumed)
-            if resume and resume.decisions and state.resumed is None:
-                raise ConfigurationError("No call of this run waits: there is nothing to decide.")
-            return _Start(plan, state)
+            return _Start(plan, resumed_state(resumed))
         history = history_in(options.get("history"))
         said = [] if resume else user_input(value)
         check(said)  # whole by itself, it is so after any whole history

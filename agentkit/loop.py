@@ -52,6 +52,8 @@ class _Run:
 
     def steps(self) -> Steps:
         plan, state = self._plan, self._state
+        if plan.decisions and state.resumed is None:
+            raise ConfigurationError("No call waits: there is nothing to decide.")
         instructions = plan.instructions
         if callable(instructions):
             ask = instructions
