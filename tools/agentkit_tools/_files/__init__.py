@@ -1,0 +1,1 @@
+"""How the `files` tools read paths, reach files below a root, and keep text as it is."""
