@@ -93,7 +93,7 @@ def problem_of(name: str, *, windows: bool = WINDOWS) -> str | None:
             return f"it has {said} (U+{ord(character):04X})"
     folded = unicodedata.normalize("NFKC", name)
     if not folded.strip("."):
-        return 'only names are allowed in it, no "." or ".."'
+        return 'it may only go down by names, without "." and ".."'
     if _ELSEWHERE.fullmatch(name):
         return f"{name} is no name"
     if "/" in folded or "\\" in folded:

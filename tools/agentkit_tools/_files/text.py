@@ -122,8 +122,9 @@ def _places(plain: str, old: str) -> str:
     start, line, counted = plain.find(old), 1, 0
     while start >= 0 and len(lines) <= _LISTED:
         line += plain.count("\n", counted, start)
-        counted = start
         lines.append(line)
-        start = plain.find(old, start + 1)
+        counted = start
+        line_end = plain.find("\n", start)
+        start = plain.find(old, line_end + 1) if line_end >= 0 else -1
     more = " and others" if len(lines) > _LISTED else ""
-    return f"in lines {', '.join(map(str, lines[:_LISTED]))}{more}"
+    return f"in line {', '.join(map(str, lines[:_LISTED]))}{more}"
