@@ -128,7 +128,7 @@ def _add_reading(registry: ToolRegistry, tree: Tree, max_bytes: int, search_seco
             limit: How many lines.
         """
         parts = _file_parts(tree, path)
-        with tree.open(parts[:-1]) as directory:
+        with tree.open_parent(parts) as directory:
             tree.stat(directory, parts)
             content, _ = read_bytes(directory, parts[-1], path, limit=max_bytes)
         return texts.page(texts.decode(content, path), path, offset, min(limit, MAX_LINES))
@@ -163,7 +163,7 @@ def _add_writing(registry: ToolRegistry, tree: Tree, max_bytes: int, approval: A
         parts = _file_parts(tree, path)
         data = texts.encode(content)
         _check_size(len(data), max_bytes)
-        with writing, tree.open(parts[:-1], make=True) as directory:
+        with writing, tree.open_parent(parts, make=True) as directory:
             replaced = write_bytes(directory, parts[-1], path, data)
         return f"{'Replaced' if replaced else 'Made'} {show(path)}: {len(data):,} bytes."
 
@@ -178,7 +178,7 @@ def _add_writing(registry: ToolRegistry, tree: Tree, max_bytes: int, approval: A
             new: The text to put there; empty to delete.
         """
         parts = _file_parts(tree, path)
-        with writing, tree.open(parts[:-1]) as directory:
+        with writing, tree.open_parent(parts) as directory:
             tree.stat(directory, parts)
             content, status = read_bytes(directory, parts[-1], path, limit=max_bytes)
             edited, line = texts.replace_once(content, path, old, new)

@@ -60,7 +60,7 @@ class Search:
 
     def _files(self, tree: Tree, parts: Sequence[str]) -> Generator[Found, None, None]:
         if parts:
-            with tree.open(parts[:-1]) as directory:
+            with tree.open_parent(parts) as directory:
                 status = tree.stat(directory, parts)
                 if not stat.S_ISDIR(status.st_mode):
                     check_plain(status, "/".join(parts))

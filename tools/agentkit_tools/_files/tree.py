@@ -103,6 +103,12 @@ class Tree:
                 current = opened.enter_context(current.enter(name))
             yield current
 
+    @contextmanager
+    def open_parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[Directory]:
+        """Open the directory of a file, as `open` does; what fails within the block is told of the file."""
+        with self.open(parts[:-1], make=make) as directory, _plainly(show(parts)):
+            yield directory
+
     def stat(self, directory: Directory, parts: Sequence[str]) -> os.stat_result:
         """Tell about what the last of the names is; the directory is that of the others.
 
