@@ -41,6 +41,13 @@ class Box:
         (self.root / "notes" / "today.txt").write_text("Buy milk\nCall Ann\n")
         self.tools = files(self.root, **options)
 
+    def put(self, path: str, data: bytes) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_bytes(data)
+
+    def data_of(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
     def call(self, name: str, /, **args: Any) -> Any:
         tool = self.tools.get(name)
         assert tool is not None

@@ -27,8 +27,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Box:
-    return Box(tmp_path)
+def box(tmp_path: Path) -> Iterator[Box]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads take turns far more often
+    yield Box(tmp_path)
+    sys.setswitchinterval(before)
 
 
 @contextlib.contextmanager
@@ -138,7 +141,7 @@ def race(box: Box, step: Callable[[], None], seconds: float) -> None:
 def test_what_is_swapped_between_look_and_use_leads_nowhere(
     box: Box, swap: Callable[[Box], Callable[[], None]]
 ) -> None:
-    race(box, swap(box), 0.4)
+    race(box, swap(box), 0.3)
 
 
 @pytest.mark.slow
@@ -172,7 +175,7 @@ def kill_again_and_again(box: Box, rounds: int) -> None:
 
 
 def test_a_kill_at_any_instant_leaves_the_old_content_or_the_new(box: Box) -> None:
-    kill_again_and_again(box, 5)
+    kill_again_and_again(box, 4)
 
 
 @pytest.mark.slow

@@ -108,12 +108,10 @@ def _opened(directory: Directory, name: str, path: str, flags: int) -> Iterator[
     check_plain(directory.stat(name), path)  # before: to open a device may have effects
     descriptor = directory.open(name, flags)
     try:
-        status = os.fstat(descriptor)
         # Of the name, not of what is open: a second name elsewhere may have been taken away from here since.
-        named = directory.stat(name)
+        status = directory.stat(name)
         check_plain(status, path)
-        check_plain(named, path)
-        if identity_of(status) != identity_of(named):
+        if identity_of(status) != identity_of(os.fstat(descriptor)):
             raise ToolRetry(f"{show(path)} was changed by somebody else meanwhile. Try again.")
         yield descriptor, status
     finally:

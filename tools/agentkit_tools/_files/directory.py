@@ -127,9 +127,6 @@ class PathDirectory(Directory):
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        _check_path(self._path)
-        if not self._path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def enter(self, name: str) -> Directory:
         return PathDirectory(self._at(name))
