@@ -74,11 +74,7 @@ def files(
         raise ConfigurationError(f"files({os.fspath(root)!r}): give limits above 0.")
     try:
         tree = Tree(Root(root), hidden)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # RuntimeError: links in a circle, before Python 3.13
+    except (OSError, ValueError, RuntimeError) as error:  # the last: links in a circle before Python 3.13
         raise ConfigurationError(
             f"files({os.fspath(root)!r}): there is no directory of that path that can be used. Make it first."
         ) from error
