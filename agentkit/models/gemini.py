@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.errors import ConfigurationError
 from agentkit.models._genai_errors import Faults
-from agentkit.models._genai_wire import Wire, with_server_tools
+from agentkit.models._genai_wire import Wire, misshapen, with_server_tools
 from agentkit.wire.content import JsonObject, Reply, Request
 
 if TYPE_CHECKING:
@@ -220,10 +220,12 @@ class GeminiModel:
         return self._timeout if timeout is None else min(self._timeout, max(timeout, 0.001))
 
     def _reply(self, body: JsonObject) -> Reply:
-        """Tell an error that came with status 200, as an event of a stream does."""
+        """Tell an error that came with status 200, as an event of a stream does, and what is no reply at all."""
         if isinstance(body.get("error"), dict):
             code = body["error"].get("code")
             raise self._faults.of_reply(code if isinstance(code, int) else 500, body)
+        if wrong := misshapen(body):
+            raise self._faults.malformed(wrong)
         return cast(Reply, body)
 
     def _count(self, body: JsonObject) -> int:
