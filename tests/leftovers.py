@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +23,11 @@ def _open_files() -> int:
 
 
 def _children() -> set[str]:
-    tasks = list((_SELF / "task").iterdir()) if _SELF.exists() else []
-    lists = [task / "children" for task in tasks]
-    return {pid for path in lists if path.exists() for pid in path.read_text().split()}
+    found: set[str] = set()
+    for task in list((_SELF / "task").iterdir()) if _SELF.exists() else []:
+        with suppress(OSError):  # the thread has ended
+            found.update((task / "children").read_text().split())
+    return found
 
 
 @contextmanager
@@ -56,9 +58,11 @@ def finish(main: Callable[[], Awaitable[T]]) -> T:
         try:
             return await main()
         finally:
+            for _ in range(10):  # generators that were dropped are closed by tasks, when the loop turns
+                await asyncio.sleep(0)
             left.extend(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
 
     try:
         return asyncio.run(watched())
     finally:
-        assert not left
+        assert not left, left

@@ -133,6 +133,6 @@ def test_the_runs_meet_every_fault_and_come_to_many_kinds_of_ends(runs: list[End
 
 @pytest.mark.parametrize("ways", [("sync", "async"), ("stream", "astream")], ids=" ".join)
 def test_the_same_seed_makes_the_same_run_sync_and_async(ways: tuple[str, str]) -> None:
-    seeds = [seed for seed in range(60) if Scenario(seed).exact]
+    seeds = [seed for seed in range(28) if Scenario(seed).exact]
     sync, again = make(seeds, ways[0]), make(seeds, ways[1])
     assert [e.fingerprint for e in sync] == [e.fingerprint for e in again]
