@@ -82,6 +82,8 @@ class _Seen:
     summary: tuple[int, str] | None = None
     usage: Usage = field(default_factory=Usage)
     survey: Survey = field(default_factory=Survey)
+    half: bool = False
+    """Whether the last content is a reply that was no answer: cut off, or blocked in the midst of it."""
 
     @classmethod
     def of(cls, session: StoredSession) -> _Seen:
@@ -93,6 +95,7 @@ class _Seen:
             sent=Sent(usage=last),
             summary=(session.summary.upto, session.summary.text) if session.summary else None,
             usage=session.info.usage,
+            half=bool(session.messages) and _is_half(session.messages[-1]),
         )
 
 
@@ -258,6 +261,8 @@ class Conversation:
                 state.contents[:] = contents
                 if open_calls:
                     state.resumed, state.ledger = state.contents.pop(), seen.calls
+                elif seen.half:
+                    state.contents.pop()  # it is asked for again, and stays until there is another
                 state.known = len(state.contents)
                 state.started_with = turn_starts(contents)[-1]
             elif open_calls:
@@ -269,7 +274,7 @@ class Conversation:
             else:
                 state.go_on_from(contents)
             state.sent, state.summary, state.survey = seen.sent, seen.summary, seen.survey.copy()
-            state.journal = writer.append
+            state.journal = _replacing(len(contents) - 1, writer) if resume and seen.half else writer.append
             state.read_result = lambda key: self.store.result(self.id, key)
             opened.append(writer)
         except BaseException:
@@ -292,6 +297,9 @@ class Conversation:
                 summary=state.summary,
                 usage=info.usage,
                 survey=state.survey if kept and whole else Survey(),
+                half=state.stop is not None
+                and bool(state.contents)
+                and state.contents[-1]["role"] == "model",
             )
         finally:
             state.journal = None
@@ -508,6 +516,23 @@ class Conversation:
         )
         made.create(exist_ok=False)
         return made
+
+
+def _is_half(message: StoredMessage) -> bool:
+    whole = message.finish_reason in (None, "STOP", "FINISH_REASON_UNSPECIFIED")
+    return message.content["role"] == "model" and not calls_of(message.content) and not whole
+
+
+def _replacing(seq: int, writer: SessionWriter) -> Callable[[Sequence[Step]], None]:
+    """Make a journal that puts the first thing it stores in the place of a message."""
+    left: list[Step] = [Cut(seq)]
+
+    def journal(steps: Sequence[Step]) -> None:
+        if steps:
+            writer.append([*left, *steps])
+            left.clear()
+
+    return journal
 
 
 def _made_by(message: StoredMessage) -> Content:

@@ -320,6 +320,23 @@ def test_resume_goes_on_from_a_message_without_a_reply_and_from_responses(
     assert [content["role"] for content in chat.get_history()] == ["user", "model", "user", "model"]
 
 
+def test_resume_asks_again_for_a_reply_that_was_cut_off_and_keeps_it_until_there_is_another(
+    store: SessionStore,
+) -> None:
+    model = ScriptedModel([reply("half", finish_reason="MAX_TOKENS"), fault(400), "whole"])
+    agent = Agent(model)
+    chat = agent.chat("ann", store)
+    assert chat.send_message("hi").stop == "max_tokens"
+    with pytest.raises(ModelError):
+        chat.resume()
+    assert chat.get_history()[-1] == model_content("half")
+    for again in (agent.chat("ann", store), chat):
+        run = again.resume()
+        assert (run.stop, run.text) == (None, "whole")
+        assert again.get_history() == [user_content("hi"), model_content("whole")]
+    model.assert_complete()
+
+
 def test_there_is_nothing_to_resume_in_an_empty_chat(store: SessionStore, agent_of: Any) -> None:
     with pytest.raises(AgentError, match="nothing to resume"):
         agent_of().chat("ann", store).resume()
