@@ -105,6 +105,8 @@ class CallsOfTurn:
         plan, state = self._plan, self._state
         ready = prepare(invocation.call, self._tools, invocation.context, max_chars=plan.result_chars)
         invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
+        if ready.tool is not None and plan.output is not None and ready.tool is plan.output.tool:
+            return  # it does nothing: it is how the answer is given
         state.tool_calls += 1
         if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
             text = "The limit of tool calls is reached; this call was not run."

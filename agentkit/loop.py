@@ -11,13 +11,13 @@ from typing import Any
 
 from agentkit.calls import CallsOfTurn
 from agentkit.effects import EXPIRED, Effect, Extend, Plan, Resolve, Save, State, Steps
-from agentkit.errors import ConfigurationError, ToolError, ToolRetriesExceeded
+from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetriesExceeded
 from agentkit.events import Event, MessageAdded
 from agentkit.repair import LANDING, LAST_TURN, REPEATED
 from agentkit.stores.base import AddMessage
 from agentkit.toolbox import Toolbox
 from agentkit.tooling.tool import Tool
-from agentkit.turn import forced, model_turn, turn_context, with_calling
+from agentkit.turn import forced, limit_reached, model_turn, turn_context, with_calling
 from agentkit.wire.content import (
     Content,
     JsonObject,
@@ -59,7 +59,7 @@ class _Run:
             ask = instructions
             instructions = yield Resolve(lambda: ask(plan.context))
             if instructions is EXPIRED:
-                state.stop = "seconds"
+                state.stop = state.limit = "seconds"
                 return
             if instructions is not None and not isinstance(instructions, str):
                 kind = type(instructions).__name__
@@ -88,6 +88,9 @@ class _Run:
                 return
             state.answered, state.output = False, None
             yield from self._take_messages()
+            state.stop = limit_reached(plan, state)
+            if state.stop is not None:
+                return  # before anybody is asked which tools the turn has
             tools = yield from self._tools()
             if tools is None:
                 return
@@ -101,22 +104,31 @@ class _Run:
     def _land(self) -> Steps:
         """Give the model a last turn, to answer without tools."""
         plan, state = self._plan, self._state
-        limit = state.stop
+        limit, partial, output = state.stop, state.partial, plan.output
         if limit == "seconds":
             yield Extend(plan.limits.answer_seconds)
-        tools = (yield from self._tools()) or {}
-        state.stop, state.nudge = None, LAST_TURN
-        base = self._with_tools(tools)
-        if plan.output is not None and plan.output.tool is not None:
-            base = forced(base, [plan.output.tool.name])
-            tools = {plan.output.tool.name: plan.output.tool}
+        state.survey.read(state.contents)
+        tools = self._box.declared()
+        base, tries = self._with_tools(tools), 1
+        if output is not None and output.tool is not None:
+            base, tries = forced(base, [output.tool.name]), 1 + output.spec.retries
+            tools = {output.tool.name: output.tool}
         elif tools:
             base = with_calling(base, {"mode": "NONE"})
-        content = yield from model_turn(plan, state, base, list(tools), last=True)
-        if content is not None and plan.output is not None and plan.output.tool is not None:
-            yield from self._answer(content, tools)
-        if not state.answered:
+        state.stop, state.partial, state.nudge = None, "", LAST_TURN
+        try:
+            for _ in range(tries):
+                content = yield from model_turn(plan, state, base, list(tools), last=True)
+                if content is None or output is None or output.tool is None:
+                    break
+                yield from self._answer(content, tools)
+                if state.answered or state.stop is not None:
+                    break
+        except ModelError:
             state.stop = limit
+            raise
+        if not state.answered:
+            state.stop, state.partial = limit, state.partial or partial
 
     def _take_messages(self) -> Steps:
         """Add what the user has said meanwhile."""
@@ -191,7 +203,7 @@ class _Run:
             state.output, text = first
             content = keep(model_content(text))
             state.contents.append(content)
-            state.answered, state.limit, state.stop = True, state.stop, None
+            state.answered, state.limit, state.stop = True, state.limit or state.stop, None
             yield Save([AddMessage(content)])
             return
         for _, outcome in outcomes:

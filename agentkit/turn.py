@@ -16,7 +16,7 @@ from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.memory.sizes import estimate
 from agentkit.models.base import Model
 from agentkit.output import complaint
-from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Verdict, judge, unfence
+from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, unfence
 from agentkit.stores.base import SaveSummary
 from agentkit.tooling.context import Context
 from agentkit.tooling.schema import InvalidArguments
@@ -47,7 +47,7 @@ def model_turn(
     repairs = continued = misfits = 0
     native = plan.output is not None and plan.output.native
     while True:
-        if not last and (limit := _limit_reached(plan, state)):
+        if not last and (limit := limit_reached(plan, state)):
             state.stop = limit
             break
         try:
@@ -127,7 +127,8 @@ def turn_context(plan: Plan, state: State) -> Context[Any]:
     return dataclasses.replace(plan.context, turn=len(state.usages))
 
 
-def _limit_reached(plan: Plan, state: State) -> Any:
+def limit_reached(plan: Plan, state: State) -> Stop | None:
+    """Name the limit that is reached before a turn, if any."""
     limit = reached(plan.limits, state.usage, turns=len(state.usages))
     if limit is None and plan.outer_limit is not None:
         limit = plan.outer_limit()

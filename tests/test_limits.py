@@ -1,0 +1,407 @@
+"""Limits: a run that reaches one stops, or lands softly; what it costs; and runs that go round in circles."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from agentkit import (
+    Agent,
+    Context,
+    GeminiModel,
+    Hooks,
+    Limits,
+    ModelError,
+    Output,
+    Price,
+    Run,
+)
+from agentkit.events import TextDelta
+from agentkit.repair import LAST_TURN
+from agentkit.testing import ScriptedModel, call, check_history, fault, reply
+from agentkit.wire.content import Request, model_content, user_content
+from tests.gemini_server import GeminiServer
+from tests.gemini_server import call as server_call
+from tests.gemini_server import calls as server_calls
+from tests.gemini_server import fault as server_fault
+from tests.runners import NO_WAIT, Runner, responses
+
+FREE = {"scripted": Price(input=0, output=0)}
+DEAR = {"scripted": Price(input=1e6, output=1e6)}  # a dollar a token
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def sleep_sync() -> None:
+    """Sleep."""
+    time.sleep(0.3)
+
+
+async def sleep_async() -> None:
+    """Sleep, async."""
+    await asyncio.sleep(30)
+
+
+ADD = reply(call("add", a=1, b=1), totalTokenCount=10)
+REACHED: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "turns": ([ADD, ADD], {"turns": 2}),
+    "tool_calls": ([ADD, [call("add", a=1, b=2), call("add", a=2, b=2)]], {"tool_calls": 2}),
+    "tokens": ([ADD, ADD], {"tokens": 20}),
+    "seconds": ([call("sleep_async")], {"seconds": 0.1}),
+    "cost": ([ADD, ADD], {"cost": 20.0, "prices": DEAR}),
+    "repeats": ([ADD] * 3, {"repeats": 2}),
+}
+each_limit = pytest.mark.parametrize("limit", sorted(REACHED))
+
+
+def limited(limit: str, *last: Any, **more: Any) -> tuple[Agent, ScriptedModel]:
+    """Make an agent that reaches a limit, and then what its model says."""
+    script, limits = REACHED[limit]
+    model = ScriptedModel([*script, *last])
+    settings = {"tools": [add, sleep_async], "retry": NO_WAIT} | more.pop("settings", {})
+    return Agent(model, limits=Limits(**{**limits, **more}), **settings), model
+
+
+def calling(request: Request) -> Any:
+    return request.get("toolConfig", {}).get("functionCallingConfig")
+
+
+# -- stop ------------------------------------------------------------------------------------------------------------
+
+
+@each_limit
+def test_a_limit_stops_the_run_with_what_there_is(go: Runner, limit: str) -> None:
+    agent, model = limited(limit)
+    run = go(agent, "x")
+    assert (run.stop, run.limit, run.text) == (limit, limit, "")
+    assert len(run.contents) == 1 + 2 * len(REACHED[limit][0])
+    model.assert_complete()
+
+
+# -- answer ----------------------------------------------------------------------------------------------------------
+
+
+@each_limit
+def test_a_limit_leaves_one_last_turn_to_answer_in(go: Runner, limit: str) -> None:
+    agent, model = limited(limit, ["So ", "far 2."], on_limit="answer")
+    run = go(agent, "x")
+    assert (run.text, run.stop, run.limit) == ("So far 2.", None, limit)
+    model.assert_complete()
+    before, last = model.requests[-2:]
+    assert calling(last) == {"mode": "NONE"}
+    assert {k: v for k, v in last.items() if k not in ("contents", "toolConfig")} == {
+        k: v for k, v in before.items() if k not in ("contents", "toolConfig")
+    }
+    assert list(last["contents"]) == [*run.contents[:-1], user_content(LAST_TURN)]
+    assert LAST_TURN not in json.dumps(run.contents)
+    assert run.contents[-1] == model_content("So ", "far 2.") or run.text == "So far 2."
+    assert run.raise_for_stop() is run
+
+
+def test_without_tools_the_last_turn_names_no_mode(go: Runner) -> None:
+    model = ScriptedModel([reply(finish_reason="MALFORMED_RESPONSE"), "done"])
+    run = go(Agent(model, limits=Limits(turns=1, on_limit="answer")), "x")
+    assert (run.text, run.stop, run.limit) == ("done", None, "turns")
+    assert "toolConfig" not in model.requests[1]
+
+
+def test_an_answer_within_the_limits_names_none(go: Runner) -> None:
+    agent = Agent(ScriptedModel([ADD, "2"]), tools=[add], limits=Limits(turns=2, on_limit="answer"))
+    run = go(agent, "x")
+    assert (run.text, run.stop, run.limit) == ("2", None, None)
+
+
+@each_limit
+def test_a_last_turn_that_calls_tools_anyway_stops_with_the_limit(go: Runner, limit: str) -> None:
+    agent, model = limited(limit, ADD, on_limit="answer")
+    run = go(agent, "x")
+    assert (run.stop, run.limit, run.text) == (limit, limit, "")
+    assert len(run.contents) == 1 + 2 * len(REACHED[limit][0])
+    model.assert_complete()
+
+
+@pytest.mark.parametrize(
+    ("last", "text"),
+    [
+        ([["half ", call("add", a=1, b=1)]], ""),
+        ([reply()] * 3, ""),
+        ([reply(finish_reason="MALFORMED_FUNCTION_CALL")] * 3, ""),
+        ([reply(finish_reason="SAFETY")], ""),
+        ([{"promptFeedback": {"blockReason": "OTHER"}}], ""),
+        ([reply("cut", finish_reason="MAX_TOKENS")], "cut"),
+        ([reply("odd", finish_reason="NEVER_SEEN")], "odd"),
+    ],
+    ids=["text and calls", "empty", "malformed", "refused", "blocked", "cut off", "unknown"],
+)
+def test_a_last_turn_that_is_no_answer_stops_with_the_limit(go: Runner, last: list[Any], text: str) -> None:
+    agent, model = limited("turns", *last, on_limit="answer")
+    run = go(agent, "x")
+    assert (run.stop, run.limit, run.text) == ("turns", "turns", text)
+    model.assert_complete()
+    assert LAST_TURN not in json.dumps(run.contents)
+
+
+@pytest.mark.parametrize(("limit", "code"), [("turns", 400), ("turns", 503), ("seconds", 503)])
+def test_a_last_turn_that_fails_raises_with_the_limit_in_its_run(go: Runner, limit: str, code: int) -> None:
+    agent, _ = limited(limit, *[fault(code)] * 3, on_limit="answer")
+    with pytest.raises(ModelError) as caught:
+        go(agent, "x")
+    run = caught.value.run
+    assert run is not None
+    check_history(run.contents)
+    assert (run.stop, run.limit) == (limit, limit)
+    assert len(run.contents) == 1 + 2 * len(REACHED[limit][0])
+
+
+@each_limit
+@pytest.mark.parametrize("mode", ["native", "tool"])
+def test_the_last_turn_gives_the_output_too(go: Runner, limit: str, mode: Any) -> None:
+    last = call("final_result", result=2) if mode == "tool" else '{"result": 2}'
+    agent, model = limited(limit, last, on_limit="answer")
+    run = go(agent, "x", output=Output(int, mode=mode))
+    assert (run.output, run.stop, run.limit) == (2, None, limit)
+    assert json.loads(run.text) == {"result": 2}
+    before, request = model.requests[-2:]
+    assert request["tools"] == before["tools"]
+    forced = {"mode": "ANY", "allowedFunctionNames": ["final_result"]}
+    assert calling(request) == (forced if mode == "tool" else {"mode": "NONE"})
+    model.assert_complete()
+
+
+@pytest.mark.parametrize("mode", ["native", "tool"])
+def test_the_last_turn_may_mend_its_output_as_often_as_any(go: Runner, mode: Any) -> None:
+    def given(value: Any) -> Any:
+        return call("final_result", result=value) if mode == "tool" else json.dumps({"result": value})
+
+    agent, model = limited("turns", given("a"), given("b"), given(2), on_limit="answer")
+    run = go(agent, "x", output=Output(int, mode=mode))
+    assert (run.output, run.stop, run.limit) == (2, None, "turns")
+    agent, model = limited("turns", *[given("a")] * 3, on_limit="answer")
+    run = go(agent, "x", output=Output(int, mode=mode))
+    assert (run.output, run.stop, run.limit) == (None, "turns", "turns")
+    model.assert_complete()
+    agent, model = limited("turns", *[call("add", a=1, b=2)] * 3, on_limit="answer")
+    run = go(agent, "x", output=Output(int, mode=mode))
+    assert (run.output, run.stop, run.limit) == (None, "turns", "turns")
+
+
+def test_a_text_in_the_last_turn_is_answered_with_force(go: Runner) -> None:
+    agent, model = limited("turns", "It is 2.", call("final_result", result=2), on_limit="answer")
+    run = go(agent, "x", output=Output(int, mode="tool"))
+    assert (run.output, run.limit) == (2, "turns")
+    model.assert_complete()
+
+
+def test_giving_the_output_is_no_tool_call(go: Runner) -> None:
+    model = ScriptedModel([ADD, call("final_result", result=2)])
+    agent = Agent(model, tools=[add], limits=Limits(tool_calls=1))
+    run = go(agent, "x", output=Output(int, mode="tool"))
+    assert (run.output, run.stop, run.limit) == (2, None, None)
+
+
+def test_an_output_in_the_turn_that_reaches_a_limit_is_taken(go: Runner) -> None:
+    script = [[call("add", a=1, b=1), call("add", a=2, b=2), call("final_result", result=2)]]
+    agent = Agent(ScriptedModel(script), tools=[add], limits=Limits(tool_calls=1))
+    run = go(agent, "x", output=Output(int, mode="tool"))
+    assert (run.output, run.stop, run.limit) == (2, None, "tool_calls")
+    assert "limit" in responses(run)[1]["error"]
+    script = [[call("sleep_async"), call("final_result", result=2)]]
+    agent = Agent(ScriptedModel(script), tools=[sleep_async], limits=Limits(seconds=0.15))
+    run = go(agent, "x", output=Output(int, mode="tool"))
+    assert (run.output, run.stop) == (2, None)
+
+
+def test_the_last_turn_does_not_ask_which_tools_there_are(go: Runner) -> None:
+    asked: list[int] = []
+
+    def choose(ctx: Context[Any]) -> list[str]:
+        asked.append(ctx.turn)
+        if len(asked) > 2:
+            time.sleep(0.5)
+        return ["add"]
+
+    agent, model = limited("turns", "done", on_limit="answer", seconds=0.4, settings={"choose_tools": choose})
+    run = go(agent, "x")
+    assert (run.text, run.limit) == ("done", "turns")
+    assert model.requests[2]["tools"] == model.requests[1]["tools"]
+    assert len(asked) == 2
+
+
+def test_hooks_see_the_last_turn_and_may_refuse_it(go: Runner) -> None:
+    seen: list[Any] = []
+    hooks = Hooks(before_model=lambda request, ctx: seen.append(calling(request)))
+    agent, _ = limited("turns", "done", on_limit="answer", settings={"hooks": hooks})
+    assert go(agent, "x").text == "done"
+    assert seen == [None, None, {"mode": "NONE"}]
+
+
+def test_a_last_turn_is_continued_as_any(go: Runner) -> None:
+    last = [reply("So ", finish_reason="MAX_TOKENS"), "far."]
+    agent, model = limited("turns", *last, on_limit="answer", settings={"on_max_tokens": "continue"})
+    run = go(agent, "x")
+    assert (run.text, run.stop, run.limit) == ("So far.", None, "turns")
+    assert LAST_TURN in json.dumps(model.requests[-1]["contents"])
+
+
+# -- seconds ---------------------------------------------------------------------------------------------------------
+
+
+class Hanging(ScriptedModel):
+    """Hangs in some of its requests, as long as it may; streams a word before it does."""
+
+    def __init__(self, script: list[Any], *, hangs: int) -> None:
+        super().__init__(script)
+        self._hangs = hangs
+        self.timeouts: list[float | None] = []
+
+    def _left(self, timeout: float | None) -> float:
+        self.timeouts.append(timeout)
+        self._hangs -= 1
+        return min(timeout or 5, 5) if self._hangs >= 0 else 0
+
+    def generate(self, request: Request, *, timeout: float | None = None) -> Any:
+        if left := self._left(timeout):
+            time.sleep(left)
+            raise ModelError("too slow", retryable=True)
+        return super().generate(request)
+
+    def stream(self, request: Request, *, timeout: float | None = None) -> Any:
+        if left := self._left(timeout):
+            yield {"candidates": [{"content": model_content("Well, ")}]}
+            time.sleep(left)
+            raise ModelError("too slow", retryable=True)
+        yield from super().stream(request)
+
+    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Any:
+        if self._left(timeout):
+            await asyncio.sleep(5)
+        return await super().agenerate(request)
+
+    async def astream(self, request: Request, *, timeout: float | None = None) -> Any:
+        if self._left(timeout):
+            yield {"candidates": [{"content": model_content("Well, ")}]}
+            await asyncio.sleep(5)
+        async for chunk in super().astream(request):
+            yield chunk
+
+
+def test_a_model_that_hangs_leaves_time_for_an_answer(go: Runner) -> None:
+    model = Hanging(["done"], hangs=1)
+    began = time.monotonic()
+    run = go(Agent(model, limits=Limits(seconds=0.1, on_limit="answer", answer_seconds=3)), "x")
+    assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
+    assert time.monotonic() - began < 2
+    assert model.timeouts[1] == pytest.approx(3, abs=0.2)
+
+
+def test_a_model_that_hangs_in_its_last_turn_is_cut_off_after_answer_seconds(go: Runner) -> None:
+    model = Hanging([], hangs=2)
+    began = time.monotonic()
+    run = go(Agent(model, limits=Limits(seconds=0.1, on_limit="answer", answer_seconds=0.15)), "x")
+    assert (run.stop, run.limit) == ("seconds", "seconds")
+    assert run.text in ("", "Well, ")
+    assert run.contents == [user_content("x")]
+    assert 0.2 < time.monotonic() - began < 2
+
+
+def test_text_that_was_broken_off_gives_way_to_the_answer_and_stays_without_one() -> None:
+    limits = Limits(seconds=0.1, on_limit="answer", answer_seconds=1)
+    with Agent(Hanging(["done"], hangs=1), limits=limits).stream("x") as events:
+        told = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert (told, events.run.text) == ("Well, done", "done")
+    with Agent(Hanging([reply(finish_reason="SAFETY")], hangs=1), limits=limits).stream("x") as events:
+        assert events.drain().text == "Well, "
+
+
+@pytest.mark.parametrize("function", [sleep_sync, sleep_async])
+def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, function: Any) -> None:
+    model = ScriptedModel([[call(function.__name__), call("add", a=1, b=1)], "done"])
+    limits = Limits(seconds=0.15, on_limit="answer")
+    run = go(Agent(model, tools=[function, add], limits=limits), "x")
+    assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
+    late, fine = responses(run)
+    assert "time of the run was up" in late["error"]
+    assert fine == {"output": 2}
+
+
+def test_the_time_that_is_left_holds_for_a_last_turn_that_another_limit_leaves(go: Runner) -> None:
+    model = Hanging([ADD], hangs=0)
+    model._hangs = 0
+    limits = Limits(turns=1, seconds=0.15, on_limit="answer", answer_seconds=30)
+
+    def then_hang() -> int:
+        """Have the model hang from now on."""
+        model._hangs = 9
+        return 1
+
+    model._script = [call("then_hang")]
+    began = time.monotonic()
+    run = go(Agent(model, tools=[then_hang], limits=limits), "x")
+    assert (run.stop, run.limit) == ("turns", "turns")
+    assert time.monotonic() - began < 2
+
+
+def test_instructions_and_hooks_that_hang_reach_the_limit_too(go: Runner) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.sleep(30)
+
+    limits = Limits(seconds=0.05, on_limit="answer", answer_seconds=0.05)
+    run = go(Agent(ScriptedModel([]), instructions=hang, limits=limits), "x")
+    assert (run.stop, run.limit) == ("seconds", "seconds")
+    for where in ("before_model", "after_model"):
+        model = ScriptedModel(["a", "b"])
+        run = go(Agent(model, hooks=Hooks(**{where: hang}), limits=limits), "x")
+        assert (run.stop, run.limit, run.contents) == ("seconds", "seconds", [user_content("x")])
+
+
+def test_cancelling_the_last_turn_is_a_cancellation() -> None:
+    agent, _ = limited("turns", "one two three", on_limit="answer")
+    with agent.stream("x") as events:
+        for text in events.texts():
+            if text == "one ":
+                break
+    assert (events.run.stop, events.run.limit, events.run.text) == ("cancelled", "turns", "one ")
+    check_history(events.run.contents)
+
+
+def test_the_real_model_is_asked_once_more_without_tools(
+    server: GeminiServer, ask: Callable[..., Run]
+) -> None:
+    server.script([server_fault("hang"), "So far nothing."])
+    limits = Limits(seconds=0.2, on_limit="answer", answer_seconds=5)
+    run = ask(limits=limits, tools=[add])
+    assert (run.text, run.stop, run.limit) == ("So far nothing.", None, "seconds")
+    body: Any = server.requests[1].body
+    assert calling(body) == {"mode": "NONE"}
+    server.script([server_calls(server_call("add", {"a": 1, "b": 2})), "It is 3."])
+    run = ask(limits=Limits(turns=1, on_limit="answer"), tools=[add])
+    assert (run.text, run.stop, run.limit) == ("It is 3.", None, "turns")
+    check_history(run.contents, signatures=True)
+
+
+@pytest.fixture
+def server() -> Iterator[GeminiServer]:
+    with GeminiServer(key="key") as running:
+        yield running
+
+
+@pytest.fixture
+def ask(go: Runner, server: GeminiServer) -> Callable[..., Run]:
+    """Run an agent on the real SDK, against the server."""
+
+    def run(**settings: Any) -> Run:
+        model = GeminiModel(api_key="key", http_options={"base_url": server.url})
+        try:
+            return go(Agent(model, **settings), "x")
+        finally:
+            model.close()
+
+    return run
