@@ -33,8 +33,8 @@ class Limits:
     cost: float | None = None
     """US dollars, by `prices`; seen after each turn. A model without a price is refused before anything is sent."""
     repeats: int | None = 3
-    """Turns in a row that make the very same calls and get the very same responses: then the model is told once
-    that nothing will change, and the next such turn stops the run."""
+    """Turns in a row that make the very same calls and get the very same responses: then the model is
+    told once that nothing will change, and the next such turn stops the run."""
     on_limit: Literal["stop", "answer"] = "stop"
     """`stop`: the run ends at once, with `run.stop` naming the limit. `answer`: the model gets one last turn,
     without tools, and is told to answer with what it has; `run.limit` names the limit."""
@@ -91,19 +91,24 @@ def reached(limits: Limits, usage: Callable[[], Usage], *, turns: int) -> Stop |
     return None
 
 
-def share_left(limits: Limits, usage: Usage, tool_calls: int, share: float) -> dict[str, float]:
-    """Give a share of what is left of limits that count: tokens, cost and tool calls, where they are limited."""
+def share_left(limits: Limits, usage: Usage, tool_calls: int, share: float) -> dict[str, Any]:
+    """Give a share of what is left of limits that count: tokens, cost and tool calls, where they are limited.
+
+    With the cost come the prices that it goes by.
+    """
     cost = usage.cost(PRICES if limits.prices is None else limits.prices)
     used = {
         "tokens": usage.total_tokens,
         "tool_calls": tool_calls,
         "cost": limits.cost if cost is None else cost,
     }
-    left: dict[str, float] = {}
+    left: dict[str, Any] = {}
     for name, spent in used.items():
         if (limit := getattr(limits, name)) is not None:
             rest = max(0.0, limit - spent) * share
             left[name] = rest if name == "cost" else int(rest)
+    if "cost" in left:
+        left["prices"] = limits.prices
     return left
 
 

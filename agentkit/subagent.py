@@ -52,6 +52,7 @@ class SubAgent:
     def _limits(self, ctx: Context[Any]) -> Limits:
         """Hold the agent's own limits against its share of what is left of the outer run's."""
         limits, left = self._agent.limits, ctx.share_left(self._share)
+        outer_prices = left.pop("prices", None)
         for name, rest in left.items():
             if not rest > 0:
                 raise ToolError(
@@ -59,8 +60,8 @@ class SubAgent:
                 )
             own = getattr(limits, name)
             left[name] = rest if own is None else min(own, rest)
-        changed: Any = left
-        return dataclasses.replace(limits, **changed)
+        prices = outer_prices if limits.prices is None else limits.prices
+        return dataclasses.replace(limits, **left, prices=prices)
 
     def _tell(self, event: Event, call_id: str) -> AgentEvent:
         name = self._agent.name

@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import pytest
 
 from agentkit import (
     Agent,
+    ConfigurationError,
     Context,
     GeminiModel,
     Hooks,
@@ -20,8 +22,12 @@ from agentkit import (
     Output,
     Price,
     Run,
+    Usage,
+    tool,
 )
 from agentkit.events import TextDelta
+from agentkit.limits import reached, share_left
+from agentkit.prices import PRICES
 from agentkit.repair import LAST_TURN
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, model_content, user_content
@@ -405,3 +411,145 @@ def ask(go: Runner, server: GeminiServer) -> Callable[..., Run]:
             model.close()
 
     return run
+
+
+# -- cost ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_cost_goes_by_the_prices_that_are_given(go: Runner) -> None:
+    prices = {"scripted": Price(input=2.0, output=10.0, cached=1.0)}
+    turn = reply(  # 0.8 + 0.1 + 0.2 dollars
+        call("add", a=1, b=1),
+        promptTokenCount=500_000,
+        cachedContentTokenCount=100_000,
+        candidatesTokenCount=20_000,
+        totalTokenCount=520_000,
+    )
+    for cost, turns in ((1.0, 1), (1.2, 2), (2.2, 2), (2.3, 3)):
+        model = ScriptedModel([turn] * turns)
+        agent = Agent(model, tools=[add], limits=Limits(cost=cost, prices=prices))
+        run = go(agent, "x")
+        assert (run.stop, run.turns) == ("cost", turns)
+        assert run.usage.cost(prices) == pytest.approx(1.1 * turns)
+
+
+def test_list_prices_hold_by_default(go: Runner) -> None:
+    turn = reply(call("add", a=1, b=1), promptTokenCount=10**7, totalTokenCount=10**7)
+    model = ScriptedModel([turn, "2"], name="gemini-2.5-flash")
+    run = go(Agent(model, tools=[add], limits=Limits(cost=2.9)), "x")
+    assert run.stop == "cost"
+    assert run.usage.cost(on=date(2026, 11, 27)) == pytest.approx(3.0)
+    model = ScriptedModel([turn, "2"], name="gemini-2.5-flash")
+    assert go(Agent(model, tools=[add], limits=Limits(cost=9)), "x").stop is None
+
+
+@pytest.mark.parametrize("models", [["scripted"], ["gemini-3.8-flash", "scripted"]], ids=len)
+def test_a_model_without_a_price_is_refused_before_anything_is_sent(go: Runner, models: list[str]) -> None:
+    scripted = [ScriptedModel([], name=name) for name in models]
+    agent = Agent(scripted, limits=Limits(cost=1))
+    with pytest.raises(ConfigurationError) as caught:
+        go(agent, "x")
+    assert [model.requests for model in scripted] == [[]] * len(models)
+    assert "nobody knows what 'scripted' costs" in str(caught.value)
+    mend = str(caught.value).partition("Give ")[2].partition(", in dollars")[0].replace("...", "1")
+    limits = eval(mend, {"Limits": Limits, "Price": Price})
+    assert set(limits.prices) == {"scripted"}
+    with pytest.raises(ConfigurationError):
+        go(Agent(ScriptedModel(["x"], name="gemini-3.8-flash")), "x", model=scripted, limits=Limits(cost=1))
+    with pytest.raises(ConfigurationError, match=r"gemini-3\.8-flash"):
+        Agent("gemini-3.8-flash", limits=Limits(cost=1, prices={})).run("x")
+
+
+def test_a_model_that_stands_in_costs_its_own_price(go: Runner) -> None:
+    prices = {"cheap": Price(input=0, output=0), "dear": Price(input=1e6, output=1e6)}
+    turn = reply(call("add", a=1, b=1), totalTokenCount=3)
+    models = [
+        ScriptedModel([turn, *[fault(503)] * 3], name="cheap"),
+        ScriptedModel([turn, turn], name="dear"),
+    ]
+    run = go(
+        Agent(models, tools=[add], retry=NO_WAIT, limits=Limits(cost=4.0, prices={**PRICES, **prices})), "x"
+    )
+    assert (run.stop, run.turns, run.model) == ("cost", 3, "dear")
+    assert run.usage.cost(prices) == 6.0
+
+
+def test_what_nobody_knows_the_price_of_stops_the_run(go: Runner) -> None:
+    @tool
+    def spend(ctx: Context[Any]) -> None:
+        """Spend tokens of some other model."""
+        ctx.add_usage(Usage.from_wire({"totalTokenCount": 1}, "unheard-of"))
+
+    model = ScriptedModel([call("spend"), "fine"])
+    run = go(Agent(model, tools=[spend], limits=Limits(cost=1000, prices=FREE)), "x")
+    assert (run.stop, run.limit, len(model.requests)) == ("cost", "cost", 1)
+    silent: Any = {"candidates": [{"content": model_content(call("add", a=1, b=1))}], "usageMetadata": {}}
+    run = go(Agent(ScriptedModel([silent]), tools=[add], limits=Limits(cost=1, prices=FREE)), "x")
+    assert run.stop == "cost"
+
+
+def test_a_sub_agent_whose_price_nobody_knows_is_not_asked(go: Runner) -> None:
+    inner = ScriptedModel([reply(call("add", a=1, b=1), totalTokenCount=5), "2"], name="unheard-of")
+    sub = Agent(inner, tools=[add], name="sub").as_tool()
+    outer = ScriptedModel([call("sub", request="x"), "fine"])
+    run = go(Agent(outer, tools=[sub]), "x", limits=Limits(cost=1, prices=FREE))
+    assert inner.requests == []
+    assert [type(error) for error in run.errors] == [ConfigurationError]
+
+
+@pytest.mark.parametrize("own", [None, DEAR])
+def test_what_a_sub_agent_spends_counts_by_the_prices_of_the_run(go: Runner, own: Any) -> None:
+    inner = ScriptedModel([reply("2", totalTokenCount=5)])
+    sub = Agent(inner, name="sub", limits=Limits(prices=own)).as_tool()
+    outer = ScriptedModel([reply(call("sub", request="x"), totalTokenCount=2)])
+    run = go(Agent(outer, tools=[sub], limits=Limits(cost=6, prices=DEAR)), "x")
+    assert (run.stop, run.usage.total_tokens) == ("cost", 7)
+    assert responses(run) == [{"output": "2"}]
+
+
+def test_limits_are_named_in_a_fixed_order_and_shared_out_by_what_is_left() -> None:
+    used = Usage.from_wire({"totalTokenCount": 30}, "scripted")
+
+    def usage() -> Usage:
+        return used
+
+    assert reached(Limits(turns=None), usage, turns=99) is None
+    assert reached(Limits(turns=1, tokens=1), usage, turns=1) == "turns"
+    assert reached(Limits(turns=2, tokens=30), usage, turns=1) == "tokens"
+    assert reached(Limits(tokens=31, cost=30.1, prices=DEAR), usage, turns=0) is None
+    assert reached(Limits(cost=30, prices=DEAR), usage, turns=0) == "cost"
+    assert reached(Limits(cost=30, prices={}), usage, turns=0) == "cost"
+    assert reached(Limits(cost=30, prices={}), Usage, turns=0) is None
+    limits = Limits(tokens=50, tool_calls=9, cost=40, prices=DEAR)
+    assert share_left(limits, used, 4, 0.5) == {
+        "tokens": 10,
+        "tool_calls": 2,
+        "cost": 5.0,
+        "prices": DEAR,
+    }
+    assert share_left(limits, Usage(total_tokens=60, requests=1), 10, 1) == {
+        "tokens": 0,
+        "tool_calls": 0,
+        "cost": 0.0,
+        "prices": DEAR,
+    }
+    assert share_left(Limits(), used, 4, 1) == {}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({name: 0} for name in ("turns", "tool_calls", "tokens", "seconds", "cost", "repeats")),
+        *({name: float("nan")} for name in ("turns", "seconds", "cost", "answer_seconds")),
+        {"answer_seconds": None},
+        {"answer_seconds": 0},
+        {"cost": "1"},
+        {"turns": True},
+        {"on_limit": "raise"},
+        {"after_untrusted": True},
+    ],
+    ids=str,
+)
+def test_limits_that_make_no_sense_are_refused(bad: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"Limits\\({next(iter(bad))}="):
+        Limits(**bad)

@@ -56,7 +56,7 @@ class Context(Generic[Deps]):
     """Whether somebody watches the run's events as they happen."""
     limit_reached: Callable[[], Stop | None] = field(default=_never, repr=False)
     """Tells whether a limit of the run is reached by now, for a tool that spends much."""
-    share_left: Callable[[float], dict[str, float]] = field(default=lambda _: {}, repr=False)
+    share_left: Callable[[float], dict[str, Any]] = field(default=lambda _: {}, repr=False)
     """Gives a share of what is left of the run's limits (tokens, tool_calls, cost), for a sub-agent."""
     on_usage: Callable[[Usage], None] = field(default=_nowhere, repr=False)
 
