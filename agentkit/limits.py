@@ -33,7 +33,7 @@ class Limits:
     cost: float | None = None
     """US dollars, by `prices`; seen after each turn. A model without a price is refused before anything is sent."""
     repeats: int | None = 3
-    """Turns in a row that make the very same calls and get the very same responses: then the model is
+    """Turns in a row, from 2, that make the very same calls and get the very same responses: then the model is
     told once that nothing will change, and the next such turn stops the run."""
     on_limit: Literal["stop", "answer"] = "stop"
     """`stop`: the run ends at once, with `run.stop` naming the limit. `answer`: the model gets one last turn,
@@ -53,6 +53,8 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise ConfigurationError(f"Limits({name}={value!r}): give a number above 0, or None.")
+        if self.repeats is not None and self.repeats < 2:
+            raise ConfigurationError(f"Limits(repeats={self.repeats!r}): give a number from 2, or None.")
         for name, words in (
             ("on_limit", ("stop", "answer")),
             ("after_untrusted", ("auto", "approve", "allow")),

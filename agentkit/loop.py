@@ -6,6 +6,7 @@ After every step, and when it is closed in the midst of one, `state.contents` is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class _Run:
         self._state = state
         self._box = Toolbox(plan, state)
         self._base: JsonObject = dict(plan.config)
+        self._counts = re.compile(rf"{re.escape(plan.context.run_id)}-\d+-\d+|failed \d+ times in a row")
         self._declared: tuple[list[str], JsonObject] = ([], {})
 
     def steps(self) -> Steps:
@@ -217,18 +219,21 @@ class _Run:
         state, most = self._state, self._plan.limits.repeats
         if most is None or len(state.contents) < 4 or not calls_of(state.contents[-2]):
             return
-        same = _exchange(state.contents[-4:-2]) == _exchange(state.contents[-2:])
+        same = self._exchange(state.contents[-4:-2]) == self._exchange(state.contents[-2:])
         state.repeated = state.repeated + 1 if same else 1
         if state.repeated > most:
             state.stop = "repeats"
         elif state.repeated == most:
             state.nudge = REPEATED
 
-
-def _exchange(contents: Sequence[Content]) -> Any:
-    """Give the calls of a turn and their responses, ids left out."""
-    calls, responses = contents
-    return (
-        [(call["name"], call.get("args") or {}) for call in calls_of(calls)],
-        [(response["response"], response.get("parts")) for response in responses_of(responses)],
-    )
+    def _exchange(self, contents: Sequence[Content]) -> Any:
+        """Give the calls of a turn and their responses, without ids and how often a call has failed by now."""
+        calls, responses = contents
+        answers = []
+        for response in responses_of(responses):
+            said = {
+                key: self._counts.sub("", value) if isinstance(value, str) else value
+                for key, value in response["response"].items()
+            }
+            answers.append((said, response.get("parts")))
+        return [(call["name"], call.get("args") or {}) for call in calls_of(calls)], answers

@@ -22,15 +22,16 @@ from agentkit import (
     Output,
     Price,
     Run,
+    ToolRetry,
     Usage,
     tool,
 )
-from agentkit.events import TextDelta
+from agentkit.events import TextDelta, TurnFinished
 from agentkit.limits import reached, share_left
 from agentkit.prices import PRICES
-from agentkit.repair import LAST_TURN
+from agentkit.repair import LAST_TURN, REPEATED
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
-from agentkit.wire.content import Request, model_content, user_content
+from agentkit.wire.content import Request, call_part, model_content, user_content
 from tests.gemini_server import GeminiServer
 from tests.gemini_server import call as server_call
 from tests.gemini_server import calls as server_calls
@@ -543,6 +544,7 @@ def test_limits_are_named_in_a_fixed_order_and_shared_out_by_what_is_left() -> N
         *({name: float("nan")} for name in ("turns", "seconds", "cost", "answer_seconds")),
         {"answer_seconds": None},
         {"answer_seconds": 0},
+        {"repeats": 1},
         {"cost": "1"},
         {"turns": True},
         {"on_limit": "raise"},
@@ -553,3 +555,116 @@ def test_limits_are_named_in_a_fixed_order_and_shared_out_by_what_is_left() -> N
 def test_limits_that_make_no_sense_are_refused(bad: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"Limits\\({next(iter(bad))}="):
         Limits(**bad)
+
+
+# -- going round in circles ------------------------------------------------------------------------------------------
+
+
+def circling(*script: Any, tools: list[Any] | None = None, **limits: Any) -> tuple[Agent, ScriptedModel]:
+    model = ScriptedModel(script)
+    return Agent(model, tools=[add] if tools is None else tools, limits=Limits(**limits)), model
+
+
+def nudged(model: ScriptedModel) -> list[int]:
+    """List the requests in which the model was told."""
+    return [index for index, r in enumerate(model.requests) if REPEATED in json.dumps(r["contents"])]
+
+
+def test_a_model_that_repeats_itself_is_told_once_and_then_stopped(go: Runner) -> None:
+    agent, model = circling(*[call("add", a=1, b=1)] * 4)
+    run = go(agent, "x")
+    assert (run.stop, run.limit, run.turns) == ("repeats", "repeats", 4)
+    assert nudged(model) == [3]
+    assert REPEATED not in json.dumps(run.contents)
+
+
+def test_one_that_minds_what_it_was_told_goes_on(go: Runner) -> None:
+    once = call("add", a=1, b=1)
+    agent, model = circling(once, once, once, "It is 2.")
+    assert go(agent, "x").text == "It is 2."
+    agent, model = circling(once, once, once, call("add", a=1, b=2), once, once, once, "2")
+    assert (go(agent, "x").text, nudged(model)) == ("2", [3, 7])
+
+
+def test_other_ids_signatures_and_texts_make_no_difference(go: Runner) -> None:
+    def turn(n: int) -> Any:
+        signed: Any = {**call_part("add", {"a": 1, "b": 1}, id=f"id-{n}"), "thoughtSignature": f"c2ln{n}000"}
+        return [f"Try {n}.", signed, call_part("add", {"b": 2, "a": 2} if n % 2 else {"a": 2, "b": 2})]
+
+    agent, _ = circling(*map(turn, range(3)), repeats=2)
+    assert go(agent, "x").stop == "repeats"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [[call("add", a=1, b=n)] for n in range(6)],
+        [[call("add", a=1, b=1)], [call("add", a=1, b=2)]] * 3,
+        [[call("add", a=1, b=1)] * (n % 2 + 1) for n in range(6)],
+        [[call("add", a=1, b=1), call("add", a=n, b=1)] for n in range(6)],
+        [[call("count")]] * 6,
+    ],
+    ids=["arguments", "turn about", "number", "one of two", "results"],
+)
+def test_turns_that_differ_are_no_repetition(go: Runner, script: list[Any]) -> None:
+    counted: list[int] = []
+
+    def count() -> int:
+        """Count up."""
+        counted.append(1)
+        return len(counted)
+
+    agent, model = circling(*script, "done", tools=[add, count], repeats=2)
+    assert go(agent, "x").text == "done"
+    assert nudged(model) == []
+
+
+def test_without_the_guard_a_model_may_repeat_itself(go: Runner) -> None:
+    agent, model = circling(*[call("add", a=1, b=1)] * 9, "done", repeats=None)
+    assert (go(agent, "x").text, nudged(model)) == ("done", [])
+
+
+@pytest.mark.parametrize(
+    "bad", [call("add", a="x"), call("nothing"), call("fail"), call("again")], ids=range(4)
+)
+def test_calls_that_fail_alike_are_repetitions_however_they_are_counted(go: Runner, bad: Any) -> None:
+    def fail() -> None:
+        """Fail."""
+        raise LookupError("no")
+
+    def again() -> None:
+        """Have the model try again."""
+        raise ToolRetry("Not like this.")
+
+    agent, _ = circling(*[bad] * 9, tools=[add, fail, again])
+    run = go(agent, "x")
+    assert (run.stop, run.turns <= 7) == ("repeats", True)
+
+
+def test_results_that_are_too_long_to_show_are_compared_too(go: Runner) -> None:
+    def book() -> str:
+        """Give a book."""
+        return "All work and no play. " * 100
+
+    model = ScriptedModel([call("book")] * 4)
+    run = go(Agent(model, tools=[book], max_result_chars=500), "x")
+    assert (run.stop, run.turns) == ("repeats", 4)
+
+
+def test_what_the_user_says_in_between_begins_the_count_anew() -> None:
+    once = call("add", a=1, b=1)
+    agent, model = circling(once, once, "2", repeats=2)
+    with agent.stream("x") as events:
+        for event in events:
+            if isinstance(event, TurnFinished) and event.turn == 1:
+                events.send("Please check it once more.")
+    assert events.run.text == "2"
+    assert nudged(model) == []
+
+
+def test_a_history_counts_only_as_far_as_it_is_repeated_at_once(go: Runner) -> None:
+    agent, _ = circling(call("add", a=1, b=1), call("add", a=1, b=1), "2", repeats=2)
+    run = go(agent, "x")
+    agent, model = circling(call("add", a=1, b=1), "2", repeats=2)
+    assert go(agent, "again", history=run.contents).text == "2"
+    assert nudged(model) == []
