@@ -470,8 +470,9 @@ class Agent:
         if output is None:
             return None
         spec = output if isinstance(output, Output) else self._output_of(output)
+        with_tools = bool(tools or self._config.get("tools"))
         native = spec.mode == "native" or (
-            spec.mode == "auto" and all(takes_schema(model, with_tools=bool(tools)) for model in models)
+            spec.mode == "auto" and all(takes_schema(model, with_tools=with_tools) for model in models)
         )
         if not native and spec.name in tools:
             raise ConfigurationError(f"There is a tool {spec.name!r} already: give Output(name=...) another.")

@@ -18,15 +18,18 @@ from agentkit.repair import LANDING, LAST_TURN, REPEATED
 from agentkit.stores.base import AddMessage
 from agentkit.toolbox import Toolbox
 from agentkit.tooling.tool import Tool
-from agentkit.turn import forced, limit_reached, model_turn, turn_context, with_calling
+from agentkit.turn import limit_reached, model_turn, take_json, turn_context
 from agentkit.wire.content import (
     Content,
     JsonObject,
     calls_of,
+    forced,
     keep,
     model_content,
     responses_of,
+    text_of,
     user_content,
+    with_calling,
 )
 
 
@@ -76,12 +79,19 @@ class _Run:
         if state.resumed is not None:
             yield from self._answer(state.resumed, self._box.every(), resumed=True)
         elif state.contents[-1]["role"] == "model":
-            state.answered = True
+            state.nudge = yield from self._take_up_answer(state.contents[-1])
         yield from self._turns(first)
         if state.stop in LANDING:
             state.limit = state.stop
             if plan.limits.on_limit == "answer" and not (plan.outer_limit and plan.outer_limit()):
                 yield from self._land()
+
+    def _take_up_answer(self, content: Content) -> Generator[Event | Effect, Any, str | None]:
+        """Take an answer that a resumed run has already; return what is wrong with it as an output, if anything."""
+        plan, state = self._plan, self._state
+        wrong = None if plan.output is None else (yield from take_json(plan, state, text_of(content)))
+        state.answered = wrong is None
+        return wrong
 
     def _turns(self, first: int) -> Steps:
         plan, state = self._plan, self._state
@@ -169,7 +179,8 @@ class _Run:
     def _with_choice(self, base: JsonObject, names: Sequence[str], *, first: bool) -> JsonObject:
         """Add the mode. `required` and names force the first turn only: forced on each, a run never ends (rule 9)."""
         choice, output = self._plan.tool_choice, self._plan.output
-        if output is not None and output.tool is not None and (choice == "none" or len(names) == 1):
+        alone = len(names) == 1 and not self._base.get("tools")
+        if output is not None and output.tool is not None and (choice == "none" or alone):
             return forced(base, [output.tool.name])  # there is nothing else that it may do
         if choice == "none":
             return with_calling(base, {"mode": "NONE"})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.wire.content import Part, Reply
+from agentkit.wire.content import Part, Reply, parts_of, text_in
 
 Stop = Literal[
     "turns",
@@ -159,11 +159,14 @@ def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = Fa
         return _by(_REFUSED, str(blocked)) if blocked else _by(_EMPTY, "NO_CANDIDATES")
     candidate = candidates[0]
     reason = candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED"
-    content = candidate.get("content")
-    parts = (content.get("parts") if content else None) or []
+    parts = parts_of(reply)
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
     rule = RULES.get(reason)
-    if rule is not None and rule.action == "continue" and not (continue_text and not calls and _text(parts)):
+    if (
+        rule is not None
+        and rule.action == "continue"
+        and not (continue_text and not calls and text_in(parts))
+    ):
         return Verdict("stop", reason, rule.stop)
     if rule is not None:
         return _by(rule, reason)
@@ -173,7 +176,7 @@ def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = Fa
         return _by(_BAD_CALL, "MALFORMED_FUNCTION_CALL")
     if calls:
         return Verdict("calls", reason)
-    if is_call_as_text(_text(parts), tools):
+    if is_call_as_text(text_in(parts), tools):
         return _by(_CALL_AS_TEXT, reason)
     if any(
         not part.get("thought") and (part.get("text") or set(part) - {"text", "thoughtSignature"})
@@ -185,10 +188,6 @@ def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = Fa
 
 def _by(rule: Rule, reason: str) -> Verdict:
     return Verdict(rule.action, reason, rule.stop, rule.nudge)
-
-
-def _text(parts: Collection[Part]) -> str:
-    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
 
 
 def _is_proper(call: Any) -> bool:
@@ -252,6 +251,15 @@ def unfence(text: str) -> tuple[str | None, str]:
         return None, text
     language, code = head[3:].strip(), code[:-3].rstrip()
     return (None, text) if "`" in language or "\n```" in code else (language.lower(), code)
+
+
+def without_fence(parts: list[Part]) -> list[Part]:
+    """Leave out the fence around a text, unless a part is signed: its text must stay (rule 3)."""
+    text = text_in(parts)
+    bare = unfence(text)[1]
+    if bare == text or any("thoughtSignature" in part for part in parts):
+        return parts
+    return [*(part for part in parts if part.get("thought") or "text" not in part), {"text": bare}]
 
 
 def _is_one_call(code: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any, cast
 
 from agentkit.calls import save_reply
@@ -16,11 +17,22 @@ from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.memory.sizes import estimate
 from agentkit.models.base import Model
 from agentkit.output import complaint
-from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, unfence
+from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, without_fence
 from agentkit.stores.base import SaveSummary
 from agentkit.tooling.context import Context
 from agentkit.tooling.schema import InvalidArguments
-from agentkit.wire.content import Content, JsonObject, Part, Reply, Request, keep, user_content
+from agentkit.wire.content import (
+    Content,
+    JsonObject,
+    Part,
+    Reply,
+    Request,
+    forced,
+    keep,
+    parts_of,
+    text_in,
+    user_content,
+)
 from agentkit.wire.reply import ReplyAssembler
 from agentkit.wire.signatures import signed_for
 
@@ -64,7 +76,7 @@ def model_turn(
             continue_text=plan.continue_text and continued < MAX_CONTINUED,
         )
         state.finish_reason = verdict.finish_reason
-        parts = [*begun, *_parts_of(reply)]
+        parts = [*begun, *parts_of(reply)]
         model = plan.models[state.standing_in].name
         finished = TurnFinished(len(state.usages), state.usages[-1], verdict.finish_reason, model)
         if verdict.action == "calls":
@@ -84,42 +96,30 @@ def model_turn(
             yield ModelRetry(1 + repairs, 0.0, verdict.finish_reason, shown)
             continue
         if verdict.action == "answer" and plan.output is not None:
-            wrong = yield from take_text(plan, state, parts)
+            if plan.output.tool is None:
+                wrong = yield from take_json(plan, state, text_in(parts))
+            else:
+                wrong = _MISSING_OUTPUT.format(plan.output.tool.name)
             if wrong is not None and state.stop is None and misfits < plan.output.spec.retries:
                 misfits += 1
                 told += [keep({"role": "model", "parts": parts}, model=model), user_content(wrong)]
-                shown = text_in(begun) + shown
-                begun, cut, again = [], [], []
                 if plan.output.tool is not None:
                     base = forced(base, [plan.output.tool.name])
                 yield finished
-                yield ModelRetry(1 + misfits, 0.0, "OUTPUT", shown)
+                yield ModelRetry(1 + misfits, 0.0, "OUTPUT", text_in(begun) + shown)
+                begun, cut, again = [], [], []
                 continue
             if wrong is not None:
                 verdict = Verdict("stop", verdict.finish_reason, state.stop or "output")
             else:
-                parts = _without_fence(parts)
+                parts = without_fence(parts)
         yield from _end(state, verdict, parts, model)
         yield finished
         return None
     if begun:  # what there is of a text that could not be continued
-        yield from _end(
-            state, Verdict("stop", "MAX_TOKENS", state.stop), begun, plan.models[state.standing_in].name
-        )
+        stopped = Verdict("stop", "MAX_TOKENS", state.stop)
+        yield from _end(state, stopped, begun, plan.models[state.standing_in].name)
     return None
-
-
-def forced(base: JsonObject, names: Sequence[str] | None) -> JsonObject:
-    """Let a request force a call: of one of these tools, or of any."""
-    calling: JsonObject = {"mode": "ANY"}
-    if names is not None:
-        calling["allowedFunctionNames"] = list(names)
-    return with_calling(base, calling)
-
-
-def with_calling(base: JsonObject, calling: JsonObject) -> JsonObject:
-    """Set the function calling config of a request."""
-    return {**base, "toolConfig": {**base.get("toolConfig", {}), "functionCallingConfig": calling}}
 
 
 def turn_context(plan: Plan, state: State) -> Context[Any]:
@@ -135,26 +135,6 @@ def limit_reached(plan: Plan, state: State) -> Stop | None:
     return limit
 
 
-def _parts_of(reply: Reply) -> list[Part]:
-    candidates = reply.get("candidates")
-    content = candidates[0].get("content") if candidates else None
-    return (content.get("parts") if content else None) or []
-
-
-def text_in(parts: Sequence[Part]) -> str:
-    """Join the text of parts, thoughts left out."""
-    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
-
-
-def _without_fence(parts: list[Part]) -> list[Part]:
-    """Leave out the fence around a JSON, unless a signed part has it (rule 3)."""
-    text = text_in(parts)
-    bare = unfence(text)[1]
-    if bare == text or any("thoughtSignature" in part for part in parts):
-        return parts
-    return [*(part for part in parts if part.get("thought") or "text" not in part), {"text": bare}]
-
-
 def _end(state: State, verdict: Verdict, parts: Sequence[Part], model: str) -> Steps:
     """Add a reply that ends the run; calls in one that isn't whole are left out, since they are never run."""
     state.answered = verdict.action == "answer"
@@ -167,17 +147,12 @@ def _end(state: State, verdict: Verdict, parts: Sequence[Part], model: str) -> S
         yield from save_reply(state, content)
 
 
-def take_text(plan: Plan, state: State, parts: Sequence[Part]) -> Generator[Event | Effect, Any, str | None]:
+def take_json(plan: Plan, state: State, text: str) -> Generator[Event | Effect, Any, str | None]:
     """Take the structured output that a text is; return what is wrong with it, for the model."""
     taker = plan.output
     assert taker is not None  # noqa: S101 - asked by the caller
-    if taker.tool is not None:
-        return _MISSING_OUTPUT.format(taker.tool.name)
-    text, context = text_in(parts), turn_context(plan, state)
-    if taker.spec.validator is None:
-        made = taker.check(text, context)
-    else:
-        made = yield Resolve(lambda: taker.check(text, context))
+    check = partial(taker.check, text, turn_context(plan, state))
+    made = check() if taker.spec.validator is None else (yield Resolve(check))
     match made:
         case InvalidArguments() | ToolRetry():
             return complaint(made)

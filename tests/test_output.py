@@ -6,32 +6,46 @@ import asyncio
 import enum
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar, assert_type
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from agentkit import (
     Agent,
+    Approve,
     ConfigurationError,
     Context,
+    Deny,
+    GeminiModel,
+    Hooks,
     Limits,
+    LocalModel,
+    ModelError,
     Output,
+    Run,
+    Tool,
     ToolError,
     ToolRetry,
     tool,
 )
-from agentkit.events import ModelRetry, OutputDelta, RunFinished
-from agentkit.testing import ScriptedModel, call, check_history, reply
-from agentkit.wire.content import model_content, user_content
+from agentkit.agent import AsyncAgent
+from agentkit.events import ModelRetry, OutputDelta, RunFinished, TurnFinished
+from agentkit.models.local import available
+from agentkit.testing import ScriptedModel, call, check_history, fault, reply
+from agentkit.wire.content import model_content, text_of, user_content
+from tests.gemini_server import GeminiServer
+from tests.gemini_server import call as server_call
+from tests.gemini_server import calls as server_calls
 from tests.runners import Runner, responses
 
 Item = TypeVar("Item")
 MODES: list[Any] = ["native", "tool"]
+SEARCH: Any = {"tools": [{"google_search": {}}]}
 both = pytest.mark.parametrize("mode", MODES)
 
 
@@ -660,3 +674,376 @@ def test_the_last_event_has_the_value(mode: Any) -> None:
         last = list(events)[-1]
     assert isinstance(last, RunFinished)
     assert last.run.output == Point(1)
+
+
+# -- beside tools -----------------------------------------------------------------------------------------------------
+
+FORCED = {"mode": "ANY", "allowedFunctionNames": ["final_result"]}
+
+
+def modes_of(model: ScriptedModel) -> list[Any]:
+    return [r.get("toolConfig", {}).get("functionCallingConfig") for r in model.requests]
+
+
+@pytest.mark.parametrize(
+    ("choice", "native", "by_tool"),
+    [
+        ("auto", [None, None], [None, None]),
+        ("none", [{"mode": "NONE"}] * 2, [FORCED] * 2),
+        ("required", [{"mode": "ANY"}, None], [{"mode": "ANY"}, None]),
+        (["add"], [{"mode": "ANY", "allowedFunctionNames": ["add"]}, None], ...),
+    ],
+    ids=str,
+)
+@both
+def test_a_tool_choice_leaves_room_for_the_output(
+    go: Runner, mode: Any, choice: Any, native: Any, by_tool: Any
+) -> None:
+    model = ScriptedModel([call("add", a=1, b=2), given(mode, {"x": 3})])
+    agent = Agent(model, tools=[add], tool_choice=choice)
+    run = go(agent, "go", output=Output(Point, mode=mode))
+    assert (run.output, run.stop) == (Point(3), None)
+    assert modes_of(model) == (native if mode == "native" or by_tool is ... else by_tool)
+
+
+def test_a_forced_choice_may_be_met_by_the_output_itself(go: Runner) -> None:
+    agent = Agent(ScriptedModel([call("final_result", x=1)]), tools=[add], tool_choice="required")
+    assert go(agent, "go", output=Output(Point, mode="tool")).output == Point(1)
+
+
+def test_tools_of_the_server_are_not_shut_out_by_force() -> None:
+    model = ScriptedModel(["I have searched.", call("final_result", x=1)])
+    agent = Agent(model, config=SEARCH)
+    assert agent.run("go", output=Output(Point, mode="tool")).output == Point(1)
+    assert modes_of(model) == [None, FORCED]
+
+
+def test_calls_beside_the_output_are_run_and_answered(go: Runner) -> None:
+    script = [[call("final_result", x=1), call("add", a=1, b=2), call("nothing"), call("add", a="x")]]
+    run = go(Agent(ScriptedModel(script), tools=[add]), "go", output=Output(Point, mode="tool"))
+    assert (run.output, run.stop, run.turns) == (Point(1), None, 1)
+    accepted, added, unknown, bad = responses(run)
+    assert accepted == {"output": "accepted"}
+    assert added == {"output": 3}
+    assert "There is no tool 'nothing'" in unknown["error"]
+    assert "arguments" in bad["error"]
+
+
+def test_of_two_outputs_in_a_turn_the_first_that_fits_counts(go: Runner) -> None:
+    async def slow_at_first(value: Point, ctx: Context[Any]) -> Point:
+        await asyncio.sleep(0.05 if value.x == 1 else 0)
+        return value
+
+    for first, validator in ((1, None), (1, slow_at_first), ("no", None)):
+        script = [[call("final_result", x=first), call("final_result", x=2)]]
+        output = Output(Point, mode="tool", validator=validator)
+        run = go(Agent(ScriptedModel(script)), "go", output=output)
+        assert run.output == Point(1 if first == 1 else 2)
+        assert json.loads(run.text) == {"x": first if first == 1 else 2}
+        assert run.stop is None
+
+
+def test_an_output_beside_a_tool_that_raises_is_taken_unless_that_ends_the_run(go: Runner) -> None:
+    def fail() -> None:
+        """Fail."""
+        raise LookupError("no")
+
+    script = [[call("fail"), call("final_result", x=1)]]
+    run = go(Agent(ScriptedModel(script), tools=[fail]), "go", output=Output(Point, mode="tool"))
+    assert (run.output, [type(e) for e in run.errors]) == (Point(1), [LookupError])
+    agent = Agent(ScriptedModel(script), tools=[fail], on_error="raise")
+    with pytest.raises(LookupError):
+        go(agent, "go", output=Output(Point, mode="tool"))
+
+
+def test_an_output_that_was_cut_off_is_never_taken(go: Runner) -> None:
+    ways: list[Any] = ["stop", "continue"]
+    for way in ways:
+        cut = reply(call("final_result", x=1), finish_reason="MAX_TOKENS")
+        run = go(Agent(ScriptedModel([cut]), on_max_tokens=way), "go", output=Output(Point, mode="tool"))
+        assert (run.output, run.stop) == (None, "max_tokens")
+    cut = reply('{"x": 1}', finish_reason="MAX_TOKENS")
+    run = go(Agent(ScriptedModel([cut])), "go", output=Point)
+    assert (run.output, run.stop, run.text) == (None, "max_tokens", '{"x": 1}')
+
+
+@both
+def test_a_run_that_is_refused_or_stopped_has_no_output(go: Runner, mode: Any) -> None:
+    agent = Agent(ScriptedModel([call("add", a=1, b=2)]), tools=[add], limits=Limits(turns=1))
+    run = go(agent, "go", output=Output(Point, mode=mode))
+    assert (run.output, run.stop) == (None, "turns")
+    run = go(Agent(ScriptedModel([reply(finish_reason="SAFETY")])), "go", output=Output(Point, mode=mode))
+    assert (run.output, run.stop) == (None, "refused")
+    with pytest.raises(ModelError) as caught:
+        go(Agent(ScriptedModel([fault(400)])), "go", output=Output(Point, mode=mode))
+    assert caught.value.run is not None
+    assert caught.value.run.output is None
+
+
+def test_hooks_see_the_output_and_may_withhold_it(go: Runner) -> None:
+    seen: list[Any] = []
+
+    def before(args: Any, ctx: Context[Any]) -> Any:
+        seen.append((ctx.tool_name, args))
+        return Deny("Not yet.") if len(seen) == 1 else None
+
+    def after(response: Any, ctx: Context[Any]) -> Any:
+        return Deny("Withheld.") if len(seen) == 2 else None
+
+    model = ScriptedModel([call("final_result", x=n) for n in (1, 2, 3)])
+    agent = Agent(model, hooks=Hooks(before_tool=before, after_tool=after))
+    run = go(agent, "go", output=Output(Point, mode="tool"))
+    assert (run.output, run.turns) == (Point(3), 3)
+    assert seen == [("final_result", {"x": n}) for n in (1, 2, 3)]
+    assert ["Not yet." in str(responses(run)[0]), "Withheld." in str(responses(run)[1])] == [True, True]
+
+
+def test_chosen_and_found_tools_leave_room_for_the_output(go: Runner) -> None:
+    model = ScriptedModel([call("final_result", x=1)])
+    agent = Agent(model, tools=[add], choose_tools=lambda ctx: [])
+    assert go(agent, "go", output=Output(Point, mode="tool")).output == Point(1)
+    assert modes_of(model) == [FORCED]
+
+
+@both
+def test_a_message_sent_meanwhile_gets_an_output_of_its_own(mode: Any) -> None:
+    script = [given(mode, {"x": 1}), given(mode, {"x": 2})]
+    with Agent(ScriptedModel(script)).stream("go", output=Output[Any](Point, mode=mode)) as events:
+        for event in events:
+            if isinstance(event, TurnFinished) and event.turn == 1:
+                events.send("And another?")
+    assert events.run.output == Point(2)
+    assert json.loads(events.run.text) == {"x": 2}
+    script = [given(mode, {"x": 1}), *[given(mode, {"x": "no"})] * 3]
+    with Agent(ScriptedModel(script)).stream("go", output=Output[Any](Point, mode=mode)) as events:
+        for event in events:
+            if isinstance(event, TurnFinished) and event.turn == 1:
+                events.send("And another?")
+    assert events.run.output is None
+    assert events.run.stop == "output"
+
+
+def test_fallback_models_all_take_the_schema_or_it_is_the_tool() -> None:
+    class Old(ScriptedModel):
+        def takes_schema(self, *, with_tools: bool) -> bool:
+            return not with_tools
+
+    for settings, native in (({"tools": [add]}, False), ({}, True), ({"config": SEARCH}, False)):
+        model = Old(['{"x": 1}' if native else call("final_result", x=1)])
+        agent = Agent([model, ScriptedModel([])], **settings)
+        assert agent.run("go", output=Point).output == Point(1)
+        assert ("responseJsonSchema" in model.requests[0].get("generationConfig", {})) == native
+
+
+# -- chats, runs that go on --------------------------------------------------------------------------------------------
+
+
+@both
+def test_a_chat_gives_outputs_and_remembers_their_json(mode: Any) -> None:
+    model = ScriptedModel([given(mode, {"x": 1}), "Hi.", given(mode, {"x": 2})])
+    chat = Agent(model).chat()
+    output = Output(Point, mode=mode)
+    assert chat.send_message("go", output=output).output == Point(1)
+    assert chat.send_message("hello").text == "Hi."
+    with chat.send_message_stream("again", output=output) as events:
+        assert events.drain().output == Point(2)
+    history = chat.get_history()
+    check_history(history)
+    assert [json.loads(text_of(history[i])) for i in (len(history) - 1,)] == [{"x": 2}]
+    assert [c["role"] for c in model.requests[1]["contents"]][-2:] == ["model", "user"]
+    resumed = chat.resume(output=output)
+    assert (resumed.output, resumed.stop, len(model.requests)) == (Point(2), None, 3)
+
+
+@both
+def test_an_async_chat_does_the_same(mode: Any) -> None:
+    async def main() -> list[Any]:
+        chat = Agent(ScriptedModel([given(mode, {"x": 1}), given(mode, {"x": 2})])).aio.chat()
+        output = Output(Point, mode=mode)
+        first = await chat.send_message("go", output=output)
+        async with chat.send_message_stream("again", output=output) as events:
+            return [first.output, (await events.drain()).output]
+
+    assert asyncio.run(main()) == [Point(1), Point(2)]
+
+
+@tool(approval=True)
+def order(sku: str) -> str:
+    """Order."""
+    return f"ordered {sku}"
+
+
+@both
+def test_a_run_that_goes_on_after_an_approval_gives_its_output(go: Runner, mode: Any) -> None:
+    agent = Agent(ScriptedModel([call("order", sku="TEA"), given(mode, {"x": 1})]), tools=[order])
+    output = Output(Point, mode=mode)
+    run = go(agent, "go", output=output)
+    assert (run.stop, run.output) == ("approval", None)
+    resumed = agent.resume(run.to_json(), {run.pending[0].call_id: Approve()}, output=output)
+    check_history(resumed.contents)
+    assert (resumed.output, resumed.stop) == (Point(1), None)
+    assert responses(resumed)[0] == {"output": "ordered TEA"}
+
+
+def test_an_output_beside_a_call_that_waits_is_given_again_when_that_is_answered() -> None:
+    script = [[call("order", sku="TEA"), call("final_result", x=1)], "Done.", call("final_result", x=2)]
+    model = ScriptedModel(script)
+    agent, output = Agent(model, tools=[order]), Output[Any](Point, mode="tool")
+    run = agent.run("go", output=output)
+    assert run.stop == "approval"
+    assert run.output is None
+    resumed = agent.resume(run, {run.pending[0].call_id: Approve()}, output=output)
+    check_history(resumed.contents)
+    assert (resumed.output, resumed.stop) == (Point(2), None)
+    assert responses(resumed)[:2] == [{"output": "ordered TEA"}, {"output": "accepted"}]
+
+
+@both
+def test_a_run_that_has_its_answer_gives_it_again_or_is_asked_for_one_that_fits(mode: Any) -> None:
+    model = ScriptedModel([given(mode, {"x": 1}), given(mode, {"x": 2}), given(mode, {"x": 3})])
+    agent = Agent(model)
+    run = agent.run("go", output=Output[Any](Point, mode=mode))
+    assert agent.resume(run, output=Output[Any](Point, mode=mode)).output == Point(1)
+    assert len(model.requests) == 1
+
+    def more(value: Point, ctx: Context[Any]) -> Point:
+        if value.x < 2:
+            raise ToolRetry("More.")
+        return value
+
+    again = agent.resume(run, output=Output[Any](Point, mode=mode, validator=more))
+    assert (again.output, again.stop) == (Point(2), None)
+    assert "More." in json.dumps(model.requests[1]["contents"][-1])
+
+    def never(value: Point, ctx: Context[Any]) -> Point:
+        raise ToolError("Never.")
+
+    ended = agent.resume(run, output=Output[Any](Point, mode=mode, validator=never))
+    assert ended.output is None
+    assert (ended.stop, len(model.requests)) == ("output", 2)
+    check_history(again.contents)
+    text = agent.resume(run)
+    assert (text.output, text.stop, json.loads(text.text)) == (None, None, {"x": 1})
+
+
+def test_a_run_that_stopped_for_its_output_is_asked_again_when_it_goes_on() -> None:
+    model = ScriptedModel(["no", "no", '{"x": 1}'])
+    agent = Agent(model)
+    run = agent.run("go", output=Output[Any](Point, retries=1))
+    assert run.stop == "output"
+    resumed = agent.resume(run, output=Point)
+    assert (resumed.output, resumed.stop) == (Point(1), None)
+
+
+# -- real models ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[GeminiServer]:
+    with GeminiServer(key="key") as running:
+        yield running
+
+
+@pytest.mark.parametrize("with_tools", [True, False])
+@pytest.mark.parametrize(
+    "name", ["gemini-2.5-flash", "models/gemini-2.0-flash", "gemini-3.8-flash", "gemini-4-neon"]
+)
+def test_each_gemini_gets_the_form_that_it_takes(
+    go: Runner, server: GeminiServer, name: str, with_tools: bool
+) -> None:
+    native = not with_tools or "gemini-2" not in name
+    answer: Any = '{"customer": "Ann", "lines": [{"articleNumber": "TEA", "n": 2}]}'
+    if not native:
+        answer = server_calls(server_call("final_result", json.loads(answer)))
+    asked = [server_calls(server_call("add", {"a": 1, "b": 2}))] if with_tools else []
+    server.script([*asked, answer])
+    model = GeminiModel(name, api_key="key", http_options={"base_url": server.url})
+    try:
+        run = go(Agent(model, tools=[add] if with_tools else []), "go", output=Order)
+    finally:
+        model.close()
+    assert run.output == Order(customer="Ann", lines=[Line(articleNumber="TEA", n=2)])
+    assert run.stop is None
+    assert json.loads(run.text)["customer"] == "Ann"
+    body = server.requests[-1].body
+    assert ("responseMimeType" in body.get("generationConfig", {})) == native
+    check_history(run.contents, signatures=True)
+    model = GeminiModel(name, api_key="key", http_options={"base_url": server.url})
+    server.script(["It was two."])  # the server takes the history back
+    try:
+        assert Agent(model).run("How many?", history=run.contents).text == "It was two."
+    finally:
+        model.close()
+
+
+def test_the_server_refuses_what_is_asked_for_in_the_wrong_form(server: GeminiServer) -> None:
+    model = GeminiModel("gemini-2.5-flash", api_key="key", http_options={"base_url": server.url})
+    try:
+        with pytest.raises(ModelError, match="rule 8"):
+            Agent(model, tools=[add]).run("go", output=Output(Point, mode="native"))
+    finally:
+        model.close()
+
+
+@pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine")
+@pytest.mark.timeout(180)
+def test_the_embedded_model_fills_in_a_flat_value() -> None:
+    class Purchase(BaseModel):
+        item: str
+        n: int
+
+    model = LocalModel(timeout=120)
+    try:
+        run = Agent(model).run("I'd like 3 apples", output=Purchase)
+    finally:
+        model.close()
+    assert run.stop is None
+    assert run.output == Purchase(item="apples", n=3)
+    assert json.loads(run.text) == {"item": "apples", "n": 3}
+
+
+# -- types ------------------------------------------------------------------------------------------------------------
+
+
+def _what_a_type_checker_sees(agent: Agent, run: Run, kind: type[Invoice]) -> None:
+    """Never called: mypy reads it with the rest of the tests."""
+    assert_type(agent.run("x").output, None)
+    assert_type(agent.run("x", output=Invoice).output, Invoice)
+    assert_type(agent.run("x", output=kind).output, Invoice)
+    assert_type(agent.run("x", output=Page[int]).output, Page[int])
+    assert_type(agent.run("x", output=Point).output, Point)
+    assert_type(agent.run("x", output=Person).output, Person)
+    assert_type(agent.run("x", output=Colour).output, Colour)
+    assert_type(agent.run("x", output=int).output, int)
+    assert_type(agent.run("x", output=list[int]).output, list[int])
+    assert_type(agent.run("x", output=dict[str, Invoice]).output, dict[str, Invoice])
+    assert_type(agent.run("x", output=Output(Invoice)).output, Invoice)
+    assert_type(agent.run("x", output=Output(Invoice, retries=1, mode="tool")).output, Invoice)
+    assert_type(agent.run("x", output=Output(int, validator=sync_check)).output, int)
+    assert_type(agent.run("x", output=Output(int, validator=async_check)).output, int)
+    assert_type(agent.run("x", output=Output[int | str](int | str)).output, int | str)
+    assert_type(agent.run("x", output=Output[Literal["a"]](Literal["a"])).output, Literal["a"])
+    assert_type(agent.run("x", output=Output[int](Annotated[int, Field(ge=1)])).output, int)
+    assert_type(agent.stream("x").run.output, None)
+    assert_type(agent.stream("x", output=Invoice).run.output, Invoice)
+    assert_type(agent.stream("x", output=Invoice).drain().output, Invoice)
+    assert_type(agent.resume(run).output, None)
+    assert_type(agent.resume(run, output=Invoice).output, Invoice)
+    assert_type(agent.chat().send_message("x").output, None)
+    assert_type(agent.chat().send_message("x", output=Invoice).output, Invoice)
+    assert_type(agent.chat().send_message_stream("x", output=Invoice).run.output, Invoice)
+    assert_type(agent.chat().resume(output=Invoice).output, Invoice)
+
+
+async def _what_a_type_checker_sees_async(agent: AsyncAgent, run: Run) -> None:
+    """Never called: mypy reads it with the rest of the tests."""
+    assert_type((await agent.run("x")).output, None)
+    assert_type((await agent.run("x", output=Invoice)).output, Invoice)
+    assert_type((await agent.resume(run, output=Invoice)).output, Invoice)
+    assert_type((await agent.chat().send_message("x", output=list[int])).output, list[int])
+    assert_type((await agent.chat().send_message("x")).output, None)
+    async with agent.stream("x", output=Invoice) as events:
+        assert_type(events.run.output, Invoice)
+        assert_type((await events.drain()).output, Invoice)
+    async with agent.chat().send_message_stream("x", output=Invoice) as answer:
+        assert_type(answer.run.output, Invoice)

@@ -163,7 +163,32 @@ def responses_of(content: Content) -> list[FunctionResponse]:
 
 def text_of(content: Content) -> str:
     """Join the text of a content, thoughts left out."""
-    return "".join(part["text"] for part in content["parts"] if part.get("text") and not part.get("thought"))
+    return text_in(content["parts"])
+
+
+def parts_of(reply: Reply) -> list[Part]:
+    """Return the parts of a reply's first candidate."""
+    candidates = reply.get("candidates")
+    content = candidates[0].get("content") if candidates else None
+    return (content.get("parts") if content else None) or []
+
+
+def text_in(parts: Iterable[Part]) -> str:
+    """Join the text of parts, thoughts left out."""
+    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
+
+
+def forced(base: JsonObject, names: Sequence[str] | None) -> JsonObject:
+    """Let a request force a call: of one of these tools, or of any."""
+    calling: JsonObject = {"mode": "ANY"}
+    if names is not None:
+        calling["allowedFunctionNames"] = list(names)
+    return with_calling(base, calling)
+
+
+def with_calling(base: JsonObject, calling: JsonObject) -> JsonObject:
+    """Set the function calling config of a request."""
+    return {**base, "toolConfig": {**base.get("toolConfig", {}), "functionCallingConfig": calling}}
 
 
 def dumps(value: Json) -> bytes:
