@@ -57,17 +57,19 @@ class Toolbox:
 
     def declared(self) -> dict[str, Tool]:
         """Give the tools that the next turn has, by name, in the order in which they are declared."""
-        survey = self._state.survey
-        tools = {tool.name: tool for tool in self._chosen}
+        survey, output = self._state.survey, self._plan.output
+        room = MAX_TOOLS - survey.cut - (output is not None and output.tool is not None)
+        tools = {tool.name: tool for tool in self._chosen[:room]}
+        if output is not None and output.tool is not None:
+            tools[output.tool.name] = output.tool
+            room += 1
         for name in survey.found:
-            if name in self._on_demand:
+            if name in self._on_demand and len(tools) < room:
                 tools.setdefault(name, self._on_demand[name])
-        if self._plan.output is not None and self._plan.output.tool is not None:
-            tools[self._plan.output.tool.name] = self._plan.output.tool
         if survey.cut:
             self._read_result = self._read_result or Tool.of(self._read_on, name=READ_ON)
             tools[READ_ON] = self._read_result
-        return dict(list(tools.items())[:MAX_TOOLS])
+        return tools
 
     def every(self) -> Mapping[str, Tool]:
         """Give all tools that a call of an earlier turn may mean."""

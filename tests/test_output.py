@@ -805,6 +805,15 @@ def test_chosen_and_found_tools_leave_room_for_the_output(go: Runner) -> None:
     assert modes_of(model) == [FORCED]
 
 
+def test_the_output_has_a_place_beside_as_many_tools_as_there_may_be() -> None:
+    tools = [Tool.of(add, name=f"add_{n}") for n in range(512)]
+    model = ScriptedModel([call("final_result", x=1)])
+    run = Agent(model, tools=tools, tool_choice="none").run("go", output=Output(Point, mode="tool"))
+    assert run.output == Point(1)
+    names = [d["name"] for d in model.requests[0]["tools"][0]["functionDeclarations"]]
+    assert (len(names), names[0], names[-1]) == (512, "add_0", "final_result")
+
+
 @both
 def test_a_message_sent_meanwhile_gets_an_output_of_its_own(mode: Any) -> None:
     script = [given(mode, {"x": 1}), given(mode, {"x": 2})]
