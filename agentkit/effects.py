@@ -61,6 +61,8 @@ class CallModel:
     """The beginning of the text, where an earlier reply had it and was cut off."""
     so_far: Callable[[str], Any] | None = None
     """Makes, of a text that is JSON, what whoever watches gets to see of it."""
+    look_again: int = 0
+    """At which length of the text that is made next."""
     shown: bool = False
     """Whether a part of the reply has been passed on."""
 
@@ -72,8 +74,10 @@ class CallModel:
             if text := part.get("text"):
                 self.shown = True
                 yield ThoughtDelta(text) if part.get("thought") else TextDelta(text)
-                if self.so_far is None or part.get("thought"):
+                if self.so_far is None or part.get("thought") or len(self.text) < self.look_again:
                     continue
+                # Each look reads all of it: one for each piece of a long value would take minutes.
+                self.look_again = len(self.text) * 65 // 64
                 if (value := self.so_far(self.text)) is not None:
                     yield OutputDelta(value)
 

@@ -24,7 +24,7 @@ class OutputDelta:
     """What there is so far of a structured output (`run(output=...)`), where the model streams its JSON."""
 
     value: Any
-    """Plain JSON values, not validated yet; the last text or key may be half there."""
+    """Plain JSON values, not validated yet; the last text may be half there. It only grows."""
 
 
 @dataclass(frozen=True, slots=True)

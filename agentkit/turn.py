@@ -129,10 +129,9 @@ def turn_context(plan: Plan, state: State) -> Context[Any]:
 
 def limit_reached(plan: Plan, state: State) -> Stop | None:
     """Name the limit that is reached before a turn, if any."""
-    limit = reached(plan.limits, state.usage, turns=len(state.usages))
-    if limit is None and plan.outer_limit is not None:
-        limit = plan.outer_limit()
-    return limit
+    return reached(plan.limits, state.usage, turns=len(state.usages)) or (
+        plan.outer_limit() if plan.outer_limit else None
+    )
 
 
 def _end(state: State, verdict: Verdict, parts: Sequence[Part], model: str) -> Steps:
@@ -285,7 +284,7 @@ def _ask_one(
         if delay is None:
             return None
         attempt, waited = attempt + 1, waited + delay
-        step = dataclasses.replace(step, assembler=ReplyAssembler())
+        step = dataclasses.replace(step, assembler=ReplyAssembler(), look_again=0)
 
 
 def _keep_partial(state: State, step: CallModel) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import enum
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -659,6 +660,18 @@ def test_a_stream_of_anything_never_raises(text: str) -> None:
         shown = "".join(events.texts())
     assert events.run.stop in ("output", "empty")
     assert shown.startswith(text)
+
+
+def test_a_long_value_is_not_read_anew_for_each_piece() -> None:
+    value = [f"item {n}" for n in range(20_000)]
+    began = time.process_time()
+    with Agent(ScriptedModel([json.dumps({"result": value})])).stream("go", output=list[str]) as events:
+        deltas = [event.value for event in events if isinstance(event, OutputDelta)]
+    assert events.run.output == value
+    assert 300 < len(deltas) < 1_500
+    assert all(map(grows, deltas, [*deltas[1:], value]))
+    assert len(deltas[-1]) > 19_000
+    assert time.process_time() - began < 10
 
 
 def test_no_deltas_are_told_of_a_run_without_an_output() -> None:
