@@ -117,8 +117,7 @@ def model_turn(
         yield finished
         return None
     if begun:  # what there is of a text that could not be continued
-        stopped = Verdict("stop", "MAX_TOKENS", state.stop)
-        yield from _end(state, stopped, begun, plan.models[state.standing_in].name)
+        yield from _end(state, Verdict("stop", "MAX_TOKENS", state.stop), begun, model)
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar, assert_type
 
 import pytest
@@ -29,6 +30,7 @@ from agentkit import (
     ModelError,
     Output,
     Run,
+    SQLiteStore,
     Tool,
     ToolError,
     ToolRetry,
@@ -887,6 +889,25 @@ def test_an_async_chat_does_the_same(mode: Any) -> None:
             return [first.output, (await events.drain()).output]
 
     assert asyncio.run(main()) == [Point(1), Point(2)]
+
+
+@both
+def test_a_stored_chat_gives_its_last_output_again_without_asking(tmp_path: Path, mode: Any) -> None:
+    output: Output[Any] = Output(Order, mode=mode)
+    script = [call("order", sku="TEA"), given(mode, {"customer": "Ann", "lines": []})]
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        chat = Agent(ScriptedModel(script), tools=[order]).chat("ann", store)
+        run = chat.send_message("go", output=output)
+        assert (run.stop, run.output) == ("approval", None)
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        chat = Agent(ScriptedModel(script[1:]), tools=[order]).chat("ann", store)
+        run = chat.resume({run.pending[0].call_id: Approve()}, output=output)
+        assert (run.stop, run.output) == (None, Order(customer="Ann", lines=[]))
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        chat = Agent(ScriptedModel([]), tools=[order]).chat("ann", store)
+        assert chat.resume(output=output).output == run.output
+        check_history(chat.get_history())
+        assert json.loads(text_of(chat.get_history()[-1])) == {"customer": "Ann", "lines": []}
 
 
 @tool(approval=True)
