@@ -23,6 +23,8 @@ _DATA = {
 _PART = _DATA | {"thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"}
 _SKIP = "skip_thought_signature_validator"  # stands for a signature on a call that another model made
 _CALLERS_TOOLS = {"functionDeclarations", "computerUse"}
+_UNSIGNED = re.compile(r"gemini-[12]\b")
+_ANY = "any model"
 
 
 class Refused(Exception):
@@ -33,22 +35,25 @@ class Rules:
     """What a request must keep to, and what the server gave out that must come back."""
 
     def __init__(self) -> None:
-        self._signed: dict[str, Json] = {}  # signature -> its part
-        self._turns: dict[str, set[tuple[str, ...]]] = {}  # text and calls of a turn -> its signatures
+        self._signed: dict[str, tuple[Json, str]] = {}  # signature -> its part, and the model that gave it
+        # model -> text and calls of a turn -> its signatures
+        self._turns: dict[str, dict[str, set[tuple[str, ...]]]] = {}
         self._ids: set[str] = set()
         self._without_id: list[Json] = []
 
-    def issue(self, parts: Sequence[Json]) -> None:
-        """Note the parts of a turn as the server's own."""
+    def issue(self, parts: Sequence[Json], model: str = _ANY) -> None:
+        """Note the parts of a turn as given out by a model of this server."""
+        model = _name(model)
         for part in parts:
             if "thoughtSignature" in part:
-                self._signed[part["thoughtSignature"]] = part
+                self._signed[part["thoughtSignature"]] = part, model
             called = part.get("functionCall")
             if called and called.get("id"):
                 self._ids.add(called["id"])
             elif called:
                 self._without_id.append(called)
-        self._turns.setdefault(_turn_key(parts), set()).add(_signatures(parts))
+        turns = self._turns.setdefault(model, {})
+        turns.setdefault(_turn_key(parts), set()).add(_signatures(parts))
 
     def check(self, body: Json, model: str) -> None:
         """Refuse a request that breaks a rule."""
@@ -58,8 +63,9 @@ class Rules:
             not unknown, f"Invalid JSON payload received. Unknown name {sorted(unknown)}: Cannot find field."
         )
         need(isinstance(body.get("contents"), list) and body["contents"], "contents are required")
-        contents = [self._content(content) for content in body["contents"]]
+        contents = [self._content(content, _name(model)) for content in body["contents"]]
         need(contents[0]["role"] == "user", "rule 4: history starts with a user content")
+        self._stand_ins(contents, _name(model))
         answered: list[Json] = []  # the calls that the content at hand must answer
         for content in contents:
             self._answers(content, answered)
@@ -67,7 +73,29 @@ class Rules:
         need(not answered, "rule 2: the last calls have no responses")
         self._tools(body, model)
 
-    def _content(self, content: Json) -> Json:
+    def _stand_ins(self, contents: Sequence[Json], model: str) -> None:
+        """Demand a stand-in for the signature of each step of the current turn that another model made.
+
+        It is on the first call and nowhere else; models before Gemini 3 demand none, and know none. Of a step
+        that nobody here made, the caller may know that it needs none.
+        """
+        starts = [index for index, content in enumerate(contents) if _starts_turn(content)]
+        for index, content in enumerate(contents):
+            called = [part for part in content["parts"] if "functionCall" in part]
+            skips = [part for part in content["parts"] if part.get("thoughtSignature") == _SKIP]
+            current = bool(called and starts and index > starts[-1]) and not _UNSIGNED.match(model)
+            if not current or self._issued(content["parts"], model) is not None:
+                need(not skips, "rule 3: a stand-in for a signature where none is demanded")
+            elif skips or any(self._issued(content["parts"], other) for other in self._turns):
+                need(skips == called[:1], "rule 3: Function call is missing a thought_signature.")
+
+    def _issued(self, parts: Sequence[Json], model: str) -> set[tuple[str, ...]] | None:
+        """Find the signatures with which this model gave out a turn; None if it didn't."""
+        found = [self._turns.get(name, {}).get(_turn_key(parts)) for name in (model, _ANY)]
+        known = [each for each in found if each is not None]
+        return set().union(*known) if known else None
+
+    def _content(self, content: Json, model: str) -> Json:
         content = _camel(content)
         need(content.keys() <= {"role", "parts"}, f"Unknown name in a content: {sorted(content)}")
         role = content.setdefault("role", "user")
@@ -82,11 +110,13 @@ class Rules:
             signature = part.get("thoughtSignature")
             if signature is not None and signature != _SKIP:
                 need(signature in self._signed, "rule 3: Corrupted thought signature.")
-                need(part == self._signed[signature], "rule 3: a thought signature is in another part")
+                signed, by = self._signed[signature]
+                need(by in (model, _ANY), f"rule 3: Corrupted thought signature: it is one of {by}.")
+                need(part == signed, "rule 3: a thought signature is in another part")
             called = part.get("functionCall")
             if called is not None:
                 self._call(called)
-        issued = self._turns.get(_turn_key(parts))
+        issued = self._issued(parts, model)
         if role == "model" and issued is not None:
             need(
                 _signatures(parts) in issued, "rule 3: a thought signature is missing or parts changed order"
@@ -153,6 +183,14 @@ def _problem_of(schema: str) -> str | None:
     except jsonschema.SchemaError as error:
         return error.message
     return None
+
+
+def _name(model: str) -> str:
+    return model.rpartition("/")[2]
+
+
+def _starts_turn(content: Json) -> bool:
+    return content["role"] == "user" and not any("functionResponse" in part for part in content["parts"])
 
 
 def need(condition: object, message: str) -> None:

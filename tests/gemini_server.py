@@ -8,13 +8,15 @@
 It answers generateContent and streamGenerateContent with the replies of the script, one each, and
 countTokens by itself. A reply is made by `text`, `calls`, `reply`, `stream` or `fault`; it may also be a str
 (a text), a dict (a whole body), or a function of the request's body that gives one of these. A script that is
-used up answers 400.
+used up answers 400. A model that has a script of its own (`server.script(replies, model="gemini-x")`) answers by
+that one.
 
 A request that breaks a rule of GEMINI.md gets 400 INVALID_ARGUMENT, and the message names the rule. The rules
 are written down here anew, on purpose: agentkit's own `wire.history.check` is tested against them. Every turn
 with calls gets a thought signature on its first call, which must come back in the very same part; so must
 those of texts made with `sign=True`. Signatures and ids that this server didn't give out are refused, unless
-`server.trust(contents)` names the contents that hold them.
+`server.trust(contents)` names the contents that hold them. A model takes no other model's signatures: where it
+demands one, in the current turn, it takes what Gemini has for that, `skip_thought_signature_validator`.
 
 `server.requests` has what was asked (refused requests too), `server.disconnects` counts replies that a client
 broke off, `server.open_connections` the connections that are open now; `server.wait(lambda: ...)` waits for
@@ -139,6 +141,7 @@ class GeminiServer:
         self.open_connections = 0
         self.key = key  # the only one that is accepted, or None: any
         self._script: list[Scripted] = list(replies)
+        self._scripts: dict[str, list[Scripted]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._sockets: set[socket.socket] = set()
@@ -174,11 +177,16 @@ class GeminiServer:
     @property
     def left(self) -> int:
         """How many replies of the script weren't used."""
-        return len(self._script)
+        return len(self._script) + sum(map(len, self._scripts.values()))
 
-    def script(self, replies: Iterable[Scripted]) -> None:
-        """Add replies to the script."""
-        self._script.extend(replies)
+    def script(self, replies: Iterable[Scripted], *, model: str | None = None) -> None:
+        """Add replies to the script, or to the one that a model has of its own."""
+        script = self._script if model is None else self._scripts.setdefault(model, [])
+        script.extend(replies)
+
+    def asked(self, model: str) -> list[Json]:
+        """List the bodies of the requests to a model."""
+        return [each.body for each in self.requests if f"models/{model}:" in each.path]
 
     def trust(self, contents: Sequence[Json]) -> None:
         """Take the signatures and ids in these contents for the server's own."""
@@ -194,19 +202,20 @@ class GeminiServer:
                 raise AssertionError("GeminiServer.wait: the condition didn't come true")
             time.sleep(0.005)
 
-    def next_reply(self, body: Json) -> Reply | Fault | Json:
+    def next_reply(self, body: Json, model: str = "") -> Reply | Fault | Json:
         """Take the next reply of the script, made ready: calls have ids, signatures are in place."""
         with self._lock:
-            scripted = self._script.pop(0) if self._script else None
+            script = self._scripts.get(model.rpartition("/")[2], self._script)
+            scripted = script.pop(0) if script else None
         while callable(scripted):
             scripted = scripted(body)
         if scripted is None:
             return fault(400, status="FAILED_PRECONDITION", message="GeminiServer: the script is used up")
         if isinstance(scripted, str):
             scripted = text(scripted)
-        return self._prepare(scripted) if isinstance(scripted, Reply) else scripted
+        return self._prepare(scripted, model) if isinstance(scripted, Reply) else scripted
 
-    def _prepare(self, scripted: Reply) -> Reply:
+    def _prepare(self, scripted: Reply, model: str) -> Reply:
         """Give ids and a signature to a reply of the script, and note them as given out."""
         chunks: list[Json] = json.loads(json.dumps(scripted.chunks))
         parts = [part for chunk in chunks for part in _parts_of(chunk)]
@@ -217,7 +226,7 @@ class GeminiServer:
         if scripted.sign and "thoughtSignature" not in first_call:
             signature = base64.b64encode(b"signature %d" % next(self._numbers))
             first_call["thoughtSignature"] = signature.decode()
-        self.rules.issue(parts)
+        self.rules.issue(parts, model)
         return Reply(chunks, scripted.delay)
 
 
@@ -289,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
         if method not in ("generateContent", "streamGenerateContent"):
             return fault(404, status="NOT_FOUND", message=f"no method {method}")
         self.gemini.rules.check(body, model)
-        return self.gemini.next_reply(body)
+        return self.gemini.next_reply(body, model)
 
     def _answer(self, answer: Reply | Fault | Json, *, streamed: bool) -> None:
         if isinstance(answer, Fault):

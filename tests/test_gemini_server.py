@@ -149,8 +149,48 @@ def test_json_replies_beside_tools_are_refused_for_the_models_of_two(server: Gem
     body = answered(server)
     body["generationConfig"] = {"responseMimeType": "application/json"}
     server.script(["ok"])
-    assert "rule 8" in ask(server, body, model="gemini-2.5-pro").text
+    other = {**body, "contents": [HELLO]}
+    assert "rule 8" in ask(server, other, model="gemini-2.5-pro").text
     assert ask(server, body).status_code == 200
+
+
+SKIP = "skip_thought_signature_validator"
+
+
+def _with_signature(body: Body, signature: str | None, *, at: int = 0) -> Body:
+    """Copy a body with another signature in a call of its second content, and none in the others."""
+    changed = copy.deepcopy(body)
+    for part in changed["contents"][1]["parts"]:
+        part.pop("thoughtSignature", None)
+    if signature is not None:
+        changed["contents"][1]["parts"][at]["thoughtSignature"] = signature
+    return changed
+
+
+def test_a_model_takes_a_stand_in_for_another_models_signature_and_nothing_else(server: GeminiServer) -> None:
+    body = answered(server)
+    stand_in = _with_signature(body, SKIP)
+    server.script(["ok"] * 4)
+    assert "one of gemini-3" in ask(server, body, model="gemini-4").text
+    assert "is missing" in ask(server, _with_signature(body, None), model="gemini-4").text
+    assert "is missing" in ask(server, _with_signature(body, SKIP, at=1), model="gemini-4").text
+    assert ask(server, stand_in, model="gemini-4").status_code == 200
+    assert "none is demanded" in ask(server, stand_in, model="gemini-2.5-pro").text
+    assert ask(server, _with_signature(body, None), model="gemini-2.5-pro").status_code == 200
+    assert "is missing" in ask(server, stand_in).text  # the model that signed it takes its own only
+    assert ask(server, body).status_code == 200
+    later = {**stand_in, "contents": [*stand_in["contents"], HELLO]}
+    assert "none is demanded" in ask(server, later, model="gemini-4").text
+
+
+def test_a_model_may_have_a_script_of_its_own(server: GeminiServer) -> None:
+    server.script(["mine"], model="gemini-4")
+    server.script(["any"])
+    assert "mine" in ask(server, {"contents": [HELLO]}, model="gemini-4").text
+    assert "used up" in ask(server, {"contents": [HELLO]}, model="gemini-4").text
+    assert server.left == 1
+    assert "any" in ask(server, {"contents": [HELLO]}).text
+    assert (len(server.asked("gemini-4")), server.left) == (2, 0)
 
 
 def test_counting_wants_either_contents_or_a_request_of_the_same_model(server: GeminiServer) -> None:
