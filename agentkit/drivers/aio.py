@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -146,8 +147,7 @@ class AsyncDriver:
         scope = asyncio.timeout(self._left())
         try:
             async with scope:
-                value = await threads.begin(function, "agentkit-instructions")
-                return await value if isinstance(value, Awaitable) else value
+                return await threads.call(function, "agentkit-function")
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -174,7 +174,7 @@ class AsyncDriver:
         invocations = step.invocations
         messages: asyncio.Queue[_Message] = asyncio.Queue()
         batch = Batch(invocations, self._tool_timeout)
-        workers = _Workers(messages)
+        workers = _Workers(messages, batch)
         state.report = workers.put
         try:
             for index, invocation in enumerate(invocations):
@@ -211,14 +211,15 @@ class AsyncDriver:
 class _Workers:
     """Sync tools in threads, async tools as tasks; all report to one queue."""
 
-    def __init__(self, messages: asyncio.Queue[_Message]) -> None:
+    def __init__(self, messages: asyncio.Queue[_Message], batch: Batch) -> None:
         self._messages = messages
+        self._batch = batch
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def put(self, message: _Message) -> None:
         """Report from any thread; what comes after the event loop has ended is dropped."""
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
 
     def start(self, index: int, invocation: Invocation) -> None:
@@ -227,7 +228,11 @@ class _Workers:
         if tool.is_async:
             self.wait_for(index, function)
         else:
-            threads.in_thread(function, lambda *result: self.put((index, *result)), tool.name)
+            threads.in_thread(function, lambda *result: self._done(index, *result), tool.name)
+
+    def _done(self, index: int, value: Any, error: BaseException | None) -> None:
+        self._batch.note_done(index)
+        self.put((index, value, error))
 
     def wait_for(self, index: int, function: Callable[[], Any]) -> None:
         async def work() -> None:
@@ -235,8 +240,10 @@ class _Workers:
                 value, error = await threads.settle(function)
             except asyncio.CancelledError as cancelled:
                 value, error = None, cancelled
+            self._batch.note_done(index)
             self._messages.put_nowait((index, value, error))
 
+        self._batch.note_done(index, done=False)
         self._tasks[index] = asyncio.create_task(work())
 
     def goes_on(self, message: _Done) -> bool:

@@ -20,6 +20,7 @@ class Batch:
         self._tool_timeout = tool_timeout
         self._began: dict[int, float] = {}
         self._until: dict[int, float] = {}
+        self._in_time: set[int] = set()
         self.waiting: set[int] = set()
 
     def begin(self, index: int) -> None:
@@ -30,6 +31,13 @@ class Batch:
         if timeout is not None:
             self._until[index] = self._began[index] + timeout
         self.waiting.add(index)
+
+    def note_done(self, index: int, *, done: bool = True) -> None:
+        """Note, from any thread, that a call has ended, though its result may be read later; or goes on after all."""
+        if not done:
+            self._in_time.discard(index)
+        elif time.monotonic() < self._until.get(index, float("inf")):
+            self._in_time.add(index)
 
     def seconds_left(self, deadline: float | None) -> float | None:
         """Say how long to wait at most: until the first call's time is up, or that of the run."""
@@ -49,7 +57,7 @@ class Batch:
     def expire(self) -> Iterator[tuple[int, ToolFinished]]:
         """Give up the calls whose time is up."""
         now = time.monotonic()
-        for index in sorted(self.waiting):
+        for index in sorted(self.waiting - self._in_time):
             if now >= self._until.get(index, float("inf")):
                 seconds = self._until[index] - self._began[index]
                 name = self._invocations[index].context.tool_name

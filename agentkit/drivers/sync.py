@@ -187,7 +187,7 @@ class SyncDriver:
         invocations = step.invocations
         messages: SimpleQueue[_Message | None] = SimpleQueue()
         batch = Batch(invocations, self._tool_timeout)
-        workers = _Workers(messages)
+        workers = _Workers(messages, batch)
         state.report = messages.put
         state.wake = lambda: messages.put(None)
         try:
@@ -203,12 +203,12 @@ class SyncDriver:
                     yield event
                 if not batch.waiting:
                     break
+                if state.cancelled.is_set():  # asked here, as it may have been before anybody could be woken
+                    raise _Cancelled
                 try:
                     message = messages.get(timeout=batch.seconds_left(self._deadline))
                 except Empty:
                     continue
-                if state.cancelled.is_set():
-                    raise _Cancelled
                 if message is None:
                     continue
                 if not isinstance(message, tuple):
@@ -228,8 +228,9 @@ class SyncDriver:
 class _Workers:
     """Sync tools in threads, async tools on the portal; all report to one queue."""
 
-    def __init__(self, messages: SimpleQueue[_Message | None]) -> None:
+    def __init__(self, messages: SimpleQueue[_Message | None], batch: Batch | None = None) -> None:
         self._messages = messages
+        self._batch = batch
         self._cancels: dict[int, Callable[[], None]] = {}
         self._seat: threads.Seat | None = None
 
@@ -244,13 +245,20 @@ class _Workers:
     def wait_for(self, index: int, function: Callable[[], Any]) -> None:
         if self._seat is None:
             self._seat = threads.portal.enter()
+        if self._batch is not None:
+            self._batch.note_done(index, done=False)
         self._cancels[index] = self._seat.start(function, self._done(index))
 
     def in_thread(self, index: int, function: Callable[[], Any], name: str) -> None:
         threads.in_thread(function, self._done(index), name)
 
     def _done(self, index: int) -> threads.Done:
-        return lambda value, error: self._messages.put((index, value, error))
+        def done(value: Any, error: BaseException | None) -> None:
+            if self._batch is not None:
+                self._batch.note_done(index)
+            self._messages.put((index, value, error))
+
+        return done
 
     def goes_on(self, message: _Done) -> bool:
         """Tell whether a plain function returned an awaitable, which is awaited now."""

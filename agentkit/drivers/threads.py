@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import contextvars
+import inspect
 import os
 import threading
 import weakref
@@ -65,18 +65,42 @@ def begin(function: Callable[[], T], name: str) -> asyncio.Future[T]:
 
     def tell(value: Any, error: BaseException | None) -> None:
         if result.done():
-            return  # nobody waits any more
-        if error is not None:
+            discard(value)  # nobody waits any more
+        elif isinstance(error, StopIteration):  # which a future refuses
+            stopped = RuntimeError("a function raised StopIteration")
+            stopped.__cause__ = error
+            result.set_exception(stopped)
+        elif error is not None:
             result.set_exception(error)
         else:
             result.set_result(value)
 
     def done(value: Any, error: BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        try:
             loop.call_soon_threadsafe(tell, value, error)
+        except RuntimeError:  # the loop has ended
+            discard(value)
 
     in_thread(function, done, name)
     return result
+
+
+async def call(function: Callable[[], Any], name: str) -> Any:
+    """Call a function that may block or be async, and wait for what it returns."""
+    result = begin(function, name)
+    try:
+        value = await result
+    except asyncio.CancelledError:
+        if result.done() and not result.cancelled() and result.exception() is None:
+            discard(result.result())
+        raise
+    return await value if isinstance(value, Awaitable) else value
+
+
+def discard(value: Any) -> None:
+    """Close a coroutine that nobody will await: Python would warn of it."""
+    if inspect.iscoroutine(value):
+        value.close()
 
 
 async def off_loop(function: Callable[[], T]) -> T:
