@@ -11,9 +11,8 @@ from agentkit.decisions import Approve, Decision, Deny, Edit, PendingCall, Resul
 from agentkit.effects import EXPIRED, Effect, Plan, Resolve, State
 from agentkit.errors import ConfigurationError, ToolDeferred
 from agentkit.events import Event
-from agentkit.hooks import Hooks
 from agentkit.stores.base import StoredCall
-from agentkit.tooling.invoke import Invocation, args_of, edit, fail, hold, prepare, refuse, succeed
+from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject
 
@@ -96,7 +95,7 @@ class Desk:
 
     def _hear_hook(self, invocation: Invocation) -> Deciding:
         hook = self._plan.hooks.before_tool
-        if hook is None:
+        if hook is None or _gives_output(self._plan, invocation):
             return
         said = yield from self._ask(hook, args_of(invocation), invocation)
         if self._state.stop is None and said is not None:
@@ -117,16 +116,22 @@ class Desk:
             )
         match said:
             case Edit(args):
-                edit(invocation, copy.deepcopy(args), who, max_chars=self._plan.result_chars)
-                if who == "A person" and invocation.outcome is not None:
-                    raise ConfigurationError(
-                        f"Edit(...) of {invocation.context.tool_name!r}: {invocation.outcome.error}"
-                    )
+                self._edit(invocation, args, who)
             case Deny(why):
                 because = f": {why}" if why else "."
                 invocation.outcome = refuse(invocation, f"{who} refused this call{because}", "refused")
             case Result(value):
                 invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
+
+    def _edit(self, invocation: Invocation, args: JsonObject, who: str) -> None:
+        """Change the arguments; ones that don't fit are a mistake of whoever gave them, not of the model."""
+        name = invocation.context.tool_name
+        try:
+            edit(invocation, copy.deepcopy(args), who, max_chars=self._plan.result_chars)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"Edit(...) of {name!r}: this is no JSON: {error}") from error
+        if invocation.outcome is not None:
+            raise ConfigurationError(f"Edit(...) of {name!r}: {invocation.outcome.error}")
 
     def _go_on(self, invocation: Invocation, entry: StoredCall, deferred: JsonObject) -> None:
         """Go on with a call whose result was to come later."""
@@ -153,32 +158,48 @@ class Desk:
         invocation.outcome = fail(invocation, still)
 
 
-class AfterTool:
-    """Hears the developer's hook about a response, before that is stored."""
+def _gives_output(plan: Plan, invocation: Invocation) -> bool:
+    """Tell whether a call is how the structured output is given: hooks of tools aren't asked, its validator is."""
+    return plan.output is not None and invocation.tool is not None and invocation.tool is plan.output.tool
 
-    def __init__(self, hooks: Hooks, max_chars: int) -> None:
-        self._hooks = hooks
-        self._max_chars = max_chars
+
+class AfterTool:
+    """Hears the developer's hook about a response, before that is stored.
+
+    Until the hook has said what becomes of it, the response is withheld: one that it is to keep from the model
+    must not get there because the hook fails, or the time is up before it answers.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
 
     @property
     def wanted(self) -> bool:
         """Tell whether there is a hook."""
-        return self._hooks.after_tool is not None
+        return self._plan.hooks.after_tool is not None
 
-    def ask(self, invocation: Invocation) -> Any:
-        """Call the hook; what it returns may have to be awaited."""
-        hook, outcome = self._hooks.after_tool, invocation.outcome
-        if hook is None or outcome is None or outcome.kind == "waits":
+    def hold(self, invocation: Invocation) -> Outcome | None:
+        """Take the outcome back until it is settled; None if there is nothing to ask."""
+        held = invocation.outcome
+        if held is None or held.kind == "waits" or _gives_output(self._plan, invocation):
             return None
-        return hook(copy.deepcopy(outcome.part["functionResponse"]), invocation.context)
+        text = "The call was made; the run ended before its result was released."
+        invocation.outcome = refuse(invocation, text, "cancelled")
+        return held
 
-    def take(self, invocation: Invocation, said: Any) -> None:
+    def ask(self, invocation: Invocation, held: Outcome) -> Any:
+        """Call the hook; what it returns may have to be awaited."""
+        hook = self._plan.hooks.after_tool
+        assert hook is not None  # noqa: S101 - asked only if wanted
+        return hook(copy.deepcopy(held.part["functionResponse"]), invocation.context)
+
+    def take(self, invocation: Invocation, held: Outcome, said: Any) -> None:
         """Do as it said."""
         match said:
             case None:
-                return
+                invocation.outcome = held
             case Result(value):
-                invocation.outcome = succeed(invocation, value, max_chars=self._max_chars)
+                invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
             case Deny(why):
                 text = why or f"The result of {invocation.context.tool_name!r} is withheld."
                 invocation.outcome = refuse(invocation, text, "refused")

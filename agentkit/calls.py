@@ -156,7 +156,7 @@ class CallsOfTurn:
         if not ready:
             return False
         yield Save([StartCalls(ready)])
-        after = AfterTool(self._plan.hooks, self._plan.result_chars)
+        after = AfterTool(self._plan)
         step = RunCalls([invocations[index] for index in ready], ready, after if after.wanted else None)
         expired = (yield step) is EXPIRED
         for index in ready:

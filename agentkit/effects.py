@@ -6,6 +6,7 @@ The loop yields events, which are passed on to whoever watches, and these effect
   `EXPIRED` if the time of the run is up.
 - `RunCalls`: run these calls at the same time; the driver sets each one's `outcome` as soon as it has it, and
   stores it. Sent back is None, or `EXPIRED` if the time of the run is up; calls without an outcome were cut off.
+  What a hook or the store raises meanwhile is thrown.
 - `Save`: store what happened, before anything else happens.
 - `Count`: have the model count the tokens of a request, and send back the number.
 - `Resolve`: call a function (sync or async) and send back what it returns, or `EXPIRED`; what it raises is thrown.
@@ -34,7 +35,7 @@ from agentkit.repair import RetryPolicy, Stop
 from agentkit.stores.base import DeferCall, FinishCall, SaveResult, Step, StoredCall
 from agentkit.survey import Survey
 from agentkit.tooling.context import Context
-from agentkit.tooling.invoke import Invocation
+from agentkit.tooling.invoke import Invocation, Outcome
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import Content, JsonObject, Reply, Request
 from agentkit.wire.reply import ReplyAssembler
@@ -90,11 +91,15 @@ class CallModel:
 class AfterTool(Protocol):
     """Somebody who hears of each call's outcome before it is stored."""
 
-    def ask(self, invocation: Invocation) -> Any:
-        """Say what to do; what is returned may have to be awaited."""
+    def hold(self, invocation: Invocation) -> Outcome | None:
+        """Take the outcome back until it is settled; None if there is nothing to ask."""
         ...
 
-    def take(self, invocation: Invocation, said: Any) -> None:
+    def ask(self, invocation: Invocation, held: Outcome) -> Any:
+        """Say what to do with it; what is returned may have to be awaited."""
+        ...
+
+    def take(self, invocation: Invocation, held: Outcome, said: Any) -> None:
         """Do it."""
         ...
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
+from agentkit.errors import ConfigurationError
 from agentkit.tooling.context import Context
 from agentkit.wire.content import FunctionResponse, JsonObject, Reply, Request
+from agentkit.wire.history import check
+from agentkit.wire.reply import ReplyAssembler
+from agentkit.wire.signatures import signed_by_nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,50 @@ class Hooks:
     run stops with `stop="refused"`. Text that was streamed has been shown by then."""
     before_tool: Callable[[JsonObject, Context[Any]], Any] | None = None
     """Gets a call's arguments, `ctx.tool_name` says of which tool. Called before anybody is asked for approval.
-    May return `Edit(args)`, `Deny(why)`, or `Result(value)`, to be taken without running the tool."""
+    May return `Edit(args)`, `Deny(why)`, or `Result(value)`, to be taken without running the tool. An `Edit`
+    that doesn't fit the tool is a `ConfigurationError`: it is no mistake of the model's."""
     after_tool: Callable[[FunctionResponse, Context[Any]], Any] | None = None
     """Gets the response of a call that was run, before it is stored. May return `Result(value)` or `Deny(why)`,
-    which go to the model in its place."""
+    which go to the model in its place. Until it has answered, nothing of the response is stored or told."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            hook = getattr(self, each.name)
+            if hook is not None and not callable(hook):
+                raise ConfigurationError(f"Hooks({each.name}={hook!r:.100}): give a function, or None.")
+
+
+def check_request(said: JsonObject) -> None:
+    """Refuse a request that a hook made and no server takes.
+
+    Raises:
+        ConfigurationError: Its contents are none.
+        HistoryError: They break a rule of the server.
+    """
+    contents = said["contents"]
+    if not isinstance(contents, (list, tuple)) or not contents:
+        raise ConfigurationError(
+            f"A hook returned a request with the contents {contents!r:.100}: give a list."
+        )
+    check(contents)
+
+
+def made_by_hook(said: JsonObject, model: str) -> Reply:
+    """Read a reply that a hook made in a model's place.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    assembler = ReplyAssembler()
+    try:
+        assembler.add(cast(Reply, said))
+        assembler.text.encode()
+        parts = signed_by_nobody(assembler.parts, model)
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        raise ConfigurationError(
+            f"A hook returned {said!r:.200}, which is no reply: make one with agentkit.testing.reply(...)."
+        ) from error
+    reply = assembler.reply()
+    if "candidates" in reply:
+        reply["candidates"][0]["content"]["parts"] = parts
+    return reply

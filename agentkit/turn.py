@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from agentkit.decisions import Deny
 from agentkit.effects import EXPIRED, CallModel, Count, Effect, Plan, Resolve, Save, Sent, State, Steps, Wait
 from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetry
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed, TurnFinished
+from agentkit.hooks import check_request, made_by_hook
 from agentkit.limits import Usage, reached
 from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.memory.sizes import estimate
@@ -176,32 +177,33 @@ def _ask_for_reply(
     if view is None:
         return None
     request: Any = {"contents": (*view, *aside), **base}
-    reply: Reply | None = None
-    hooks = plan.hooks
+    step: CallModel | None = None
+    hooks, model = plan.hooks, plan.models[state.standing_in].name
     if hooks.before_model is not None:
         said = yield from _hear(plan, state, hooks.before_model, request, ("contents", "candidates"))
         if state.stop is not None:
             return None
         if said is not None and "candidates" in said:
-            reply = said
+            step = CallModel(request, begun=begun, so_far=_so_far(plan))
+            yield from step.feed(made_by_hook(said, model))
+            usage = Usage()
         elif said is not None:
+            check_request(said)
             request = said
-    shown = ""
-    if reply is None:
+    if step is None:
         step = yield from _ask(plan, state, cast(Request, request), begun)
         if step is None:
             return None
-        reply, shown = step.assembler.reply(), step.assembler.text if step.shown else ""
-        usage = Usage.from_wire(reply.get("usageMetadata"), plan.models[state.standing_in].name)
-    else:
-        usage = Usage()
+        model = plan.models[state.standing_in].name
+        usage = Usage.from_wire(step.assembler.reply().get("usageMetadata"), model)
+    reply, shown = step.assembler.reply(), step.assembler.text if step.shown else ""
     state.usages.append(usage)
     state.sent = Sent(view, usage, _counted(plan, state, base))
     if hooks.after_model is not None:
         said = yield from _hear(plan, state, hooks.after_model, reply, ("candidates",))
         if state.stop is not None:
             return None
-        reply = reply if said is None else cast(Reply, said)
+        reply = reply if said is None else made_by_hook(said, model)
     return reply, shown
 
 
@@ -225,10 +227,9 @@ def _ask(
     plan: Plan, state: State, request: Request, begun: str
 ) -> Generator[Event | Effect, Any, CallModel | None]:
     """Ask the model, and where it fails the one that stands in for it; None if the time of the run is up."""
-    so_far = plan.output.spec.so_far if plan.output is not None and plan.output.native else None
     while True:
         model = plan.models[state.standing_in]
-        step = CallModel(_for_model(state, request, model), model=model, begun=begun, so_far=so_far)
+        step = CallModel(_for_model(state, request, model), model=model, begun=begun, so_far=_so_far(plan))
         try:
             return (yield from _ask_one(plan, state, step, more=state.standing_in + 1 < len(plan.models)))
         except ModelError as error:
@@ -236,6 +237,10 @@ def _ask(
                 raise
             state.standing_in += 1
             yield ModelChanged(model.name, plan.models[state.standing_in].name, str(error))
+
+
+def _so_far(plan: Plan) -> Callable[[str], Any] | None:
+    return plan.output.spec.so_far if plan.output is not None and plan.output.native else None
 
 
 def _for_model(state: State, request: Request, model: Model) -> Request:

@@ -66,9 +66,12 @@ class AsyncDriver:
                             async for event in events:
                                 yield event
                     case RunCalls():
-                        async with aclosing(self._run_calls(step, state)) as events:
-                            async for event in events:
-                                yield event
+                        try:
+                            async with aclosing(self._run_calls(step, state)) as events:
+                                async for event in events:
+                                    yield event
+                        except Exception as raised:  # the loop's to handle, or to end with
+                            error = raised
                     case Save():
                         await self._save(step.steps, state)
                     case Count():
@@ -157,11 +160,13 @@ class AsyncDriver:
         """Let the hook change what became of a call."""
         invocation, after = step.invocations[index], step.after
         assert after is not None  # noqa: S101 - asked by the caller
-        said = await self._resolve(lambda: after.ask(invocation))
-        if said is not EXPIRED and said is not None:
-            after.take(invocation, said)
-            return finished(invocation, event.seconds)
-        return event
+        held = after.hold(invocation)
+        if held is None:
+            return event
+        said = await self._resolve(lambda: after.ask(invocation, held))
+        if said is not EXPIRED:
+            after.take(invocation, held, said)
+        return finished(invocation, event.seconds)
 
     async def _wait(self, seconds: float) -> Any:
         left = self._left()

@@ -72,7 +72,12 @@ class SyncDriver:
                     case CallModel():
                         value = yield from self._call_model(step, state)
                     case RunCalls():
-                        value = yield from self._run_calls(step, state)
+                        try:
+                            value = yield from self._run_calls(step, state)
+                        except _Cancelled:
+                            return
+                        except Exception as raised:  # the loop's to handle, or to end with
+                            error = raised
                     case Save():
                         if state.journal is not None:
                             state.journal(step.steps)
@@ -167,13 +172,15 @@ class SyncDriver:
         """Let the hook change what became of a call."""
         invocation, after = step.invocations[index], step.after
         assert after is not None  # noqa: S101 - asked by the caller
+        held = after.hold(invocation)
+        if held is None:
+            return event
         wake = state.wake
-        said = self._resolve(lambda: after.ask(invocation), state)
+        said = self._resolve(lambda: after.ask(invocation, held), state)
         state.wake = wake
-        if said is not EXPIRED and said is not None:
-            after.take(invocation, said)
-            return finished(invocation, event.seconds)
-        return event
+        if said is not EXPIRED:
+            after.take(invocation, held, said)
+        return finished(invocation, event.seconds)
 
     def _wait(self, seconds: float, state: State) -> Any:
         left = self._left()

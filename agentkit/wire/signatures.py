@@ -39,6 +39,17 @@ def signed_for(contents: Sequence[Content], model: str) -> Sequence[Content]:
     ]
 
 
+def signed_by_nobody(parts: Sequence[Part], model: str) -> list[Part]:
+    """Give parts that were made in a model's place as it takes them back: the first call has `SKIP`, if nothing."""
+    made, mark = list(parts), not _UNSIGNED.match(model)
+    for index, part in enumerate(made):
+        if "functionCall" in part:
+            if mark and not part.get("thoughtSignature"):
+                made[index] = cast(Part, {**part, "thoughtSignature": SKIP})
+            break
+    return made
+
+
 def _is_foreign(content: Content, model: str) -> bool:
     made_by = content.model if isinstance(content, KeptContent) else None
     return made_by is not None and not same_model(made_by, model)
