@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from agentkit.wire.content import Content
 
@@ -23,11 +23,12 @@ class Inbox:
                 self._contents += contents
             return not self._closed
 
-    def take(self) -> list[Content]:
-        """Take out all that is there."""
-        with self._lock:
-            taken, self._contents = self._contents, []
-            return taken
+    def take(self) -> Iterator[Content]:
+        """Take out what is there by now, one by one: what isn't asked for stays."""
+        for _ in self.left:
+            with self._lock:
+                content = self._contents.pop(0)
+            yield content
 
     def close(self, *, if_empty: bool = False) -> bool:
         """Take no more; with `if_empty` only where nothing waits. Tell whether it is closed."""

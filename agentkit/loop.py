@@ -23,6 +23,7 @@ from agentkit.wire.content import (
     Content,
     JsonObject,
     calls_of,
+    copy_contents,
     forced,
     keep,
     model_content,
@@ -74,13 +75,12 @@ class _Run:
         if instructions:
             self._base["systemInstruction"] = user_content(instructions)
         yield Save([AddMessage(content) for content in state.contents[state.known :]])
-        first = len(state.contents)
         state.survey.read(state.contents)
         if state.resumed is not None:
             yield from self._answer(state.resumed, self._box.every(), resumed=True)
         elif state.contents[-1]["role"] == "model":
             state.nudge = yield from self._take_up_answer(state.contents[-1])
-        yield from self._turns(first)
+        yield from self._turns()
         if state.stop in LANDING:
             state.limit = state.stop
             if plan.limits.on_limit == "answer" and not (plan.outer_limit and plan.outer_limit()):
@@ -93,22 +93,25 @@ class _Run:
         state.answered = wrong is None
         return wrong
 
-    def _turns(self, first: int) -> Steps:
+    def _turns(self) -> Steps:
         plan, state = self._plan, self._state
         while state.stop is None:
             if state.answered and state.inbox.close(if_empty=True):
                 return
+            if (limit := limit_reached(plan, state)) is not None:
+                if state.answered:  # the answer stands; what was said during it is left unsent
+                    state.limit = limit
+                else:
+                    state.stop = limit
+                return
             state.answered, state.output = False, None
             yield from self._take_messages()
-            state.stop = limit_reached(plan, state)
-            if state.stop is not None:
-                return  # before anybody is asked which tools the turn has
             tools = yield from self._tools()
             if tools is None:
                 return
             base = self._with_tools(tools)
             names = list(tools)
-            base = self._with_choice(base, names, first=len(state.contents) == first)
+            base = self._with_choice(base, names, first=not state.usages and state.resumed is None)
             content = yield from model_turn(plan, state, base, names)
             if content is not None:
                 yield from self._answer(content, tools)
@@ -148,7 +151,7 @@ class _Run:
         for content in state.inbox.take():
             state.contents.append(keep(content))
             yield Save([AddMessage(state.contents[-1])])
-            yield MessageAdded(content)
+            yield MessageAdded(*copy_contents([content]))
 
     def _tools(self) -> Generator[Event | Effect, Any, dict[str, Tool] | None]:
         """Find the tools of the next turn; None if the time of the run is up."""
