@@ -114,7 +114,7 @@ class _Run:
             base = self._with_choice(base, names, first=not state.usages and state.resumed is None)
             content = yield from model_turn(plan, state, base, names)
             if content is not None:
-                yield from self._answer(content, tools)
+                yield from self._answer(content, self._box.known(tools, content))
 
     def _land(self) -> Steps:
         """Give the model a last turn, to answer without tools."""

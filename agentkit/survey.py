@@ -25,16 +25,15 @@ class Survey:
     answered: dict[str, bool] = field(default_factory=dict)
     """Tools whose words are in the history, in order; true if they returned something."""
     found: dict[str, None] = field(default_factory=dict)
-    """Tools on demand that were found, in order."""
-    cut: bool = False
-    """Whether a result was cut, so that there is more of it to read."""
+    """Tools that came to be needed: those on demand that were found, and `READ_ON` from the first result that was
+    cut. In order, so that each is declared behind those before it."""
     models: set[str] = field(default_factory=set)
     """The models whose replies are known to be there."""
 
     def read(self, contents: Sequence[Content]) -> None:
         """Take in what was added since; a history that has become shorter is read anew."""
         if len(contents) < self.upto:
-            self.upto, self.answered, self.found, self.cut, self.models = 0, {}, {}, False, set()
+            self.upto, self.answered, self.found, self.models = 0, {}, {}, set()
         for content in contents[self.upto :]:
             if isinstance(content, KeptContent) and (model := content.model):
                 self.models.add(model)
@@ -48,11 +47,13 @@ class Survey:
         name = response["name"]
         if output != ACCEPTED:
             self.answered[name] = self.answered.get(name, False) or output is not None
+        if name == FIND_TOOLS and isinstance(output, dict):  # with a note: a hook has changed the query
+            output = output.get("result")
         if name == FIND_TOOLS and isinstance(output, list):
             names = (item.get("name") for item in output if isinstance(item, dict))
             self.found |= {found: None for found in names if isinstance(found, str)}
         if isinstance(output, str) and _MARK in output[-300:]:
-            self.cut = True
+            self.found[READ_ON] = None
 
     def untrusted(self, tools: Mapping[str, Tool]) -> str | None:
         """Name a tool whose words are in the history and may be a stranger's; so may those of one that is gone."""
@@ -63,4 +64,4 @@ class Survey:
 
     def copy(self) -> Survey:
         """Make a copy of its own, for a run that may come to nothing."""
-        return Survey(self.upto, dict(self.answered), dict(self.found), self.cut, set(self.models))
+        return Survey(self.upto, dict(self.answered), dict(self.found), set(self.models))

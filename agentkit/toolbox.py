@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agentkit.effects import Plan, State
 from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.survey import FIND_TOOLS
+from agentkit.tooling.context import Context
 from agentkit.tooling.registry import MAX_TOOLS
 from agentkit.tooling.results import READ_ON, excerpt
 from agentkit.tooling.search import ToolIndex
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import JsonObject
+from agentkit.wire.content import Content, JsonObject, calls_of
 
 FOUND_AT_ONCE = 5
 """How many tools `find_tools` loads at the most."""
+
+
+class _Unfound:
+    """Takes no arguments for a tool that was not found yet."""
+
+    def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:  # noqa: ARG002
+        """Tell the model to find the tool first."""
+        raise ToolRetry(
+            f"The tool {context.tool_name!r} is not loaded. Find it with {FIND_TOOLS} first, then call it."
+        )
 
 
 class Toolbox:
@@ -45,10 +57,10 @@ class Toolbox:
             raise ConfigurationError(
                 f"choose_tools returned {chosen!r:.100}: return names of tools, or None."
             )
-        names = {each.name if isinstance(each, Tool) else each for each in chosen}
-        if unknown := names - self._plan.tools.keys():
+        names = [each.name if isinstance(each, Tool) else each for each in chosen]
+        if unknown := [name for name in names if not isinstance(name, str) or name not in self._plan.tools]:
             raise ConfigurationError(
-                f"choose_tools returned {sorted(map(str, unknown))}; the tools are {list(self._plan.tools)}."
+                f"choose_tools returned {unknown!r:.200}; the tools are {list(self._plan.tools)!r:.2000}."
             )
         self._chosen = [
             *(tool for tool in self._always if tool.name in names or tool.name == FIND_TOOLS),
@@ -56,20 +68,38 @@ class Toolbox:
         ]
 
     def declared(self) -> dict[str, Tool]:
-        """Give the tools that the next turn has, by name, in the order in which they are declared."""
-        survey, output = self._state.survey, self._plan.output
-        room = MAX_TOOLS - survey.cut - (output is not None and output.tool is not None)
-        tools = {tool.name: tool for tool in self._chosen[:room]}
-        if output is not None and output.tool is not None:
-            tools[output.tool.name] = output.tool
-            room += 1
-        for name in survey.found:
-            if name in self._on_demand and len(tools) < room:
-                tools.setdefault(name, self._on_demand[name])
-        if survey.cut:
-            self._read_result = self._read_result or Tool.of(self._read_on, name=READ_ON)
-            tools[READ_ON] = self._read_result
+        """Give the tools that the next turn has, by name, in the order in which they are declared.
+
+        Raises:
+            ConfigurationError: They are more than a request takes.
+        """
+        tools = {tool.name: tool for tool in self._chosen}
+        if self._plan.output is not None and self._plan.output.tool is not None:
+            tools[self._plan.output.tool.name] = self._plan.output.tool
+        if len(tools) > MAX_TOOLS:
+            raise ConfigurationError(
+                f"{len(tools)} tools are to be declared, those that agentkit adds included; Gemini takes {MAX_TOOLS}"
+                " in a request. Choose fewer, or let the model find them: registry.on_demand()."
+            )
+        for name in self._needed(MAX_TOOLS - len(tools)):
+            tools.setdefault(name, self._on_demand[name] if name in self._on_demand else self._reader())
         return tools
+
+    def _needed(self, room: int) -> list[str]:
+        """List what the history says is needed; of tools that were found the newest, where they are too many."""
+        needed = [name for name in self._state.survey.found if name in self._on_demand or name == READ_ON]
+        too_many = len(needed) - room
+        older = [name for name in needed if name != READ_ON][: max(0, too_many)]
+        return [name for name in needed if name not in older][:room]
+
+    def _reader(self) -> Tool:
+        self._read_result = self._read_result or Tool.of(self._read_on, name=READ_ON)
+        return self._read_result
+
+    def known(self, declared: Mapping[str, Tool], content: Content) -> Mapping[str, Tool]:
+        """Give the tools that the calls of a turn may mean; one that isn't found yet tells how to find it."""
+        called = {call["name"] for call in calls_of(content)} & self._on_demand.keys() - declared.keys()
+        return {**declared, **{name: replace(self._on_demand[name], binder=_Unfound()) for name in called}}
 
     def every(self) -> Mapping[str, Tool]:
         """Give all tools that a call of an earlier turn may mean."""
@@ -87,7 +117,10 @@ class Toolbox:
         found = [tools[position] for position in self._index.rank(query, FOUND_AT_ONCE)]
         if not found:
             raise ToolRetry(f"No tool fits {query!r}. Say it in other words.")
-        return [{"name": tool.name, "description": tool.description} for tool in found]
+        room = max(
+            0, self._plan.result_chars // (2 * FOUND_AT_ONCE) - 200
+        )  # a result that is cut names no tools
+        return [{"name": tool.name, "description": tool.description[:room]} for tool in found]
 
     def _read_on(self, id: str, offset: int = 0) -> str:  # noqa: A002 - as the mark says
         """Read on in a result that was cut.
