@@ -11,13 +11,13 @@ from agentkit.calls import save_reply
 from agentkit.decisions import Deny
 from agentkit.effects import EXPIRED, CallModel, Count, Effect, Plan, Resolve, Save, Sent, State, Steps, Wait
 from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetry
-from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed, TurnFinished
+from agentkit.events import Event, ModelChanged, ModelRetry, TurnFinished
 from agentkit.hooks import check_request, made_by_hook
 from agentkit.limits import Usage, reached
 from agentkit.memory.base import CountTokens, DoesNotFit, Situation
-from agentkit.memory.sizes import estimate
 from agentkit.models.base import Model
 from agentkit.output import complaint
+from agentkit.places import take_place
 from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, without_fence
 from agentkit.stores.base import SaveSummary
 from agentkit.tooling.context import Context
@@ -258,7 +258,7 @@ def _ask_one(
     """
     attempt, waited = 1, 0.0
     while True:
-        reserved = yield from _reserve(plan, state, step.request)
+        reserved = yield from take_place(plan, state, step.request)
         if reserved is None:
             return None
         spent = 0
@@ -277,12 +277,11 @@ def _ask_one(
             return None
         if not isinstance(result, ModelError):
             return step
-        if plan.rate_limit is not None and result.code == 429:
-            plan.rate_limit.slow_down(result.retry_after)
-        if step.shown:
+        leave = more and (result.retry_after or 0.0) > plan.retry.cap
+        if plan.rate_limit is not None and result.code == 429 and not leave:
+            plan.rate_limit.slow_down(result.retry_after)  # the next model has a quota of its own
+        if step.shown or leave:
             _keep_partial(state, step)
-            raise result
-        if more and (result.retry_after or 0.0) > plan.retry.cap:
             raise result
         delay = yield from _wait_to_retry(plan, state, result, attempt, waited)
         if delay is None:
@@ -297,28 +296,12 @@ def _keep_partial(state: State, step: CallModel) -> None:
         state.partial = step.text
 
 
-def _reserve(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, int | None]:
-    """Wait for this request's place under the rate limit; return the tokens it takes, None if the time is up."""
-    limit = plan.rate_limit
-    if limit is None:
-        return 0
-    last = state.sent.usage
-    tokens = last.total_tokens if last and last.total_tokens else estimate(request["contents"], {})
-    seconds = limit.reserve(tokens)
-    if seconds > 0:
-        yield RequestDelayed(seconds)
-        if (yield Wait(seconds)) is EXPIRED:
-            limit.settle(tokens, 0)
-            state.stop = "seconds"
-            return None
-    return tokens
-
-
 def _count(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, int | None]:
     """Have tokens counted, again where that fails in a passing way; None if the time of the run is up."""
     attempt, waited = 1, 0.0
     while True:
-        result = yield Count(request, plan.models[state.standing_in])
+        model = plan.models[state.standing_in]
+        result = yield Count(_for_model(state, request, model), model)
         if result is EXPIRED:
             state.stop = "seconds"
             return None
