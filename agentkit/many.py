@@ -32,9 +32,11 @@ class Mapped:
     """What the run raised; a `ModelError` has what there was in its `run`."""
 
 
-def _check(concurrency: int) -> None:
-    if concurrency < 1:
+def _check(inputs: Iterable[Any], concurrency: int) -> None:
+    if type(concurrency) is not int or concurrency < 1:
         raise ConfigurationError(f"map(concurrency={concurrency!r}): give a whole number above 0.")
+    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+        raise ConfigurationError(f"map({inputs!r:.100}): give a list, or another iterable, of inputs.")
 
 
 def _split(options: Mapping[str, Any]) -> tuple[Any, RunOptions]:
@@ -46,7 +48,7 @@ def run_map(
     agent: Agent, inputs: Iterable[Any], *, concurrency: int, ordered: bool, options: Mapping[str, Any]
 ) -> Iterator[Mapped]:
     """Run inputs in threads; see `Agent.map`."""
-    _check(concurrency)
+    _check(inputs, concurrency)
     return _map(agent, inputs, concurrency, ordered, options)
 
 
@@ -57,6 +59,7 @@ def _map(
     under_way: dict[int, tuple[threading.Thread, RunStream[Any]]] = {}
     waiting: dict[int, Mapped] = {}
     source, following, index, more = iter(inputs), 0, 0, True
+    broken: Exception | None = None
     output, run_options = _split(options)
 
     def work(index: int, value: Any, stream: RunStream[Any]) -> None:
@@ -66,7 +69,6 @@ def _map(
             done.put(Mapped(index=index, input=value, error=error))
         except BaseException as error:
             done.put(Mapped(index=index, input=value, error=RuntimeError(f"The run ended with {error!r}.")))
-            raise
 
     try:
         while True:
@@ -76,6 +78,9 @@ def _map(
                     value = next(source)
                 except StopIteration:
                     more = False
+                    break
+                except Exception as error:  # raised when what was begun is done
+                    more, broken = False, error
                     break
                 try:
                     stream = agent._stream(value, run_options, output, stream=False)
@@ -98,10 +103,12 @@ def _map(
                 following += 1
                 continue
             if not under_way:
-                return
+                break
             mapped = done.get()
             under_way.pop(mapped.index)[0].join()
             waiting[mapped.index] = mapped
+        if broken is not None:
+            raise broken
     finally:
         for _, stream in under_way.values():
             stream.cancel()
@@ -114,7 +121,7 @@ def run_amap(
     agent: Agent, inputs: Iterable[Any], *, concurrency: int, ordered: bool, options: Mapping[str, Any]
 ) -> AsyncGenerator[Mapped, None]:
     """Run inputs as tasks; see `AsyncAgent.map`."""
-    _check(concurrency)
+    _check(inputs, concurrency)
     return _amap(agent, inputs, concurrency, ordered, options)
 
 
@@ -124,12 +131,18 @@ async def _amap(
     tasks: dict[asyncio.Task[Mapped], int] = {}
     waiting: dict[int, Mapped] = {}
     source, following, index, more = iter(inputs), 0, 0, True
+    broken: Exception | None = None
 
     async def work(index: int, value: Any) -> Mapped:
         try:
             return Mapped(index=index, input=value, run=await agent.aio.run(value, **options))
         except Exception as error:
             return Mapped(index=index, input=value, error=error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Mapped(index=index, input=value, error=RuntimeError(f"The run ended with {error!r}."))
 
     try:
         while True:
@@ -139,6 +152,9 @@ async def _amap(
                 except StopIteration:
                     more = False
                     break
+                except Exception as error:  # raised when what was begun is done
+                    more, broken = False, error
+                    break
                 tasks[asyncio.create_task(work(index, value))] = index
                 index += 1
             ready = following if ordered else next(iter(waiting), None)
@@ -147,10 +163,12 @@ async def _amap(
                 following += 1
                 continue
             if not tasks:
-                return
+                break
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 waiting[tasks.pop(task)] = task.result()
+        if broken is not None:
+            raise broken
     finally:
         for task in tasks:
             task.cancel()
