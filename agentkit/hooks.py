@@ -20,7 +20,8 @@ class Hooks:
 
     They are the developer's own code: what they raise ends the run as it is, with a valid history. They run
     one at a time, and count in `Limits.seconds`. What they get is theirs to read, not to change in place:
-    return something new instead.
+    return something new instead. A structured output that comes as a call is not a tool's: its validator is
+    asked, and those of tools are not.
     """
 
     before_model: Callable[[Request, Context[Any]], Any] | None = None

@@ -795,22 +795,18 @@ def test_a_run_that_is_refused_or_stopped_has_no_output(go: Runner, mode: Any) -
     assert caught.value.run.output is None
 
 
-def test_hooks_see_the_output_and_may_withhold_it(go: Runner) -> None:
-    seen: list[Any] = []
+@both
+def test_hooks_of_tools_are_not_asked_about_the_output_in_either_mode(go: Runner, mode: Any) -> None:
+    seen: list[str] = []
 
-    def before(args: Any, ctx: Context[Any]) -> Any:
-        seen.append((ctx.tool_name, args))
-        return Deny("Not yet.") if len(seen) == 1 else None
+    def refuse(said: Any, ctx: Context[Any]) -> Deny:
+        seen.append(ctx.tool_name)
+        return Deny("No.")
 
-    def after(response: Any, ctx: Context[Any]) -> Any:
-        return Deny("Withheld.") if len(seen) == 2 else None
-
-    model = ScriptedModel([call("final_result", x=n) for n in (1, 2, 3)])
-    agent = Agent(model, hooks=Hooks(before_tool=before, after_tool=after))
-    run = go(agent, "go", output=Output(Point, mode="tool"))
-    assert (run.output, run.turns) == (Point(3), 3)
-    assert seen == [("final_result", {"x": n}) for n in (1, 2, 3)]
-    assert ["Not yet." in str(responses(run)[0]), "Withheld." in str(responses(run)[1])] == [True, True]
+    model = ScriptedModel([given(mode, {"x": 1})])
+    agent = Agent(model, hooks=Hooks(before_tool=refuse, after_tool=refuse))
+    run = go(agent, "go", output=Output[Any](Point, mode=mode))
+    assert (run.output, seen) == (Point(1), [])
 
 
 def test_chosen_and_found_tools_leave_room_for_the_output(go: Runner) -> None:
@@ -820,13 +816,15 @@ def test_chosen_and_found_tools_leave_room_for_the_output(go: Runner) -> None:
     assert modes_of(model) == [FORCED]
 
 
-def test_the_output_has_a_place_beside_as_many_tools_as_there_may_be() -> None:
+def test_the_output_needs_a_place_among_the_tools_that_there_may_be() -> None:
     tools = [Tool.of(add, name=f"add_{n}") for n in range(512)]
     model = ScriptedModel([call("final_result", x=1)])
-    run = Agent(model, tools=tools, tool_choice="none").run("go", output=Output(Point, mode="tool"))
+    with pytest.raises(ConfigurationError, match="513 tools are to be declared"):
+        Agent(model, tools=tools).run("go", output=Output(Point, mode="tool"))
+    run = Agent(model, tools=tools[1:]).run("go", output=Output(Point, mode="tool"))
     assert run.output == Point(1)
     names = [d["name"] for d in model.requests[0]["tools"][0]["functionDeclarations"]]
-    assert (len(names), names[0], names[-1]) == (512, "add_0", "final_result")
+    assert (len(names), names[0], names[-1]) == (512, "add_1", "final_result")
 
 
 @both
