@@ -11,7 +11,7 @@ from agentkit.effects import EXPIRED, Effect, OpenTurn, Plan, RunCalls, Save, St
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.limits import reached, share_left
-from agentkit.stores.base import AddMessage, FinishCall, StartCalls, Step, StoredCall
+from agentkit.stores.base import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse
 from agentkit.tooling.tool import Tool
@@ -76,7 +76,7 @@ class CallsOfTurn:
             raise
         finally:
             self._close()
-        yield Save([AddMessage(state.contents[-1])])
+        yield Save([*self._wholes(), AddMessage(state.contents[-1])])
         limit = self._plan.limits.tool_calls
         if state.stop is None and limit is not None and state.tool_calls > limit:
             state.stop = "tool_calls"
@@ -158,11 +158,7 @@ class CallsOfTurn:
         yield Save([StartCalls(ready)])
         after = AfterTool(self._plan)
         step = RunCalls([invocations[index] for index in ready], ready, after if after.wanted else None)
-        expired = (yield step) is EXPIRED
-        for index in ready:
-            if (outcome := invocations[index].outcome) is not None and outcome.whole is not None:
-                self._state.results[invocations[index].context.call_id] = outcome.whole
-        return expired
+        return (yield step) is EXPIRED
 
     def _wait(self) -> Steps:
         """Stop, with what waits in `state.pending` and all else kept."""
@@ -177,7 +173,17 @@ class CallsOfTurn:
             if invocation.outcome is not None and invocation.outcome.kind != "waits" and not invocation.stored
         ]
         if done:
-            yield Save(done)
+            yield Save([*self._wholes(), *done])
+
+    def _wholes(self) -> list[Step]:
+        """Give what keeps the results that were cut of calls which didn't run: a decision or a hook brought them."""
+        return [
+            SaveResult(invocation.context.call_id, invocation.outcome.whole)
+            for invocation in self.invocations
+            if invocation.outcome is not None
+            and invocation.outcome.whole is not None
+            and not invocation.stored
+        ]
 
     def _entry(self, index: int, *, at_first: bool = False) -> StoredCall:
         """Write down what is known of a call; `at_first`, before anything has run."""
@@ -208,6 +214,8 @@ class CallsOfTurn:
             outcome, name = invocation.outcome, invocation.context.tool_name
             assert outcome is not None  # noqa: S101 - set above
             failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
+            if outcome.whole is not None:
+                state.results[invocation.context.call_id] = outcome.whole
             if outcome.error is not None and (
                 outcome.kind in ("error", "timeout") or isinstance(outcome.error, ToolRetriesExceeded)
             ):
