@@ -164,9 +164,7 @@ class CallsOfTurn:
         """Stop, with what waits in `state.pending` and all else kept."""
         state = self._state
         state.stop = "approval" if any(call.kind == "approval" for call in state.pending) else "deferred"
-        for index in self._begun:  # cut off, and not to be run again
-            if self.invocations[index].outcome is None:
-                self._give_up(index)
+        self._give_up_begun()
         done: list[Step] = [
             FinishCall(index, invocation.outcome.part)
             for index, invocation in enumerate(self.invocations)
@@ -205,6 +203,9 @@ class CallsOfTurn:
         state, invocations = self._state, self.invocations
         for call in calls_of(self._content)[len(invocations) :]:  # broken off before they were looked at
             invocations.append(Invocation(call, self._context(call, "")))
+        self._list_pending()
+        state.open = state.open or bool(state.pending)  # what waits is not lost to what breaks off the others
+        self._give_up_begun()
         if state.open:
             state.opened = OpenTurn(self._content, [self._entry(index) for index in range(len(invocations))])
         failed: dict[str, bool] = {}
@@ -224,6 +225,12 @@ class CallsOfTurn:
             state.failures[name] = state.failures.get(name, 0) + 1 if again else 0
         parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
         state.contents += [self._content, keep({"role": "user", "parts": parts})]
+
+    def _give_up_begun(self) -> None:
+        """Answer the calls that were cut off while they were under way: they are not to be run again."""
+        for index in self._begun:
+            if self.invocations[index].outcome is None:
+                self._give_up(index)
 
     def _give_up(self, index: int) -> None:
         """Answer a call that has no outcome and will have none."""

@@ -13,13 +13,17 @@ from agentkit import (
     Approve,
     ConfigurationError,
     Context,
+    Result,
     Run,
     SQLiteStore,
     Tool,
+    ToolDeferred,
+    tool,
 )
+from agentkit.events import ToolProgress
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import responses_of
-from tests.ways import Decisions, Way, either, way
+from tests.ways import Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
 
@@ -143,3 +147,106 @@ def test_decisions_where_nothing_waits_are_refused(parked: Parked, shop: Shop) -
         parked.resume(agent, {"x": Approve()})
     assert parked.resume(agent).text == "hi"
     assert len(model.requests) == 1
+
+
+# -- what breaks off a turn ------------------------------------------------------------------------------------------
+
+
+@tool
+def survey() -> str:
+    """Ask the staff."""
+    raise ToolDeferred("mail sent")
+
+
+@tool
+async def linger(ctx: Context[Any]) -> None:
+    """Take long."""
+    await asyncio.sleep(0.05)  # its siblings are done by then
+    ctx.progress("under way")
+    await asyncio.sleep(30)
+
+
+LINGERING = Tool.of(linger, effect="write")
+
+
+def break_off(agent: Agent, way: Way, **options: Any) -> Run:
+    """Begin a run and leave it when a tool says that it is under way."""
+    if not way.is_async:
+        with agent.stream("go", **options) as stream:
+            next(event for event in stream if isinstance(event, ToolProgress))
+        return checked(stream.run)
+
+    async def go() -> Run:
+        async with agent.aio.stream("go", **options) as stream:
+            async for event in stream:
+                if isinstance(event, ToolProgress):
+                    break
+        return stream.run
+
+    return checked(asyncio.run(go()))
+
+
+@pytest.mark.parametrize("first", ["survey", "order"])
+@pytest.mark.parametrize("slow", [linger, LINGERING])
+def test_a_call_that_waits_is_not_lost_when_its_turn_is_broken_off(
+    either: Way, shop: Shop, first: str, slow: Any
+) -> None:
+    waits = call("order", sku="A") if first == "order" else call("survey")
+    model = ScriptedModel([[waits, call("linger"), call("pack", sku="C")], "done"])
+    agent = Agent(model, tools=[*shop.tools, survey, slow])
+    run = break_off(agent, either)
+    assert run.stop == "cancelled"
+    assert [each.name for each in run.pending] == [first]
+    assert "may have taken effect" in responses(run)[1]["error"]
+    run = either.resume(agent, run.to_json(), {run.pending[0].call_id: Result("came")})
+    assert (run.stop, run.text) == (None, "done")
+    assert responses(run)[0] == {"output": "came"}
+    assert "may have taken effect" in responses(run)[1]["error"]  # and it was not begun again
+    assert shop.ran == ["pack C"]
+
+
+def test_a_chat_that_is_broken_off_keeps_what_waits(either: Way, shop: Shop, tmp_path: Path) -> None:
+    agent = Agent(
+        ScriptedModel([[call("survey"), call("linger")], "done"]), tools=[*shop.tools, survey, LINGERING]
+    )
+    with SQLiteStore(tmp_path / "a.db") as store:
+        if either.is_async:
+
+            async def go() -> None:
+                async with agent.aio.chat("ann", store).send_message_stream("go") as stream:
+                    async for event in stream:
+                        if isinstance(event, ToolProgress):
+                            break
+
+            asyncio.run(go())
+        else:
+            with agent.chat("ann", store).send_message_stream("go") as stream:
+                next(event for event in stream if isinstance(event, ToolProgress))
+        chat = either.chat(agent, store)
+        kinds = {each.name: (each.kind, each.call_id) for each in chat.pending}
+        assert {name: kind for name, (kind, _) in kinds.items()} == {
+            "survey": "deferred",
+            "linger": "unknown_effect",
+        }
+        agent.chat("ann", store).resolve(kinds["linger"][1], result="it did")
+        run = chat.resume({kinds["survey"][1]: Result("came")})
+        assert responses(run) == [{"output": "came"}, {"output": "it did"}]
+
+
+def test_an_error_that_ends_the_run_does_not_end_what_waits(either: Way, tmp_path: Path) -> None:
+    def fails() -> None:
+        """Fail."""
+        raise LookupError("secret")
+
+    agent = Agent(
+        ScriptedModel([[call("survey"), call("fails")], "done"]), tools=[survey, fails], on_error="raise"
+    )
+    with SQLiteStore(tmp_path / "a.db") as store:
+        chat = either.chat(agent, store)
+        with pytest.raises(LookupError):
+            chat.send("go")
+        (waiting,) = chat.pending
+        run = chat.resume({waiting.call_id: Result("came")})
+        assert run.text == "done"
+        assert responses(run)[0] == {"output": "came"}
+        assert "LookupError" in responses(run)[1]["error"]
