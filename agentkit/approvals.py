@@ -58,10 +58,13 @@ class Desk:
         if entry is not None and entry.deferred is not None:
             self._go_on(invocation, entry, entry.deferred)
             return
-        yield from self._hear_hook(invocation)
-        if invocation.outcome is not None or self._state.stop is not None:
-            return
         decision = self._plan.decisions.get(invocation.context.call_id)
+        if self._is_settled(invocation):
+            self._answer_anyway(invocation, decision)
+            return
+        yield from self._hear_hook(invocation)
+        if self._is_settled(invocation):
+            return
         if decision is None and (why := self._why_not(invocation)):
             pending = hold(invocation, "approval", why)
             if self._plan.approver is not None:
@@ -71,6 +74,23 @@ class Desk:
             invocation.outcome = None
         if decision is not None:
             self._apply(invocation, decision, "A person")
+
+    def _is_settled(self, invocation: Invocation) -> bool:
+        return invocation.outcome is not None or self._state.stop is not None
+
+    def _answer_anyway(self, invocation: Invocation, decision: Decision | None) -> None:
+        """Hear what was said of a call that can't run: its tool is gone, say, since it began to wait."""
+        if isinstance(decision, (Deny, Result)):
+            self._apply(invocation, decision, "A person")
+        elif decision is not None:
+            self._need_tool(invocation)
+
+    def _need_tool(self, invocation: Invocation) -> None:
+        if invocation.tool is None:
+            raise ConfigurationError(
+                f"The agent has no tool {invocation.context.tool_name!r} any more to run this call: give it the"
+                " tool, or say Deny(why) or Result(value)."
+            )
 
     def _why_not(self, invocation: Invocation) -> str | None:
         """Say why a call must not simply run, or None if it may."""
@@ -122,6 +142,24 @@ class Desk:
                 invocation.outcome = refuse(invocation, f"{who} refused this call{because}", "refused")
             case Result(value):
                 invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
+                self._refuse_bad(invocation, "Result", who)
+
+    def _edit(self, invocation: Invocation, args: JsonObject, who: str) -> None:
+        try:
+            edit(invocation, copy.deepcopy(args), who, max_chars=self._plan.result_chars)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"Edit(...) of {invocation.context.tool_name!r}: arguments are JSON, as the model's are: {error}"
+            ) from error
+        self._refuse_bad(invocation, "Edit", who)
+
+    def _refuse_bad(self, invocation: Invocation, what: str, who: str) -> None:
+        """Give a person's mistake back to them, not to the model."""
+        outcome = invocation.outcome
+        if who == "A person" and outcome is not None and outcome.error is not None:
+            raise ConfigurationError(
+                f"{what}(...) of {invocation.context.tool_name!r}: {outcome.error}"
+            ) from outcome.error
 
     def _edit(self, invocation: Invocation, args: JsonObject, who: str) -> None:
         """Change the arguments; ones that don't fit are a mistake of whoever gave them, not of the model."""
@@ -146,6 +184,7 @@ class Desk:
             return
         answers = {call.call_id: decisions[call.call_id] for call in nested if call.call_id in decisions}
         if answers:
+            self._need_tool(invocation)
             context = dataclasses.replace(invocation.context, resumed=deferred["state"], decisions=answers)
             again = prepare(invocation.call, self._tools, context, max_chars=self._plan.result_chars)
             invocation.context, invocation.function, invocation.outcome = (

@@ -47,19 +47,21 @@ class CallsOfTurn:
         state = self._state
         state.open = self._resumed  # what waits goes on waiting until it is settled what becomes of it
         try:
+            if self._resumed:
+                check_decisions(self._plan.decisions, list(self._entries.values()))
             self._look()
             if state.pending:
                 state.stop = "unknown_effect"
                 return
-            if self._resumed:
-                check_decisions(self._plan.decisions, list(self._entries.values()))
-            else:
+            if not self._resumed:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
                 yield from save_reply(state, self._content, entries)
             desk = Desk(self._plan, state, self._tools)
             for index, invocation in enumerate(self.invocations):
-                if invocation.outcome is None and state.stop is None:
+                if not invocation.stored and state.stop is None:
                     yield from desk.settle(invocation, self._entries.get(index))
+            if self._resumed and state.stop is not None:
+                self._hold_all()
             self._list_pending()
             state.open = bool(state.pending)
             if state.stop is None:
@@ -135,6 +137,12 @@ class CallsOfTurn:
     def _list_pending(self) -> None:
         outcomes = [invocation.outcome for invocation in self.invocations]
         self._state.pending = [call for outcome in outcomes if outcome for call in outcome.pending]
+
+    def _hold_all(self) -> None:
+        """Let the calls that were not settled wait on: the time was up, and some may need a decision."""
+        for invocation in self.invocations:
+            if invocation.outcome is None:
+                hold(invocation, "approval", "The time of the run was up before it was settled.")
 
     def _run(self) -> Steps:
         for batch in _batches(self.invocations):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,11 @@ from agentkit import (
     Approve,
     ConfigurationError,
     Context,
+    Deny,
+    Edit,
+    Hooks,
+    Limits,
+    MemoryStore,
     Result,
     Run,
     SQLiteStore,
@@ -91,14 +97,13 @@ MIXED = [call("order", sku="A"), call("stock", sku="B"), call("pay", amount=5), 
 class Parked:
     """A run that waits, and each of the ways to go on with it."""
 
-    def __init__(self, way: Way, how: str, folder: Path) -> None:
-        self.way, self.how, self.db = way, how, folder / "chats.db"
+    def __init__(self, way: Way, how: str) -> None:
+        self.way, self.how, self.store = way, how, MemoryStore()
         self._run: Run | None = None
 
     def begin(self, agent: Agent, **options: Any) -> Run:
-        if "chat" in self.how or self.how == "store":
-            with SQLiteStore(self.db) as store:
-                self._run = self.way.chat(agent, store).send("go", **options)
+        if self.how in ("chat", "store"):
+            self._run = self.way.chat(agent, self.store).send("go", **options)
         else:
             self._run = self.way.run(agent, "go", **options)
         return self._run
@@ -110,21 +115,21 @@ class Parked:
         elif self.how == "json":
             self._run = self.way.resume(agent, self._run.to_json(), decisions, **options)
         else:
-            with SQLiteStore(self.db) as store:
-                chat = self.way.chat(agent, store)
-                if self._run.stop in ("approval", "deferred"):
-                    assert {each.call_id for each in chat.pending} >= {p.call_id for p in self._run.pending}
-                if self.how == "chat":
-                    self._run = chat.resume(decisions, **options)
-                else:
-                    self._run = self.way.resume(agent, self._run.to_json(), decisions, store=store, **options)
+            chat = self.way.chat(agent, self.store)
+            if self._run.stop in ("approval", "deferred"):
+                assert [each.call_id for each in chat.pending] == [p.call_id for p in self._run.pending]
+            if self.how == "chat":
+                self._run = chat.resume(decisions, **options)
+            else:
+                run = self._run.to_json()
+                self._run = self.way.resume(agent, run, decisions, store=self.store, **options)
         return self._run
 
 
 @pytest.fixture(params=["run", "json", "chat", "store"])
-def parked(request: pytest.FixtureRequest, either: Way, tmp_path: Path) -> Parked:
+def parked(request: pytest.FixtureRequest, either: Way) -> Parked:
     """Each way to park a run and go on with it, sync and async."""
-    return Parked(either, request.param, tmp_path)
+    return Parked(either, request.param)
 
 
 def test_a_run_goes_on_to_more_calls_after_its_decisions(parked: Parked, shop: Shop) -> None:
@@ -250,3 +255,108 @@ def test_an_error_that_ends_the_run_does_not_end_what_waits(either: Way, tmp_pat
         assert run.text == "done"
         assert responses(run)[0] == {"output": "came"}
         assert "LookupError" in responses(run)[1]["error"]
+
+
+# -- decisions -------------------------------------------------------------------------------------------------------
+
+
+WRONG: list[tuple[Any, str]] = [
+    (Edit({"sku": "A", "n": "many"}), "Edit.* of 'order'.*n"),
+    (Edit({"sku": "A", "colour": "red"}), "Edit.* of 'order'.*colour"),
+    (Edit({"sku": {1, 2}}), "Edit.* of 'order'.*JSON"),
+    (Edit({"sku": "A", "n": float("nan")}), "Edit.* of 'order'.*JSON"),
+    (Edit(cast(Any, ["A"])), "Edit.* of 'order'.*object"),
+    (Result(object()), "Result.* of 'order'"),
+    (Result(float("nan")), "Result.* of 'order'"),
+    (Approve, "is no decision"),
+    ("yes", "is no decision"),
+    (None, "is no decision"),
+]
+
+
+def test_a_decision_that_cannot_be_taken_is_refused_and_can_be_said_again(parked: Parked, shop: Shop) -> None:
+    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    run = parked.begin(agent)
+    before = list(shop.ran)
+    order, pay = (each.call_id for each in run.pending)
+    for wrong, words in WRONG:
+        with pytest.raises(ConfigurationError, match=f"(?s){words}"):
+            parked.resume(agent, {pay: Approve(), order: wrong})
+        assert shop.ran == before
+    run = parked.resume(agent, {pay: Approve(), order: Edit({"sku": "Z", "n": 2})})
+    assert (run.text, shop.ran) == ("done", [*before, "order 2 Z", "pay 5"])
+    edited, _, paid, _ = responses(run)
+    assert edited["output"]["result"] == "order 2 Z"
+    assert edited["output"]["note"].startswith("A person changed the arguments")
+    assert paid == {"output": "pay 5"}
+
+
+def test_ids_of_no_call_that_waits_are_refused(parked: Parked, shop: Shop) -> None:
+    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    run = parked.begin(agent)
+    order, pay = (each.call_id for each in run.pending)
+    done = shop.ids[0]
+    for wrong in ("nobody", done, order.upper(), ""):
+        with pytest.raises(ConfigurationError, match="No call waits under the id") as caught:
+            parked.resume(agent, {order: Approve(), wrong: Approve()})
+        assert order in str(caught.value)
+    assert parked.resume(agent, {order: Deny()}).pending == run.pending[1:]
+    with pytest.raises(ConfigurationError, match="No call waits under the id"):
+        parked.resume(agent, {order: Approve()})  # it is settled by now
+    assert parked.resume(agent, {pay: Deny()}).text == "done"
+    assert shop.ran == ["stock B", "pack C"]
+
+
+def test_a_call_whose_tool_is_gone_can_still_be_answered_but_not_run(parked: Parked, shop: Shop) -> None:
+    script = [[call("survey"), call("order", sku="A")], "done"]
+    run = parked.begin(Agent(ScriptedModel(script[:1]), tools=[*shop.tools, survey]))
+    later, order = (each.call_id for each in run.pending)
+    bare = Agent(ScriptedModel(script[1:]), tools=shop.tools[2:])
+    with pytest.raises(ConfigurationError, match="no tool 'order' any more"):
+        parked.resume(bare, {order: Approve()})
+    with pytest.raises(ConfigurationError, match="waits for its result"):
+        parked.resume(bare, {later: Approve()})
+    run = parked.resume(bare, {order: Result("by hand")})
+    assert (run.stop, [each.call_id for each in run.pending]) == ("deferred", [later])
+    run = parked.resume(bare, {later: Result("came")})
+    assert responses(run) == [{"output": "came"}, {"output": "by hand"}]
+    assert (run.text, shop.ran) == ("done", [])
+
+
+def test_a_decision_counts_though_the_limit_of_tool_calls_leaves_no_room_for_the_call(
+    parked: Parked, shop: Shop
+) -> None:
+    script = [[call("order", sku="A"), call("order", sku="B"), call("survey")], "done"]
+    agent = Agent(ScriptedModel(script), tools=[*shop.tools, survey])
+    run = parked.begin(agent)
+    a, b, c = (each.call_id for each in run.pending)
+    run = parked.resume(agent, {a: Approve(), b: Approve(), c: Result("came")}, limits=Limits(tool_calls=1))
+    assert shop.ran == ["order 1 A"]
+    assert responses(run) == [
+        {"output": "order 1 A"},
+        {"error": "The limit of tool calls is reached; this call was not run."},
+        {"output": "came"},
+    ]
+
+
+def test_what_is_not_settled_when_the_time_is_up_waits_on(parked: Parked, shop: Shop) -> None:
+    waiting = threading.Event()
+
+    def hang(args: Any, ctx: Context[Any]) -> None:
+        waiting.wait(10)
+
+    script = [[call("order", sku="A"), call("order", sku="B")], "done"]
+    agent = Agent(ScriptedModel(script[:1]), tools=shop.tools)
+    hanging = Agent(ScriptedModel([]), tools=shop.tools, hooks=Hooks(before_tool=hang))
+    run = parked.begin(agent)
+    decisions = approve(run)
+    try:
+        run = parked.resume(
+            hanging, decisions, limits=Limits(seconds=0.05, on_limit="answer", answer_seconds=5)
+        )
+    finally:
+        waiting.set()
+    assert run.stop == "approval"
+    assert {each.call_id for each in run.pending} == set(decisions)
+    run = parked.resume(Agent(ScriptedModel(script[1:]), tools=shop.tools), decisions)
+    assert (run.text, shop.ran) == ("done", ["order 1 A", "order 1 B"])
