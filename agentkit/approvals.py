@@ -174,6 +174,7 @@ class Desk:
     def _go_on(self, invocation: Invocation, entry: StoredCall, deferred: JsonObject) -> None:
         """Go on with a call whose result was to come later."""
         decisions, nested = self._plan.decisions, _nested(entry)
+        invocation.args = deferred.get("args")
         said = decisions.get(entry.call_id)
         if said is not None and not (nested and isinstance(said, Approve)):
             if isinstance(said, (Approve, Edit)):
@@ -185,13 +186,15 @@ class Desk:
         answers = {call.call_id: decisions[call.call_id] for call in nested if call.call_id in decisions}
         if answers:
             self._need_tool(invocation)
-            context = dataclasses.replace(invocation.context, resumed=deferred["state"], decisions=answers)
-            again = prepare(invocation.call, self._tools, context, max_chars=self._plan.result_chars)
-            invocation.context, invocation.function, invocation.outcome = (
-                context,
-                again.function,
-                again.outcome,
+            state = copy.deepcopy(deferred["state"])
+            invocation.context = dataclasses.replace(invocation.context, resumed=state, decisions=answers)
+            if invocation.args is not None:
+                edit(invocation, invocation.args, "Somebody", max_chars=self._plan.result_chars)
+                return
+            again = prepare(
+                invocation.call, self._tools, invocation.context, max_chars=self._plan.result_chars
             )
+            invocation.function, invocation.outcome = again.function, again.outcome
             return
         still = ToolDeferred(deferred["why"], state=deferred["state"], pending=nested)
         invocation.outcome = fail(invocation, still)

@@ -203,7 +203,9 @@ class CallsOfTurn:
             effect=tool.effect if tool else known.effect if known else "read",
             started=known is not None and _is_unknown(known),
             response=outcome.part if outcome and final and not at_first else None,
-            deferred=deferred_state(outcome.deferred) if outcome and outcome.deferred else None,
+            deferred=deferred_state(outcome.deferred, invocation.args)
+            if outcome and outcome.deferred
+            else None,
         )
 
     def _close(self) -> None:

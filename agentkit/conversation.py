@@ -546,7 +546,7 @@ def _pending_in(entry: StoredCall, args: JsonObject) -> list[PendingCall]:
         return []
     if entry.deferred is not None and not entry.started:
         nested = [PendingCall.from_wire(call) for call in entry.deferred["pending"]]
-        why = entry.deferred["why"]
+        why, args = entry.deferred["why"], entry.deferred.get("args") or args
         own = PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind="deferred", why=why)
         return nested or [own]
     kind: Literal["approval", "unknown_effect"] = "unknown_effect" if entry.started else "approval"

@@ -121,14 +121,15 @@ class RunCalls:
         assert outcome is not None  # noqa: S101 - the driver asks when it has set it
         invocation.stored = True
         if outcome.deferred is not None:
-            return [DeferCall(index, deferred_state(outcome.deferred))]
+            return [DeferCall(index, deferred_state(outcome.deferred, invocation.args))]
         kept = [] if outcome.whole is None else [SaveResult(invocation.context.call_id, outcome.whole)]
         return [*kept, FinishCall(index, outcome.part)]
 
 
-def deferred_state(deferred: ToolDeferred) -> JsonObject:
-    """Write down what a call waits for, as it stands in the ledger."""
+def deferred_state(deferred: ToolDeferred, args: JsonObject | None) -> JsonObject:
+    """Write down what a call waits for, as it stands in the ledger; `args` are those that a decision gave it."""
     return {
+        "args": args,
         "why": str(deferred),
         "state": deferred.state,
         "pending": [call.to_wire() for call in deferred.pending],
