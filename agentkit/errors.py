@@ -17,6 +17,7 @@ Exception
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -146,11 +147,18 @@ class ToolDeferred(Exception):
             then the tool is called again, and `ctx.decisions` has what was said. Without it, the call ends
             with a `Result` or a `Deny`.
         pending: Calls of the tool's own that wait, as those of a sub-agent do; without any, the call itself.
+
+    Raises:
+        ConfigurationError: The state is no JSON.
     """
 
     def __init__(
         self, message: str = "", *, state: dict[str, Any] | None = None, pending: Sequence[PendingCall] = ()
     ) -> None:
         super().__init__(message)
+        try:
+            json.dumps(state, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(f"ToolDeferred(state=...): it is JSON, to be kept: {error}") from error
         self.state = state
         self.pending = tuple(pending)

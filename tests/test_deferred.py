@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from agentkit import Agent, Approve, Context, Deny, Edit, PendingCall, Result, Tool, ToolDeferred
 from agentkit.testing import ScriptedModel, call
 from tests.test_approvals import Parked, parked, responses
-from tests.ways import either, way
+from tests.ways import Way, either, way
 
 __all__ = ["either", "parked", "way"]
 
@@ -72,3 +74,14 @@ def test_a_deferred_call_keeps_its_edited_arguments_in_pending(parked: Parked) -
         run = parked.resume(agent, said)
         assert (run.stop, run.pending[0].args) == ("deferred", {"paper": "B"})
     assert parked.resume(agent, {run.pending[0].call_id: Result(1)}).text == "done"
+
+
+@pytest.mark.parametrize("state", [{"a": object()}, {"a": float("nan")}, {1, 2}])
+def test_a_state_that_cannot_be_kept_is_an_error_of_the_tool(either: Way, state: Any) -> None:
+    def later() -> None:
+        """Have it later."""
+        raise ToolDeferred("why", state=state)
+
+    run = either.run(Agent(ScriptedModel([call("later"), "ok"]), tools=[later]), "go")
+    assert run.stop is None
+    assert ["JSON" in str(error) for error in run.errors] == [True]
