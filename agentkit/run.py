@@ -106,7 +106,7 @@ class Run(Generic[Out]):
         Of `errors` only the kinds are written, for their texts may hold secrets; `output` isn't.
         """
         opened = self._opened
-        return json.dumps(
+        text = json.dumps(
             {
                 "agentkitRun": _FORMAT,
                 "runId": self.run_id,
@@ -118,7 +118,9 @@ class Run(Generic[Out]):
                 "model": self.model,
                 "usage": encode_usage(self.usage),
                 "turnUsages": [encode_usage(usage) for usage in self.turn_usages],
-                "errors": [type(error).__name__ for error in self.errors],
+                "errors": [
+                    error.kind if isinstance(error, _Noted) else type(error).__name__ for error in self.errors
+                ],
                 "pending": [call.to_wire() for call in self.pending],
                 "results": dict(self.results),
                 "contents": self._contents,
@@ -132,6 +134,7 @@ class Run(Generic[Out]):
             ensure_ascii=False,
             allow_nan=False,
         )
+        return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate is an escape of JSON's
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Run[Any]:
@@ -149,6 +152,14 @@ class Run(Generic[Out]):
             if isinstance(error, ConfigurationError):
                 raise
             raise ConfigurationError(f"This is no run that Run.to_json() wrote: {error!r:.200}.") from error
+
+
+class _Noted(AgentError):
+    """An error of which only the kind was written down."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind} (its text was not kept)")
+        self.kind = kind
 
 
 def _run_in(wire: JsonObject) -> Run[Any]:
@@ -175,7 +186,7 @@ def _run_in(wire: JsonObject) -> Run[Any]:
         model=wire["model"],
         usage=_usage_in(wire["usage"]),
         turn_usages=tuple(_usage_in(usage) for usage in wire["turnUsages"]),
-        errors=tuple(AgentError(f"{kind} (its text was not kept)") for kind in wire["errors"]),
+        errors=tuple(_Noted(kind) for kind in wire["errors"]),
         pending=tuple(PendingCall.from_wire(call) for call in wire["pending"]),
         results=wire["results"],
         _contents=contents,
