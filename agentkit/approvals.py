@@ -144,15 +144,6 @@ class Desk:
                 invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
                 self._refuse_bad(invocation, "Result", who)
 
-    def _edit(self, invocation: Invocation, args: JsonObject, who: str) -> None:
-        try:
-            edit(invocation, copy.deepcopy(args), who, max_chars=self._plan.result_chars)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"Edit(...) of {invocation.context.tool_name!r}: arguments are JSON, as the model's are: {error}"
-            ) from error
-        self._refuse_bad(invocation, "Edit", who)
-
     def _refuse_bad(self, invocation: Invocation, what: str, who: str) -> None:
         """Give a person's mistake back to them, not to the model."""
         outcome = invocation.outcome

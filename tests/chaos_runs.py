@@ -235,7 +235,7 @@ class Scenario:
         self.way = self.way or WAYS[self.seed % len(WAYS)]
         self.output = self._pick(0.3, OUTPUTS)
         limit: Any = self._pick(
-            0.25, [{"turns": 2}, {"tool_calls": 2}, {"tokens": 300}, {"seconds": 0.02}, {"repeats": 1}]
+            0.25, [{"turns": 2}, {"tool_calls": 2}, {"tokens": 300}, {"seconds": 0.02}, {"repeats": 2}]
         )
         self.limits = Limits(
             **{"turns": MAX_TURNS, **(limit or {})},

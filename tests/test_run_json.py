@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from agentkit import (
     Agent,
-    AgentError,
-    Approve,
-    ConfigurationError,
-    Deny,
-    Limits,
-    PendingCall,
-    Result,
     Run,
     Tool,
     ToolDeferred,
-    ToolError,
-    Usage,
 )
-from agentkit.testing import ScriptedModel, call, fault, reply
-from agentkit.wire.content import Content, calls_of, model_content, user_content
-from tests.ways import Way, checked, either
+from agentkit.testing import ScriptedModel, call
+from agentkit.wire.content import model_content, user_content
+from tests.ways import either
 
 __all__ = ["either"]
 
