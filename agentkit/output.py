@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import TypeVar
 
-from agentkit.errors import ConfigurationError, ToolError, ToolRetry
+from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.models.base import Model
 from agentkit.repair import unfence
 from agentkit.survey import ACCEPTED, FIND_TOOLS
@@ -182,23 +182,9 @@ class OutputTaker(Generic[T]):
         }
         return {**base, "generationConfig": {**base.get("generationConfig", {}), **settings}}
 
-    def check(self, text: str, context: Context[Any]) -> Any:
-        """Make the value of a text, perhaps one to await; what is wrong with it is returned, not raised.
-
-        (The loop has a driver call this, and what is raised there ends the run.)
-        """
-        try:
-            checked = self._validated(self.spec.parse(text), context)
-        except (InvalidArguments, ToolRetry, ToolError) as error:
-            return error
-        return _caught(checked) if inspect.isawaitable(checked) else checked
-
-    def _validated(self, value: T, context: Context[Any]) -> T | Awaitable[T]:
-        return value if self.spec.validator is None else self.spec.validator(value, context)
-
     def _call(self, value: T, text: str, context: Context[Any]) -> Any:
         """Take what a call of the tool gave."""
-        checked = self._validated(value, context)
+        checked = value if self.spec.validator is None else self.spec.validator(value, context)
         if inspect.isawaitable(checked):
             return self._take_later(checked, text, context.call_id)
         return self._take(checked, text, context.call_id)
@@ -225,13 +211,6 @@ class OutputTaker(Generic[T]):
             retries=spec.retries,
             is_async=inspect.iscoroutinefunction(spec.validator),
         )
-
-
-async def _caught(checked: Awaitable[Any]) -> Any:
-    try:
-        return await checked
-    except (ToolRetry, ToolError) as error:
-        return error
 
 
 class _Binder:

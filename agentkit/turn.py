@@ -150,15 +150,16 @@ def take_json(plan: Plan, state: State, text: str) -> Generator[Event | Effect, 
     """Take the structured output that a text is; return what is wrong with it, for the model."""
     taker = plan.output
     assert taker is not None  # noqa: S101 - asked by the caller
-    check = partial(taker.check, text, turn_context(plan, state))
-    made = check() if taker.spec.validator is None else (yield Resolve(check))
-    match made:
-        case InvalidArguments() | ToolRetry():
-            return complaint(made)
-        case ToolError():
-            state.errors.append(made)
-            state.stop = "output"
-            return str(made)
+    try:
+        made: Any = taker.spec.parse(text)
+        if taker.spec.validator is not None:
+            made = yield Resolve(partial(taker.spec.validator, made, turn_context(plan, state)))
+    except (InvalidArguments, ToolRetry) as error:
+        return complaint(error)
+    except ToolError as error:
+        state.errors.append(error)
+        state.stop = "output"
+        return str(error)
     if made is EXPIRED:
         state.stop = "seconds"
         return ""
