@@ -1,0 +1,54 @@
+"""agentkit, as its README shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from agentkit import Agent, SQLiteStore
+from tests.benchmarks.contender import Ask, AskAsync, Contender, Stream, Tools
+from tests.benchmarks.work import INSTRUCTIONS, MODEL
+
+
+class Ours(Contender):
+    """An `Agent`; nothing is switched off and nothing is tuned, but for the limit on turns."""
+
+    distributions = ("agentkit", "google-genai", "pydantic")
+
+    def runner(self, tools: Tools) -> Ask:
+        agent = _agent(tools)
+        return lambda prompt: agent.run(prompt).text
+
+    def chat(self, tools: Tools, store: str | None = None) -> Ask:
+        kept = SQLiteStore(store) if store else None
+        chat = _agent(tools).chat("benchmark" if kept else None, kept)
+        return lambda prompt: chat.send_message(prompt).text
+
+    def streamer(self) -> Stream:
+        agent = _agent(())
+
+        def stream(prompt: str) -> Iterator[str]:
+            with agent.stream(prompt) as events:
+                yield from events.texts()
+
+        return stream
+
+    def async_runner(self, tools: Tools) -> AskAsync:
+        agent = _agent(tools)
+
+        async def ask(prompt: str) -> str:
+            return (await agent.aio.run(prompt)).text
+
+        return ask
+
+    def hold(self, contents: Sequence[dict[str, Any]]) -> Any:
+        chat = _agent(()).chat(history=contents)
+        chat.send_message("Go on. chain=0")
+        return chat
+
+
+def _agent(tools: Tools) -> Agent:
+    return Agent(MODEL, tools=tools, instructions=INSTRUCTIONS)
+
+
+CONTENDER = Ours
