@@ -38,7 +38,7 @@ class Scenario:
     """Options in place of those, to see in seconds that everything works."""
     contenders: Sequence[str] = ("floor", "sdk", "afc", "agentkit", "adk", "pydantic-ai")
     bounds: Sequence[Bound] = ()
-    rounds: int = 5
+    rounds: int = 3
     note: str = ""
 
 
@@ -221,7 +221,6 @@ SCENARIOS = (
         {"messages": 2000},
         {"messages": 40},
         _OURS,
-        rounds=3,
         bounds=(
             Bound("Append on the disk, durably, ms", own("disk_append_wall"), most=1),
             Bound("Append where an fsync is free, ms", own("memory_append_wall"), most=1),
@@ -238,7 +237,6 @@ SCENARIOS = (
         {"sessions": 10_000},
         {"sessions": 120},
         _OURS,
-        rounds=3,
         bounds=(Bound("A page, ms", own("page_wall"), most=20),),
     ),
     Scenario(
@@ -301,7 +299,6 @@ SCENARIOS = (
         {"tools": 2},
         {"tools": 1},
         _OURS,
-        rounds=3,
         bounds=(
             Bound(
                 "Engines under way when the tools have been read", own("early_children"), least=1, digits=0
