@@ -282,16 +282,18 @@ def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
 
 
 def started(invocation: Invocation) -> ToolStarted:
-    """Make the event that a call begins."""
+    """Make the event that a call begins; where nobody watches, without copies of what is in it."""
     context = invocation.context
-    return ToolStarted(context.call_id, context.tool_name, args_of(invocation))
+    return ToolStarted(context.call_id, context.tool_name, args_of(invocation) if context.watched else {})
 
 
 def finished(invocation: Invocation, seconds: float) -> ToolFinished:
     """Make the event that a call has its response."""
     outcome, context = invocation.outcome, invocation.context
     assert outcome is not None  # noqa: S101 - the driver's side of the contract
-    response = copy.deepcopy(outcome.part["functionResponse"])
+    response = outcome.part["functionResponse"]
+    if context.watched:
+        response = copy.deepcopy(response)
     return ToolFinished(context.call_id, context.tool_name, response, seconds, outcome.error)
 
 

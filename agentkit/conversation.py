@@ -48,7 +48,7 @@ from agentkit.stores.memory import MemoryStore
 from agentkit.survey import Survey
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, succeed
-from agentkit.wire.content import Content, JsonObject, calls_of, keep
+from agentkit.wire.content import Content, Joined, JsonObject, calls_of, keep
 from agentkit.wire.history import turn_starts, turns
 
 _STREAMING = (
@@ -82,6 +82,7 @@ class _Seen:
     summary: tuple[int, str] | None = None
     usage: Usage = field(default_factory=Usage)
     survey: Survey = field(default_factory=Survey)
+    joined: Joined = field(default_factory=Joined)
     half: bool = False
     """Whether the last content is a reply that was no answer: cut off, or blocked in the midst of it."""
 
@@ -274,6 +275,7 @@ class Conversation:
             else:
                 state.go_on_from(contents)
             state.sent, state.summary, state.survey = seen.sent, seen.summary, seen.survey.copy()
+            state.joined = seen.joined
             state.journal = _replacing(len(contents) - 1, writer) if resume and seen.half else writer.append
             state.read_result = lambda key: self.store.result(self.id, key)
             opened.append(writer)
@@ -297,6 +299,7 @@ class Conversation:
                 summary=state.summary,
                 usage=info.usage,
                 survey=state.survey if kept and whole else Survey(),
+                joined=state.joined,
                 half=state.stop is not None
                 and bool(state.contents)
                 and state.contents[-1]["role"] == "model",

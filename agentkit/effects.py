@@ -37,7 +37,7 @@ from agentkit.survey import Survey
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import Content, JsonObject, Reply, Request
+from agentkit.wire.content import Content, Joined, JsonObject, Reply, Request
 from agentkit.wire.reply import ReplyAssembler
 
 
@@ -291,6 +291,8 @@ class State:
     wake: Callable[[], None] = field(default=lambda: None)
     inbox: Inbox = field(default_factory=Inbox)
     """What the user says while the run goes on."""
+    joined: Joined = field(default_factory=Joined)
+    """The JSON of the history."""
     survey: Survey = field(default_factory=Survey)
     """What the history says of tools and models."""
     results: dict[str, str] = field(default_factory=dict)

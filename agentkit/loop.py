@@ -21,9 +21,11 @@ from agentkit.tooling.tool import Tool
 from agentkit.turn import limit_reached, model_turn, take_json, turn_context
 from agentkit.wire.content import (
     Content,
+    EncodedList,
     JsonObject,
     calls_of,
     copy_contents,
+    dumps,
     forced,
     keep,
     model_content,
@@ -32,6 +34,9 @@ from agentkit.wire.content import (
     user_content,
     with_calling,
 )
+
+_COUNTS = re.compile(r"[0-9a-f]{32}-\d+-\d+|failed \d+ times in a row")
+"""What differs between calls that are the same: their ids, and how often they have failed."""
 
 
 def run_loop(plan: Plan, state: State) -> Steps:
@@ -53,7 +58,6 @@ class _Run:
         self._state = state
         self._box = Toolbox(plan, state)
         self._base: JsonObject = dict(plan.config)
-        self._counts = re.compile(rf"{re.escape(plan.context.run_id)}-\d+-\d+|failed \d+ times in a row")
         self._declared: tuple[list[str], JsonObject] = ([], {})
 
     def steps(self) -> Steps:
@@ -173,7 +177,10 @@ class _Run:
             base = {**self._base}
             if tools:
                 declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
-                base["tools"] = [declared, *base.get("tools", ())]
+                others = base.get("tools", ())
+                encoded = b",".join(tool.encoded for tool in tools.values())
+                encoded = b",".join([b'{"functionDeclarations":[' + encoded + b"]}", *map(dumps, others)])
+                base["tools"] = EncodedList([declared, *others], b"[" + encoded + b"]")
             if self._plan.output is not None:
                 base = self._plan.output.request(base)
             self._declared = (names, base)
@@ -233,21 +240,26 @@ class _Run:
         state, most = self._state, self._plan.limits.repeats
         if most is None or len(state.contents) < 4 or not calls_of(state.contents[-2]):
             return
-        same = self._exchange(state.contents[-4:-2]) == self._exchange(state.contents[-2:])
+        before, now = state.contents[-4:-2], state.contents[-2:]
+        same = _asked(before[0]) == _asked(now[0]) and _told(before[1]) == _told(now[1])
         state.repeated = state.repeated + 1 if same else 1
         if state.repeated > most:
             state.stop = "repeats"
         elif state.repeated == most:
             state.nudge = REPEATED
 
-    def _exchange(self, contents: Sequence[Content]) -> Any:
-        """Give the calls of a turn and their responses, without ids and how often a call has failed by now."""
-        calls, responses = contents
-        answers = []
-        for response in responses_of(responses):
-            said = {
-                key: self._counts.sub("", value) if isinstance(value, str) else value
-                for key, value in response["response"].items()
-            }
-            answers.append((said, response.get("parts")))
-        return [(call["name"], call.get("args") or {}) for call in calls_of(calls)], answers
+
+def _asked(content: Content) -> list[Any]:
+    """Give the calls of a content, without their ids."""
+    return [(call["name"], call.get("args") or {}) for call in calls_of(content)]
+
+
+def _told(content: Content) -> list[Any]:
+    """Give the responses of a content, without ids and without how often a call has failed by now."""
+    return [
+        (
+            {k: _COUNTS.sub("", v) if isinstance(v, str) else v for k, v in response["response"].items()},
+            response.get("parts"),
+        )
+        for response in responses_of(content)
+    ]

@@ -24,6 +24,7 @@ from agentkit.tooling.context import Context
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.wire.content import (
     Content,
+    GrownContents,
     JsonObject,
     Part,
     Reply,
@@ -177,7 +178,7 @@ def _ask_for_reply(
     view = yield from _view(plan, state, base)
     if view is None:
         return None
-    request: Any = {"contents": (*view, *aside), **base}
+    request: Any = {"contents": (*view, *aside) if aside else view, **base}
     step: CallModel | None = None
     hooks, model = plan.hooks, plan.models[state.standing_in].name
     if hooks.before_model is not None:
@@ -340,7 +341,7 @@ def _view(
 ) -> Generator[Event | Effect, Any, Sequence[Content] | None]:
     """Let the memory choose what is sent; None stops the run."""
     if plan.memory is None:
-        return tuple(state.contents)
+        return GrownContents.of(state.contents, state.joined)
     same = state.sent.base == _counted(plan, state, base)  # else the last usage says nothing of this request
     situation = Situation(
         base=base,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from agentkit.drivers.threads import pool
 from tests.runners import go as go
 
 settings.register_profile("quick", max_examples=25, deadline=None)
@@ -34,5 +35,6 @@ def no_thread_left() -> Iterator[None]:
     yield
     until = time.monotonic() + 5
     while (left := set(threading.enumerate()) - before) and time.monotonic() < until:
+        pool.close_idle()
         time.sleep(0.01)
     assert not left

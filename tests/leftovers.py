@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agentkit.drivers.threads import portal
+from agentkit.drivers.threads import pool, portal
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ def nothing_left(seconds: float = 5.0) -> Iterator[None]:
             return
         assert time.monotonic() < end, left
         gc.collect()
+        pool.close_idle()
         time.sleep(0.01)
 
 

@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from agentkit.errors import AgentError
@@ -26,22 +27,73 @@ RESPONSE_SECONDS = 0.5
 """How long an event loop may take to turn once before it counts as blocked by a tool."""
 
 
-def in_thread(function: Callable[[], Any], done: Done, name: str) -> None:
-    """Call a function in a thread of its own, in a copy of the caller's context.
+IDLE_SECONDS = 1.0
+"""How long a thread that has nothing to do waits for the next call before it ends."""
 
-    The thread is a daemon: a tool that can't be stopped never keeps the process alive.
+_Job = tuple[Callable[[], Any], Done, str, contextvars.Context]
+
+
+class Threads:
+    """Daemon threads, one for each call under way: one that is done waits a little for another call.
+
+    There is no limit, and none waits in a queue: a call that can't be stopped keeps its thread, and never the
+    process alive.
     """
-    context = contextvars.copy_context()
 
-    def work() -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[SimpleQueue[_Job | None]] = []
+
+    def run(self, job: _Job) -> None:
+        """Give a job to a thread that waits, the last one first; or to a new one."""
+        with self._lock:
+            jobs = self._idle.pop() if self._idle else None
+        if jobs is not None:
+            jobs.put(job)
+            return
+        jobs = SimpleQueue()
+        jobs.put(job)
+        threading.Thread(target=self._work, args=(jobs,), name=job[2], daemon=True).start()
+
+    def close_idle(self) -> None:
+        """End the threads that wait."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for jobs in idle:
+            jobs.put(None)
+
+    def _work(self, jobs: SimpleQueue[_Job | None]) -> None:
+        thread = threading.current_thread()
+        while (job := self._next(jobs)) is not None:
+            function, done, thread.name, context = job
+            try:
+                value = context.run(function)
+            except BaseException as error:
+                done(None, error)
+            else:
+                done(value, None)
+            job = function = done = context = value = None  # type: ignore[assignment] # nothing is kept alive
+            thread.name = "agentkit-idle"
+            with self._lock:
+                self._idle.append(jobs)
+
+    def _next(self, jobs: SimpleQueue[_Job | None]) -> _Job | None:
         try:
-            value = context.run(function)
-        except BaseException as error:
-            done(None, error)
-        else:
-            done(value, None)
+            return jobs.get(timeout=IDLE_SECONDS)
+        except Empty:
+            with self._lock:
+                if jobs in self._idle:
+                    self._idle.remove(jobs)
+                    return None
+        return jobs.get()  # somebody has just taken it
 
-    threading.Thread(target=work, name=name, daemon=True).start()
+
+pool = Threads()
+
+
+def in_thread(function: Callable[[], Any], done: Done, name: str) -> None:
+    """Call a function in a thread that nothing else runs in, in a copy of the caller's context."""
+    pool.run((function, done, name, contextvars.copy_context()))
 
 
 async def settle(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -223,7 +275,8 @@ portal = Portal()
 
 
 def _after_fork() -> None:
-    global portal
+    global portal, pool
+    pool = Threads()
     atexit.unregister(portal._close)
     portal = Portal()
 

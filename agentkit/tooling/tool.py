@@ -21,7 +21,7 @@ from agentkit.tooling.docstrings import read_docstring
 from agentkit.tooling.raw import RawSignature, wire_declaration
 from agentkit.tooling.schema import CallSignature
 from agentkit.tooling.signature import UnresolvedReference, place_of
-from agentkit.wire.content import FunctionDeclaration, JsonObject
+from agentkit.wire.content import FunctionDeclaration, JsonObject, dumps
 
 Effect = Literal["read", "write"]
 Approval = bool | Callable[[JsonObject, Context[Any]], bool]
@@ -189,6 +189,11 @@ class Tool:
         """
         positional, keywords = self.binder.bind(args, context)
         return functools.partial(self.function, *positional, **keywords)
+
+    @functools.cached_property
+    def encoded(self) -> bytes:
+        """The declaration as JSON, encoded at the first use."""
+        return dumps(self.declaration)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""

@@ -222,6 +222,11 @@ class KeptContent(dict[str, Any]):
             self._json = dumps(self)
             return self._json
 
+    def release(self) -> None:
+        """Keep the JSON no longer: somebody else does. It is encoded anew where it is asked for."""
+        if hasattr(self, "_json"):
+            del self._json
+
     @property
     def model(self) -> str | None:
         """Which model made it, where that is known: its signatures mean nothing to another."""
@@ -241,12 +246,66 @@ def content_json(content: Content) -> bytes:
     return content.json if isinstance(content, KeptContent) else dumps(content)
 
 
+class EncodedList(list[JsonObject]):
+    """A list that is never changed, with its JSON: the declarations of a request, say."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, items: Iterable[JsonObject], json: bytes) -> None:
+        super().__init__(items)
+        self.json = json
+
+
+class Joined:
+    """The JSON of a history that grows at its end, or is cut there: each content is encoded and joined once."""
+
+    def __init__(self) -> None:
+        self._json = bytearray()
+        self._upto = 0
+        self._last: Content | None = None
+
+    def json(self, contents: Sequence[Content]) -> bytes:
+        """Join the JSON of contents; only what is new is looked at."""
+        upto = self._upto
+        if upto > len(contents) or (upto and contents[upto - 1] is not self._last):
+            self._json, upto = bytearray(), 0
+        for content in contents[upto:]:
+            if self._json:
+                self._json += b","
+            self._json += content_json(content)
+            if isinstance(content, KeptContent):
+                content.release()
+        if contents:
+            self._upto, self._last = len(contents), contents[-1]
+        return bytes(self._json)
+
+
+class GrownContents(tuple[Content, ...]):
+    """A whole history, as it is sent: it knows where its JSON is joined."""
+
+    joined: Joined
+
+    @classmethod
+    def of(cls, contents: Iterable[Content], joined: Joined) -> GrownContents:
+        """Take a history as it is now."""
+        made = cls(contents)
+        made.joined = joined
+        return made
+
+
 def encode_request(request: Request) -> bytes:
     """Encode a request's body, joining contents that were encoded when they were added."""
-    rest = {key: value for key, value in request.items() if key != "contents"}
-    contents = b",".join(map(content_json, request["contents"]))
-    head = dumps(rest)[1:-1]
-    return b'{"contents":[' + contents + b"]" + (b"," + head if head else b"") + b"}"
+    contents = request["contents"]
+    if isinstance(contents, GrownContents):
+        joined = contents.joined.json(contents)
+    else:
+        joined = b",".join(map(content_json, contents))
+    parts = [b'{"contents":[', joined, b"]"]
+    for key, value in request.items():
+        if key != "contents":
+            parts += [b",", dumps(key), b":", value.json if isinstance(value, EncodedList) else dumps(value)]
+    parts.append(b"}")
+    return b"".join(parts)
 
 
 def copy_contents(contents: Iterable[Content]) -> list[Content]:
