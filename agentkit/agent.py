@@ -128,6 +128,11 @@ class Agent:
             raise ConfigurationError(f"Agent(on_max_tokens={on_max_tokens!r}): it is 'stop' or 'continue'.")
         if max_result_chars < 500:
             raise ConfigurationError(f"Agent(max_result_chars={max_result_chars!r}): give a number from 500.")
+        for what, function in (("approver", approver), ("choose_tools", choose_tools)):
+            if function is not None and not callable(function):
+                raise ConfigurationError(f"Agent({what}={function!r:.100}): give a function, or None.")
+        if not isinstance(hooks, (Hooks, type(None))):
+            raise ConfigurationError(f"Agent(hooks={hooks!r:.100}): give Hooks(before_tool=...), say.")
         self.name = name
         self.limits = limits or Limits()
         self.instructions = check_instructions(instructions)

@@ -32,6 +32,7 @@ Stop = Literal[
     "empty",
     "output",
     "other",
+    "error",
     "cancelled",
     "unknown_effect",
     "too_large",
@@ -46,6 +47,7 @@ Stop = Literal[
 - `malformed`, `empty`: the model made no usable reply, also when asked again;
 - `output`: the model gave no output of the type that was asked for, also when asked again;
 - `other`: a finish reason that agentkit doesn't know, or that says nothing;
+- `error`: an exception ended it, which was raised too (`ModelError.run` is such a run);
 - `cancelled`: the caller broke off;
 - `unknown_effect`: a resumed chat has calls of `write` tools, in `run.pending`, of which nobody knows whether
   they took effect: the process ended while they ran;

@@ -20,7 +20,7 @@ from agentkit.models.base import Model
 from agentkit.repair import Stop
 from agentkit.stores._values import decode_usage, encode_usage
 from agentkit.stores.base import StoredCall
-from agentkit.wire.content import Content, JsonObject, KeptContent, calls_of, copy_contents, keep, text_of
+from agentkit.wire.content import Content, JsonObject, calls_of, copy_contents, keep, model_of, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
@@ -125,9 +125,7 @@ class Run(Generic[Out]):
                 "results": dict(self.results),
                 "contents": self._contents,
                 "startedWith": self._started_with,
-                "models": [
-                    content.model if isinstance(content, KeptContent) else None for content in self._contents
-                ],
+                "models": [model_of(content) for content in self._contents],
                 "opened": opened
                 and {"content": opened.content, "calls": [dataclasses.asdict(call) for call in opened.calls]},
             },
@@ -299,6 +297,8 @@ class _Ending(Generic[Out]):
         return self._run
 
     def _fail(self, error: BaseException) -> None:
+        if self._state.stop is None and not self._state.answered:
+            self._state.stop = "error"
         run = self._end()
         if isinstance(error, ModelError):
             error.run = run

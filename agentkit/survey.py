@@ -8,7 +8,7 @@ from typing import Any
 
 from agentkit.tooling.results import READ_ON
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import Content, FunctionResponse, KeptContent
+from agentkit.wire.content import Content, FunctionResponse, model_of
 
 FIND_TOOLS = "find_tools"
 """The tool that loads tools on demand."""
@@ -35,7 +35,7 @@ class Survey:
         if len(contents) < self.upto:
             self.upto, self.answered, self.found, self.models = 0, {}, {}, set()
         for content in contents[self.upto :]:
-            if isinstance(content, KeptContent) and (model := content.model):
+            if model := model_of(content):
                 self.models.add(model)
             for part in content["parts"]:
                 if "functionResponse" in part:

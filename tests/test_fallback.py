@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agentkit import Agent, Approve, GeminiModel, Limits, ModelError, RateLimit, Run, Tool
+from agentkit import Agent, Approve, GeminiModel, Limits, ModelError, RateLimit, Run, RunStopped, Tool
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed, TextDelta, TurnFinished
 from agentkit.memory.tokens import TokenBudget
 from agentkit.repair import RetryPolicy
@@ -394,3 +395,28 @@ def test_made_up_calls_get_a_mark_unless_they_are_signed_or_nobody_demands_one()
     assert signed_by_nobody([signed, plain], ONE) == [signed, plain]
     assert signed_by_nobody([plain], OLD) == [plain]
     assert "thoughtSignature" not in plain
+
+
+def test_a_copied_history_still_tells_which_model_made_it() -> None:
+    signed = {"text": "hi", "thoughtSignature": "c2ln"}
+    stand_in = ScriptedModel([signed], name="B")
+    agent = Agent([ScriptedModel([fault(503)], name="A"), stand_in], retry=RetryPolicy(attempts=1))
+    run = agent.run("x")
+    assert run.contents[-1] == model_content(signed)  # type: ignore[arg-type]
+    for history in (run.contents, copy.deepcopy(run.contents), run.new_contents):
+        own, other = ScriptedModel(["ok"], name="B"), ScriptedModel(["ok"], name="A")
+        Agent(own).run("and?", history=history)
+        Agent(other).run("and?", history=history)
+        assert own.requests[0]["contents"][1]["parts"] == [signed]
+        assert other.requests[0]["contents"][1]["parts"] == [{"text": "hi"}]
+
+
+def test_a_run_that_an_exception_ended_says_so() -> None:
+    with pytest.raises(ModelError) as caught:
+        Agent(ScriptedModel([fault(400)])).run("x")
+    assert caught.value.run is not None
+    assert caught.value.run.stop == "error"
+    with pytest.raises(RunStopped):
+        caught.value.run.raise_for_stop()
+    run = Agent(ScriptedModel(["ok"])).resume(caught.value.run)
+    assert (run.stop, run.text) == (None, "ok")

@@ -308,9 +308,28 @@ def encode_request(request: Request) -> bytes:
     return b"".join(parts)
 
 
+class ContentCopy(dict[str, Any]):
+    """A plain content, to be changed at will, that still knows which model made it."""
+
+    __slots__ = ("model",)
+    model: str | None
+
+
 def copy_contents(contents: Iterable[Content]) -> list[Content]:
     """Copy contents deeply, so that the copy may be changed."""
-    return [cast(Content, json.loads(content_json(content))) for content in contents]
+    copies = []
+    for content in contents:
+        copy = json.loads(content_json(content))
+        if model := model_of(content):
+            copy = ContentCopy(copy)
+            copy.model = model
+        copies.append(cast(Content, copy))
+    return copies
+
+
+def model_of(content: Content) -> str | None:
+    """Tell which model made a content, where that is known."""
+    return content.model if isinstance(content, (KeptContent, ContentCopy)) else None
 
 
 def iter_declarations(request: Request) -> Iterator[FunctionDeclaration]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from agentkit.errors import ConfigurationError, HistoryError
 from agentkit.tooling.json_schema import JsonSchema, tidy
-from agentkit.wire.content import Content, JsonObject, KeptContent, Part, keep
+from agentkit.wire.content import Content, ContentCopy, JsonObject, KeptContent, Part, keep
 from agentkit.wire.history import check
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ def _content_in(index: int, content: Any) -> Content:
             index=index,
             rule=4,
         )
-    return keep(cast(Content, wire))
+    model = content.model if isinstance(content, ContentCopy) else None
+    return keep(cast(Content, wire), model=model)
 
 
 def user_input(value: UserInput) -> list[Content]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, cast
 
-from agentkit.wire.content import Content, KeptContent, Part, keep
+from agentkit.wire.content import Content, Part, keep, model_of
 from agentkit.wire.history import turn_starts
 
 SKIP: Final = "skip_thought_signature_validator"
@@ -51,7 +51,7 @@ def signed_by_nobody(parts: Sequence[Part], model: str) -> list[Part]:
 
 
 def _is_foreign(content: Content, model: str) -> bool:
-    made_by = content.model if isinstance(content, KeptContent) else None
+    made_by = model_of(content)
     return made_by is not None and not same_model(made_by, model)
 
 
