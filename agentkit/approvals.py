@@ -37,6 +37,17 @@ def check_decisions(decisions: Mapping[str, Decision], ledger: Sequence[StoredCa
             raise ConfigurationError(
                 f"{decision!r:.100} is no decision: give Approve(), Deny(why), Edit(args) or Result(value)."
             )
+    for entry in ledger:
+        if is_unknown(entry) and entry.call_id in decisions:
+            raise ConfigurationError(
+                f"Nobody knows whether the call {entry.call_id!r} of {entry.name!r} took effect: find out, and say"
+                " so with chat.resolve(call_id, result=...) or chat.resolve(call_id, retry=True)."
+            )
+
+
+def is_unknown(entry: StoredCall) -> bool:
+    """Tell whether nobody knows if a call took effect: a write that was under way when its process ended."""
+    return entry.started and entry.effect == "write" and entry.response is None
 
 
 def _nested(entry: StoredCall) -> list[PendingCall]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from agentkit.approvals import AfterTool, Desk, check_decisions
+from agentkit.approvals import AfterTool, Desk, check_decisions, is_unknown
 from agentkit.effects import EXPIRED, Effect, OpenTurn, Plan, RunCalls, Save, State, Steps, deferred_state
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
@@ -88,7 +88,7 @@ class CallsOfTurn:
         state = self._state
         state.pending = []
         turn = len(state.earlier) + len(state.usages)
-        unknown = any(map(_is_unknown, self._entries.values()))
+        unknown = any(map(is_unknown, self._entries.values()))
         for index, call in enumerate(calls_of(self._content)):
             entry = self._entries.get(index)
             # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
@@ -97,7 +97,7 @@ class CallsOfTurn:
             self.invocations.append(invocation)
             if entry and entry.response:  # it ran before the run stopped
                 invocation.outcome, invocation.stored = Outcome("ok", entry.response), True
-            elif entry and _is_unknown(entry):
+            elif entry and is_unknown(entry):
                 hold(invocation, "unknown_effect", "Its process ended while it ran.")
             elif not unknown:  # nothing is run before a person has said what became of those
                 self._prepare(invocation)
@@ -178,8 +178,15 @@ class CallsOfTurn:
             for index, invocation in enumerate(self.invocations)
             if invocation.outcome is not None and invocation.outcome.kind != "waits" and not invocation.stored
         ]
+        cut_off = [index for index, entry in self._entries.items() if entry.started and self._waits(index)]
+        if cut_off:  # when its process ended, and waits again
+            done.append(StartCalls(cut_off, started=False))
         if done:
             yield Save([*self._wholes(), *done])
+
+    def _waits(self, index: int) -> bool:
+        outcome = self.invocations[index].outcome
+        return outcome is not None and outcome.kind == "waits"
 
     def _wholes(self) -> list[Step]:
         """Give what keeps the results that were cut of calls which didn't run: a decision or a hook brought them."""
@@ -201,7 +208,7 @@ class CallsOfTurn:
             call_id=invocation.context.call_id,
             name=invocation.context.tool_name,
             effect=tool.effect if tool else known.effect if known else "read",
-            started=known is not None and _is_unknown(known),
+            started=known is not None and is_unknown(known),
             response=outcome.part if outcome and final and not at_first else None,
             deferred=deferred_state(outcome.deferred, invocation.args)
             if outcome and outcome.deferred
@@ -254,11 +261,6 @@ def save_reply(state: State, content: Content, calls: Sequence[StoredCall] = ())
     """Store a reply of the model with what it cost."""
     yield Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)])
     state.stored_usages.append(state.usages[-1])
-
-
-def _is_unknown(entry: StoredCall) -> bool:
-    """Tell whether nobody knows if a call took effect: a write that was under way when its process ended."""
-    return entry.started and entry.effect == "write" and entry.response is None
 
 
 def _from_inside(event: Event, call_id: str) -> Event:

@@ -11,6 +11,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agentkit.approvals import is_unknown
 from agentkit.decisions import PendingCall
 from agentkit.drivers.threads import off_loop
 from agentkit.effects import Sent, State
@@ -545,13 +546,15 @@ def _made_by(message: StoredMessage) -> Content:
 
 
 def _pending_in(entry: StoredCall, args: JsonObject) -> list[PendingCall]:
-    if entry.response is not None or (entry.started and entry.effect == "read"):
+    if entry.response is not None:
         return []
-    if entry.deferred is not None and not entry.started:
+    if entry.deferred is not None and not is_unknown(entry):
         nested = [PendingCall.from_wire(call) for call in entry.deferred["pending"]]
         why, args = entry.deferred["why"], entry.deferred.get("args") or args
         own = PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind="deferred", why=why)
         return nested or [own]
+    if entry.started and entry.effect == "read":
+        return []
     kind: Literal["approval", "unknown_effect"] = "unknown_effect" if entry.started else "approval"
     return [PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind=kind)]
 

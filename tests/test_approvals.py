@@ -19,6 +19,7 @@ from agentkit import (
     Hooks,
     Limits,
     MemoryStore,
+    PendingCall,
     Result,
     Run,
     SQLiteStore,
@@ -27,8 +28,9 @@ from agentkit import (
     tool,
 )
 from agentkit.events import ToolProgress
+from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
 from agentkit.testing import ScriptedModel, call
-from agentkit.wire.content import responses_of
+from agentkit.wire.content import model_content, responses_of, user_content
 from tests.ways import Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
@@ -360,3 +362,87 @@ def test_what_is_not_settled_when_the_time_is_up_waits_on(parked: Parked, shop: 
     assert {each.call_id for each in run.pending} == set(decisions)
     run = parked.resume(Agent(ScriptedModel(script[1:]), tools=shop.tools), decisions)
     assert (run.text, shop.ran) == ("done", ["order 1 A", "order 1 B"])
+
+
+# -- after a crash ---------------------------------------------------------------------------------------------------
+
+
+def crashed(names: list[str], *, started: tuple[int, ...]) -> MemoryStore:
+    """A chat whose process ended when some of its calls had begun."""
+    calls = [call(name, **ARGS[name]) for name in names]
+    entries = [
+        StoredCall(
+            index=index,
+            call_id=f"id-{index}",
+            name=name,
+            effect="write" if name in ("order", "pack") else "read",
+            started=index in started,
+        )
+        for index, name in enumerate(names)
+    ]
+    store = MemoryStore()
+    store.create("ann")
+    writer = store.write("ann")
+    writer.append([AddMessage(user_content("go")), AddMessage(model_content(*calls), calls=entries)])
+    writer.release()
+    return store
+
+
+ARGS: dict[str, dict[str, Any]] = {
+    "order": {"sku": "A"},
+    "pay": {"amount": 5},
+    "stock": {"sku": "B"},
+    "pack": {"sku": "C"},
+    "sign": {},
+}
+
+
+def test_a_decision_does_not_run_a_call_again_that_may_have_taken_effect(either: Way, shop: Shop) -> None:
+    store = crashed(["order", "pay"], started=(0,))
+    chat = either.chat(Agent(ScriptedModel(["done"]), tools=shop.tools), store)
+    assert chat.resume().stop == "unknown_effect"
+    assert [each.kind for each in chat.pending] == ["unknown_effect", "approval"]
+    for decision in (Approve(), Deny(), Edit({"sku": "Z"}), Result("x")):
+        with pytest.raises(ConfigurationError, match=r"took effect.*resolve"):
+            chat.resume({"id-0": decision})
+    with pytest.raises(ConfigurationError, match="No call waits"):
+        chat.resume({"id-9": Approve()})
+    assert chat.resume({"id-1": Approve()}).stop == "unknown_effect"
+    assert shop.ran == []
+    chat.agent.chat("ann", store).resolve("id-0", retry=True)
+    assert chat.resume({"id-0": Approve(), "id-1": Approve()}).text == "done"
+    assert shop.ran == ["order 1 A", "pay 5"]
+    assert shop.ids == ["id-0", "id-1"]
+
+
+def test_a_read_that_was_approved_and_cut_off_asks_again_where_everybody_sees_it(
+    either: Way, shop: Shop
+) -> None:
+    store = crashed(["pay"], started=(0,))
+    chat = either.chat(Agent(ScriptedModel(["done"]), tools=shop.tools), store)
+    run = chat.resume()
+    assert run.stop == "approval"
+    assert [each.call_id for each in chat.pending] == [each.call_id for each in run.pending] == ["id-0"]
+    assert chat.resume({"id-0": Approve()}).text == "done"
+    assert shop.ran == ["pay 5"]
+
+
+def test_a_call_whose_inner_call_was_decided_when_the_process_ended_waits_again_where_everybody_sees_it(
+    either: Way,
+) -> None:
+    def sign(ctx: Context[Any]) -> str:
+        """Sign."""
+        return ", ".join(ctx.decisions)
+
+    inner = PendingCall(call_id="in-1", name="pen", args={}, path=("clerk",))
+    store = crashed(["sign"], started=())
+    writer = store.write("ann")
+    writer.append([DeferCall(0, {"why": "w", "state": {}, "pending": [inner.to_wire()]}), StartCalls([0])])
+    writer.release()
+    chat = either.chat(Agent(ScriptedModel(["done"]), tools=[sign]), store)
+    assert chat.pending == [inner]
+    assert chat.resume().pending == (inner,)
+    assert chat.pending == [inner]
+    assert not store.load("ann").calls[0].started
+    run = chat.resume({"in-1": Approve()})
+    assert (run.text, responses(run)) == ("done", [{"output": "in-1"}])
