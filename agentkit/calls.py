@@ -158,7 +158,8 @@ class CallsOfTurn:
         invocations = self.invocations
         ready = [index for index in batch if invocations[index].outcome is None]
         for index in batch:
-            if index not in ready:  # answered without being run
+            told = invocations[index].stored or self._waits(index)  # told when the run stopped, or not yet
+            if index not in ready and not told:  # answered without being run
                 yield started(invocations[index])
                 yield finished(invocations[index], 0.0)
         if not ready:

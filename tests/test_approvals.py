@@ -27,11 +27,12 @@ from agentkit import (
     ToolDeferred,
     tool,
 )
-from agentkit.events import ToolProgress
+from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
+from agentkit.run import Resume
 from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import model_content, responses_of, user_content
-from tests.ways import Decisions, Way, checked, either, way
+from tests.ways import WAYS, Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
 
@@ -446,3 +447,33 @@ def test_a_call_whose_inner_call_was_decided_when_the_process_ended_waits_again_
     assert not store.load("ann").calls[0].started
     run = chat.resume({"in-1": Approve()})
     assert (run.text, responses(run)) == ("done", [{"output": "in-1"}])
+
+
+# -- what is told ----------------------------------------------------------------------------------------------------
+
+
+def told(events: list[Event]) -> list[str]:
+    return [
+        f"{type(event).__name__} {event.name}"
+        for event in events
+        if isinstance(event, (ToolStarted, ToolFinished))
+    ]
+
+
+@pytest.mark.parametrize("way", [WAYS["stream"], WAYS["astream"]], ids=["sync", "async"])
+def test_a_call_is_told_once_when_it_runs(way: Way, shop: Shop) -> None:
+    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    run = way.run(agent, "go")
+    assert told(way.events) == [
+        "ToolStarted stock",
+        "ToolFinished stock",
+        "ToolStarted pack",
+        "ToolFinished pack",
+    ]
+    stream = agent._stream(None, {}, stream=True, resume=Resume(approve(run), run))
+    assert told(list(stream)) == [
+        "ToolStarted order",
+        "ToolFinished order",
+        "ToolStarted pay",
+        "ToolFinished pay",
+    ]
