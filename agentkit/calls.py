@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from agentkit.approvals import AfterTool, Desk, check_decisions, is_unknown
-from agentkit.effects import EXPIRED, Effect, OpenTurn, Plan, RunCalls, Save, State, Steps, deferred_state
-from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded
+from agentkit.effects import (
+    EXPIRED,
+    Effect,
+    OpenTurn,
+    Plan,
+    Resolve,
+    RunCalls,
+    Save,
+    State,
+    Steps,
+    deferred_state,
+)
+from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.limits import reached, share_left
 from agentkit.stores.base import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
+from agentkit.survey import ACCEPTED
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse
 from agentkit.tooling.tool import Tool
@@ -82,6 +95,20 @@ class CallsOfTurn:
         limit = self._plan.limits.tool_calls
         if state.stop is None and limit is not None and state.tool_calls > limit:
             state.stop = "tool_calls"
+
+    def take_output_again(self) -> Steps:
+        """Take the structured output that a call gave before the run stopped: it isn't kept with the response."""
+        output = self._plan.output
+        tool = output.tool if output is not None else None
+        for invocation in self.invocations:
+            said = invocation.outcome.part["functionResponse"] if invocation.outcome else None
+            if tool is None or said is None or said["name"] != tool.name or not invocation.stored:
+                continue
+            if said["response"] == {"output": ACCEPTED} and invocation.tool is None:
+                again = prepare(invocation.call, {tool.name: tool}, invocation.context)
+                if again.function is not None:
+                    with suppress(ToolRetry, ToolError):  # the model is asked for it again
+                        yield Resolve(again.function)
 
     def _look(self) -> None:
         """Find the tool of each call and validate its arguments; what has its response already keeps it."""

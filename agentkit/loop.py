@@ -207,6 +207,8 @@ class _Run:
         calls = CallsOfTurn(plan, state, content, tools, state.ledger if resumed else None)
         yield from calls.answer()
         if plan.output is not None and plan.output.tool is not None:
+            if resumed and not state.open:
+                yield from calls.take_output_again()
             yield from self._end_with_output(calls)
         if state.stop is None and not state.answered:
             self._watch_repeats()

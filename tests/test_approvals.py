@@ -19,6 +19,7 @@ from agentkit import (
     Hooks,
     Limits,
     MemoryStore,
+    Output,
     PendingCall,
     Result,
     Run,
@@ -477,3 +478,21 @@ def test_a_call_is_told_once_when_it_runs(way: Way, shop: Shop) -> None:
         "ToolStarted pay",
         "ToolFinished pay",
     ]
+
+
+# -- together with other features ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [Approve(), Deny("no"), Result("by hand")])
+def test_the_output_that_a_turn_gave_beside_a_call_that_waits_is_not_asked_for_again(
+    parked: Parked, shop: Shop, said: Any
+) -> None:
+    output: Output[Any] = Output(list[int], mode="tool")
+    model = ScriptedModel([[call("final_result", result=[1, 2]), call("order", sku="A")]])
+    agent = Agent(model, tools=shop.tools)
+    run = parked.begin(agent, output=output)
+    assert (run.stop, run.output) == ("approval", None)
+    run = parked.resume(agent, {run.pending[0].call_id: said}, output=output)
+    assert (run.stop, run.output) == (None, [1, 2])
+    assert len(model.requests) == 1
+    assert shop.ran == (["order 1 A"] if said == Approve() else [])
