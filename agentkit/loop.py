@@ -34,6 +34,7 @@ from agentkit.wire.content import (
     user_content,
     with_calling,
 )
+from agentkit.wire.history import starts_turn
 
 _COUNTS = re.compile(r"[0-9a-f]{32}-\d+-\d+|failed \d+ times in a row")
 """What differs between calls that are the same: their ids, and how often they have failed."""
@@ -79,12 +80,13 @@ class _Run:
         if instructions:
             self._base["systemInstruction"] = user_content(instructions)
         yield Save([AddMessage(content) for content in state.contents[state.known :]])
+        fresh = starts_turn(state.contents[-1])  # else its first turn, which may be forced, is behind
         state.survey.read(state.contents)
         if state.resumed is not None:
             yield from self._answer(state.resumed, self._box.every(), resumed=True)
         elif state.contents[-1]["role"] == "model":
             state.nudge = yield from self._take_up_answer(state.contents[-1])
-        yield from self._turns()
+        yield from self._turns(fresh=fresh and state.resumed is None)
         if state.stop in LANDING:
             state.limit = state.stop
             if plan.limits.on_limit == "answer" and not (plan.outer_limit and plan.outer_limit()):
@@ -97,7 +99,7 @@ class _Run:
         state.answered = wrong is None
         return wrong
 
-    def _turns(self) -> Steps:
+    def _turns(self, *, fresh: bool) -> Steps:
         plan, state = self._plan, self._state
         while state.stop is None:
             if state.answered and state.inbox.close(if_empty=True):
@@ -115,7 +117,7 @@ class _Run:
                 return
             base = self._with_tools(tools)
             names = list(tools)
-            base = self._with_choice(base, names, first=not state.usages and state.resumed is None)
+            base = self._with_choice(base, names, first=fresh and not state.usages)
             content = yield from model_turn(plan, state, base, names)
             if content is not None:
                 yield from self._answer(content, self._box.known(tools, content))

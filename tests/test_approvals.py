@@ -19,6 +19,7 @@ from agentkit import (
     Hooks,
     Limits,
     MemoryStore,
+    ModelError,
     Output,
     PendingCall,
     Result,
@@ -31,7 +32,7 @@ from agentkit import (
 from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.run import Resume
 from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
-from agentkit.testing import ScriptedModel, call
+from agentkit.testing import ScriptedModel, call, fault, reply
 from agentkit.wire.content import model_content, responses_of, user_content
 from tests.ways import WAYS, Decisions, Way, checked, either, way
 
@@ -103,31 +104,31 @@ class Parked:
 
     def __init__(self, way: Way, how: str) -> None:
         self.way, self.how, self.store = way, how, MemoryStore()
-        self._run: Run | None = None
+        self.last: Run | None = None
 
     def begin(self, agent: Agent, **options: Any) -> Run:
         if self.how in ("chat", "store"):
-            self._run = self.way.chat(agent, self.store).send("go", **options)
+            self.last = self.way.chat(agent, self.store).send("go", **options)
         else:
-            self._run = self.way.run(agent, "go", **options)
-        return self._run
+            self.last = self.way.run(agent, "go", **options)
+        return self.last
 
     def resume(self, agent: Agent, decisions: Decisions | None = None, **options: Any) -> Run:
-        assert self._run is not None
+        assert self.last is not None
         if self.how == "run":
-            self._run = self.way.resume(agent, self._run, decisions, **options)
+            self.last = self.way.resume(agent, self.last, decisions, **options)
         elif self.how == "json":
-            self._run = self.way.resume(agent, self._run.to_json(), decisions, **options)
+            self.last = self.way.resume(agent, self.last.to_json(), decisions, **options)
         else:
             chat = self.way.chat(agent, self.store)
-            if self._run.stop in ("approval", "deferred"):
-                assert [each.call_id for each in chat.pending] == [p.call_id for p in self._run.pending]
+            if self.last.stop in ("approval", "deferred"):
+                assert [each.call_id for each in chat.pending] == [p.call_id for p in self.last.pending]
             if self.how == "chat":
-                self._run = chat.resume(decisions, **options)
+                self.last = chat.resume(decisions, **options)
             else:
-                run = self._run.to_json()
-                self._run = self.way.resume(agent, run, decisions, store=self.store, **options)
-        return self._run
+                run = self.last.to_json()
+                self.last = self.way.resume(agent, run, decisions, store=self.store, **options)
+        return self.last
 
 
 @pytest.fixture(params=["run", "json", "chat", "store"])
@@ -496,3 +497,59 @@ def test_the_output_that_a_turn_gave_beside_a_call_that_waits_is_not_asked_for_a
     assert (run.stop, run.output) == (None, [1, 2])
     assert len(model.requests) == 1
     assert shop.ran == (["order 1 A"] if said == Approve() else [])
+
+
+# -- runs that stopped for something else ----------------------------------------------------------------------------
+
+
+def test_a_run_that_a_limit_stopped_goes_on_where_it_was(parked: Parked, shop: Shop) -> None:
+    model = ScriptedModel([[call("stock", sku="A"), call("stock", sku="B")], "done"])
+    agent = Agent(model, tools=shop.tools, tool_choice="required")
+    run = parked.begin(agent, limits=Limits(tool_calls=1))
+    assert (run.stop, shop.ran) == ("tool_calls", ["stock A"])
+    run = parked.resume(agent, limits=Limits(turns=1))
+    assert (run.stop, run.text, shop.ran) == (None, "done", ["stock A"])
+    modes = [request.get("toolConfig", {}).get("functionCallingConfig") for request in model.requests]
+    assert modes == [{"mode": "ANY"}, None]  # forced on the first turn only
+
+
+def test_a_run_that_an_outage_ended_goes_on_where_it_was(either: Way, shop: Shop) -> None:
+    model = ScriptedModel([call("stock", sku="A"), fault(400), "done"])
+    agent = Agent(model, tools=shop.tools)
+    with pytest.raises(ModelError) as caught:
+        either.run(agent, "go")
+    assert caught.value.run is not None
+    run = either.resume(agent, caught.value.run.to_json())
+    assert (run.text, run.usage.requests, shop.ran) == ("done", 2, ["stock A"])
+    assert run.contents[:3] == caught.value.run.contents
+
+
+def test_an_outage_after_a_decision_keeps_what_was_done(parked: Parked, shop: Shop) -> None:
+    agent = Agent(ScriptedModel([MIXED, fault(400), "done"]), tools=shop.tools)
+    run = parked.begin(agent)
+    with pytest.raises(ModelError) as caught:
+        parked.resume(agent, approve(run))
+    assert shop.ran == ["stock B", "pack C", "order 1 A", "pay 5"]
+    parked.last = caught.value.run
+    run = parked.resume(agent)
+    assert (run.text, shop.ran) == ("done", ["stock B", "pack C", "order 1 A", "pay 5"])
+
+
+@pytest.mark.parametrize(
+    ("last", "stop"),
+    [
+        (reply("half of", finish_reason="MAX_TOKENS"), "max_tokens"),
+        (reply("I can", finish_reason="SAFETY"), "refused"),
+        ("whole", None),
+    ],
+)
+def test_resuming_does_not_make_an_answer_of_half_of_one(either: Way, last: Any, stop: Any) -> None:
+    model = ScriptedModel([last])
+    agent = Agent(model)
+    run = either.run(agent, "go")
+    assert run.stop == stop
+    again = either.resume(agent, run.to_json())
+    assert (again.stop, again.text, again.finish_reason) == (stop, run.text, run.finish_reason)
+    assert again.contents == run.contents
+    assert again.usage == run.usage
+    model.assert_complete()
