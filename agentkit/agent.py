@@ -432,7 +432,8 @@ class Agent:
             limits.check_prices([model.name for model in models])
         approver = options.get("approver") or self._approver
         kept = conversation is not None and not isinstance(conversation.store, MemoryStore)
-        guarded = {"approve": True, "allow": False, "auto": kept or approver is not None}
+        inherited = outer is not None and outer.guarded  # what waits inside waits outside
+        guarded = {"approve": True, "allow": False, "auto": kept or approver is not None or inherited}
         plan = Plan(
             tools=tools,
             instructions=check_instructions(options.get("instructions", self.instructions)),

@@ -158,6 +158,7 @@ class CallsOfTurn:
             on_live_usage=state.live_usages.append,
             watched=base.watched,
             limit_reached=lambda: reached(limits, state.usage, turns=0) or (outer() if outer else None),
+            guarded=self._plan.guarded,
             share_left=lambda share: share_left(limits, state.usage(), state.tool_calls, share),
         )
 

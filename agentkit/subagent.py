@@ -25,9 +25,11 @@ class SubAgent:
         self._share = share
 
     def as_tool(self, **options: Any) -> Tool:
-        """Make the tool; what it returns may be a stranger's words if those of the agent's own tools may."""
-        untrusted = any(tool.untrusted for tool in self._agent.tools)
-        return Tool.of(self._ask, untrusted=untrusted, **options)
+        """Make the tool; what the agent's own tools bring in, and what they could do, holds of it too."""
+        tools = self._agent.tools
+        untrusted = any(tool.untrusted for tool in tools)
+        sensitive = any(tool.sensitive or tool.effect == "write" for tool in tools)
+        return Tool.of(self._ask, untrusted=untrusted, sensitive=sensitive, **options)
 
     async def _ask(self, request: str, ctx: Context[Any]) -> str:
         resume = None

@@ -45,7 +45,7 @@ class Survey:
     def _take(self, response: FunctionResponse) -> None:
         output: Any = response["response"].get("output")
         name = response["name"]
-        if output != ACCEPTED:
+        if output != ACCEPTED or "parts" in response:
             self.answered[name] = self.answered.get(name, False) or output is not None
         if name == FIND_TOOLS and isinstance(output, dict):  # with a note: a hook has changed the query
             output = output.get("result")
