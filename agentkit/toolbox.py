@@ -133,7 +133,10 @@ class Toolbox:
         if whole is None and self._state.read_result is not None:
             whole = self._state.read_result(id)
         if whole is None:
-            raise ToolRetry(f"No result is kept under {id!r}. Take the id from the mark at the cut.")
+            raise ToolRetry(
+                f"No result is kept under {id!r:.200}. Take the id from the mark at the cut, as it stands there; if"
+                " it does, the rest is not kept any more: call the tool again that it is of."
+            )
         if not 0 <= offset < len(whole):
             raise ToolRetry(
                 f"The result has {len(whole)} characters: give an offset from 0 to {len(whole) - 1}."
