@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentkit import (
     Agent,
+    AgentError,
     Approve,
+    ChatManager,
     ConfigurationError,
     Context,
     Deny,
@@ -24,15 +28,19 @@ from agentkit import (
     PendingCall,
     Result,
     Run,
+    SessionNotFound,
     SQLiteStore,
+    StoreError,
     Tool,
     ToolDeferred,
     tool,
 )
+from agentkit.errors import ToolTimeout
 from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
+from agentkit.memory.turns import LastTurns
 from agentkit.run import Resume
 from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
-from agentkit.testing import ScriptedModel, call, fault, reply
+from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import model_content, responses_of, user_content
 from tests.ways import WAYS, Decisions, Way, checked, either, way
 
@@ -553,3 +561,413 @@ def test_resuming_does_not_make_an_answer_of_half_of_one(either: Way, last: Any,
     assert again.contents == run.contents
     assert again.usage == run.usage
     model.assert_complete()
+
+
+# -- what needs approval ---------------------------------------------------------------------------------------------
+
+
+def raises(args: Any, ctx: Context[Any]) -> bool:
+    raise LookupError("secret rule")
+
+
+@pytest.mark.parametrize(
+    ("approval", "why"),
+    [
+        (True, "The tool 'take' needs approval."),
+        (lambda args, ctx: True, "The tool 'take' needs approval."),
+        (lambda args, ctx: 1, "The tool 'take' needs approval."),
+        (lambda args, ctx: f"{args['n']} is many, {ctx.deps}", "30 is many, ann"),
+        (lambda args, ctx: args.clear() or "changed", "changed"),
+        (False, None),
+        (lambda args, ctx: False, None),
+        (lambda args, ctx: "", None),
+        (lambda args, ctx: None, None),
+    ],
+)
+def test_a_tool_says_whether_and_why_it_needs_approval(way: Way, approval: Any, why: str | None) -> None:
+    def take(n: int) -> int:
+        """Take."""
+        return n
+
+    agent = Agent(ScriptedModel([call("take", n=30), "ok"]), tools=[Tool.of(take, approval=approval)])
+    run = way.run(agent, "go", deps="ann")
+    assert [(each.why, each.args) for each in run.pending] == ([] if why is None else [(why, {"n": 30})])
+    assert run.stop == (None if why is None else "approval")
+
+
+@pytest.mark.parametrize("on_error", ["respond", "raise"])
+def test_an_approval_that_raises_lets_nothing_run(way: Way, on_error: Any) -> None:
+    ran: list[int] = []
+    agent = Agent(
+        ScriptedModel([call("append", n=1), "ok"]),
+        tools=[Tool.of(lambda n: ran.append(n), name="append", approval=raises)],
+        on_error=on_error,
+    )
+    if on_error == "raise":
+        with pytest.raises(LookupError):
+            way.run(agent, "go")
+    else:
+        run = way.run(agent, "go")
+        assert "secret" not in str(run.contents)
+        assert [type(error) for error in run.errors] == [LookupError]
+    assert ran == []
+
+
+def test_the_whole_way_of_a_turn_of_which_some_wait(parked: Parked, shop: Shop) -> None:
+    seen: list[Any] = []
+
+    def answer(request: Any) -> str:
+        seen.extend(r["response"] for r in responses_of(request["contents"][-1]))
+        return "done"
+
+    agent = Agent(ScriptedModel([MIXED, answer]), tools=shop.tools)
+    run = parked.begin(agent)
+    assert [(each.name, each.kind, each.args) for each in run.pending] == [
+        ("order", "approval", {"sku": "A"}),
+        ("pay", "approval", {"amount": 5}),
+    ]
+    assert shop.ran == ["stock B", "pack C"]
+    run = parked.resume(agent)
+    assert (run.stop, len(run.pending)) == ("approval", 2)
+    order, pay = (each.call_id for each in run.pending)
+    run = parked.resume(agent, {pay: Deny("too dear")})
+    assert [each.call_id for each in run.pending] == [order]
+    run = parked.resume(agent, {})
+    run = parked.resume(agent, {order: Approve()})
+    assert (run.stop, run.text, run.pending) == (None, "done", ())
+    assert shop.ran == ["stock B", "pack C", "order 1 A"]
+    assert shop.ids[2] == order
+    assert len(set(shop.ids)) == 3
+    assert seen == [
+        {"output": "order 1 A"},
+        {"output": "stock B"},
+        {"error": "A person refused this call: too dear"},
+        {"output": "pack C"},
+    ]
+    if parked.how in ("run", "json"):
+        assert run.usage.requests == run.turns == 2
+    else:
+        assert parked.store.info("ann").usage.requests == 2
+        assert not parked.store.load("ann").calls
+
+
+@settings(max_examples=30)
+@given(
+    order=st.permutations(range(4)),
+    said=st.lists(st.sampled_from(["approve", "deny", "edit", "result"]), min_size=4, max_size=4),
+    cuts=st.sets(st.integers(0, 3)),
+    how=st.sampled_from(["run", "json", "chat", "store"]),
+    is_async=st.booleans(),
+)
+def test_decisions_in_any_order_and_any_parts_come_to_the_same(
+    order: list[int], said: list[str], cuts: set[int], how: str, is_async: bool
+) -> None:
+    shop = Shop()
+    parked = Parked(Way(is_async=is_async), how)
+    agent = Agent(ScriptedModel([[call("order", sku=sku) for sku in "ABCD"], "done"]), tools=shop.tools)
+    ids = [each.call_id for each in parked.begin(agent).pending]
+    kinds: dict[str, Any] = {
+        "approve": Approve(),
+        "deny": Deny(),
+        "edit": Edit({"sku": "E", "n": 2}),
+        "result": Result("R"),
+    }
+    batch: dict[str, Any] = {}
+    for position, index in enumerate(order):
+        batch[ids[index]] = kinds[said[index]]
+        if position in cuts or position == 3:
+            run = parked.resume(agent, batch)
+            batch = {}
+            settled = set(order[: position + 1])
+            assert [each.call_id for each in run.pending] == [ids[n] for n in range(4) if n not in settled]
+    ran = {"approve": lambda n: f"order 1 {'ABCD'[n]}", "edit": lambda n: "order 2 E"}
+    assert sorted(shop.ran) == sorted(ran[kind](n) for n, kind in enumerate(said) if kind in ran)
+    assert sorted(shop.ids) == sorted(ids[n] for n, kind in enumerate(said) if kind in ran)
+    got = [r.get("output", "refused") for r in responses(run)]
+    expected = {
+        "approve": lambda n: f"order 1 {'ABCD'[n]}",
+        "deny": lambda n: "refused",
+        "edit": lambda n: {
+            "result": "order 2 E",
+            "note": 'A person changed the arguments before the call was made, to {"sku": "E", "n": 2}',
+        },
+        "result": lambda n: "R",
+    }
+    assert got == [expected[kind](n) for n, kind in enumerate(said)]
+
+
+# -- an approver -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "awaitable"])
+def test_an_approver_decides_while_the_run_waits(way: Way, shop: Shop, kind: str) -> None:
+    asked: list[Any] = []
+
+    def decide(pending: PendingCall, ctx: Context[Any]) -> Any:
+        asked.append((pending.name, pending.args, pending.call_id == ctx.call_id, ctx.deps))
+        return {
+            "A": Approve(),
+            "B": Deny("not B"),
+            "C": Edit({"sku": "Z"}),
+            "D": Result("by hand"),
+            "E": None,
+        }[pending.args["sku"]]
+
+    async def adecide(pending: PendingCall, ctx: Context[Any]) -> Any:
+        await asyncio.sleep(0)
+        return decide(pending, ctx)
+
+    approver: Any = {"sync": decide, "async": adecide, "awaitable": lambda p, c: adecide(p, c)}[kind]
+    agent = Agent(ScriptedModel([[call("order", sku=sku) for sku in "ABCDE"]]), tools=shop.tools)
+    run = way.run(agent, "go", approver=approver, deps="ann")
+    assert asked == [("order", {"sku": sku}, True, "ann") for sku in "ABCDE"]
+    assert shop.ran == ["order 1 A", "order 1 Z"]
+    assert (run.stop, [each.args["sku"] for each in run.pending]) == ("approval", ["E"])
+    a, b, c, d, _ = responses(run)
+    assert (a, d) == ({"output": "order 1 A"}, {"output": "by hand"})
+    assert "A person refused this call: not B" in b["error"]
+    assert c["output"]["result"] == "order 1 Z"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (True, ConfigurationError),
+        ("yes", ConfigurationError),
+        (Approve, ConfigurationError),
+        (Edit({"sku": 3}), ConfigurationError),
+        (Result(object()), ConfigurationError),
+        (LookupError("no such person"), LookupError),
+    ],
+)
+def test_an_approver_that_fails_ends_the_run_and_nothing_runs(
+    way: Way, shop: Shop, answer: Any, error: Any
+) -> None:
+    def ask(pending: PendingCall, ctx: Context[Any]) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    agent = Agent(ScriptedModel([MIXED]), tools=shop.tools, approver=ask)
+    store = MemoryStore()
+    with pytest.raises(error):
+        way.run(agent, "go")
+    agent = Agent(ScriptedModel([MIXED, "ok"]), tools=shop.tools, approver=ask)
+    with pytest.raises(error):
+        way.chat(agent, store).send("go")
+    assert shop.ran == []
+    check_history(agent.chat("ann", store).get_history())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_approver_that_hangs_leaves_the_call_waiting_when_the_time_is_up(
+    way: Way, shop: Shop, is_async: bool
+) -> None:
+    free = threading.Event()
+
+    def hang(pending: PendingCall, ctx: Context[Any]) -> None:
+        free.wait(10)
+
+    async def ahang(pending: PendingCall, ctx: Context[Any]) -> None:
+        await asyncio.sleep(10)
+
+    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    try:
+        run = way.run(agent, "go", approver=ahang if is_async else hang, limits=Limits(seconds=0.05))
+    finally:
+        free.set()
+    assert (run.stop, shop.ran) == ("approval", [])
+    run = way.resume(agent, run.to_json())
+    assert shop.ran == ["stock B", "pack C"]
+    assert way.resume(agent, run, approve(run)).text == "done"
+
+
+def test_an_approver_is_asked_again_when_the_run_goes_on_undecided(parked: Parked, shop: Shop) -> None:
+    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    parked.begin(agent)
+    run = parked.resume(agent, {}, approver=lambda pending, ctx: Approve())
+    assert (run.text, shop.ran) == ("done", ["stock B", "pack C", "order 1 A", "pay 5"])
+
+
+# -- with limits, order, errors --------------------------------------------------------------------------------------
+
+
+def test_approved_writes_run_alone_and_in_call_order(parked: Parked) -> None:
+    log: list[str] = []
+
+    def tool_named(name: str, **options: Any) -> Tool:
+        async def work() -> None:
+            """Work."""
+            log.append(f"{name} begins")
+            await asyncio.sleep(0.005)
+            log.append(f"{name} ends")
+
+        return Tool.of(work, name=name, **options)
+
+    tools = [
+        tool_named("w1", effect="write", approval=True),
+        tool_named("r1", approval=True),
+        tool_named("r2", approval=True),
+        tool_named("w2", effect="write", approval=True),
+    ]
+    agent = Agent(
+        ScriptedModel([[call("r1"), call("w1"), call("r1"), call("r2"), call("w2")], "ok"]), tools=tools
+    )
+    run = parked.begin(agent)
+    parked.resume(agent, approve(run))
+    runs = [line for line in log if line.startswith("w")]
+    assert runs == ["w1 begins", "w1 ends", "w2 begins", "w2 ends"]
+    assert log.index("w1 ends") == log.index("w1 begins") + 1
+    assert log[-2:] == ["w2 begins", "w2 ends"]
+    assert sorted(log[4:8]) == ["r1 begins", "r1 ends", "r2 begins", "r2 ends"]
+    assert log[6] != "r1 begins"  # reads at the same time
+
+
+def test_calls_over_the_limit_are_answered_and_do_not_wait(parked: Parked, shop: Shop) -> None:
+    script = [[call("order", sku="A"), call("order", sku="B")], call("order", sku="C"), "never"]
+    agent = Agent(ScriptedModel(script), tools=shop.tools, limits=Limits(tool_calls=1))
+    run = parked.begin(agent)
+    assert [each.args["sku"] for each in run.pending] == ["A"]
+    run = parked.resume(agent, approve(run))
+    assert (run.stop, shop.ran) == ("tool_calls", ["order 1 A"])
+
+
+def test_an_approved_call_that_takes_too_long_is_given_up(parked: Parked) -> None:
+    async def slow() -> None:
+        """Be slow."""
+        await asyncio.sleep(10)
+
+    agent = Agent(
+        ScriptedModel([[call("slow"), call("slow")], "ok"]),
+        tools=[Tool.of(slow, approval=True, timeout=0.02)],
+    )
+    run = parked.begin(agent)
+    run = parked.resume(agent, {run.pending[1].call_id: Approve()})
+    assert [type(error) for error in run.errors] == [ToolTimeout]
+    assert len(run.pending) == 1
+    run = parked.resume(agent, approve(run), limits=Limits(seconds=0.01))
+    assert run.stop == "seconds"
+    assert "may have taken effect" in responses(run)[0]["error"] or "too long" in responses(run)[0]["error"]
+
+
+def test_a_denied_call_counts_as_no_failure_of_its_tool(either: Way, shop: Shop) -> None:
+    script = [call("order", sku="A"), call("order", sku="B"), call("order", sku="C"), "ok"]
+    agent = Agent(
+        ScriptedModel(script), tools=[shop.tools[0].replace(retries=0)], approver=lambda p, c: Deny("no")
+    )
+    run = either.run(agent, "go")
+    assert (run.text, run.errors) == ("ok", ())
+
+
+# -- chats -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_with_calls_that_wait_takes_no_message(either: Way, shop: Shop) -> None:
+    store = MemoryStore()
+    chat = either.chat(Agent(ScriptedModel([MIXED, "done", "more"]), tools=shop.tools), store)
+    run = chat.send("go")
+    with pytest.raises(AgentError, match=r"wait for a decision \(see pending\).*resume\(\).*undo\(\)"):
+        chat.send("and?")
+    assert [each.call_id for each in chat.pending] == [each.call_id for each in run.pending]
+    assert chat.resume(approve(run)).text == "done"
+    assert chat.pending == []
+    assert chat.send("and?").text == "more"
+
+
+def test_undo_takes_a_turn_that_waits_back(shop: Shop) -> None:
+    store = MemoryStore()
+    agent = Agent(ScriptedModel(["hi", MIXED, "again"]), tools=shop.tools)
+    chat = agent.chat("ann", store)
+    chat.send_message("hello")
+    run = chat.send_message("go")
+    assert chat.undo()[0] == user_content("go")
+    assert chat.pending == []
+    with pytest.raises(ConfigurationError, match="nothing to decide"):
+        chat.resume(approve(run))
+    assert chat.send_message("go on").text == "again"
+    check_history(chat.get_history())
+    assert len(chat.get_history()) == 4
+
+
+def test_what_waits_can_not_be_forked_or_saved_but_what_was_before_can(shop: Shop, tmp_path: Path) -> None:
+    store = MemoryStore()
+    agent = Agent(ScriptedModel(["hi", MIXED, "done"]), tools=shop.tools)
+    chats = ChatManager(agent, store)
+    chat = chats.create("ann")
+    chat.send_message("hello")
+    run = chat.send_message("go")
+    with pytest.raises(ConfigurationError, match="open calls"):
+        chat.fork()
+    for save in (lambda: chat.save(tmp_path / "a.json"), lambda: chats.export_session("ann")):
+        with pytest.raises(StoreError, match=r"resume\(\)"):
+            save()
+    assert not (tmp_path / "a.json").exists()
+    assert len(chat.fork(at=2).get_history()) == 2
+    assert [each.name for each in chats.get("ann").pending] == ["order", "pay"]
+    assert chats.get("ann").resume(approve(run)).text == "done"
+    assert len(chat.fork().get_history()) == len(chat.get_history()) == 6
+    assert "order 1 A" in chats.export_session("ann")
+
+
+def test_a_chats_run_needs_its_store_and_a_run_without_a_chat_takes_none(either: Way, shop: Shop) -> None:
+    store = MemoryStore()
+    agent = Agent(ScriptedModel([MIXED, MIXED, "done"]), tools=shop.tools)
+    run = either.chat(agent, store).send("go")
+    with pytest.raises(ConfigurationError, match=r"belongs to the chat 'ann'.*store="):
+        either.resume(agent, run, approve(run))
+    alone = either.run(agent, "go")
+    with pytest.raises(ConfigurationError, match="belongs to no chat"):
+        either.resume(agent, alone, approve(alone), store=store)
+    with pytest.raises(ConfigurationError, match="leave out history"):
+        either.resume(agent, alone, approve(alone), history=[user_content("x")])
+    store.delete("ann")
+    with pytest.raises(SessionNotFound):
+        either.resume(agent, run, approve(run), store=store)
+    assert list(store.list()) == []
+
+
+def test_a_memory_does_not_lose_a_call_that_waits(either: Way, shop: Shop) -> None:
+    model = ScriptedModel(["a", "b", MIXED, "done"])
+    agent = Agent(model, tools=shop.tools)
+    chat = either.chat(agent, MemoryStore(), memory=LastTurns(1))
+    for word in ("one", "two", "three"):
+        run = chat.send(word)
+    assert chat.resume(approve(run)).text == "done"
+    assert [c["role"] for c in model.requests[-1]["contents"]] == ["user", "model", "user"]
+
+
+def test_the_first_resume_of_two_wins_and_the_other_does_nothing_twice(shop: Shop) -> None:
+    store = MemoryStore()
+    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    run = agent.chat("ann", store).send_message("go")
+    outcomes: list[Any] = []
+
+    def resume() -> None:
+        try:
+            outcomes.append(agent.chat("ann", store, wait=5).resume(approve(run)).text)
+        except AgentError as error:
+            outcomes.append(type(error))
+
+    threads = [threading.Thread(target=resume) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, outcomes)) == sorted(map(str, ["done", ConfigurationError, ConfigurationError]))
+    assert shop.ran == ["stock B", "pack C", "order 1 A", "pay 5"]
+
+
+def test_an_async_chat_waits_resolves_and_takes_back_as_a_sync_one(shop: Shop) -> None:
+    async def go() -> None:
+        store = MemoryStore()
+        agent = Agent(ScriptedModel([MIXED, MIXED, "done"]), tools=shop.tools)
+        chat = agent.aio.chat("ann", store)
+        await chat.send_message("go")
+        assert [each.name for each in await chat.get_pending()] == ["order", "pay"]
+        await chat.undo()
+        assert await chat.get_pending() == []
+        run = await chat.send_message("go")
+        assert (await chat.resume(approve(run))).text == "done"
+
+    asyncio.run(go())
+    assert shop.ran == ["stock B", "pack C"] * 2 + ["order 1 A", "pay 5"]
