@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -680,11 +681,14 @@ def test_decisions_in_any_order_and_any_parts_come_to_the_same(
             batch = {}
             settled = set(order[: position + 1])
             assert [each.call_id for each in run.pending] == [ids[n] for n in range(4) if n not in settled]
-    ran = {"approve": lambda n: f"order 1 {'ABCD'[n]}", "edit": lambda n: "order 2 E"}
+    ran: dict[str, Callable[[int], str]] = {
+        "approve": lambda n: f"order 1 {'ABCD'[n]}",
+        "edit": lambda n: "order 2 E",
+    }
     assert sorted(shop.ran) == sorted(ran[kind](n) for n, kind in enumerate(said) if kind in ran)
     assert sorted(shop.ids) == sorted(ids[n] for n, kind in enumerate(said) if kind in ran)
     got = [r.get("output", "refused") for r in responses(run)]
-    expected = {
+    expected: dict[str, Callable[[int], Any]] = {
         "approve": lambda n: f"order 1 {'ABCD'[n]}",
         "deny": lambda n: "refused",
         "edit": lambda n: {
