@@ -107,6 +107,7 @@ class CallsOfTurn:
             if said["response"] == {"output": ACCEPTED} and invocation.tool is None:
                 again = prepare(invocation.call, {tool.name: tool}, invocation.context)
                 if again.function is not None:
+                    invocation.tool = tool
                     with suppress(ToolRetry, ToolError):  # the model is asked for it again
                         yield Resolve(again.function)
 

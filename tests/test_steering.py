@@ -225,7 +225,8 @@ def test_an_answer_stands_when_a_limit_leaves_no_turn_for_what_was_said_during_i
 
 
 @pytest.mark.parametrize(
-    ("script", "stop"), [([fault(400)], None), ([{"promptFeedback": {"blockReason": "SAFETY"}}], "refused")]
+    ("script", "stop"),
+    [([fault(400)], "error"), ([{"promptFeedback": {"blockReason": "SAFETY"}}], "refused")],
 )
 def test_a_message_is_unsent_when_the_run_fails_or_is_refused(script: list[Any], stop: Any) -> None:
     events = Agent(ScriptedModel([call("add", a=1, b=1), *script]), tools=[add]).stream("x")
