@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 from agentkit.effects import EXPIRED, Effect, Plan, State, Wait
 from agentkit.events import Event, RequestDelayed
 from agentkit.memory.sizes import estimate
+from agentkit.rate_limit import Place
 from agentkit.wire.content import Request
 
+_UNLIMITED: Final = Place(seconds=0.0, at=0.0, tokens=0, earliest=0.0)
 
-def take_place(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, int | None]:
-    """Wait for a request's place; return the tokens it takes, to be settled; None if the time of the run is up.
 
-    A place whose request isn't sent, since the run was cancelled or its time was up, counts no tokens.
+def take_place(plan: Plan, state: State, request: Request) -> Generator[Event | Effect, Any, Place | None]:
+    """Wait for a request's place and return it, to be settled; None if the time of the run is up.
+
+    A place whose request isn't sent, since the run was cancelled or its time was up, is given back.
     """
     limit = plan.rate_limit
     if limit is None:
-        return 0
+        return _UNLIMITED
     last = state.sent.usage
     tokens = last.total_tokens if last and last.total_tokens else estimate(request["contents"], {})
     while True:
-        seconds = limit.reserve(tokens)
-        if seconds <= 0:
-            return tokens
-        yield RequestDelayed(seconds)
-        waited = False
+        place = limit.reserve(tokens)
+        if place.seconds <= 0:
+            return place
+        kept = False
         try:
-            waited = (yield Wait(seconds)) is not EXPIRED
+            yield RequestDelayed(place.seconds)
+            if (yield Wait(place.seconds)) is EXPIRED:
+                state.stop = "seconds"
+                return None
+            kept = limit.pause() <= 0  # else the server refused somebody meanwhile: everybody waits anew
         finally:
-            if not waited:
-                limit.settle(tokens, 0)
-        if not waited:
-            state.stop = "seconds"
-            return None
-        if limit.pause() <= 0:
-            return tokens
-        limit.settle(tokens, 0)  # the server refused somebody meanwhile: everybody waits anew
+            if not kept:
+                limit.give_back(place)
+        if kept:
+            return place

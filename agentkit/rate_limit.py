@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import deque
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentkit.errors import ConfigurationError
 
 MINUTE = 60.0
-LONGEST_REPLY = 600.0
-"""Seconds after which a place that was never settled is forgotten."""
 FIRST_PAUSE = 1.0
 """Seconds of the first pause after a 429 that named none; each further one in a row is twice as long."""
 LONGEST_PAUSE = 60.0
 """Seconds of the longest of these."""
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
-    """A request's place in time."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Place:
+    """A request's place in time, from `RateLimit.reserve`; to be settled or given back, once."""
 
+    seconds: float
+    """How long to wait, from the reserving on, before the request is sent."""
     at: float
+    """When it begins, by the limit's clock."""
     tokens: int
-    """What it counts: what was reserved, then what it really took."""
-    reserved: int
-    counted: bool = True
-    """Whether it is in the window still."""
+    """What it counts."""
+    earliest: float
+    """Where the search for it began."""
 
 
 class RateLimit:
@@ -36,7 +37,9 @@ class RateLimit:
 
     It sleeps nowhere and asks nobody: who wants to send takes a place with `reserve`, waits as long as that
     says, sends, and tells with `settle` what it took. Places are given in the order of asking, at times that
-    never go back, so nobody is overtaken and nobody starves.
+    never go back, so nobody is overtaken and nobody starves. Who doesn't send gives the place back with
+    `give_back`: whoever asks next may begin as early as if it had never been taken, as long as everybody who
+    waits already can keep their own.
 
     Within any 60 seconds at most `requests_per_minute` places begin, with at most `tokens_per_minute` tokens
     together, whether the limit is fresh or not: all of a minute's requests may go at once, and then none for a
@@ -70,29 +73,25 @@ class RateLimit:
                 raise ConfigurationError(
                     f"RateLimit({name}={limit!r}): give a whole number above 0, or None."
                 )
-        self._requests, self._most = requests_per_minute, tokens_per_minute
+        self._requests, self._tokens = requests_per_minute, tokens_per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        self._window: deque[_Place] = deque()
-        """Places that may still count, by time; those to come are among them."""
-        self._tokens = 0
-        """The tokens of those."""
-        self._unsettled: deque[_Place] = deque()
-        self._last = -float("inf")
-        """When the last place begins."""
-        self._resume = -float("inf")
+        self._places: list[Place] = []
+        """Those that count, by time: of the last minute and to come."""
+        self._earliest = -math.inf
+        """Where the search for the next place begins."""
+        self._resume = -math.inf
         """When the last pause ends."""
         self._refusals = 0
         """429s in a row."""
 
     def __repr__(self) -> str:
-        return f"RateLimit(requests_per_minute={self._requests}, tokens_per_minute={self._most})"
+        return f"RateLimit(requests_per_minute={self._requests}, tokens_per_minute={self._tokens})"
 
-    def reserve(self, tokens: int) -> float:
-        """Take a place for a request of about so many tokens; return the seconds to wait before it is sent.
+    def reserve(self, tokens: int) -> Place:
+        """Take a place for a request of about so many tokens; it says how long to wait before that is sent.
 
-        The place is taken, whether it is used or not. A pause that begins while somebody waits isn't in what
-        they were told: after the wait, see `pause`.
+        A pause that begins while somebody waits isn't in what they were told: after the wait, see `pause`.
 
         Raises:
             ConfigurationError: `tokens` is no whole number from 0 on.
@@ -100,39 +99,50 @@ class RateLimit:
         _check_tokens(tokens)
         with self._lock:
             now = self._clock()
-            at = max(now, self._resume, self._last)
-            self._forget(at - MINUTE)
-            while self._is_full(tokens):
-                at = self._window[0].at + MINUTE
-                self._forget(self._window[0].at)
-            place = _Place(at, tokens, tokens)
-            self._window.append(place)
-            self._tokens += tokens
-            self._last = at
-            while self._unsettled and self._unsettled[0].at < now - LONGEST_REPLY:
-                self._unsettled.popleft()
-            self._unsettled.append(place)
-            return at - now
+            del self._places[: self._count_until(now - MINUTE)]
+            at = self._first_room(tokens, max(now, self._resume, self._earliest))
+            place = Place(seconds=at - now, at=at, tokens=tokens, earliest=self._earliest)
+            insort(self._places, place, key=_begin)
+            self._earliest = at
+            return place
 
-    def _is_full(self, tokens: int) -> bool:
-        if self._requests is not None and len(self._window) >= self._requests:
-            return True
-        return self._most is not None and self._tokens > 0 and self._tokens + tokens > self._most
+    def _count_until(self, time: float) -> int:
+        """Count the places that begin until then."""
+        return bisect_right(self._places, time, key=_begin)
 
-    def _forget(self, until: float) -> None:
-        """Count no more what began until then."""
-        while self._window and self._window[0].at <= until:
-            place = self._window.popleft()
-            place.counted = False
-            self._tokens -= place.tokens
+    def _first_room(self, tokens: int, at: float) -> float:
+        """Return the first time from `at` on at which so many tokens fit into every minute around it.
 
-    def settle(self, reserved: int, actual: int) -> None:
-        """Correct a place when it is known what the request took; 0 if it failed or was never sent.
+        Where places within a minute leave no room, a further one keeps away from them: it begins no later than
+        a minute before the last of them, or no sooner than a minute after the first.
+        """
+        most = math.inf if self._requests is None else self._requests
+        room = math.inf if self._tokens is None else max(0, self._tokens - tokens)  # the too large goes alone
+        places = self._places
+        first = end = self._count_until(at - MINUTE)
+        taken = 0
+        for start in range(first, len(places)):
+            while end - start < most and taken <= room:
+                if end == len(places):
+                    return at
+                taken += places[end].tokens
+                end += 1
+            head, tail = places[start], places[end - 1]
+            if at <= tail.at - MINUTE:
+                return at
+            if tail.at < head.at + MINUTE:
+                at = max(at, head.at + MINUTE)
+            taken -= head.tokens
+        return at
 
-        Of several places of the same size, the oldest is meant. A request counts as one, failed or not.
+    def settle(self, place: Place, actual: int) -> None:
+        """Correct a place when it is known what the request took; 0 if it failed.
+
+        A request that was sent counts as one, failed or not. A place that was settled or given back before
+        stays as it is.
 
         Args:
-            reserved: What `reserve` was told.
+            place: From `reserve`.
             actual: Tokens that the reply says it took.
 
         Raises:
@@ -142,13 +152,24 @@ class RateLimit:
         with self._lock:
             if actual > 0 and self._clock() >= self._resume:
                 self._refusals = 0
-            place = next((place for place in self._unsettled if place.reserved == reserved), None)
-            if place is None:
-                return
-            self._unsettled.remove(place)
-            if place.counted:
-                self._tokens += actual - place.tokens
-                place.tokens = actual
+            if (index := self._index(place)) is not None:
+                self._places[index] = replace(place, tokens=actual)
+
+    def give_back(self, place: Place) -> None:
+        """Free a place whose request wasn't sent and won't be: it counts no more, as if never taken.
+
+        A place that was settled or given back before stays as it is.
+        """
+        with self._lock:
+            if (index := self._index(place)) is not None:
+                del self._places[index]
+                self._earliest = min(self._earliest, place.earliest)
+
+    def _index(self, place: Place) -> int | None:
+        """Find a place as it was reserved, if it counts still."""
+        first = bisect_left(self._places, place.at, key=_begin)
+        same_time = range(first, self._count_until(place.at))
+        return next((index for index in same_time if self._places[index] is place), None)
 
     def slow_down(self, seconds: float | None = None) -> None:
         """Make everybody wait, since the server answered 429.
@@ -171,11 +192,15 @@ class RateLimit:
     def pause(self) -> float:
         """Return for how many seconds from now nobody may send, since a 429 came; 0.0 if that is over.
 
-        Who has waited for a place asks this once more before sending. If it isn't over, `settle(reserved, 0)`
-        gives the place back and `reserve` takes another one.
+        Who has waited for a place asks this once more before sending. If it isn't over, `give_back` and
+        `reserve` another one.
         """
         with self._lock:
             return max(0.0, self._resume - self._clock())
+
+
+def _begin(place: Place) -> float:
+    return place.at
 
 
 def _check_tokens(tokens: object) -> None:

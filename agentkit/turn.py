@@ -260,8 +260,8 @@ def _ask_one(
     """
     attempt, waited = 1, 0.0
     while True:
-        reserved = yield from take_place(plan, state, step.request)
-        if reserved is None:
+        place = yield from take_place(plan, state, step.request)
+        if place is None:
             return None
         spent = 0
         try:
@@ -272,7 +272,7 @@ def _ask_one(
             raise
         finally:
             if plan.rate_limit is not None:
-                plan.rate_limit.settle(reserved, spent)
+                plan.rate_limit.settle(place, spent)
         if result is EXPIRED:
             _keep_partial(state, step)
             state.stop = "seconds"

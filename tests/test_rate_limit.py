@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentkit.errors import ConfigurationError
-from agentkit.rate_limit import RateLimit
+from agentkit.rate_limit import Place, RateLimit
 
 
 class Clock:
@@ -28,6 +29,11 @@ class Clock:
 def limited(requests: int | None = None, tokens: int | None = None) -> tuple[RateLimit, Clock]:
     clock = Clock()
     return RateLimit(requests, tokens, clock=clock), clock
+
+
+def waits_of(limit: RateLimit, *sizes: int) -> list[float]:
+    """Reserve places one after the other; return how long each waits."""
+    return [limit.reserve(size).seconds for size in sizes]
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
@@ -56,88 +62,157 @@ def test_requests_at_one_moment_wait(
     requests: int | None, tokens: int | None, sizes: list[int], waits: list[float]
 ) -> None:
     limit, _ = limited(requests, tokens)
-    assert [limit.reserve(size) for size in sizes] == waits
+    assert waits_of(limit, *sizes) == waits
 
 
 def test_a_place_is_free_again_a_minute_after_it_began() -> None:
     limit, clock = limited(requests=2)
-    assert limit.reserve(0) == 0
+    assert waits_of(limit, 0) == [0]
     clock.now += 50
-    assert (limit.reserve(0), limit.reserve(0)) == (0, 10)
+    assert waits_of(limit, 0, 0) == [0, 10]
     clock.now += 10
-    assert limit.reserve(0) == 50
+    assert waits_of(limit, 0) == [50]
 
 
 def test_nobody_is_overtaken_by_a_smaller_request_that_would_fit() -> None:
     limit, _ = limited(tokens=100)
-    assert [limit.reserve(size) for size in (90, 50, 1)] == [0, 60, 60]
+    assert waits_of(limit, 90, 50, 1) == [0, 60, 60]
 
 
-def test_tokens_that_were_not_used_are_given_back() -> None:
+def test_tokens_that_were_not_used_are_free_again() -> None:
     limit, clock = limited(tokens=100)
-    limit.reserve(100)
+    place = limit.reserve(100)
     clock.now += 1
-    limit.settle(100, 30)
-    assert [limit.reserve(size) for size in (70, 1)] == [0, 59]
+    limit.settle(place, 30)
+    assert waits_of(limit, 70, 1) == [0, 59]
 
 
 @pytest.mark.parametrize("actual", [30, 100, 170])
 def test_a_minute_later_nothing_is_left_of_what_a_request_took(actual: int) -> None:
     limit, clock = limited(tokens=100)
-    limit.reserve(100)
-    limit.settle(100, actual)
+    limit.settle(limit.reserve(100), actual)
     clock.now += 60
-    assert [limit.reserve(100), limit.reserve(1)] == [0, 60]
+    assert waits_of(limit, 100, 1) == [0, 60]
 
 
 def test_tokens_beyond_what_was_reserved_are_counted() -> None:
     limit, clock = limited(tokens=100)
-    limit.reserve(10)
-    limit.settle(10, 90)
+    limit.settle(limit.reserve(10), 90)
     clock.now += 1
-    assert [limit.reserve(size) for size in (10, 1)] == [0, 59]
+    assert waits_of(limit, 10, 1) == [0, 59]
 
 
-def test_a_request_that_failed_gives_its_tokens_back_but_stays_a_request() -> None:
+def test_a_request_that_failed_frees_its_tokens_but_stays_a_request() -> None:
     limit, _ = limited(requests=2, tokens=100)
-    limit.reserve(100)
-    limit.settle(100, 0)
-    assert (limit.reserve(100), limit.reserve(0)) == (0, 60)
+    limit.settle(limit.reserve(100), 0)
+    assert waits_of(limit, 100, 0) == [0, 60]
 
 
 def test_a_large_request_that_took_less_lets_others_follow() -> None:
     limit, clock = limited(tokens=100)
-    limit.reserve(5000)
+    place = limit.reserve(5000)
     clock.now += 5
-    limit.settle(5000, 20)
-    assert limit.reserve(80) == 0
+    limit.settle(place, 20)
+    assert waits_of(limit, 80) == [0]
 
 
 def test_a_reply_of_more_than_a_minute_ago_changes_nothing() -> None:
     limit, clock = limited(tokens=100)
-    limit.reserve(60)
+    early = limit.reserve(60)
     clock.now += 61
-    limit.reserve(60)
-    limit.settle(60, 0)  # the first one's
-    assert limit.reserve(60) == 60
-    limit.settle(60, 0)
-    assert limit.reserve(40) == 60, "places never go back, though there is room now"
+    late = limit.reserve(60)
+    limit.settle(early, 0)
+    assert waits_of(limit, 60) == [60]
+    limit.settle(late, 0)
+    assert waits_of(limit, 40) == [60], (
+        "who waits keeps the place, and nobody overtakes, though there is room"
+    )
 
 
-def test_places_that_are_never_settled_are_forgotten() -> None:
-    limit, clock = limited(tokens=100)
-    limit.reserve(60)
-    clock.now += 700
-    limit.reserve(60)
-    limit.settle(60, 0)
-    assert limit.reserve(100) == 0
+def test_a_place_is_settled_or_given_back_once() -> None:
+    limit, _ = limited(requests=2, tokens=100)
+    settled, given_back = limit.reserve(40), limit.reserve(60)
+    limit.settle(settled, 30)
+    limit.settle(settled, 0)
+    limit.give_back(settled)
+    limit.give_back(given_back)
+    limit.give_back(given_back)
+    limit.settle(given_back, 100)
+    assert waits_of(limit, 70, 0) == [0, 60]
 
 
-def test_what_was_never_reserved_settles_nothing() -> None:
+def test_places_of_more_than_a_minute_ago_are_forgotten() -> None:
+    limit, clock = limited()
+    place = limit.reserve(0)
+    held = sys.getrefcount(place)
+    clock.now += 60
+    limit.reserve(0)
+    assert sys.getrefcount(place) == held - 1
+
+
+def test_a_place_of_another_limit_changes_nothing() -> None:
+    limit, _ = limited(tokens=100)
+    other, _ = limited(tokens=100)
+    limit.reserve(100)
+    limit.settle(other.reserve(100), 0)
+    limit.give_back(other.reserve(100))
+    assert waits_of(limit, 1) == [60]
+
+
+# -- given back ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", [(1, None), (None, 100)], ids=["requests", "tokens"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_impatient_ones_hold_nobody_up(limits: tuple[int | None, int | None], order: tuple[int, int]) -> None:
+    limit, clock = limited(*limits)
+    assert waits_of(limit, 100) == [0]
+    clock.now += 10
+    impatient = [limit.reserve(100), limit.reserve(100)]
+    assert [place.seconds for place in impatient] == [50, 110]
+    clock.now += 10
+    for index in order:
+        limit.give_back(impatient[index])
+    assert waits_of(limit, 100, 100) == [40, 100]
+
+
+def test_a_place_that_began_but_was_not_used_is_free_at_once() -> None:
+    limit, clock = limited(requests=1)
+    place = limit.reserve(0)
+    clock.now += 5
+    limit.give_back(place)
+    assert waits_of(limit, 0, 0) == [0, 60]
+
+
+def test_who_asks_next_takes_the_place_that_was_given_back_and_those_who_wait_keep_theirs() -> None:
+    limit, _ = limited(requests=1)
+    places = [limit.reserve(0) for _ in range(4)]
+    limit.give_back(places[2])
+    limit.give_back(places[1])
+    assert waits_of(limit, 0, 0, 0) == [60, 120, 240]
+
+
+def test_who_asks_next_goes_behind_those_who_wait_if_the_gap_is_too_small() -> None:
     limit, _ = limited(tokens=100)
     limit.reserve(100)
-    limit.settle(99, 0)
-    assert limit.reserve(1) == 60
+    gap = limit.reserve(10)
+    assert waits_of(limit, 90) == [60]
+    limit.give_back(gap)
+    assert waits_of(limit, 11, 10) == [120, 120], "and who comes then overtakes nobody"
+
+
+def test_a_gap_is_filled_only_where_the_minute_after_it_has_room_too() -> None:
+    limit, clock = limited(requests=2)
+    limit.reserve(0)
+    clock.now += 30
+    assert waits_of(limit, 0) == [0]
+    gap = limit.reserve(0)
+    assert (gap.seconds, *waits_of(limit, 0, 0)) == (30, 60, 90)
+    limit.give_back(gap)  # places are at 0, 30, 90, and 120
+    clock.now += 1
+    assert waits_of(limit, 0) == [29], "at 60, since at 31 there are those of 0 and 30"
+    clock.now += 30
+    assert waits_of(limit, 0) == [89], "at 150, since at 61 there are those of 60 and 90"
 
 
 # -- pauses ----------------------------------------------------------------------------------------------------------
@@ -147,9 +222,9 @@ def test_nobody_sends_before_the_server_allows_it() -> None:
     limit, clock = limited(requests=100)
     assert limit.pause() == 0
     limit.slow_down(7.5)
-    assert (limit.reserve(0), limit.pause()) == (7.5, 7.5)
+    assert (limit.reserve(0).seconds, limit.pause()) == (7.5, 7.5)
     clock.now += 7.5
-    assert (limit.reserve(0), limit.pause()) == (0, 0)
+    assert (limit.reserve(0).seconds, limit.pause()) == (0, 0)
 
 
 def test_a_pause_counts_the_longest_that_the_server_named() -> None:
@@ -159,7 +234,7 @@ def test_a_pause_counts_the_longest_that_the_server_named() -> None:
     limit.slow_down(3)
     assert limit.pause() == 9
     limit.slow_down(20)
-    assert limit.reserve(0) == 20
+    assert waits_of(limit, 0) == [20]
 
 
 def test_refusals_in_a_row_make_longer_pauses_up_to_a_minute() -> None:
@@ -186,27 +261,28 @@ def test_refusals_of_what_was_sent_before_make_a_pause_no_longer() -> None:
 @pytest.mark.parametrize(
     ("recover", "pause"),
     [
-        pytest.param(lambda limit: limit.settle(5, 5), 1, id="a success does"),
-        pytest.param(lambda limit: limit.settle(5, 0), 4, id="a failure does not"),
-        pytest.param(lambda limit: None, 4, id="nothing does not"),
+        pytest.param(lambda limit, place: limit.settle(place, 5), 1, id="a success does"),
+        pytest.param(lambda limit, place: limit.settle(place, 0), 4, id="a failure does not"),
+        pytest.param(lambda limit, place: limit.give_back(place), 4, id="a place given back does not"),
+        pytest.param(lambda limit, place: None, 4, id="nothing does not"),
     ],
 )
-def test_a_row_of_refusals_ends_with(recover: Callable[[RateLimit], None], pause: float) -> None:
+def test_a_row_of_refusals_ends_with(recover: Callable[[RateLimit, Place], None], pause: float) -> None:
     limit, clock = limited()
-    limit.reserve(5)
+    place = limit.reserve(5)
     for _ in range(2):
         limit.slow_down()
         clock.now += limit.pause()
-    recover(limit)
+    recover(limit, place)
     limit.slow_down()
     assert limit.pause() == pause
 
 
 def test_a_row_of_refusals_does_not_end_with_a_success_from_before_the_pause() -> None:
     limit, clock = limited()
-    limit.reserve(5)
+    place = limit.reserve(5)
     limit.slow_down()
-    limit.settle(5, 5)
+    limit.settle(place, 5)
     clock.now += 1
     limit.slow_down()
     assert limit.pause() == 2
@@ -233,14 +309,14 @@ def test_refusals_with_a_time_count_in_the_row_too() -> None:
 def test_who_waited_into_a_pause_gives_the_place_back_and_takes_another() -> None:
     limit, clock = limited(requests=10, tokens=100)
     limit.reserve(100)
-    wait = limit.reserve(80)
+    place = limit.reserve(80)
     clock.now += 59
     limit.slow_down(30)
     clock.now += 1
-    assert wait == 60
+    assert place.seconds == 60
     assert limit.pause() == 29
-    limit.settle(80, 0)
-    assert limit.reserve(80) == 29
+    limit.give_back(place)
+    assert waits_of(limit, 80, 80) == [29, 89]
 
 
 # -- what always holds -----------------------------------------------------------------------------------------------
@@ -252,9 +328,23 @@ ACTIONS = st.lists(
         st.tuples(st.just("pass"), QUARTERS),
         st.tuples(st.just("slow"), st.none() | QUARTERS),
         st.tuples(st.just("settle"), st.tuples(st.integers(0, 99), st.integers(0, 100))),
+        st.tuples(st.just("give back"), st.integers(0, 99)),
     ),
     max_size=60,
 )
+
+
+def has_room(
+    at: float, size: int, counted: dict[Place, int], requests: int | None, tokens: int | None
+) -> bool:
+    """Tell, the long way, whether one more place may begin at a time."""
+    for begin in [at, *[place.at for place in counted if at - 60 < place.at < at]]:
+        window = [taken for place, taken in counted.items() if begin <= place.at < begin + 60]
+        if requests is not None and len(window) >= requests:
+            return False
+        if tokens is not None and sum(window) > 0 and sum(window) + size > tokens:
+            return False
+    return True
 
 
 @settings(max_examples=500)
@@ -263,30 +353,65 @@ def test_no_window_of_a_minute_has_more_than_the_limit(
     requests: int | None, tokens: int | None, actions: list[tuple[str, Any]]
 ) -> None:
     limit, clock = limited(requests, tokens)
-    places: list[list[Any]] = []  # when it begins, tokens, whether it was settled
+    counted: dict[Place, int] = {}  # the tokens of those that were not given back
+    unsettled: list[Place] = []
+    in_order = True
     for action, value in actions:
         if action == "reserve":
-            pause, wait = limit.pause(), limit.reserve(value)
-            assert wait >= pause
-            assert wait <= max(0.0, pause, places[-1][0] - clock.now if places else 0.0) + 60
-            places.append([clock.now + wait, value, False])
+            pause, last = limit.pause(), max([place.at for place in counted], default=clock.now)
+            place = limit.reserve(value)
+            assert place.at == clock.now + place.seconds
+            assert pause <= place.seconds <= max(0.0, pause, last - clock.now) + 60
+            assert place.at >= last or not in_order
+            first = max(clock.now + pause, place.earliest)
+            for sooner in {first, *[other.at + 60 for other in counted]}:
+                assert not first <= sooner < place.at or not has_room(
+                    sooner, value, counted, requests, tokens
+                ), "it is the first time with room"
+            counted[place] = value
+            unsettled.append(place)
         elif action == "pass":
             clock.now += value
         elif action == "slow":
             limit.slow_down(value)
-        elif open_places := [place for place in places if not place[2]]:  # in any order, and sizes repeat
-            place = open_places[value[0] % len(open_places)]
-            reserved, actual = place[1], place[1] * value[1] // 100
-            if clock.now - open_places[0][0] < 600:
-                limit.settle(reserved, actual)
-                place[1:] = actual, True
-    begins = [place[0] for place in places]
-    assert begins == sorted(begins)
-    for begin in begins:
-        window = [place for place in places if begin <= place[0] < begin + 60]
+        elif unsettled and action == "settle":  # in any order
+            place = unsettled.pop(value[0] % len(unsettled))
+            counted[place] = place.tokens * value[1] // 100
+            limit.settle(place, counted[place])
+        elif unsettled:
+            place = unsettled.pop(value % len(unsettled))
+            del counted[place]
+            limit.give_back(place)
+            in_order = False
+    for begin in {place.at for place in counted}:
+        window = [size for place, size in counted.items() if begin <= place.at < begin + 60]
         assert requests is None or len(window) <= requests
-        sizes = [place[1] for place in window if place[1]]
+        sizes = [size for size in window if size]
         assert tokens is None or len(sizes) <= 1 or sum(sizes) <= tokens
+
+
+@settings(max_examples=300)
+@given(
+    requests=st.none() | st.integers(1, 4),
+    tokens=st.none() | st.integers(1, 100),
+    steps=st.lists(st.tuples(QUARTERS, st.lists(st.integers(0, 120), max_size=4), st.integers(0, 120))),
+    shuffled=st.randoms(use_true_random=False),
+)
+def test_places_that_were_given_back_leave_no_trace(
+    requests: int | None,
+    tokens: int | None,
+    steps: list[tuple[float, list[int], int]],
+    shuffled: random.Random,
+) -> None:
+    limit, clock = limited(requests, tokens)
+    twin = RateLimit(requests, tokens, clock=clock)
+    for seconds, impatient, patient in steps:
+        places = [limit.reserve(size) for size in impatient]
+        shuffled.shuffle(places)
+        clock.now += seconds
+        for place in places:
+            limit.give_back(place)
+        assert limit.reserve(patient).seconds == twin.reserve(patient).seconds
 
 
 @given(
@@ -296,7 +421,7 @@ def test_no_one_waits_longer_than_the_limit_demands(sizes: list[int], requests: 
     limit, _ = limited(requests, tokens)
     begins: list[float] = []
     for n, size in enumerate(sizes):
-        begins.append(limit.reserve(size))
+        begins.append(limit.reserve(size).seconds)
         sooner = begins[n] - 60
         if sooner >= 0 and (
             n == 0 or begins[n - 1] < begins[n]
@@ -323,7 +448,7 @@ def test_threads_share_one_limit_and_each_gets_a_place_of_its_own() -> None:
     def ask() -> None:
         start.wait()
         for _ in range(50):
-            waits.append(limit.reserve(20))
+            waits.append(limit.reserve(20).seconds)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -334,22 +459,22 @@ def test_threads_share_one_limit_and_each_gets_a_place_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("restless")
-def test_threads_that_settle_at_once_leave_no_token_behind() -> None:
-    limit, _ = limited(tokens=10**9)
+def test_threads_that_settle_and_give_back_at_once_leave_nothing_behind() -> None:
+    limit, _ = limited(requests=1401, tokens=10**9)
     for _ in range(200):
         limit.reserve(1)
 
     def ask(size: int) -> None:
-        for _ in range(1500):
-            limit.reserve(size)
-            limit.settle(size, 0)
+        for _ in range(300):
+            limit.settle(limit.reserve(size), 0)
+            limit.give_back(limit.reserve(size))
 
     threads = [threading.Thread(target=ask, args=(size,)) for size in (2, 2, 3, 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [limit.reserve(10**9 - 200), limit.reserve(1)] == [0, 60]
+    assert waits_of(limit, 10**9 - 200, 0) == [0, 60]
 
 
 # -- misuse ----------------------------------------------------------------------------------------------------------
@@ -369,13 +494,13 @@ def test_tokens_that_are_no_count_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="no count of tokens"):
         limit.reserve(wrong)
     with pytest.raises(ConfigurationError, match="no count of tokens"):
-        limit.settle(5, wrong)
-    assert limit.reserve(5) == 0
+        limit.settle(limit.reserve(5), wrong)
+    assert waits_of(limit, 1) == [60], "the place is as it was"
 
 
 def test_it_shows_its_limits_and_reads_the_real_clock() -> None:
     limit = RateLimit(2, 1000)
     assert repr(limit) == "RateLimit(requests_per_minute=2, tokens_per_minute=1000)"
-    limit.reserve(1)
-    limit.reserve(1)
-    assert 59 < limit.reserve(1) <= 60
+    now, _, later = waits_of(limit, 1, 1, 1)
+    assert now == 0
+    assert 59 < later <= 60

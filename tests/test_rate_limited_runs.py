@@ -172,51 +172,63 @@ def test_other_faults_slow_nobody_down(go: Runner, code: int) -> None:
     assert limit.pause() == 0
 
 
-def test_the_limit_of_seconds_holds_while_a_request_waits(go: Runner) -> None:
-    limit = RateLimit(tokens_per_minute=1000)
-    limit.settle(limit_reserved(limit, 900), 900)
+@pytest.fixture(params=[{"requests_per_minute": 1}, {"tokens_per_minute": 1000}], ids=["requests", "tokens"])
+def used_up(request: pytest.FixtureRequest) -> RateLimit:
+    """A limit of which a request has all there is, for a minute."""
+    limit = RateLimit(**request.param)
+    limit.settle(limit.reserve(1000), 1000)
+    return limit
+
+
+def assert_nobody_waits_but_for_the_first(limit: RateLimit) -> None:
+    assert 50 < limit.reserve(1000).seconds <= 60
+
+
+def test_runs_whose_time_is_up_while_they_wait_give_their_places_back(go: Runner, used_up: RateLimit) -> None:
     began = time.monotonic()
-    model = ScriptedModel([])
-    run = go(Agent(model, rate_limit=limit, limits=Limits(seconds=0.2)), "x" * 2000)
-    assert run.stop == "seconds"
+    for _ in range(2):
+        run = go(Agent(ScriptedModel([]), rate_limit=used_up, limits=Limits(seconds=0.2)), "x" * 2000)
+        assert run.stop == "seconds"
     assert time.monotonic() - began < 2
-    assert limit.reserve(900) <= 60  # what waited takes no tokens of the next minute
+    assert_nobody_waits_but_for_the_first(used_up)
 
 
-def limit_reserved(limit: RateLimit, tokens: int) -> int:
-    assert limit.reserve(tokens) == 0
-    return tokens
+def test_runs_cancelled_while_they_wait_give_their_places_back(
+    no_thread_left: None, used_up: RateLimit
+) -> None:
+    waiting = [Agent(ScriptedModel([]), rate_limit=used_up).stream("x" * 2000) for _ in range(2)]
+    threads = [threading.Thread(target=events.drain) for events in waiting]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    for events in waiting:
+        events.cancel()
+    for thread in threads:
+        thread.join(5)
+    assert [events.run.stop for events in waiting] == ["cancelled"] * 2
+    assert_nobody_waits_but_for_the_first(used_up)
 
 
-def test_a_run_cancelled_while_it_waits_gives_its_tokens_back(no_thread_left: None) -> None:
-    limit = RateLimit(tokens_per_minute=1000)
-    limit.settle(limit_reserved(limit, 900), 900)
-    agent = Agent(ScriptedModel([]), rate_limit=limit)
-    events = agent.stream("x" * 2000)
-    timer = threading.Timer(0.05, events.cancel)
-    timer.start()
-    began = time.monotonic()
-    assert events.drain().stop == "cancelled"
-    assert time.monotonic() - began < 2
-    timer.join()
-    assert limit.reserve(900) <= 60
+def test_a_stream_that_is_left_when_it_tells_of_the_wait_gives_the_place_back(used_up: RateLimit) -> None:
+    with Agent(ScriptedModel([]), rate_limit=used_up).stream("x" * 2000) as events:
+        assert any(isinstance(event, RequestDelayed) for event in events)
+    assert_nobody_waits_but_for_the_first(used_up)
 
 
-def test_a_task_cancelled_while_it_waits_gives_its_tokens_back() -> None:
-    limit = RateLimit(tokens_per_minute=1000)
-    limit.settle(limit_reserved(limit, 900), 900)
-    agent = Agent(ScriptedModel([]), rate_limit=limit)
+def test_tasks_cancelled_while_they_wait_give_their_places_back(used_up: RateLimit) -> None:
+    agent = Agent(ScriptedModel([]), rate_limit=used_up)
 
     async def main() -> None:
-        task = asyncio.create_task(agent.aio.run("x" * 2000))
+        tasks = [asyncio.create_task(agent.aio.run("x" * 2000)) for _ in range(2)]
         await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * 2
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
-    assert limit.reserve(900) <= 60
+    assert_nobody_waits_but_for_the_first(used_up)
 
 
 def test_a_request_that_fails_or_is_broken_off_takes_no_tokens(no_thread_left: None) -> None:
@@ -227,7 +239,7 @@ def test_a_request_that_fails_or_is_broken_off_takes_no_tokens(no_thread_left: N
         for event in events:
             if isinstance(event, TextDelta):
                 break
-    assert limit.reserve(990) == 0
+    assert limit.reserve(990).seconds == 0
 
 
 def test_retries_take_places_of_their_own(short_minute: float) -> None:
