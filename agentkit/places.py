@@ -23,7 +23,10 @@ def take_place(plan: Plan, state: State, request: Request) -> Generator[Event | 
     if limit is None:
         return _UNLIMITED
     last = state.sent.usage
-    tokens = last.total_tokens if last and last.total_tokens else estimate(request["contents"], {})
+    if last and last.prompt_tokens:  # the next prompt has the reply too
+        tokens = last.prompt_tokens + last.candidates_tokens
+    else:
+        tokens = estimate(request["contents"], {})
     while True:
         place = limit.reserve(tokens)
         if place.seconds <= 0:

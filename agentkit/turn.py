@@ -266,7 +266,7 @@ def _ask_one(
         spent = 0
         try:
             result = yield step
-            spent = Usage.from_wire(step.assembler.reply().get("usageMetadata")).total_tokens
+            spent = Usage.from_wire(step.assembler.reply().get("usageMetadata")).prompt_tokens
         except BaseException:
             _keep_partial(state, step)
             raise

@@ -14,6 +14,7 @@ from agentkit import Agent, Limits, RateLimit
 from agentkit import rate_limit as rate_limit_module
 from agentkit.events import AgentEvent, Event, ModelRetry, RequestDelayed, TextDelta
 from agentkit.memory.summary import Summarize
+from agentkit.rate_limit import Place
 from agentkit.repair import RetryPolicy
 from agentkit.testing import ScriptedModel, call, fault, reply
 from agentkit.wire.content import Request
@@ -39,7 +40,7 @@ class Clocked:
     def __call__(self, request: Request) -> Any:
         with self._lock:
             self.times.append(time.monotonic())
-        return reply("ok", totalTokenCount=10)
+        return reply("ok", promptTokenCount=10)
 
     def most_within(self, seconds: float) -> int:
         """Count the most requests that were made within so many seconds."""
@@ -101,17 +102,41 @@ def test_agents_threads_and_event_loops_share_one_limit(short_minute: float, no_
     assert clocked.most_within(short_minute * 0.9) <= 6
 
 
-def test_tokens_that_a_reply_took_are_what_counts(short_minute: float) -> None:
+@pytest.mark.parametrize(("prompt", "waits"), [(1000, True), (100, False)])
+def test_tokens_of_the_prompt_are_what_counts(short_minute: float, prompt: int, waits: bool) -> None:
     clocked = Clocked()
 
     def large(request: Request) -> Any:
         clocked(request)
-        return reply("much", totalTokenCount=1000)
+        return reply("much", promptTokenCount=prompt, candidatesTokenCount=900, totalTokenCount=prompt + 900)
 
     limit = RateLimit(tokens_per_minute=1000)
     Agent(ScriptedModel([large]), rate_limit=limit).run("x")
     Agent(ScriptedModel([clocked]), rate_limit=limit).run("x")
-    assert clocked.times[1] - clocked.times[0] >= short_minute * 0.9
+    assert (clocked.times[1] - clocked.times[0] >= short_minute * 0.9) is waits
+
+
+def test_the_next_turn_takes_a_place_for_the_last_prompt_and_its_reply(short_minute: float) -> None:
+    reserved: list[int] = []
+
+    class Noted(RateLimit):
+        def reserve(self, tokens: int) -> Place:
+            reserved.append(tokens)
+            return super().reserve(tokens)
+
+    def nothing() -> None:
+        """Do nothing."""
+
+    asks = reply(
+        call("nothing"),
+        promptTokenCount=30,
+        candidatesTokenCount=20,
+        thoughtsTokenCount=500,
+        totalTokenCount=550,
+    )
+    Agent(ScriptedModel([asks, "ok"]), tools=[nothing], rate_limit=Noted()).run("x" * 400)
+    assert reserved[1:] == [50]
+    assert 100 <= reserved[0] < 120
 
 
 def test_a_429_on_one_slows_all_down(no_thread_left: None) -> None:
