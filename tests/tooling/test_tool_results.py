@@ -104,7 +104,7 @@ def numbers() -> Iterator[int]:
         (types.Part(text="hi"), {"text": "hi"}),
         ([types.GroundingMetadata(web_search_queries=["q"])], [{"webSearchQueries": ["q"]}]),
     ],
-    ids=lambda value: str(value)[:50],
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_values_become_json(value: Any, expected: Any) -> None:
     assert to_json(value) == expected
