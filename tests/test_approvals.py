@@ -140,10 +140,19 @@ class Parked:
         return self.last
 
 
-@pytest.fixture(params=["run", "json", "chat", "store"])
-def parked(request: pytest.FixtureRequest, either: Way) -> Parked:
-    """Each way to park a run and go on with it, sync and async."""
-    return Parked(either, request.param)
+@pytest.fixture(
+    params=[
+        *("run run", "arun json", "run chat", "arun store"),
+        *(
+            pytest.param(rest, marks=pytest.mark.slow)
+            for rest in ("arun run", "run json", "arun chat", "run store")
+        ),
+    ]
+)
+def parked(request: pytest.FixtureRequest, no_thread_left: None) -> Parked:
+    """Each way to park a run and go on with it, sync or async; CI has both of each."""
+    name, _, how = request.param.partition(" ")
+    return Parked(WAYS[name], how)
 
 
 def test_a_run_goes_on_to_more_calls_after_its_decisions(parked: Parked, shop: Shop) -> None:
