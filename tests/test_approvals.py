@@ -570,9 +570,21 @@ def raises(args: Any, ctx: Context[Any]) -> bool:
     raise LookupError("secret rule")
 
 
+@tool(approval=lambda args, ctx: many(args, ctx))
+def typed(n: int) -> int:
+    """Take; a type checker takes its approval too."""
+    return n
+
+
+def many(args: dict[str, Any], ctx: Context[Any]) -> bool | str:
+    """Say why, typed as a developer would."""
+    return args["n"] > 10 and "more than ten"
+
+
 @pytest.mark.parametrize(
     ("approval", "why"),
     [
+        (many, "more than ten"),
         (True, "The tool 'take' needs approval."),
         (lambda args, ctx: True, "The tool 'take' needs approval."),
         (lambda args, ctx: 1, "The tool 'take' needs approval."),

@@ -24,7 +24,7 @@ from agentkit.tooling.signature import UnresolvedReference, place_of
 from agentkit.wire.content import FunctionDeclaration, JsonObject, dumps
 
 Effect = Literal["read", "write"]
-Approval = bool | Callable[[JsonObject, Context[Any]], bool]
+Approval = bool | Callable[[JsonObject, Context[Any]], bool | str | None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")  # rule 7
@@ -41,7 +41,7 @@ class ToolOptions(TypedDict, total=False):
     effect: Effect
     """`write`: the tool changes something. Its calls run alone and in order. Default `read`."""
     approval: Approval
-    """Whether a person must allow a call first, or a function of the args and the context that says so."""
+    """Whether a person must allow a call first, or a function of the args and the context that says so, or why."""
     timeout: float | None
     """Seconds that a call may take. None, the default: what the agent says."""
     retries: int
