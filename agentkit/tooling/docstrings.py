@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import docstring_parser
+from docstring_parser import Docstring, DocstringStyle, ParseError
 
 _KEYWORDS = r"(Keyword Arg(ument)?s|Other Arg(ument)?s)"
 _TITLES = (
@@ -23,6 +24,8 @@ _FIELD = re.compile(
     r"(:|@)(param|parameter|arg|argument|attribute|key|keyword|type|returns?|rtype|yields?|ytype|raises?|except|"
     r"exception)\b[^:\n]*:"
 )
+
+_STYLES = {":": DocstringStyle.REST, "@": DocstringStyle.EPYDOC}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,8 @@ def read_docstring(function: Callable[..., Any]) -> Doc:
             kept.append(block)
             continue
         try:
-            # In Google style the parser wants a summary first, and doesn't know the titles of keywords.
-            block_read = "Summary.\n\n" + re.sub(rf"\A{_KEYWORDS}:", "Args:", block)
-            parsed = docstring_parser.parse(block_read)
-        except docstring_parser.ParseError:
+            parsed = _parse(block)
+        except ParseError:
             kept.append(block)
             continue
         for entry in parsed.params:
@@ -58,6 +59,16 @@ def read_docstring(function: Callable[..., Any]) -> Doc:
                 if words:
                     parameters[name.strip().lstrip("*")] = words
     return Doc(re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip(), parameters)
+
+
+def _parse(block: str) -> Docstring:
+    # In Google style the parser wants a summary first, and doesn't know the titles of keywords.
+    text = "Summary.\n\n" + re.sub(rf"\A{_KEYWORDS}:", "Args:", block)
+    other = DocstringStyle.GOOGLE if _GOOGLE.match(block) else DocstringStyle.AUTO
+    try:
+        return docstring_parser.parse(text, _STYLES.get(block[0], other))
+    except ParseError:
+        return docstring_parser.parse(text)  # in any style
 
 
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:

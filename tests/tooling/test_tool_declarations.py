@@ -185,10 +185,23 @@ def test_a_docstring_without_sections_is_the_description() -> None:
     assert words_of(plain) == {"a": None}
 
 
+def test_a_section_with_a_broken_entry_describes_nothing() -> None:
+    def broken(a: int) -> None:
+        """Do it.
+
+        Args:
+            a: The value.
+            no colon
+        """
+
+    assert Tool.of(broken).description == "Do it."
+    assert words_of(broken) == {"a": None}
+
+
 def test_a_docstring_that_no_parser_reads_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     import docstring_parser
 
-    def broken(text: str) -> None:
+    def broken(*_: Any) -> None:
         raise docstring_parser.ParseError("no")
 
     monkeypatch.setattr(docstring_parser, "parse", broken)
