@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import types
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonRef, JsonSchemaValue, JsonSchemaWarningKind
@@ -18,6 +19,7 @@ _SCHEMAS = ("items", "additionalProperties", "propertyNames", "not")
 
 
 _PLAIN = (str, int, bool, type(None))
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
 class JsonSchema(GenerateJsonSchema):
@@ -64,7 +66,9 @@ class JsonSchema(GenerateJsonSchema):
 
     def encode_default(self, dft: Any) -> Any:
         """Write bytes as the validator takes them, in the alphabet of everything else on the wire."""
-        return to_json(dft) if self._config.ser_json_bytes == "base64" else super().encode_default(dft)
+        if type(dft) in _PLAIN or self._config.ser_json_bytes == "base64":
+            return to_json(dft)
+        return super().encode_default(dft)  # which makes a TypeAdapter
 
     def generator_schema(self, schema: core_schema.GeneratorSchema) -> JsonSchemaValue:
         """Refuse it: its items would fail inside the tool."""
@@ -124,3 +128,48 @@ def _is_json(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def plain_schema(annotation: Any, description: str | None = None) -> JsonObject | None:
+    """Write pydantic's schema of a plain type, for `tidy`, at a small part of the price.
+
+    Plain are str, int, float, bool, None and Any, literals, lists, dicts with text as keys, and unions of them:
+    what pydantic never refuses. Of any other type, None.
+    """
+    made = _plain(annotation)
+    if made is None or not description:
+        return made
+    return dict(sorted({**made, "description": description}.items()))
+
+
+def _plain(annotation: Any) -> JsonObject | None:
+    origin, args = get_origin(annotation) or annotation, get_args(annotation)
+    if type(origin) is type and origin in _TYPES:
+        return {"type": _TYPES[origin]}
+    if origin is Any:
+        return {}
+    if origin is list:
+        items = _plain(args[0] if args else Any)
+        return None if items is None else {"items": items, "type": "array"}
+    if origin is dict:
+        key, value = args or (str, Any)
+        values = _plain(value) if key is str else None
+        return None if values is None else {"additionalProperties": values or True, "type": "object"}
+    if origin is Literal:
+        return _plain_literal(args)
+    if origin is Union or origin is types.UnionType:
+        members = [_plain(each) for each in args]
+        if None in members or any(members.count(each) > 1 for each in members):
+            return None
+        return {"anyOf": sorted(members, key=lambda each: each == {"type": "null"})}
+    return None
+
+
+def _plain_literal(values: tuple[Any, ...]) -> JsonObject | None:
+    kinds = {type(value) for value in values}
+    if not kinds or not kinds.issubset(_PLAIN):
+        return None
+    if not all(value.isprintable() for value in values if isinstance(value, str)):
+        return None  # it may be half a surrogate pair, which pydantic refuses
+    made = {"const": values[0]} if len(values) == 1 else {"enum": list(values)}
+    return made | ({"type": _TYPES[kinds.pop()]} if len(kinds) == 1 else {})

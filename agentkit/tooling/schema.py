@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin
 
 import typing_extensions
@@ -26,7 +27,7 @@ from agentkit.tooling.annotations import (
     unpacked,
 )
 from agentkit.tooling.context import Context
-from agentkit.tooling.json_schema import JsonSchema, set_default, tidy
+from agentkit.tooling.json_schema import JsonSchema, plain_schema, set_default, tidy
 from agentkit.tooling.problems import describe_problems
 from agentkit.tooling.signature import (
     Kind,
@@ -69,6 +70,8 @@ class _Argument:
     annotation: Any
     required: bool
     default: Any
+    plain: JsonObject | None = None
+    """The schema, where the type is a plain one (see `plain_schema`)."""
 
 
 class CallSignature:
@@ -87,19 +90,19 @@ class CallSignature:
         self._parameters, self._names = read_signature(function)
         self._bound = bound_keywords(function)
         self._arguments: dict[str, _Argument] = {}
-        extras: Any = _NOTHING
+        self._extras: Any = _NOTHING
         for parameter in self._parameters:
             if parameter.is_context:
                 continue
             if parameter.kind is Kind.VAR_KEYWORD and unpacked(parameter.annotation) is None:
-                extras = self._supported(parameter.name, parameter.annotation)
+                self._extras = self._supported(parameter.name, parameter.annotation)
                 continue
             for argument in self._arguments_of(parameter, descriptions):
                 if argument.wire_name in self._arguments:
                     raise self._error(argument.wire_name, "is there twice. Rename one of them.")
                 self._arguments[argument.wire_name] = argument
         self._has_varargs = any(p.kind is Kind.VAR_POSITIONAL for p in self._parameters)
-        self._adapter, self.schema = self._build(extras)
+        self.schema = self._declare()
 
     def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Validate and coerce the args of a call into positional and keyword arguments.
@@ -178,6 +181,10 @@ class CallSignature:
         *,
         required: bool = True,
     ) -> _Argument:
+        # The keys of a TypedDict may be no identifiers; whether they can be declared, pydantic knows.
+        plain = plain_schema(annotation, descriptions.get(name)) if name.isidentifier() else None
+        if plain is not None:
+            return _Argument(name, name, annotation, required and default is _NOTHING, default, plain)
         annotation = self._supported(name, annotation)
         info = FieldInfo.from_annotation(annotation)
         alias = info.validation_alias or info.alias
@@ -217,18 +224,34 @@ class CallSignature:
         )
         return UnresolvedReference(f"{self._place}: parameter {name!r} {reason}")
 
-    def _build(self, extras: Any) -> tuple[TypeAdapter[dict[str, Any]], JsonObject | None]:
-        try:
-            adapter = self._adapt(self._arguments.values(), extras)
-            schema = adapter.json_schema(schema_generator=JsonSchema)
-        except Exception as error:
-            raise self._explain(error, extras) from error
-        for argument in self._arguments.values():
+    def _declare(self) -> JsonObject | None:
+        arguments = self._arguments.values()
+        if self._extras is _NOTHING and all(argument.plain is not None for argument in arguments):
+            schema: JsonObject = {"additionalProperties": False, "properties": {}}
+            if required := [argument.wire_name for argument in arguments if argument.required]:
+                schema["required"] = required
+            schema["type"] = "object"
+        else:
+            try:
+                schema = self._adapter.json_schema(schema_generator=JsonSchema)
+            except Exception as error:
+                raise self._explain(error) from error
+        for argument in arguments:
+            if argument.plain is not None:
+                schema["properties"][argument.wire_name] = argument.plain
             if argument.default is not _NOTHING:
                 set_default(schema["properties"][argument.wire_name], argument.default)
         schema = tidy(schema)
         takes_any = bool(schema["properties"]) or schema["additionalProperties"] is not False
-        return adapter, schema if takes_any else None
+        return schema if takes_any else None
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[dict[str, Any]]:
+        """The validator, most of a tool's price. Where all types are plain, it can't fail and waits for a call.
+
+        Should two threads make it at once, either will do.
+        """
+        return self._adapt(self._arguments.values(), self._extras)
 
     def _adapt(self, arguments: Iterable[_Argument], extras: Any = _NOTHING) -> TypeAdapter[dict[str, Any]]:
         # A TypedDict takes any name for a key, tells what was left out, and validates to a plain dict.
@@ -244,7 +267,7 @@ class CallSignature:
         adapter.rebuild(raise_errors=True, _types_namespace=self._names)
         return adapter
 
-    def _explain(self, error: Exception, extras: Any) -> ToolDefinitionError:
+    def _explain(self, error: Exception) -> ToolDefinitionError:
         """Find the parameter that can't be declared and say why."""
         for argument in self._arguments.values():
             try:
@@ -252,7 +275,7 @@ class CallSignature:
             except Exception as own_error:
                 return self._refuse(f"parameter {argument.name!r}", argument.annotation, own_error)
         name = self._parameters[-1].name if self._parameters else ""
-        return self._refuse(f"parameter {name!r}", extras, error)
+        return self._refuse(f"parameter {name!r}", self._extras, error)
 
     def _refuse(self, what: str, annotation: Any, error: Exception) -> ToolDefinitionError:
         while get_origin(annotation) is Annotated:

@@ -10,6 +10,7 @@ from typing import IO, Annotated, Any, Literal, Protocol, TypeVar
 
 import pytest
 from pydantic import AliasChoices, AliasPath, Base64Bytes, BaseModel, Field
+from typing_extensions import TypedDict, Unpack
 
 from agentkit.errors import ToolDefinitionError
 from agentkit.tooling.context import Context
@@ -78,6 +79,8 @@ class Box(BaseModel, typing.Generic[T]):
         (Annotated[int | str, Field(discriminator="kind")], "can't be declared: "),
         (Literal[Raw.TWO], r"no JSON schema.*the literal \(1, 2\)"),
         (Literal[b"x"], "no JSON schema.*the literal b'x'"),
+        (Literal["\ud800"], "can't be declared: "),
+        (list[Literal["a", "\ud800"]], "can't be declared: "),
         (Raw, r"no JSON schema.*an enum with the value \(1, 2\)"),
         (dict[tuple[int, int], int], "no JSON schema.*a dict whose keys are no text"),
         (list[dict[Key, int]], "no JSON schema.*a dict whose keys are no text"),
@@ -157,6 +160,15 @@ def test_a_recursive_typed_dict_of_typing_says_which_to_use_before_python_3_12()
     def f(tree: Tree) -> None: ...
 
     with pytest.raises(ToolDefinitionError, match=r"'tree'.*typing_extensions.TypedDict"):
+        Tool.of(f)
+
+
+def test_a_key_of_an_unpacked_typed_dict_that_is_no_text_is_refused() -> None:
+    keywords: Any = TypedDict("keywords", {"\ud800": int})
+
+    def f(**values: Unpack[keywords]) -> None: ...
+
+    with pytest.raises(ToolDefinitionError, match=r"parameter '\\ud800' of type int can't be declared"):
         Tool.of(f)
 
 

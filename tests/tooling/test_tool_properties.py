@@ -1,11 +1,15 @@
 """Properties that hold for whatever types are put together, and whatever a model writes."""
 
+import inspect
 import json
+import math
 import string
+import typing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Literal, NamedTuple, Optional, Union, cast
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Union, cast
 from uuid import UUID
 
 import jsonschema
@@ -17,11 +21,13 @@ from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import prepare, succeed
 from agentkit.tooling.registry import collect
 from agentkit.tooling.results import cut, to_json
+from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
 
 NO_CONTEXT = Context(deps=None)
 List, Dict, Tuple, Set, FrozenSet = [cast(Any, kind) for kind in (list, dict, tuple, set, frozenset)]
 Maybe = cast(Any, Optional)
+OldList, OldDict = [cast(Any, getattr(typing, name)) for name in ("List", "Dict")]
 
 
 class Color(Enum):
@@ -57,6 +63,12 @@ LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     Point: st.builds(Point, st.integers(0, 9), TEXT),
     Item: st.builds(Item, sku=TEXT, price=st.just(Decimal("1.10")), due=st.none() | st.dates()),
 }
+NAMES = st.text(string.ascii_letters, max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
 HASHABLE = [kind for kind in LEAVES if kind is not Item]
 
 
@@ -100,6 +112,64 @@ def test_a_value_goes_out_as_a_result_and_comes_back_as_an_argument(typed: tuple
     assert type(got) is type(value)
 
 
+def plain_types() -> st.SearchStrategy[Any]:
+    """Types of which the schema is written without pydantic, and some that are nearly such."""
+    values = st.none() | st.booleans() | st.integers() | st.text(max_size=4)
+    literals = st.lists(values, min_size=1, max_size=3).map(lambda some: cast(Any, Literal)[tuple(some)])
+    kinds = st.sampled_from([str, int, float, bool, type(None), Any, list, dict, OldList, OldDict])
+    rare = st.sampled_from([date, Color, Item, Dict[int, str], Literal[Color.RED], set, tuple])
+    return st.recursive(
+        kinds | kinds | kinds | literals | rare,
+        lambda inner: st.one_of(
+            inner.map(lambda t: List[t]),
+            inner.map(lambda t: OldList[t]),
+            inner.map(lambda t: Dict[str, t]),
+            inner.map(lambda t: OldDict[str, t]),
+            inner.map(lambda t: Maybe[t]),
+            st.lists(inner, min_size=1, max_size=3).map(lambda some: cast(Any, Union)[tuple(some)]),
+        ),
+        max_leaves=5,
+    )
+
+
+def taking(parameters: list[inspect.Parameter], description: str) -> Tool:
+    """Make a tool that gives back what it is called with."""
+
+    def take(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    take.__doc__ = "Take.\n\nArgs:\n" + "\n".join(f"    {each.name}: {description}" for each in parameters)
+    take.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return Tool.of(take)
+
+
+def called(tool: Tool, args: Any) -> Any:
+    """Call a tool; give what it gives, or the problems with the arguments."""
+    try:
+        return repr(tool.bind(args, NO_CONTEXT)())
+    except InvalidArguments as error:
+        return error.problems
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_plain_type_is_declared_and_validated_as_pydantic_would(data: st.DataObject) -> None:
+    defaults = st.sampled_from(
+        [inspect.Parameter.empty, None, 1, 0.5, math.nan, "ü", [1], {}, (), object(), ...]
+    )
+    description = data.draw(st.sampled_from(["", "The value, é.", "Line.\n        More: so."]))
+    plain, general = [], []
+    for name in data.draw(st.lists(st.sampled_from(["a", "b", "über", "Z"]), unique=True, max_size=3)):
+        kind, default = data.draw(plain_types()), data.draw(defaults)
+        take = partial(inspect.Parameter, name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        plain.append(take(annotation=kind))
+        general.append(take(annotation=Annotated[kind, object()]))  # says nothing, but isn't plain
+    fast, slow = taking(plain, description), taking(general, description)
+    assert json.dumps(fast.declaration) == json.dumps(slow.declaration)
+    args = data.draw(st.dictionaries(st.sampled_from(["a", "b", "über", "Z", "other"]), JSON, max_size=4))
+    assert called(fast, args) == called(slow, args)
+
+
 class Node(BaseModel):
     name: str
     next: Union["Node", None] = None
@@ -117,12 +187,6 @@ def everything(
     return "done"
 
 
-NAMES = st.text(string.ascii_letters, max_size=5)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
-    max_leaves=8,
-)
 ARGS = st.dictionaries(st.sampled_from(["a", "b", "c", "d", "rest", "e", ""]), JSON, max_size=5)
 TOOLS = collect(everything)
 
