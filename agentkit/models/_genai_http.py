@@ -7,22 +7,21 @@ first use.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
-import ssl
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import aclosing, suppress
-from typing import Any, NamedTuple, cast
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, cast
 
 import httpx2
 from google import genai
 from google.genai import types
 
 from agentkit.errors import ConfigurationError
+from agentkit.models._genai_clients import LoopClients, complete_args
 from agentkit.models._genai_errors import Faults, parse_body
 from agentkit.models._genai_wire import SDK_CONFIG, Method, counted, server_timeout
 from agentkit.models._sse import SSEDecoder
@@ -83,16 +82,12 @@ class OwnWire:
 
     async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
         deadline = asyncio.get_running_loop().time() + seconds
-        response = await self._aopen(method, request, seconds, deadline)
-        try:
-            return self._parse(await self._abody(response, seconds, deadline))
-        finally:
-            await response.aclose()
+        async with self._areply(method, request, seconds, deadline) as response:
+            return self._parse(await self._aread(response, seconds, deadline))
 
     async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
         deadline = asyncio.get_running_loop().time() + seconds
-        response = await self._aopen("streamGenerateContent", request, seconds, deadline)
-        try:
+        async with self._areply("streamGenerateContent", request, seconds, deadline) as response:
             decoder = SSEDecoder()
             async with aclosing(self._areads(response, seconds, deadline)) as reads:
                 async for data in reads:
@@ -100,8 +95,6 @@ class OwnWire:
                         yield self._parse(event)
             for chunk in self._last(decoder):
                 yield chunk
-        finally:
-            await response.aclose()
 
     def close(self) -> None:
         """Close the connections of sync requests; a later request opens new ones."""
@@ -176,16 +169,17 @@ class OwnWire:
         signed: tuple[httpx2.URL, dict[str, str]],
         body: bytes,
         seconds: float,
+        timeout: float | httpx2.Timeout,
     ) -> httpx2.Request:
         url, headers = signed
         headers = {"x-server-timeout": server_timeout(seconds), **headers}
-        return client.build_request("POST", url, content=body, headers=headers, timeout=seconds)
+        return client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
 
     def _open(self, method: Method, request: Request, seconds: float, deadline: float) -> httpx2.Response:
         """Send a request and return the live response, once it is known to be a reply."""
         body, signed, client = self._encode(method, request), self._sign(method), self._sync_client()
         with self._faults.mapped(seconds):
-            outgoing = self._build(client, signed, body, seconds)
+            outgoing = self._build(client, signed, body, seconds, seconds)
             response = client.send(outgoing, stream=True)
         if response.status_code == 200:
             return response
@@ -195,25 +189,30 @@ class OwnWire:
             response.close()
         raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
 
-    async def _aopen(
+    @asynccontextmanager
+    async def _areply(
         self, method: Method, request: Request, seconds: float, deadline: float
-    ) -> httpx2.Response:
+    ) -> AsyncGenerator[httpx2.Response, None]:
+        """Send a request and give the live response, once it is known to be a reply."""
         body = self._encode(method, request)
         signed = self._signed.get(method)
         if signed is None:
             signed = await asyncio.to_thread(self._sign, method)
-        client = self._given_async or await self._asyncs.get()
-        with self._faults.mapped(seconds):
-            outgoing = self._build(client, signed, body, seconds)
-            async with asyncio.timeout_at(deadline):
-                response = await client.send(outgoing, stream=True)
-        if response.status_code == 200:
-            return response
-        try:
-            error = await self._abody(response, seconds, deadline)
-        finally:
-            await response.aclose()
-        raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
+        async with AsyncExitStack() as stack:
+            with self._faults.mapped(seconds):
+                async with asyncio.timeout_at(deadline):
+                    client = self._given_async
+                    if client is None:
+                        client = await stack.enter_async_context(self._asyncs.lend())
+                    # The deadline bounds reads and writes too: a limit of their own would be work for nothing.
+                    timeout = httpx2.Timeout(None, connect=seconds)
+                    outgoing = self._build(client, signed, body, seconds, timeout)
+                    response = await client.send(outgoing, stream=True)
+                    stack.push_async_callback(response.aclose)
+            if response.status_code != 200:
+                error = await self._aread(response, seconds, deadline)
+                raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
+            yield response
 
     def _body(
         self, response: httpx2.Response, seconds: float, deadline: float
@@ -246,8 +245,10 @@ class OwnWire:
                     return
                 yield data
 
-    async def _abody(self, response: httpx2.Response, seconds: float, deadline: float) -> bytes:
-        return b"".join([data async for data in self._areads(response, seconds, deadline)])
+    async def _aread(self, response: httpx2.Response, seconds: float, deadline: float) -> bytes:
+        with self._faults.mapped(seconds):
+            async with asyncio.timeout_at(deadline):
+                return await response.aread()
 
     def _parse(self, text: str | bytes) -> JsonObject:
         try:
@@ -272,73 +273,9 @@ class OwnWire:
     def _sync_client(self) -> httpx2.Client:
         with self._lock:
             if self._sync is None:
-                self._sync = httpx2.Client(**_client_args(self._sync_args))
+                self._sync = httpx2.Client(**complete_args(self._sync_args))
                 weakref.finalize(self, self._sync.close)
             return self._sync
-
-
-class LoopClients:
-    """An async HTTP client for each event loop that asks for one, closed when its loop ends.
-
-    Connections belong to the loop that opened them: a model that serves `asyncio.run` twice, or loops in
-    several threads, needs one client for each.
-    """
-
-    def __init__(self, args: dict[str, Any]) -> None:
-        self._args = args
-        self._kept: dict[asyncio.AbstractEventLoop, _Kept] = {}
-
-    async def get(self) -> httpx2.AsyncClient:
-        """Get the client of the running loop."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._kept:
-            for ended in [other for other in tuple(self._kept) if other.is_closed()]:
-                self._forget(ended)
-            client = httpx2.AsyncClient(**_client_args(self._args))
-            keeper = _close_with_loop(client, loop, weakref.ref(self))
-            finalizer = weakref.finalize(self, _close_soon, keeper, loop)
-            finalizer.atexit = False
-            self._kept[loop] = _Kept(client, keeper, finalizer)
-            await anext(keeper)
-        return self._kept[loop].client
-
-    async def aclose(self) -> None:
-        """Close the client of the running loop."""
-        kept = self._kept.get(asyncio.get_running_loop())
-        if kept is not None:
-            await kept.keeper.aclose()
-
-    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._kept.pop(loop).finalizer.detach()
-
-
-class _Kept(NamedTuple):
-    client: httpx2.AsyncClient
-    keeper: AsyncGenerator[None, None]
-    finalizer: weakref.finalize[[AsyncGenerator[None, None], asyncio.AbstractEventLoop], LoopClients]
-
-
-async def _close_with_loop(
-    client: httpx2.AsyncClient, loop: asyncio.AbstractEventLoop, owner: weakref.ref[LoopClients]
-) -> AsyncGenerator[None, None]:
-    """Wait, suspended, for the loop's end: there, asyncio closes every generator that is still open."""
-    try:
-        yield
-    finally:
-        clients = owner()
-        if clients is not None:
-            clients._forget(loop)
-        await client.aclose()
-
-
-def _close_soon(keeper: AsyncGenerator[None, None], loop: asyncio.AbstractEventLoop) -> None:
-    """Close a client whose model was collected, from whatever thread that happened in."""
-    with suppress(RuntimeError):  # the loop is closed, and its connections with it
-        loop.call_soon_threadsafe(lambda: loop.create_task(_aclose(keeper)))
-
-
-async def _aclose(keeper: AsyncGenerator[None, None]) -> None:
-    await keeper.aclose()
 
 
 class _Recorder(httpx2.BaseTransport):
@@ -361,22 +298,3 @@ def _http_options(options: Any) -> types.HttpOptions:
     if given.aiohttp_client is not None:
         raise ConfigurationError("GeminiModel doesn't use aiohttp: give httpx_async_client, or client=.")
     return given
-
-
-def _client_args(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete what the user gave for an HTTP client.
-
-    Redirects aren't followed unless the user says so: the key would go along to wherever they lead.
-    """
-    args = {key: value for key, value in given.items() if key != "ssl"}
-    if "transport" not in args and "cert" not in args and args.get("verify", True) is True:
-        args["verify"] = _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    return args
-
-
-@functools.cache
-def _ssl_context(cafile: str | None, capath: str | None) -> ssl.SSLContext:
-    """Make an SSL context, as the SDK does, once for all models: it costs about 60 ms."""
-    if cafile or capath:
-        return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
-    return httpx2.create_ssl_context()

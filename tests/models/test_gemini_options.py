@@ -115,14 +115,14 @@ def test_the_sdk_is_asked_once_per_method_when_a_key_is_the_credential(
 
 
 def test_ssl_contexts_are_made_once_for_all_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentkit.models import _genai_http as http
+    from agentkit.models import _genai_clients as clients
 
-    first = http._client_args({})["verify"]
-    assert http._client_args({"proxy": None, "ssl": True})["verify"] is first
+    first = clients.complete_args({})["verify"]
+    assert clients.complete_args({"proxy": None, "ssl": True})["verify"] is first
     certificates = cast(str, __import__("certifi").where())
     monkeypatch.setenv("SSL_CERT_FILE", certificates)
-    assert http._client_args({})["verify"] is not first
-    assert http._client_args({"verify": False}) == {"verify": False}
+    assert clients.complete_args({})["verify"] is not first
+    assert clients.complete_args({"verify": False}) == {"verify": False}
 
 
 @pytest.mark.parametrize(
