@@ -160,6 +160,7 @@ class CallsOfTurn:
             watched=base.watched,
             limit_reached=lambda: reached(limits, state.usage, turns=0) or (outer() if outer else None),
             guarded=self._plan.guarded,
+            approver=self._plan.approver,
             share_left=lambda share: share_left(limits, state.usage(), state.tool_calls, share),
         )
 

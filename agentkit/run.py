@@ -45,7 +45,7 @@ class Run(Generic[Out]):
     """What came of a run: an answer, or why there is none and what there is so far."""
 
     run_id: str
-    """Unique to the run; a resumed one keeps it."""
+    """Unique to the run; `agent.resume` keeps it, each message and resume of a chat has its own."""
     text: str
     """The answer. Without one, what text there is of the last reply, also if that was broken off."""
     output: Out

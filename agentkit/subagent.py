@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from agentkit.decisions import PendingCall
 from agentkit.errors import ToolDeferred, ToolError
 from agentkit.events import AgentEvent, Event, RunFinished
 from agentkit.limits import Limits
@@ -39,7 +41,7 @@ class SubAgent:
             resume = Resume(decisions, inner)
         stream = self._agent._astream(
             None if resume else request,
-            {"deps": ctx.deps, "limits": self._limits(ctx)},
+            {"deps": ctx.deps, "limits": self._limits(ctx), "approver": self._approver(ctx)},
             stream=ctx.watched,
             resume=resume,
             outer=ctx,
@@ -50,6 +52,13 @@ class SubAgent:
                 if not isinstance(event, RunFinished):
                     ctx.on_event(self._tell(event, ctx.call_id))
         return self._answer(events.run)
+
+    def _approver(self, ctx: Context[Any]) -> Callable[[PendingCall, Context[Any]], Any] | None:
+        """Let whoever decides for the outer run decide inside too, unless the agent has an approver of its own."""
+        outer, name = ctx.approver, self._agent.name
+        if outer is None or self._agent._approver is not None:
+            return None
+        return lambda call, inner: outer(dataclasses.replace(call, path=(name, *call.path)), inner)
 
     def _limits(self, ctx: Context[Any]) -> Limits:
         """Hold the agent's own limits against its share of what is left of the outer run's."""

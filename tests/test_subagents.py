@@ -19,6 +19,7 @@ from agentkit import (
     Edit,
     Limits,
     ModelError,
+    PendingCall,
     Price,
     Result,
     Run,
@@ -453,3 +454,30 @@ def test_a_sync_tool_may_run_another_agent_by_itself(way: Way) -> None:
 
     run = way.run(Agent(ScriptedModel([call("ask", question="q"), "ok"]), tools=[ask]), "x")
     assert responses(run) == [{"output": "seen"}]
+
+
+def test_an_outer_approver_decides_inside_too_unless_the_inner_agent_has_its_own(way: Way) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def outer_says(pending: PendingCall, ctx: Context[Any]) -> Approve:
+        asked.append((pending.name, pending.path))
+        return Approve()
+
+    def pay(amount: int) -> str:
+        """Pay."""
+        return f"paid {amount}"
+
+    paying = Tool.of(pay, approval=True, effect="write")
+    for own in (None, lambda pending, ctx: Deny("mine to say")):
+        model = ScriptedModel([call("pay", amount=1), "inner done"])
+        inner = Agent(model, tools=[paying], name="inner", approver=own)
+        middle = Agent(
+            ScriptedModel([call("inner", request="x"), "middle done"]), tools=[inner.as_tool()], name="middle"
+        )
+        outer = Agent(ScriptedModel([call("middle", request="x"), "done"]), tools=[middle.as_tool()])
+        assert way.run(outer, "go", approver=outer_says).text == "done"
+        said = model.requests[-1]["contents"][-1]["parts"][0]["functionResponse"]["response"]
+        assert said == (
+            {"output": "paid 1"} if own is None else {"error": "A person refused this call: mine to say"}
+        )
+    assert asked == [("pay", ("middle", "inner"))]

@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from agentkit.decisions import Decision
+from agentkit.decisions import Decision, PendingCall
 from agentkit.limits import Usage
 from agentkit.repair import Stop
 
@@ -58,6 +58,8 @@ class Context(Generic[Deps]):
     """Tells whether a limit of the run is reached by now, for a tool that spends much."""
     share_left: Callable[[float], dict[str, Any]] = field(default=lambda _: {}, repr=False)
     """Gives a share of what is left of the run's limits (tokens, tool_calls, cost), for a sub-agent."""
+    approver: Callable[[PendingCall, Context[Any]], Any] | None = field(default=None, repr=False)
+    """Who decides about calls of the run that need approval, if anybody does at once."""
     guarded: bool = field(default=False, repr=False)
     """Whether the run asks for approval of what untrusted words could make a model do."""
     on_usage: Callable[[Usage], None] = field(default=_nowhere, repr=False)
