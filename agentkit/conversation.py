@@ -290,8 +290,11 @@ class Conversation:
             return
         writer = opened.pop()
         try:
-            kept = self._settle(writer, state, resume=resume)
             info = self.store.info(self.id)
+            kept, steps = self._settle(info, state, resume=resume)
+            if steps:
+                writer.append(steps)
+                info = self.store.info(self.id)
             whole = info.messages == len(state.contents) and not state.open
             self._seen = _Seen(
                 version=info.version if whole else None,  # else it is read anew
@@ -309,9 +312,9 @@ class Conversation:
             state.journal = None
             writer.release()
 
-    def _settle(self, writer: SessionWriter, state: State, *, resume: bool) -> bool:
-        """Store the rest of a send, or take it back if nothing came of it; return whether it is kept."""
-        stored = self.store.info(self.id).messages
+    def _settle(self, info: SessionInfo, state: State, *, resume: bool) -> tuple[bool, list[Step]]:
+        """Say whether a send is kept or, if nothing came of it, taken back; and what is still to be stored."""
+        stored = info.messages
         said = any(content["role"] == "model" for content in state.contents[state.started_with :])
         kept = (
             state.open or said or resume or stored > len(state.contents)
@@ -327,9 +330,7 @@ class Conversation:
                 steps.append(Cut(state.started_with))
         if (loose := state.loose_usage()) != Usage():
             steps.append(AddUsage(loose))
-        if steps:
-            writer.append(steps)
-        return kept
+        return kept, steps
 
     def _writer(self, deadline: float) -> SessionWriter:
         wait = max(0.0, deadline - time.monotonic())

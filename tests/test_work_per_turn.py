@@ -164,10 +164,10 @@ def test_a_turn_of_a_chat_costs_the_same_however_long_the_history_is(
     # All that is counted is seen at all, and it is no more than a turn needs.
     assert short.requests == 2
     assert short.validations == 1  # of the call's arguments
-    assert 4 <= short.encodes <= 20
-    assert 2 <= short.decodes <= 24
+    assert 4 <= short.encodes <= 16
+    assert 2 <= short.decodes <= 8
     stored = begin in (_in_a_file, _managed)
-    assert (10 if stored else 0) <= short.statements <= (100 if stored else 0)
+    assert (10 if stored else 0) <= short.statements <= (74 if stored else 0)
     for work, turns in zip(longer, LENGTHS[1:], strict=True):
         assert dataclasses.replace(work, bytes_encoded=0, bytes_decoded=0, calls=0) == dataclasses.replace(
             short, bytes_encoded=0, bytes_decoded=0, calls=0

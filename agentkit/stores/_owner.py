@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 _PROC = Path("/proc")  # Linux has it
@@ -24,12 +25,11 @@ class Owner:
     @classmethod
     def current(cls) -> Owner:
         """Describe this process."""
-        pid = os.getpid()
-        return cls(_host(), pid, _started(pid))
+        return _current(os.getpid())
 
     def alive(self) -> bool | None:
         """Tell whether the process still runs; None is not known."""
-        if self.host != _host() or sys.platform == "win32":  # there, os.kill would end it
+        if self.host != Owner.current().host or sys.platform == "win32":  # there, os.kill would end it
             return None
         try:
             os.kill(self.pid, 0)
@@ -41,6 +41,15 @@ class Owner:
             return None
         now = _started(self.pid)
         return now == self.started if now else None
+
+
+@lru_cache(maxsize=1)
+def _current(pid: int) -> Owner:
+    return Owner(_host(), pid, _started(pid))
+
+
+if hasattr(os, "register_at_fork"):  # a child may have the number that its parent had elsewhere
+    os.register_at_fork(after_in_child=_current.cache_clear)
 
 
 def _host() -> str:

@@ -23,12 +23,12 @@ from agentkit.stores._values import (
     encode_part,
     encode_state,
     encode_usage,
+    more_usage,
     no_open_call,
     no_session,
     session_exists,
     session_lost,
     snippet,
-    sum_usage,
     word_list,
 )
 from agentkit.stores.base import (
@@ -210,7 +210,7 @@ class Rows:
         row = self._first(sa.select(sessions).where(sessions.c.id == id).with_for_update())
         if row is None or row.fence != fence:
             raise session_lost(id)
-        change = _Change(self._run, _info(row))
+        change = _Change(self._run, row)
         for step in steps:
             change.apply(step)
         change.finish(next_fence)
@@ -234,11 +234,12 @@ class Rows:
 class _Change:
     """Steps on their way into the rows of a session, whose own row is written last."""
 
-    def __init__(self, run: Any, info: SessionInfo) -> None:
+    def __init__(self, run: Any, session: Any) -> None:
         self._run = run
-        self._id = info.id
-        self._count, self._usage = info.messages, info.usage
-        self._updated, self._version = info.updated, info.version
+        self._id = session.id
+        self._count, self._usage = session.messages, session.usage
+        self._updated, self._version = session.updated, session.version
+        self._used: list[Usage | None] = []
         self._added: list[dict[str, Any]] = []
         self._no_calls = False
 
@@ -272,7 +273,7 @@ class _Change:
                     self._run(table.delete().where(table.c.session_id == self._id, column >= step.seq))
                 self._clear_calls()
             case AddUsage():
-                self._usage += step.usage
+                self._used.append(step.usage)
             case SaveSummary():
                 check_position(step, step.upto, self._count)
                 row = {"session_id": self._id, "version": self._version, "upto": step.upto}
@@ -288,7 +289,7 @@ class _Change:
             mine.values(
                 version=self._version,
                 messages=self._count,
-                usage=encode_usage(self._usage),
+                usage=more_usage(self._usage, self._used),
                 updated=self._updated,
                 fence=fence,
             )
@@ -305,7 +306,7 @@ class _Change:
         )
         self._added.append(_message(self._id, message))
         self._count += 1
-        self._usage = sum_usage((self._usage, step.usage))
+        self._used.append(step.usage)
         self._clear_calls()
         if step.calls:
             self._run(calls.insert(), [_call(self._id, call) for call in step.calls])

@@ -49,6 +49,8 @@ class SQLiteFile:
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()
         self._in_transaction = False
+        self._durable: bool | None = None
+        """What SQLite was told of the transactions to come."""
         self._pid = 0
         self._closed = False
         with _FILES_LOCK:
@@ -60,9 +62,12 @@ class SQLiteFile:
         """Open a transaction that sees one instant."""
         return self._transaction("BEGIN")
 
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Open a transaction that may write: stored when it ends, or nothing of it if it raises."""
-        return self._transaction("BEGIN IMMEDIATE")
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """Open a transaction that may write: stored when it ends, or nothing of it if it raises.
+
+        If not `durable`, a power loss may take it away until the next one that is; the end of the process can't.
+        """
+        return self._transaction("BEGIN IMMEDIATE", durable=durable)
 
     def close(self) -> None:
         """Close the file for good; may be called more than once."""
@@ -74,7 +79,7 @@ class SQLiteFile:
         self._disconnect()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str, *, durable: bool | None = None) -> Iterator[sqlite3.Connection]:
         with self._lock, self._in_words():
             if self._in_transaction:  # of this thread, as it got the lock: it mustn't be touched from here
                 raise StoreError(
@@ -85,6 +90,10 @@ class SQLiteFile:
                 self._in_transaction = True
                 connection = self._connected()
                 try:
+                    if durable is not None and durable != self._durable:
+                        self._durable = None  # until it is said
+                        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                        self._durable = durable
                     connection.execute(begin)
                     yield connection
                     connection.execute("COMMIT")
@@ -138,6 +147,7 @@ class SQLiteFile:
                 f"{self.path} was opened before a fork that Python knew nothing of; open it after."
             )
         if self._connection is None:
+            self._durable = None
             self._connection = self._open()
             self._pid = os.getpid()
         return self._connection

@@ -19,9 +19,9 @@ from agentkit.stores._values import (
     encode_part,
     encode_state,
     encode_usage,
+    more_usage,
     no_open_call,
     no_session,
-    sum_usage,
 )
 from agentkit.stores.base import (
     AddMessage,
@@ -69,7 +69,7 @@ def info_of(row: Sequence[Any]) -> SessionInfo:
         updated=updated,
         version=version,
         messages=messages,
-        usage=sum_usage([decode_usage(usage)]),
+        usage=decode_usage(usage) or Usage(),
         title=title,
         model=model,
         instructions=instructions,
@@ -162,11 +162,12 @@ def put_result(db: sqlite3.Connection, session: int, result: StoredResult) -> No
 class Change:
     """Steps that are stored in an open transaction."""
 
-    def __init__(self, db: sqlite3.Connection, session: int, count: int, usage: Usage | None) -> None:
+    def __init__(self, db: sqlite3.Connection, session: int, count: int, usage: str) -> None:
         self._db = db
         self._session = session
         self._count = count
-        self._usage = usage or Usage()
+        self._usage = usage
+        self._used: list[Usage | None] = []
         self._updated: float | None = None
 
     def apply(self, step: Step) -> None:
@@ -187,7 +188,7 @@ class Change:
                 for call in step.calls:
                     _insert_call(db, session, call)
                 self._count += 1
-                self._usage = sum_usage((self._usage, step.usage))
+                self._used.append(step.usage)
             case StartCalls():
                 for index in step.indexes:
                     self._set_call(index, "started = ?", step.started)
@@ -209,7 +210,7 @@ class Change:
                 self._count = step.seq
                 self._updated = time.time()
             case AddUsage():
-                self._usage += step.usage
+                self._used.append(step.usage)
             case SaveSummary():
                 check_position(step, step.upto, self._count)
                 db.execute(
@@ -221,12 +222,12 @@ class Change:
 
     def finish(self, steps: int) -> None:
         """Store what the session's own row says."""
+        updated = () if self._updated is None else (self._updated,)  # there is an index on it
         self._db.execute(
-            "UPDATE sessions SET version = version + ?, messages = ?, usage = ? WHERE key = ?",
-            (steps, self._count, encode_usage(self._usage), self._session),
+            f"UPDATE sessions SET version = version + ?, messages = ?, usage = ?{', updated = ?' if updated else ''}"  # noqa: S608
+            " WHERE key = ?",
+            (steps, self._count, more_usage(self._usage, self._used), *updated, self._session),
         )
-        if self._updated is not None:  # apart, since there is an index on it
-            self._db.execute("UPDATE sessions SET updated = ? WHERE key = ?", (self._updated, self._session))
 
     def _set_call(self, index: int, change: str, value: Any) -> None:
         done = self._db.execute(

@@ -7,7 +7,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import cast
 
 from agentkit.errors import (
@@ -17,14 +17,15 @@ from agentkit.errors import (
     SessionNotFound,
     StoreError,
 )
-from agentkit.limits import Usage, read_by_model
+from agentkit.limits import ModelUsage, Usage, read_by_model
 from agentkit.stores.base import SaveResult, Step, StoredMessage, StoredResult
 from agentkit.wire.content import Content, JsonObject, Part, content_json, dumps, keep, text_of
 
 MAX_ID = 200
 MAX_RESULT = 100_000_000
 """Characters of a result: with up to six bytes for each (see `Exact`), what every database can hold."""
-_USAGE_FIELDS = frozenset(field.name for field in fields(Usage))
+_USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+_MODEL_FIELDS = tuple(field.name for field in fields(ModelUsage))
 
 
 def check_id(id: object) -> None:  # noqa: A002 - what it is
@@ -158,26 +159,35 @@ def decode_state(raw: str | bytes | None) -> JsonObject | None:
 
 def encode_usage(usage: Usage | None) -> str | None:
     """Encode a usage, what is zero left out; None is none. Raises StoreError if it couldn't be decoded."""
-    if usage is None:
-        return None
+    return None if usage is None else _encode_usage(usage)
+
+
+def _encode_usage(usage: Usage) -> str:
     try:
-        raw = dumps({k: v for k, v in asdict(usage).items() if v}).decode()
-        decode_usage(raw)
-    except (TypeError, ValueError) as error:
+        counts = {name: count for name in _USAGE_FIELDS if (count := getattr(usage, name))}
+        if by_model := counts.get("by_model"):
+            counts["by_model"] = [{name: getattr(used, name) for name in _MODEL_FIELDS} for used in by_model]
+        _make_usage(counts)
+        return dumps(counts).decode()
+    except (TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"A usage whose counts are no whole numbers can't be stored: {error}") from error
-    return raw
 
 
 def decode_usage(raw: str | None) -> Usage | None:
     """Decode a usage; counts that this agentkit doesn't know are left out. Raises DamagedRow."""
     if raw is None:
         return None
-    counts = {name: count for name, count in _decode_object(raw).items() if name in _USAGE_FIELDS}
-    by_model = counts.pop("by_model", ())
-    if not all(isinstance(count, int) for count in counts.values()):
+    return _make_usage(_decode_object(raw))
+
+
+def _make_usage(counts: JsonObject) -> Usage:
+    """Make a usage of what is stored of it. Raises DamagedRow."""
+    known = {name: counts[name] for name in _USAGE_FIELDS if name in counts}
+    by_model = known.pop("by_model", ())
+    if not all(isinstance(count, int) for count in known.values()):
         raise DamagedRow("a count is no whole number")
     try:
-        return Usage(**counts, by_model=read_by_model(by_model))
+        return Usage(**known, by_model=read_by_model(by_model))
     except ValueError as error:
         raise DamagedRow(str(error)) from error
 
@@ -199,6 +209,12 @@ def _decode_object(raw: str | bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise DamagedRow("it is no JSON object")
     return value
+
+
+def more_usage(raw: str, usages: Sequence[Usage | None]) -> str:
+    """Add usages to an encoded one, which is read only if there are any. Raises DamagedRow or StoreError."""
+    added = [usage for usage in usages if usage]
+    return _encode_usage(sum(added, _make_usage(_decode_object(raw)))) if added else raw
 
 
 def sum_usage(usages: Iterable[Usage | None]) -> Usage:

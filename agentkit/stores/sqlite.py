@@ -32,7 +32,6 @@ from agentkit.stores._values import (
     check_id,
     check_numbers,
     check_results,
-    decode_usage,
     encode_usage,
     first_version,
     no_session,
@@ -293,7 +292,8 @@ class SQLiteStore:
             if lease.pid == me.pid and (lease in self._dropped or writer() is None)
         ]
         try:
-            with self._file.writing() as db:
+            # A power loss that takes the lease away has ended its process too; each step after it is durable.
+            with self._file.writing(durable=False) as db:
                 info, key = read_info(db, id)
                 _delete_leases(db, dropped)
                 row = db.execute(
@@ -324,7 +324,7 @@ class SQLiteStore:
             ).fetchone()
             if row is None or row[2] != lease.token or lease.pid != os.getpid():
                 raise session_lost(id)
-            change = Change(db, lease.session, row[0], decode_usage(row[1]))
+            change = Change(db, lease.session, row[0], row[1])
             for step in steps:
                 change.apply(step)
             change.finish(len(steps))

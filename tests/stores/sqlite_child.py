@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agentkit.errors import SessionConflict, StoreError
 from agentkit.limits import Usage
+from agentkit.stores._owner import Owner, _started
 from agentkit.stores.base import (
     AddMessage,
     FinishCall,
@@ -145,6 +146,7 @@ def fork(db: str) -> None:
     writer = store.write("ann")
     writer.append([AddMessage(user_content("parent"))])
     assert open_files(db)
+    parent = Owner.current()
     pid = os.fork()
     if not pid:
         told: list[object] = [open_files(db)]
@@ -157,6 +159,7 @@ def fork(db: str) -> None:
             store.write("ann")
         except SessionConflict as error:
             told.append(f"pid {os.getppid()}" in str(error))
+        told.append(Owner.current() == Owner(parent.host, os.getpid(), _started(os.getpid())) != parent)
         store.create("eve")
         turn(store.write("eve"), "child")
         store.close()

@@ -502,6 +502,7 @@ def test_where_the_system_tells_little_a_lease_lasts_a_while(
     store: SQLiteStore, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_owner, "_PROC", tmp_path / "no such folder")
+    monkeypatch.setattr(_owner, "_current", _owner._current.__wrapped__)  # not what was found before
     store.create("ann")
     writer = store.write("ann")
     assert sql(db, "SELECT host, started FROM writers") == [(platform.node(), "")]

@@ -64,6 +64,44 @@ def test_a_writer_that_is_interrupted_when_it_was_just_stored_is_in_nobodys_way(
     assert caught.tb is not None  # what it was doing may still be held by its traceback
 
 
+class Levels(sqlite3.Connection):
+    """A connection that notes how safe from a power loss each transaction is; once it is interrupted."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.levels: list[int] = []
+        self.stop_at = ""
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        done = super().execute(statement, *values)
+        if statement == "BEGIN IMMEDIATE":
+            self.levels += super().execute("PRAGMA synchronous").fetchone()
+        if self.stop_at and self.stop_at in statement:
+            self.stop_at = ""
+            raise KeyboardInterrupt
+        return done
+
+
+def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken(store: SQLiteStore, db: Path) -> None:
+    full, normal = 2, 1
+    with closing(sqlite3.connect(db, isolation_level=None, factory=Levels)) as connection:
+        store._file._disconnect()
+        store._file._connection, store._file._durable = connection, None
+        store.create("ann")
+        writer = store.write("ann")
+        for _ in range(2):
+            writer.append([AddMessage(user_content("x"))])
+        writer.release()
+        assert connection.levels == [full, normal, full, full, full]
+        for statement in ("synchronous", "BEGIN IMMEDIATE"):
+            connection.stop_at, connection.levels = statement, []
+            with pytest.raises(KeyboardInterrupt):
+                store.write("ann")
+            store.rename("ann", "title")
+            assert connection.levels[-1] == full
+        store._file._connection = None
+
+
 def test_an_interrupt_before_a_release_began_leaves_the_session_free(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,7 +94,25 @@ def test_a_damaged_row_is_told(odd: Any) -> None:
         decode_usage(json.dumps({"by_model": odd}))
 
 
-def test_a_usage_whose_models_could_not_be_read_is_not_stored() -> None:
-    odd: Any = 1.5
+ODD: Any = 1.5
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(requests=ODD),
+        Usage(by_model=(ModelUsage(model="a", requests=ODD),)),
+        Usage(by_model=(ModelUsage(model="a", requests=-1),)),
+        Usage(by_model=(ODD,)),
+    ],
+)
+def test_a_usage_that_could_not_be_read_is_not_stored(
+    reopen: Callable[[], SessionStore], usage: Usage
+) -> None:
+    store = reopen()
+    store.create("ann")
+    writer = store.write("ann")
+    writer.append([AddUsage(MORE)])
     with pytest.raises(StoreError, match="can't be stored"):
-        encode_usage(Usage(by_model=(ModelUsage(model="a", requests=odd),)))
+        writer.append([AddMessage(user_content("hi")), AddMessage(model_content("ho"), usage=usage)])
+    assert (store.info("ann").messages, store.info("ann").usage) == (0, MORE)
