@@ -35,6 +35,7 @@ from agentkit.options import (
     check_choice,
     check_instructions,
     check_names,
+    prepare,
 )
 from agentkit.output import Output, OutputTaker, takes_schema
 from agentkit.rate_limit import RateLimit
@@ -153,6 +154,7 @@ class Agent:
         self._outputs: dict[Any, Output[Any]] = {}
         self._lock = threading.Lock()
         self._fallbacks = self._resolve_models(model)
+        prepare(self.model, self._tools, "none" if choose_tools else self._tool_choice)
 
     @property
     def model(self) -> Model:
@@ -527,7 +529,7 @@ class Agent:
                 )
             from agentkit.models.local import LocalModel
 
-            return LocalModel()
+            return LocalModel(start=False)  # one that only stands in may never be asked
         from agentkit.models.gemini import DEFAULT_MODEL, GeminiModel
 
         return GeminiModel(name or DEFAULT_MODEL, client=self._client)

@@ -13,6 +13,7 @@ from agentkit.survey import FIND_TOOLS
 from agentkit.tooling.context import Context
 from agentkit.tooling.results import READ_ON
 from agentkit.tooling.tool import Tool
+from agentkit.wire.content import JsonObject, forced
 
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""
@@ -82,3 +83,17 @@ def check_choice(choice: ToolChoice, tools: Mapping[str, Tool]) -> ToolChoice:
     if unknown or not names:
         raise ConfigurationError(f"tool_choice={names!r}: name tools of the agent, which are {list(tools)}.")
     return names
+
+
+def prepare(model: Model, tools: Mapping[str, Tool], choice: ToolChoice) -> None:
+    """Tell a model what first requests to expect, if it wants to know: the embedded one reads the tools ahead."""
+    prepare_for: Any = getattr(model, "prepare_for", None)
+    if not callable(prepare_for):
+        return
+    declared = [tool.declaration for tool in tools.values() if choice != "none" and not tool.on_demand]
+    request: JsonObject = {"contents": [], "tools": [{"functionDeclarations": declared}]}
+    if choice == "required":
+        request = forced(request, None)
+    elif not isinstance(choice, str):
+        request = forced(request, choice)
+    prepare_for(request)

@@ -32,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__ or "", example="examples.calculator")
     parser.add_argument("question", nargs="*", help="what to calculate, in symbols or in words")
     args = parser.parse_args(argv)
+    agent = make_agent(choose_model(args.model))  # loads the embedded model while the user types
     question = ask_for(args.question, "What shall I calculate?")
-    return answer(make_agent(choose_model(args.model)), question, verbose=args.verbose)
+    return answer(agent, question, verbose=args.verbose)
 
 
 if __name__ == "__main__":

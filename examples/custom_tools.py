@@ -72,9 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments(__doc__ or "", example="examples.custom_tools")
     parser.add_argument("question", nargs="*", help='e.g. "How many TEA-1 are left?" or "Order 10 of MINT-1"')
     args = parser.parse_args(argv)
+    agent = make_agent(choose_model(args.model))  # loads the embedded model while the user types
     question = ask_for(args.question, "What is there to do in the shop?")
     shop = Shop()
-    code = answer(make_agent(choose_model(args.model)), question, deps=shop, verbose=args.verbose)
+    code = answer(agent, question, deps=shop, verbose=args.verbose)
     for placed in shop.orders:
         say(f"Order placed: {placed}")
     return code

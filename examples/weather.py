@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from agentkit_tools.weather import weather
 from agentkit_tools.weather_demo import DemoServer
@@ -34,13 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--demo", action="store_true", help="use sample data from this machine, not the network"
     )
     args = parser.parse_args(argv)
-    question = ask_for(args.question, "Where do you want to know the weather?")
     model = choose_model(args.model)
-    if not args.demo:
-        return answer(make_agent(model), question, verbose=args.verbose)
-    say("Demo: the weather is sample data from a stand-in server on this machine.")
-    with DemoServer() as server:
-        return answer(make_agent(model, server.weather_tools()), question, verbose=args.verbose)
+    with ExitStack() as stack:
+        tools = stack.enter_context(DemoServer()).weather_tools() if args.demo else weather
+        agent = make_agent(model, tools)  # loads the embedded model while the user types
+        question = ask_for(args.question, "Where do you want to know the weather?")
+        if args.demo:
+            say("Demo: the weather is sample data from a stand-in server on this machine.")
+        return answer(agent, question, verbose=args.verbose)
 
 
 if __name__ == "__main__":

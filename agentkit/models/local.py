@@ -88,7 +88,7 @@ class _Plan:
     def job(self) -> JsonObject:
         today = f"date: {date.today():%Y-%m-%d %a}" if any(map(schema.has_dates, self.tools)) else ""
         tools = [schema.engine_tool(tool, forced=self.forced) for tool in self.tools]
-        turns = [_clean(text) for text in (*self.earlier, self.request)]
+        turns = [_clean(text) for text in (*self.earlier, self.request) if text]
         return {
             "system": today,
             "tools": dumps(tools).decode(),
@@ -100,8 +100,10 @@ class _Plan:
 class LocalModel:
     """The embedded model, as any other model: wire JSON in, wire JSON out.
 
-    Its engine runs in a child process that starts with the first request and ends with this object or with
-    the program. Requests are answered one at a time; any thread or task may ask. The child opens no socket.
+    Its engine runs in a child process that ends with this object or with the program. It starts at once and
+    loads while the program goes on; as an agent's first model it reads the agent's tools then, too. Requests
+    are answered one at a time; any thread or task may ask. After a fork, the new process starts a child of its
+    own with its first request. The child opens no socket.
 
     Beside the wire's own keys a reply has `agentkit`: `confidence` of the engine, `withheld` calls and the
     `reason` why.
@@ -112,12 +114,16 @@ class LocalModel:
         timeout: Seconds that a request may take when it names none, the start of the engine included.
         shortlist: How many tools the engine is shown; with more, those that share most words with the
             request. The engine reads each new set of tools once, 0.2 to 0.5 seconds a tool.
+        start: Start the child now. Otherwise it starts when an agent is made whose first model this is, or
+            else with the first request.
 
     Raises:
         ConfigurationError: The engine isn't installed; the message says how, or that this machine has none.
     """
 
-    def __init__(self, *, threshold: float = 0.5, timeout: float = 60.0, shortlist: int = 5) -> None:
+    def __init__(
+        self, *, threshold: float = 0.5, timeout: float = 60.0, shortlist: int = 5, start: bool = True
+    ) -> None:
         if not 0 <= threshold <= 1:
             raise ConfigurationError(f"LocalModel(threshold={threshold!r}): give a number from 0 to 1.")
         if not timeout > 0:
@@ -135,6 +141,8 @@ class LocalModel:
         self._shortlist = shortlist
         self._version = f"needle-3 ({_DISTRIBUTION} {version})"
         self._engine = Engine(library, weights)
+        if start:
+            self._engine.start()
 
     @property
     def name(self) -> str:
@@ -148,6 +156,18 @@ class LocalModel:
     def takes_schema(self, *, with_tools: bool) -> bool:  # noqa: ARG002 - as other models have it
         """Tell that the model writes no JSON of its own: it fills in the arguments of a tool."""
         return False
+
+    def prepare_for(self, request: Request) -> None:
+        """Get ready for requests with the tools of this one, without waiting: start the child, let it read them.
+
+        Only the first set of tools is read ahead, and only if it is no larger than the shortlist: of more,
+        the request decides which the engine is shown.
+        """
+        tools, forced = _offered(request)
+        if 0 < len(tools) <= self._shortlist:
+            self._engine.read(_Plan(tools=tools, forced=forced).job())
+        else:
+            self._engine.start()
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request with function calls, or with a text."""

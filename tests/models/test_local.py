@@ -242,7 +242,7 @@ def test_results_are_rendered_and_nothing_is_called_again(model: LocalModel) -> 
     ],
 )
 def test_what_needs_no_engine_is_said_at_once(request_: Request, told: str) -> None:
-    idle = LocalModel()
+    idle = LocalModel(start=False)
     reply = idle.generate(request_)
     assert told in text_of(content(reply))
     assert idle._engine.pid is None
@@ -257,7 +257,7 @@ def test_what_needs_no_engine_is_said_at_once(request_: Request, told: str) -> N
 )
 def test_what_it_can_never_answer_is_a_model_error(request_: Request) -> None:
     with pytest.raises(ModelError) as caught:
-        LocalModel().generate(request_)
+        LocalModel(start=False).generate(request_)
     assert not caught.value.retryable
 
 
@@ -321,7 +321,7 @@ def test_it_is_a_model_named_local(model: LocalModel) -> None:
     ],
 )
 def test_a_call_that_the_engine_is_sure_of_is_checked_all_the_same(made: dict[str, Any], reason: str) -> None:
-    idle = LocalModel()
+    idle = LocalModel(start=False)
     request = ask("No forecast of rain in Oslo, please")
     answer = {"reply": {"confidence": 0.95, **made}, "prefix_tokens": 100, "tokens": 20}
     reply: Any = idle._read(request, idle._plan(request), answer)
@@ -379,7 +379,7 @@ def test_a_killed_engine_is_a_retryable_error_and_the_next_request_starts_a_new_
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert until(lambda: fresh._engine.pid)
+    assert until(lambda: fresh._engine._line._running)
     first = fresh._engine.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
@@ -449,7 +449,7 @@ def test_a_model_that_is_dropped_takes_its_process_along(no_thread_left: None) -
 
 
 def test_an_interrupted_request_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = LocalModel()
+    fresh = LocalModel(start=False)
 
     class Interrupted:
         def result(self, seconds: float) -> None:
@@ -487,8 +487,8 @@ def test_weights_that_are_none_are_refused_by_the_engine(tmp_path: Path) -> None
 
 
 def test_a_python_that_cannot_be_started_is_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = LocalModel()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    fresh = LocalModel()
     with pytest.raises(ModelError, match="can't be started"):
         fresh.generate(ask("Berlin weather", tools=ONE))
     with pytest.raises(ModelError, match="can't be started"):
