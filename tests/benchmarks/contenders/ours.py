@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agentkit import Agent, SQLiteStore
+from agentkit import Agent
 from tests.benchmarks.contender import Ask, AskAsync, Contender, Stream, Tools
 from tests.benchmarks.work import INSTRUCTIONS, MODEL
 
@@ -20,7 +20,11 @@ class Ours(Contender):
         return lambda prompt: agent.run(prompt).text
 
     def chat(self, tools: Tools, store: str | None = None) -> Ask:
-        kept = SQLiteStore(store) if store else None
+        kept = None
+        if store:
+            from agentkit import SQLiteStore  # not before, as it takes memory
+
+            kept = SQLiteStore(store)
         chat = _agent(tools).chat("benchmark" if kept else None, kept)
         return lambda prompt: chat.send_message(prompt).text
 
