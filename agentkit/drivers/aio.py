@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from agentkit.calls import finished, started
 from agentkit.drivers import threads
@@ -31,6 +31,7 @@ from agentkit.models.base import Model
 from agentkit.stores.base import Step
 from agentkit.tooling.invoke import Invocation
 
+T = TypeVar("T")
 _Done = tuple[int, Any, BaseException | None]
 _Message = Event | _Done
 
@@ -61,9 +62,17 @@ class AsyncDriver:
                     return
                 self._value = error = None
                 match step:
-                    case CallModel():
-                        async with aclosing(self._call_model(step)) as events:
+                    case CallModel() if self._expired():
+                        self._value = EXPIRED
+                    case CallModel() if self._stream:
+                        async with aclosing(self._stream_reply(step)) as events:
                             async for event in events:
+                                yield event
+                    case CallModel():
+                        model = step.model or self._model
+                        reply = await self._ask(model.agenerate(step.request, timeout=self._left()))
+                        if reply is not None:
+                            for event in step.feed(reply):
                                 yield event
                     case RunCalls():
                         try:
@@ -75,7 +84,10 @@ class AsyncDriver:
                     case Save():
                         await self._save(step.steps, state)
                     case Count():
-                        self._value = await self._count(step)
+                        model = step.model or self._model
+                        tokens = await self._ask(model.acount_tokens(step.request, timeout=self._left()))
+                        if tokens is not None:
+                            self._value = tokens
                     case Resolve():
                         try:
                             self._value = await self._resolve(step.function)
@@ -103,58 +115,39 @@ class AsyncDriver:
         left = self._left()
         return left is not None and left <= 0
 
-    async def _call_model(self, step: CallModel) -> AsyncGenerator[Event, None]:
-        left, model = self._left(), step.model or self._model
-        if left is not None and left <= 0:
-            self._value = EXPIRED
-            return
-        scope = asyncio.timeout(left)
-        try:
-            if not self._stream:
-                async with scope:
-                    reply = await model.agenerate(step.request, timeout=left)
-                for event in step.feed(reply):
+    async def _stream_reply(self, step: CallModel) -> AsyncGenerator[Event, None]:
+        model = step.model or self._model
+        async with aclosing(model.astream(step.request, timeout=self._left())) as chunks:
+            # No scope may be open across a yield: its end would be raised in the caller's code.
+            while (chunk := await self._ask(anext(chunks, None))) is not None:
+                for event in step.feed(chunk):
                     yield event
-                return
-            async with aclosing(model.astream(step.request, timeout=left)) as chunks:
-                while True:
-                    # No scope may be open across a yield: its end would be raised in the caller's code.
-                    scope = asyncio.timeout(self._left())
-                    async with scope:
-                        chunk = await anext(chunks, None)
-                    if chunk is None:
-                        return
-                    for event in step.feed(chunk):
-                        yield event
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            self._value = EXPIRED
+
+    async def _ask(self, doing: Awaitable[T | None]) -> T | None:
+        """Await what a model does; None where it fails or the time is up, and the step comes to that."""
+        try:
+            said: T | None = await self._in_time(doing)
         except ModelError as error:
             self._value = EXPIRED if self._expired() else error
+            return None
+        if said is not EXPIRED:
+            return said
+        self._value = EXPIRED
+        return None
 
-    async def _count(self, step: Count) -> Any:
+    async def _in_time(self, doing: Awaitable[Any]) -> Any:
+        """Await something; EXPIRED when the time of the run is up."""
         scope = asyncio.timeout(self._left())
         try:
             async with scope:
-                model = step.model or self._model
-                return await model.acount_tokens(step.request, timeout=self._left())
+                return await doing
         except TimeoutError:
             if not scope.expired():
                 raise
             return EXPIRED
-        except ModelError as error:
-            return EXPIRED if self._expired() else error
 
     async def _resolve(self, function: Callable[[], Any]) -> Any:
-        scope = asyncio.timeout(self._left())
-        try:
-            async with scope:
-                return await threads.call(function, "agentkit-function")
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            return EXPIRED
+        return await self._in_time(threads.call(function, "agentkit-function"))
 
     async def _amend(self, step: RunCalls, index: int, event: ToolFinished) -> ToolFinished:
         """Let the hook change what became of a call."""
