@@ -5,6 +5,7 @@ The server is the benchmark's, in a process of its own: all that is counted here
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import json
@@ -199,3 +200,23 @@ def test_a_turn_of_a_run_costs_the_same_however_many_there_were(
     for name in ("bytes_encoded", "bytes_decoded"):
         for_five = getattr(ten, name) - getattr(five, name)
         assert 0 <= getattr(twenty, name) - getattr(ten, name) - 2 * for_five < 100, name
+
+
+def test_an_async_request_costs_the_same_however_many_there_are_at_the_same_time(
+    server: Server, counter: Counter
+) -> None:
+    model = GeminiModel("gemini-bench", api_key="test-key", http_options={"base_url": server.url})
+    agent = Agent(model, instructions="You are a calculator.")
+
+    async def calls_of_each(runs: int) -> float:
+        for _ in range(2):  # the first time opens the connections
+            with counter.counting() as work:
+                await asyncio.gather(*[agent.aio.run(prompt("chain", 0, delay=0.1)) for _ in range(runs)])
+        return work.calls / runs
+
+    async def few_and_many() -> tuple[float, float]:
+        return await calls_of_each(5), await calls_of_each(60)
+
+    few, many = asyncio.run(few_and_many())
+    assert 100 < few < 2000
+    assert many < 1.1 * few

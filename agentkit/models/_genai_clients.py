@@ -10,7 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import httpx2
@@ -36,30 +36,25 @@ class LoopClients:
         self._args = args
         self._kept: dict[asyncio.AbstractEventLoop, _Kept] = {}
 
-    @asynccontextmanager
-    async def lend(self) -> AsyncGenerator[httpx2.AsyncClient, None]:
-        """Lend a client of the running loop, for one request."""
-        kept = self._kept.get(asyncio.get_running_loop()) or await self._begin()
-        async with kept.clients.lend() as client:
-            yield client
+    async def borrow(self) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+        """Borrow a client of the running loop, for one request."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._kept:
+            for ended in [other for other in tuple(self._kept) if other.is_closed()]:
+                self._forget(ended)
+            clients = _Clients(self._args)
+            keeper = _close_with_loop(clients, loop, weakref.ref(self))
+            finalizer = weakref.finalize(self, _close_soon, keeper, loop)
+            finalizer.atexit = False
+            self._kept[loop] = _Kept(clients, keeper, finalizer)
+            await anext(keeper)
+        return self._kept[loop].clients.borrow()
 
     async def aclose(self) -> None:
         """Close the clients of the running loop."""
         kept = self._kept.get(asyncio.get_running_loop())
         if kept is not None:
             await kept.keeper.aclose()
-
-    async def _begin(self) -> _Kept:
-        loop = asyncio.get_running_loop()
-        for ended in [other for other in tuple(self._kept) if other.is_closed()]:
-            self._forget(ended)
-        clients = _Clients(self._args)
-        keeper = _close_with_loop(clients, loop, weakref.ref(self))
-        finalizer = weakref.finalize(self, _close_soon, keeper, loop)
-        finalizer.atexit = False
-        kept = self._kept[loop] = _Kept(clients, keeper, finalizer)
-        await anext(keeper)
-        return kept
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         self._kept.pop(loop).finalizer.detach()
@@ -81,7 +76,7 @@ class _Clients:
         self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
 
     @asynccontextmanager
-    async def lend(self) -> AsyncGenerator[httpx2.AsyncClient, None]:
+    async def borrow(self) -> AsyncGenerator[httpx2.AsyncClient, None]:
         if self._shared is not None:
             yield self._shared
             return

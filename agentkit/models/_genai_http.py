@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, cast
 
 import httpx2
@@ -81,18 +81,28 @@ class OwnWire:
             response.close()
 
     async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
-        deadline = asyncio.get_running_loop().time() + seconds
-        async with self._areply(method, request, seconds, deadline) as response:
-            return self._parse(await self._aread(response, seconds, deadline))
+        with self._faults.mapped(seconds):
+            async with asyncio.timeout(seconds), AsyncExitStack() as stack:
+                response = await self._aopen(stack, method, request, seconds)
+                return self._parse(await response.aread())
 
     async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
         deadline = asyncio.get_running_loop().time() + seconds
-        async with self._areply("streamGenerateContent", request, seconds, deadline) as response:
+        async with AsyncExitStack() as stack:
+            with self._faults.mapped(seconds):
+                async with asyncio.timeout_at(deadline):
+                    response = await self._aopen(stack, "streamGenerateContent", request, seconds)
+            reads = await stack.enter_async_context(aclosing(response.aiter_bytes()))
             decoder = SSEDecoder()
-            async with aclosing(self._areads(response, seconds, deadline)) as reads:
-                async for data in reads:
-                    for event in decoder.feed(data):
-                        yield self._parse(event)
+            while True:
+                # No scope may be open across a yield: its end would be raised in the caller's code.
+                with self._faults.mapped(seconds):
+                    async with asyncio.timeout_at(deadline):
+                        data = await anext(reads, None)
+                if data is None:
+                    break
+                for event in decoder.feed(data):
+                    yield self._parse(event)
             for chunk in self._last(decoder):
                 yield chunk
 
@@ -189,30 +199,27 @@ class OwnWire:
             response.close()
         raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
 
-    @asynccontextmanager
-    async def _areply(
-        self, method: Method, request: Request, seconds: float, deadline: float
-    ) -> AsyncGenerator[httpx2.Response, None]:
-        """Send a request and give the live response, once it is known to be a reply."""
+    async def _aopen(
+        self, stack: AsyncExitStack, method: Method, request: Request, seconds: float
+    ) -> httpx2.Response:
+        """Send a request and return the live response, once it is known to be a reply; the stack closes it.
+
+        The caller bounds the time: a limit for each read and write besides would be work for nothing.
+        """
         body = self._encode(method, request)
         signed = self._signed.get(method)
         if signed is None:
             signed = await asyncio.to_thread(self._sign, method)
-        async with AsyncExitStack() as stack:
-            with self._faults.mapped(seconds):
-                async with asyncio.timeout_at(deadline):
-                    client = self._given_async
-                    if client is None:
-                        client = await stack.enter_async_context(self._asyncs.lend())
-                    # The deadline bounds reads and writes too: a limit of their own would be work for nothing.
-                    timeout = httpx2.Timeout(None, connect=seconds)
-                    outgoing = self._build(client, signed, body, seconds, timeout)
-                    response = await client.send(outgoing, stream=True)
-                    stack.push_async_callback(response.aclose)
-            if response.status_code != 200:
-                error = await self._aread(response, seconds, deadline)
-                raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
-            yield response
+        client = self._given_async
+        if client is None:
+            client = await stack.enter_async_context(await self._asyncs.borrow())
+        outgoing = self._build(client, signed, body, seconds, httpx2.Timeout(None, connect=seconds))
+        response = await client.send(outgoing, stream=True)
+        stack.push_async_callback(response.aclose)
+        if response.status_code == 200:
+            return response
+        error = parse_body(await response.aread())
+        raise self._faults.of_reply(response.status_code, error, response.headers)
 
     def _body(
         self, response: httpx2.Response, seconds: float, deadline: float
@@ -232,23 +239,6 @@ class OwnWire:
             yield data
             if time.monotonic() > deadline:
                 raise self._faults.timed_out(seconds)
-
-    async def _areads(
-        self, response: httpx2.Response, seconds: float, deadline: float
-    ) -> AsyncGenerator[bytes, None]:
-        async with aclosing(response.aiter_bytes()) as reads:
-            while True:
-                with self._faults.mapped(seconds):
-                    async with asyncio.timeout_at(deadline):
-                        data = await anext(reads, None)
-                if data is None:
-                    return
-                yield data
-
-    async def _aread(self, response: httpx2.Response, seconds: float, deadline: float) -> bytes:
-        with self._faults.mapped(seconds):
-            async with asyncio.timeout_at(deadline):
-                return await response.aread()
 
     def _parse(self, text: str | bytes) -> JsonObject:
         try:

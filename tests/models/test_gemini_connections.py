@@ -10,9 +10,11 @@ import weakref
 from contextlib import aclosing, closing
 from typing import Any, cast
 
+import httpx2
 import pytest
 
 from agentkit.errors import ModelError
+from agentkit.models import _genai_clients
 from agentkit.models.gemini import GeminiModel
 from agentkit.wire.content import Reply
 from tests.gemini_server import GeminiServer, fault, stream, text
@@ -150,6 +152,61 @@ def test_concurrent_requests_of_one_loop_run_side_by_side(make: Make, server: Ge
         return list(await asyncio.gather(*[model.agenerate(HELLO) for _ in range(8)]))
 
     assert text_in(asyncio.run(work())) == "ok" * 8
+
+
+@pytest.mark.parametrize("who", ["agentkit", "user"])
+def test_only_so_many_connections_are_open_at_a_time_and_they_are_used_again(
+    server: GeminiServer, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    http: dict[str, Any] = {"base_url": server.url}
+    if who == "user":
+        http["async_client_args"] = {"limits": httpx2.Limits(max_connections=3)}
+    else:
+        monkeypatch.setattr(_genai_clients, "_MOST_CONNECTIONS", 3)
+    server.script([text("ok", delay=0.02)] * 9)
+    model = GeminiModel(api_key=KEY, http_options=cast(Any, http))
+
+    async def work() -> list[Reply]:
+        replies = await asyncio.gather(*[model.agenerate(HELLO) for _ in range(9)])
+        assert server.open_connections == 3
+        return list(replies)
+
+    assert text_in(asyncio.run(work())) == "ok" * 9
+    server.wait(lambda: server.open_connections == 0)
+
+
+def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
+    server: GeminiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_genai_clients, "_MOST_CONNECTIONS", 1)
+    server.script([text("ok", delay=0.5), "ok"])
+    model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+
+    async def work() -> list[Reply]:
+        first = asyncio.create_task(model.agenerate(HELLO))
+        await asyncio.to_thread(server.wait, lambda: len(server.requests) == 1)
+        with pytest.raises(ModelError, match=r"within 0\.1 s"):
+            await model.agenerate(HELLO, timeout=0.1)
+        return [await first, await model.agenerate(HELLO)]
+
+    assert text_in(asyncio.run(work())) == "okok"
+
+
+def test_connections_that_are_no_longer_used_are_closed_by_the_next_request(
+    server: GeminiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script([text("ok", delay=0.05)] * 4 + ["ok"] * 2)
+    model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+
+    async def work() -> None:
+        await asyncio.gather(*[model.agenerate(HELLO) for _ in range(4)])
+        await model.agenerate(HELLO)
+        assert server.open_connections == 4
+        monkeypatch.setattr(_genai_clients, "_KEEPALIVE_SECONDS", 0.0)
+        await model.agenerate(HELLO)
+        await asyncio.to_thread(server.wait, lambda: server.open_connections == 1)
+
+    asyncio.run(work())
 
 
 def test_close_and_aclose_close_connections_and_the_model_stays_usable(server: GeminiServer) -> None:
