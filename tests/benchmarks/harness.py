@@ -180,11 +180,15 @@ def _python(contender: str) -> str:
 
 
 def _environment(server: Server) -> dict[str, str]:
-    """Leave out what would lead a contender elsewhere, and name the server."""
+    """Leave out what would lead a contender elsewhere, and name the server.
+
+    Bytecode is kept, as it is of every installed package: an editable one would be compiled again and again.
+    """
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("GOOGLE_", "GEMINI_", "AGENTKIT_", "COVERAGE_", "COV_"))
+        if key != "PYTHONDONTWRITEBYTECODE"
+        and not key.startswith(("GOOGLE_", "GEMINI_", "AGENTKIT_", "COVERAGE_", "COV_"))
         and not key.lower().endswith("_proxy")
     }
     return kept | {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": server.url}
