@@ -361,7 +361,7 @@ def look_at_run(
             assert run.text == end.text
         case Fails():
             assert error is not None
-            assert (error.code, error.retryable, run.stop) == (end.code, end.retryable, None)
+            assert (error.code, error.retryable, run.stop) == (end.code, end.retryable, "error")
             assert run.text == end.text
             assert KEY not in f"{error!r} {error.__cause__!r} {error.__context__!r}"
             asked -= len(row.script) - 1 if end.text else 0

@@ -120,14 +120,20 @@ def agent(server: Server) -> Iterator[Agent]:
 
 
 def _work_of_a_turn(send: Send, server: Server, counter: Counter) -> Work:
-    """Count a turn with a call; the turns before it read and encode what the chat began with."""
+    """Count a turn with a call; the turns before it read and encode what the chat began with.
+
+    Of three turns the least: a thread of another test may do something meanwhile.
+    """
     for number in (1001, 1002):
         send(prompt("chain", 1, number=number))
-    server.log()
-    with counter.counting() as work:
-        send(prompt("chain", 1, number=1003))
-    work.requests = len(server.log()["requests"])
-    return work
+    counted: list[Work] = []
+    for number in (1003, 1004, 1005):
+        server.log()
+        with counter.counting() as work:
+            send(prompt("chain", 1, number=number))
+        work.requests = len(server.log()["requests"])
+        counted.append(work)
+    return min(counted, key=lambda work: work.encodes)
 
 
 def _plain(agent: Agent, history: Any, folder: Path, stack: ExitStack) -> Send:

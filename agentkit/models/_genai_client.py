@@ -92,7 +92,10 @@ class ClientWire:
         """Do nothing: the client is the user's."""
 
     def _ask(self, method: Method, request: Request, seconds: float) -> dict[str, Any]:
-        body: JsonObject = {**request}
+        # The SDK takes lists, and says so in its log where it gets something like one.
+        body: JsonObject = {
+            key: list(value) if isinstance(value, (list, tuple)) else value for key, value in request.items()
+        }
         config: dict[str, Any] = {}
         if method == "countTokens":
             body = {**counted(self._name, request, vertex=self.vertex)}
