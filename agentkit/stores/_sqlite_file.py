@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
@@ -177,25 +177,29 @@ class SQLiteFile:
         return connection
 
     def _refuse_strangers(self) -> None:
-        """Raise if the file isn't ours, or newer; in a mode in which SQLite can't change anything.
+        """Raise if the file isn't ours, or newer; at first in a mode in which SQLite can't change anything.
 
         Reading its first bytes without SQLite would drop the locks that this process has on it. That mode takes
-        no locks either: a file that another process is just making longer looks damaged for an instant.
+        no locks either, and doesn't look into `-wal`: a file that another process is just making longer, or was
+        killed while it did, looks damaged. SQLite itself sees it whole.
         """
         if not self.path.exists() or self.path.stat().st_size == 0:
             return
-        until = time.monotonic() + _GROWING
+        until, mode = time.monotonic() + _GROWING, "mode=ro&immutable=1"
         while True:
-            connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
             try:
-                self._version(connection)
+                self._look(mode)
                 return
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT or time.monotonic() > until:
                     raise
-            finally:
-                connection.close()
+            mode = "mode=rw"
             time.sleep(0.01)
+
+    def _look(self, mode: str) -> None:
+        uri = f"{self.path.as_uri()}?{mode}"
+        with closing(sqlite3.connect(uri, uri=True, timeout=self._busy_timeout)) as connection:
+            self._version(connection)
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """Return how many migrations were run. Raises StoreError if the file isn't ours, or newer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from agentkit.errors import SessionConflict
+from agentkit.stores._sqlite_schema import PAGE_SIZE
 from agentkit.stores.base import AddMessage, StoredSession
 from agentkit.stores.sqlite import SQLiteStore
 from agentkit.wire.content import user_content
@@ -83,6 +85,27 @@ def kill_again_and_again(db: Path, rounds: int) -> None:
 
 def test_a_kill_at_any_instant_loses_no_step_and_tears_none(db: Path) -> None:
     kill_again_and_again(db, 15)
+
+
+def test_a_kill_while_what_was_stored_is_moved_into_the_file_loses_nothing(db: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed.db"
+    with SQLiteStore(db) as store:
+        store.create("ann")
+        store._file._connected().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        writer = store.write("ann")
+        writer.append([AddMessage(user_content(f"{n} " + "x" * 5000)) for n in range(40)])
+        for end in ("", "-wal"):
+            shutil.copy(f"{db}{end}", f"{killed}{end}")
+    # The first page is moved first: it says how long the file will be. Each is in `-wal` after 24 bytes about it.
+    wal = Path(f"{killed}-wal").read_bytes()
+    frames = [wal[start : start + 24 + PAGE_SIZE] for start in range(32, len(wal), 24 + PAGE_SIZE)]
+    first = [frame[24:] for frame in frames if int.from_bytes(frame[:4], "big") == 1][-1]
+    with killed.open("r+b") as file:
+        file.write(first)
+    assert int.from_bytes(first[28:32], "big") * PAGE_SIZE > killed.stat().st_size
+    with SQLiteStore(killed) as store:
+        assert store.check() == []
+        assert store.info("ann").messages == 40
 
 
 @pytest.mark.slow
