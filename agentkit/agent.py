@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.chat import AsyncChat, Chat
-from agentkit.conversation import Conversation
 from agentkit.decisions import Decision
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.sync import SyncDriver
@@ -23,7 +21,6 @@ from agentkit.errors import ConfigurationError
 from agentkit.hooks import Hooks
 from agentkit.limits import Limits
 from agentkit.loop import run_loop
-from agentkit.many import Mapped, run_amap, run_map
 from agentkit.memory.base import Memory
 from agentkit.models.base import Model
 from agentkit.options import (
@@ -42,8 +39,6 @@ from agentkit.rate_limit import RateLimit
 from agentkit.repair import RetryPolicy
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream, resumed_state
 from agentkit.stores.base import SessionStore
-from agentkit.stores.memory import MemoryStore
-from agentkit.subagent import SubAgent
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
@@ -52,6 +47,10 @@ from agentkit.wire.history import check
 
 if TYPE_CHECKING:
     from google import genai
+
+    from agentkit.chat import AsyncChat, Chat
+    from agentkit.conversation import Conversation
+    from agentkit.many import Mapped
 
 T = TypeVar("T", default=None)
 
@@ -254,6 +253,8 @@ class Agent:
             ordered: In the order of the inputs; else as they are done.
             options: As in `run`, for each.
         """
+        from agentkit.many import run_map
+
         return run_map(self, inputs, concurrency=concurrency, ordered=ordered, options=options)
 
     def chat(
@@ -281,6 +282,9 @@ class Agent:
         Raises:
             HistoryError: The history breaks a rule of the server.
         """
+        from agentkit.chat import Chat
+        from agentkit.conversation import Conversation
+
         conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
         return Chat(self, conversation, deps=deps)
 
@@ -310,6 +314,8 @@ class Agent:
         """
         if not 0 < share <= 1:
             raise ConfigurationError(f"as_tool(share={share!r}): give a part of 1, such as 0.5.")
+        from agentkit.subagent import SubAgent
+
         return SubAgent(self, share).as_tool(
             name=name or re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", self.name),
             description=description or f"Ask the agent {self.name!r}; give it all that it has to know.",
@@ -399,6 +405,8 @@ class Agent:
                 f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
                 " give store=, where the chat is kept."
             )
+        from agentkit.conversation import Conversation
+
         return run, Conversation(run.session_id, store, must_exist=True)
 
     def _start(
@@ -433,7 +441,7 @@ class Agent:
         if limits.cost is not None:
             limits.check_prices([model.name for model in models])
         approver = options.get("approver") or self._approver
-        kept = conversation is not None and not isinstance(conversation.store, MemoryStore)
+        kept = conversation is not None and conversation.kept
         inherited = outer is not None and outer.guarded  # what waits inside waits outside
         guarded = {"approve": True, "allow": False, "auto": kept or approver is not None or inherited}
         plan = Plan(
@@ -583,6 +591,8 @@ class AsyncAgent:
         self, inputs: Iterable[UserInput], *, concurrency: int = 8, ordered: bool = True, **options: Any
     ) -> AsyncGenerator[Mapped, None]:
         """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
+        from agentkit.many import run_amap
+
         return run_amap(self._agent, inputs, concurrency=concurrency, ordered=ordered, options=options)
 
     def chat(
@@ -596,5 +606,8 @@ class AsyncAgent:
         wait: float | None = None,
     ) -> AsyncChat:
         """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
+        from agentkit.chat import AsyncChat
+        from agentkit.conversation import Conversation
+
         conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
         return AsyncChat(self._agent, conversation, deps=deps)

@@ -145,6 +145,11 @@ class Conversation:
         self._seen = _Seen()
 
     @property
+    def kept(self) -> bool:
+        """Whether its store may outlive the process."""
+        return not isinstance(self.store, MemoryStore)
+
+    @property
     def usage(self) -> Usage:
         """Tokens of the whole chat, as last seen."""
         return self._seen.usage

@@ -48,7 +48,7 @@ class _Expired:
 EXPIRED: Final = _Expired()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CallModel:
     """Ask the model."""
 
@@ -104,7 +104,7 @@ class AfterTool(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RunCalls:
     """Run these calls at the same time."""
 
@@ -136,35 +136,35 @@ def deferred_state(deferred: ToolDeferred, args: JsonObject | None) -> JsonObjec
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Resolve:
     """Call a function; if it returns an awaitable, await it."""
 
     function: Callable[[], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Wait:
     """Let time pass."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Extend:
     """Let the time of the run end so many seconds from now."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Save:
     """Store what happened."""
 
     steps: Sequence[Step]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Count:
     """Count the tokens of a request."""
 
@@ -216,7 +216,7 @@ class Plan:
     """Of a sub-agent's run: tells whether a limit of the run around it is reached."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Sent:
     """What was sent, and what it cost: from this a memory knows the size of the next request."""
 
@@ -230,7 +230,7 @@ def nobody(_: Event) -> None:
     """Drop what a tool tells while no one listens, as the late words of one that was left behind."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class OpenTurn:
     """Calls of a run that waits: the model's content, and what is known of each."""
 
@@ -238,7 +238,7 @@ class OpenTurn:
     calls: Sequence[StoredCall]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class State:
     """What a run has so far. `contents` is valid history at any instant: calls are added with their responses."""
 

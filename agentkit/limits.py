@@ -118,9 +118,14 @@ LONG_PROMPT = 200_000
 """Tokens of a prompt above which some models have other prices."""
 
 
-def _count(value: Any) -> int:
-    """Read a count of the server's: a whole number, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+_COUNTS = (
+    "promptTokenCount",
+    "cachedContentTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "toolUsePromptTokenCount",
+    "totalTokenCount",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +200,10 @@ class Usage:
         With the name of the model that replied, `by_model` tells its tokens, if the reply tells any.
         """
         wire = metadata or {}
-        prompt, cached = _count(wire.get("promptTokenCount")), _count(wire.get("cachedContentTokenCount"))
-        candidates, thoughts = (
-            _count(wire.get("candidatesTokenCount")),
-            _count(wire.get("thoughtsTokenCount")),
+        counts = map(wire.get, _COUNTS)
+        prompt, cached, candidates, thoughts, tools, total = (
+            count if type(count) is int and count > 0 else 0 for count in counts
         )
-        tools, total = _count(wire.get("toolUsePromptTokenCount")), _count(wire.get("totalTokenCount"))
         used = ModelUsage(
             model=model,
             long=prompt > LONG_PROMPT,

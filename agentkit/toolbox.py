@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentkit.effects import Plan, State
 from agentkit.errors import ConfigurationError, ToolRetry
@@ -12,9 +12,11 @@ from agentkit.survey import FIND_TOOLS
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import MAX_TOOLS
 from agentkit.tooling.results import READ_ON, excerpt
-from agentkit.tooling.search import ToolIndex
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import Content, JsonObject, calls_of
+
+if TYPE_CHECKING:
+    from agentkit.tooling.search import ToolIndex
 
 FOUND_AT_ONCE = 5
 """How many tools `find_tools` loads at the most."""
@@ -113,6 +115,8 @@ class Toolbox:
         """
         tools = list(self._on_demand.values())
         if self._index is None:
+            from agentkit.tooling.search import ToolIndex
+
             self._index = ToolIndex([tool.declaration for tool in tools])
         found = [tools[position] for position in self._index.rank(query, FOUND_AT_ONCE)]
         if not found:

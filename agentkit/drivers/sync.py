@@ -198,11 +198,11 @@ class SyncDriver:
         state.report = messages.put
         state.wake = lambda: messages.put(None)
         try:
+            for invocation in invocations:
+                yield started(invocation)
             for index, invocation in enumerate(invocations):
                 batch.begin(index)
                 workers.start(index, invocation)
-            for invocation in invocations:
-                yield started(invocation)
             while batch.waiting and not self._expired():
                 for index, event in batch.expire():
                     workers.cancel(index)

@@ -66,16 +66,17 @@ class Threads:
         thread = threading.current_thread()
         while (job := self._next(jobs)) is not None:
             function, done, thread.name, context = job
+            value = error = None
             try:
                 value = context.run(function)
-            except BaseException as error:
-                done(None, error)
-            else:
-                done(value, None)
-            job = function = done = context = value = None  # type: ignore[assignment] # nothing is kept alive
+            except BaseException as raised:
+                error = raised
+            job = function = context = None  # type: ignore[assignment] # nothing is kept alive
             thread.name = "agentkit-idle"
             with self._lock:
                 self._idle.append(jobs)
+            done(value, error)  # near the end, for who waits for it wants the interpreter now
+            done = value = error = None  # type: ignore[assignment]
 
     def _next(self, jobs: SimpleQueue[_Job | None]) -> _Job | None:
         try:

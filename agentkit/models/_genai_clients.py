@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import ssl
+import threading
 import time
 import weakref
 from collections import deque
@@ -140,8 +141,29 @@ def complete_args(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     args = {key: value for key, value in given.items() if key != "ssl"}
     if "transport" not in args and "cert" not in args and args.get("verify", True) is True:
-        args["verify"] = _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        args["verify"] = _default_ssl()
     return args
+
+
+def begin_ssl() -> None:
+    """Begin to make the default SSL context in a thread: it reads certificates while google.genai is imported."""
+
+    def make() -> None:
+        with suppress(Exception):  # whoever needs it is told
+            _default_ssl()
+
+    global _ssl_maker
+    _ssl_maker = threading.Thread(target=make, name="agentkit-ssl", daemon=True)
+    _ssl_maker.start()
+
+
+_ssl_maker = threading.current_thread()
+
+
+def _default_ssl() -> ssl.SSLContext:
+    if threading.current_thread() is not _ssl_maker:
+        _ssl_maker.join()
+    return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 @functools.cache

@@ -203,6 +203,9 @@ class GeminiModel:
     def _make_wire(self) -> Wire:
         # Only here is google.genai imported.
         if self._client is None:
+            from agentkit.models._genai_clients import begin_ssl
+
+            begin_ssl()
             from agentkit.models._genai_http import OwnWire
 
             return OwnWire(self._name, self._api_key, self._http_options, self._faults)

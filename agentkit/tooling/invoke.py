@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -49,7 +48,7 @@ class Outcome:
     """Of `waits`: the calls that somebody must say something about, this one or some inside it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Invocation:
     """A call on its way: either `function` is set, ready to be called, or `outcome` is, already."""
 
@@ -65,7 +64,7 @@ class Invocation:
     """Whether what became of it is stored, in a run that has a store."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Serialised:
     """A tool's result as the model gets it."""
 
@@ -131,7 +130,7 @@ def succeed(invocation: Invocation, value: Any, *, max_chars: int = MAX_CHARS) -
     return Outcome("ok", part, whole=made.whole)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Shape:
     """How the result of a call is made JSON."""
 
@@ -157,7 +156,7 @@ def _serialising(function: Callable[[], Any], shape: _Shape) -> Callable[[], Any
     return call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Later(Awaitable[Serialised]):
     """What an async tool gives. No coroutine: one that nobody awaits any more would be a warning."""
 
@@ -282,6 +281,8 @@ def _name(call: FunctionCall) -> str:
 
 def _unknown(name: str, known: list[str]) -> str:
     text = f"There is no tool {name!r}."
+    import difflib  # here, as it is seldom needed
+
     lower = {each.lower(): each for each in known}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower)]
     if close:

@@ -149,7 +149,10 @@ def excerpt(whole: str, offset: int, max_chars: int, *, key: str | None = None) 
 
 def to_text(value: Json) -> str:
     """Write JSON as a person reads it. Raises ValueError if there is a NaN in it."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _READABLE.encode(value)
+
+
+_READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _media(value: Any) -> JsonObject | None:

@@ -30,11 +30,8 @@ class Parameter:
     annotation: Any
     default: Any
     """`inspect.Parameter.empty` where there is none."""
-
-    @property
-    def is_context(self) -> bool:
-        """Whether the parameter takes the run's `Context`, which the model doesn't see."""
-        return is_context(self.annotation)
+    is_context: bool
+    """Whether the parameter takes the run's `Context`, which the model doesn't see."""
 
 
 def place_of(function: Any) -> str:
@@ -80,11 +77,11 @@ def read_signature(function: Callable[..., Any]) -> tuple[list[Parameter], dict[
         raise UnresolvedReference(f"{place}: an annotation can't be resolved: {error}.") from error
     bound = bound_keywords(function)
     scope = _Scope(function)
-    parameters = [
-        Parameter(p.name, p.kind, scope.resolve(place, p), p.default)
-        for p in signature.parameters.values()
-        if p.name not in bound
-    ]
+    parameters = []
+    for p in signature.parameters.values():
+        if p.name not in bound:
+            annotation = scope.resolve(place, p)
+            parameters.append(Parameter(p.name, p.kind, annotation, p.default, is_context(annotation)))
     return parameters, scope.names
 
 

@@ -197,8 +197,10 @@ def dumps(value: Json) -> bytes:
     Raises:
         ValueError: There is a NaN or an infinity in it: JSON has none.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", "replace")
+    return _COMPACT.encode(value).encode("utf-8", "replace")
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 class KeptContent(dict[str, Any]):

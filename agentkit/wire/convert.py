@@ -7,6 +7,7 @@ out. Everything is copied, so that what a user does with it afterwards changes n
 from __future__ import annotations
 
 import base64
+import functools
 import mimetypes
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +62,7 @@ _NOT_HERE = {
 }
 
 
+@functools.lru_cache(1000)
 def camel(key: str) -> str:
     """Turn a snake_case key into the wire's camelCase; other keys stay."""
     return re.sub(r"(?<=[a-z0-9])_([a-z0-9])", lambda match: match[1].upper(), key)
