@@ -16,7 +16,6 @@ The loop yields events, which are passed on to whoever watches, and these effect
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -286,7 +285,7 @@ class State:
     """Failures in a row, by tool."""
     report: Callable[[Event], None] = nobody
     """Where tools that run tell how far they are; a driver sets it for as long as it listens."""
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: bool = False
     """Set from any thread to end a sync run; `wake` makes a driver that waits look at it."""
     wake: Callable[[], None] = field(default=lambda: None)
     inbox: Inbox = field(default_factory=Inbox)

@@ -348,7 +348,7 @@ class RunStream(_Ending[Out]):
         It takes effect at once while tools run or the run waits, else at the next piece of the model's reply.
         In the thread that reads the events, `close` is the way, or leaving the block.
         """
-        self._state.cancelled.set()
+        self._state.cancelled = True
         self._state.wake()
 
     def close(self) -> None:

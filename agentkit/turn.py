@@ -197,7 +197,7 @@ def _ask_for_reply(
         if step is None:
             return None
         model = plan.models[state.standing_in].name
-        usage = Usage.from_wire(step.assembler.reply().get("usageMetadata"), model)
+        usage = _usage(step, model)
     reply, shown = step.assembler.reply(), step.assembler.text if step.shown else ""
     state.usages.append(usage)
     state.sent = Sent(view, usage, _counted(plan, state, base))
@@ -263,16 +263,14 @@ def _ask_one(
         place = yield from take_place(plan, state, step.request)
         if place is None:
             return None
-        spent = 0
         try:
             result = yield step
-            spent = Usage.from_wire(step.assembler.reply().get("usageMetadata")).prompt_tokens
         except BaseException:
             _keep_partial(state, step)
             raise
         finally:
             if plan.rate_limit is not None:
-                plan.rate_limit.settle(place, spent)
+                plan.rate_limit.settle(place, _usage(step, "").prompt_tokens)
         if result is EXPIRED:
             _keep_partial(state, step)
             state.stop = "seconds"
@@ -290,6 +288,10 @@ def _ask_one(
             return None
         attempt, waited = attempt + 1, waited + delay
         step = dataclasses.replace(step, assembler=ReplyAssembler(), look_again=0)
+
+
+def _usage(step: CallModel, model: str) -> Usage:
+    return Usage.from_wire(step.assembler.reply().get("usageMetadata"), model)
 
 
 def _keep_partial(state: State, step: CallModel) -> None:
@@ -376,7 +378,7 @@ def _view(
         if step is None:
             return None
         answer = step.assembler.text
-        state.extra_usages.append(Usage.from_wire(step.assembler.reply().get("usageMetadata"), asked.name))
+        state.extra_usages.append(_usage(step, asked.name))
         if answer.strip():
             state.summary = (need.upto, answer)
             yield Save([SaveSummary(*state.summary)])

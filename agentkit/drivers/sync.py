@@ -61,7 +61,7 @@ class SyncDriver:
         error: Exception | None = None
         try:
             while True:
-                if state.cancelled.is_set():
+                if state.cancelled:
                     return
                 try:
                     step = steps.send(value) if error is None else steps.throw(error)
@@ -125,7 +125,7 @@ class SyncDriver:
             try:
                 for chunk in chunks:
                     yield from step.feed(chunk)
-                    if state.cancelled.is_set():
+                    if state.cancelled:
                         raise _Cancelled
                     if self._expired():
                         return EXPIRED
@@ -153,7 +153,7 @@ class SyncDriver:
             workers.in_thread(0, function, "agentkit-function")
             while True:
                 left = self._left()
-                if state.cancelled.is_set():
+                if state.cancelled:
                     raise _Cancelled
                 message = messages.get(timeout=None if left is None else max(left, 0))
                 if message is not None and not workers.goes_on(message):
@@ -186,7 +186,14 @@ class SyncDriver:
         left = self._left()
         if left is not None and left < seconds:
             return EXPIRED
-        if state.cancelled.wait(seconds):
+        woken: SimpleQueue[None] = SimpleQueue()
+        state.wake = lambda: woken.put(None)
+        try:
+            with contextlib.suppress(Empty):
+                woken.get(timeout=0 if state.cancelled else seconds)
+        finally:
+            state.wake = _nothing
+        if state.cancelled:
             raise _Cancelled
         return None
 
@@ -210,7 +217,7 @@ class SyncDriver:
                     yield event
                 if not batch.waiting:
                     break
-                if state.cancelled.is_set():  # asked here, as it may have been before anybody could be woken
+                if state.cancelled:  # asked here, as it may have been before anybody could be woken
                     raise _Cancelled
                 try:
                     message = messages.get(timeout=batch.seconds_left(self._deadline))

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, NamedTuple
+from urllib.request import getproxies
 
 import httpx2
 
@@ -71,6 +72,8 @@ class _Clients:
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         self._args = complete_args(args)
+        if isinstance(self._args.get("verify"), ssl.SSLContext) and not getproxies():
+            self._args.setdefault("trust_env", False)  # else each client goes through all of the environment
         self._all: set[httpx2.AsyncClient] = set()
         self._shared = None if _POOLING.isdisjoint(args) else self._make()
         self._idle: deque[tuple[float, httpx2.AsyncClient]] = deque()

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
 from typing import Any, cast
 
 import httpx2
@@ -82,16 +82,21 @@ class OwnWire:
 
     async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
         with self._faults.mapped(seconds):
-            async with asyncio.timeout(seconds), AsyncExitStack() as stack:
-                response = await self._aopen(stack, method, request, seconds)
-                return self._parse(await response.aread())
+            async with asyncio.timeout(seconds), await self._borrow() as client:
+                response = await self._aopen(client, method, request, seconds)
+                try:
+                    return self._parse(await response.aread())
+                finally:
+                    await response.aclose()
 
     async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
         deadline = asyncio.get_running_loop().time() + seconds
         async with AsyncExitStack() as stack:
             with self._faults.mapped(seconds):
                 async with asyncio.timeout_at(deadline):
-                    response = await self._aopen(stack, "streamGenerateContent", request, seconds)
+                    client = await stack.enter_async_context(await self._borrow())
+                    response = await self._aopen(client, "streamGenerateContent", request, seconds)
+                    stack.push_async_callback(response.aclose)
             reads = await stack.enter_async_context(aclosing(response.aiter_bytes()))
             decoder = SSEDecoder()
             while True:
@@ -213,9 +218,9 @@ class OwnWire:
         raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
 
     async def _aopen(
-        self, stack: AsyncExitStack, method: Method, request: Request, seconds: float
+        self, client: httpx2.AsyncClient, method: Method, request: Request, seconds: float
     ) -> httpx2.Response:
-        """Send a request and return the live response, once it is known to be a reply; the stack closes it.
+        """Send a request and return the live response, once it is known to be a reply.
 
         The caller bounds the time: a limit for each read and write besides would be work for nothing.
         """
@@ -223,15 +228,14 @@ class OwnWire:
         signed = self._signed.get(method)
         if signed is None:
             signed = await asyncio.to_thread(self._sign, method)
-        client = self._given_async
-        if client is None:
-            client = await stack.enter_async_context(await self._asyncs.borrow())
         outgoing = self._build(client, signed, body, seconds, httpx2.Timeout(None, connect=seconds))
         response = await client.send(outgoing, stream=True)
-        stack.push_async_callback(response.aclose)
         if response.status_code == 200:
             return response
-        error = parse_body(await response.aread())
+        try:
+            error = parse_body(await response.aread())
+        finally:
+            await response.aclose()
         raise self._faults.of_reply(response.status_code, error, response.headers)
 
     def _body(
@@ -272,6 +276,10 @@ class OwnWire:
             if not chunks:
                 raise self._faults.malformed("not a stream of events")
         return chunks
+
+    async def _borrow(self) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+        given = self._given_async
+        return await self._asyncs.borrow() if given is None else nullcontext(given)
 
     def _sync_client(self) -> httpx2.Client:
         with self._lock:
