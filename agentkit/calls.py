@@ -68,7 +68,7 @@ class CallsOfTurn:
                 return
             if not self._resumed:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
-                yield from save_reply(state, self._content, entries)
+                yield from save_reply(state, self._content, entries, later=True)
             desk = Desk(self._plan, state, self._tools)
             for index, invocation in enumerate(self.invocations):
                 if not invocation.stored and state.stop is None:
@@ -288,9 +288,11 @@ class CallsOfTurn:
         invocation.outcome = refuse(invocation, f"{how}; {self._closing}.", "cancelled")
 
 
-def save_reply(state: State, content: Content, calls: Sequence[StoredCall] = ()) -> Steps:
+def save_reply(
+    state: State, content: Content, calls: Sequence[StoredCall] = (), *, later: bool = False
+) -> Steps:
     """Store a reply of the model with what it cost."""
-    yield Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)])
+    yield Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)], later)
     state.stored_usages.append(state.usages[-1])
 
 

@@ -7,7 +7,7 @@ The loop yields events, which are passed on to whoever watches, and these effect
 - `RunCalls`: run these calls at the same time; the driver sets each one's `outcome` as soon as it has it, and
   stores it. Sent back is None, or `EXPIRED` if the time of the run is up; calls without an outcome were cut off.
   What a hook or the store raises meanwhile is thrown.
-- `Save`: store what happened, before anything else happens.
+- `Save`: store what happened, before anything else happens; with `later`, perhaps together with the next steps.
 - `Count`: have the model count the tokens of a request, and send back the number.
 - `Resolve`: call a function (sync or async) and send back what it returns, or `EXPIRED`; what it raises is thrown.
 - `Extend`: the time of the run ends so many seconds from now.
@@ -161,6 +161,8 @@ class Save:
     """Store what happened."""
 
     steps: Sequence[Step]
+    later: bool = False
+    """Whether this may wait for the next `Save`, if that is what comes next: one transaction for both."""
 
 
 @dataclass(slots=True, eq=False)

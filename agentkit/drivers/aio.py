@@ -48,6 +48,7 @@ class AsyncDriver:
         self._tool_timeout = tool_timeout
         self._deadline: float | None = None
         self._value: Any = None
+        self._unsaved: list[Step] = []
 
     async def drive(self, steps: Steps, state: State) -> AsyncGenerator[Event, None]:
         """Perform the steps; yield the events. Closing or cancelling it closes all that is under way."""
@@ -61,6 +62,8 @@ class AsyncDriver:
                 except StopIteration:
                     return
                 self._value = error = None
+                if self._unsaved and not isinstance(step, Save):
+                    await self._save(state)
                 match step:
                     case CallModel() if self._expired():
                         self._value = EXPIRED
@@ -81,8 +84,8 @@ class AsyncDriver:
                                     yield event
                         except Exception as raised:  # the loop's to handle, or to end with
                             error = raised
-                    case Save():
-                        await self._save(step.steps, state)
+                    case Save(steps=happened, later=later):
+                        await self._save(state, happened, later=later)
                     case Count():
                         model = step.model or self._model
                         tokens = await self._ask(model.acount_tokens(step.request, timeout=self._left()))
@@ -101,12 +104,20 @@ class AsyncDriver:
                         yield step
         finally:
             steps.close()
+            await self._save(state)
 
-    async def _save(self, steps: Sequence[Step], state: State) -> None:
-        """Store what happened, in a thread: a store may block."""
-        if state.journal is not None:
-            journal = state.journal
+    async def _save(self, state: State, steps: Sequence[Step] = (), *, later: bool = False) -> None:
+        """Store steps, after those that were put off, in a thread: a store may block. Or put them off, too."""
+        if (journal := state.journal) is None:
+            return
+        self._unsaved += steps
+        if self._unsaved and not later:
+            steps, self._unsaved = self._unsaved, []
             await threads.off_loop(lambda: journal(steps))
+
+    async def _save_response(self, step: RunCalls, index: int, state: State, batch: Batch) -> None:
+        """Store a response before anybody hears of it; the last one may wait for the message with all of them."""
+        await self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
@@ -177,15 +188,15 @@ class AsyncDriver:
         workers = _Workers(messages, batch)
         state.report = workers.put
         try:
+            for invocation in invocations:
+                yield started(invocation)
             for index, invocation in enumerate(invocations):
                 batch.begin(index)
                 workers.start(index, invocation)
-            for invocation in invocations:
-                yield started(invocation)
             while batch.waiting and not self._expired():
                 for index, event in batch.expire():
                     workers.cancel(index)
-                    await self._save(step.finish(index), state)
+                    await self._save_response(step, index, state, batch)
                     yield event
                 if not batch.waiting:
                     break
@@ -200,7 +211,7 @@ class AsyncDriver:
                     for event in batch.finish(*message):
                         if step.after is not None:
                             event = await self._amend(step, message[0], event)
-                        await self._save(step.finish(message[0]), state)
+                        await self._save_response(step, message[0], state, batch)
                         yield event
             self._value = EXPIRED if self._expired() else None
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -27,6 +27,7 @@ from agentkit.effects import (
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolFinished
 from agentkit.models.base import Model
+from agentkit.stores.base import Step
 from agentkit.tooling.invoke import Invocation
 
 _Done = tuple[int, Any, BaseException | None]
@@ -52,6 +53,7 @@ class SyncDriver:
         self._seconds = seconds
         self._tool_timeout = tool_timeout
         self._deadline: float | None = None
+        self._unsaved: list[Step] = []
 
     def drive(self, steps: Steps, state: State) -> Generator[Event, None, None]:
         """Perform the steps; yield the events. Closing it, at any point, closes all that is under way."""
@@ -68,6 +70,8 @@ class SyncDriver:
                 except StopIteration:
                     return
                 value = error = None
+                if self._unsaved and not isinstance(step, Save):
+                    self._save(state)
                 match step:
                     case CallModel():
                         value = yield from self._call_model(step, state)
@@ -78,9 +82,8 @@ class SyncDriver:
                             return
                         except Exception as raised:  # the loop's to handle, or to end with
                             error = raised
-                    case Save():
-                        if state.journal is not None:
-                            state.journal(step.steps)
+                    case Save(steps=happened, later=later):
+                        self._save(state, happened, later=later)
                     case Count():
                         value = self._count(step)
                     case Resolve():
@@ -100,14 +103,23 @@ class SyncDriver:
             return
         finally:
             steps.close()
+            self._save(state)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
 
-    def _save(self, step: RunCalls, index: int, state: State) -> None:
-        """Store a response before anybody hears of it."""
-        if state.journal is not None:
-            state.journal(step.finish(index))
+    def _save(self, state: State, steps: Sequence[Step] = (), *, later: bool = False) -> None:
+        """Store steps, after those that were put off; or put them off, too."""
+        if state.journal is None:
+            return
+        self._unsaved += steps
+        if self._unsaved and not later:
+            steps, self._unsaved = self._unsaved, []
+            state.journal(steps)
+
+    def _save_response(self, step: RunCalls, index: int, state: State, batch: Batch) -> None:
+        """Store a response before anybody hears of it; the last one may wait for the message with all of them."""
+        self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
 
     def _expired(self) -> bool:
         left = self._left()
@@ -213,7 +225,7 @@ class SyncDriver:
             while batch.waiting and not self._expired():
                 for index, event in batch.expire():
                     workers.cancel(index)
-                    self._save(step, index, state)
+                    self._save_response(step, index, state, batch)
                     yield event
                 if not batch.waiting:
                     break
@@ -231,7 +243,7 @@ class SyncDriver:
                     for event in batch.finish(*message):
                         if step.after is not None:
                             event = self._amend(step, message[0], event, state)
-                        self._save(step, message[0], state)
+                        self._save_response(step, message[0], state, batch)
                         yield event
             return EXPIRED if self._expired() else None
         finally:

@@ -167,7 +167,9 @@ class OwnWire:
         http = types.HttpOptions(api_version=self._version)
         content = types.Content.model_construct(parts=[types.Part.model_construct(text=".")])
         asked: dict[str, Any] = {"model": self._name, "contents": content}
-        calling = types.AutomaticFunctionCallingConfig.model_construct(**SDK_CONFIG["automatic_function_calling"])
+        calling = types.AutomaticFunctionCallingConfig.model_construct(
+            **SDK_CONFIG["automatic_function_calling"]
+        )
         config = types.GenerateContentConfig.model_construct(
             **{**SDK_CONFIG, "automatic_function_calling": calling}, http_options=http
         )

@@ -336,7 +336,8 @@ class SQLiteStore:
             return
         self._dropped.update(mine)
         try:
-            with self._file.writing() as db:
+            # A power loss that brings the lease back has ended its process too.
+            with self._file.writing(durable=False) as db:
                 _delete_leases(db, mine)
         except StoreError:
             return

@@ -82,7 +82,9 @@ class Levels(sqlite3.Connection):
         return done
 
 
-def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken(store: SQLiteStore, db: Path) -> None:
+def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken_or_given_back(
+    store: SQLiteStore, db: Path
+) -> None:
     full, normal = 2, 1
     with closing(sqlite3.connect(db, isolation_level=None, factory=Levels)) as connection:
         store._file._disconnect()
@@ -92,7 +94,7 @@ def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken(store: SQLit
         for _ in range(2):
             writer.append([AddMessage(user_content("x"))])
         writer.release()
-        assert connection.levels == [full, normal, full, full, full]
+        assert connection.levels == [full, normal, full, full, normal]
         for statement in ("synchronous", "BEGIN IMMEDIATE"):
             connection.stop_at, connection.levels = statement, []
             with pytest.raises(KeyboardInterrupt):
