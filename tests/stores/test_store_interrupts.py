@@ -96,6 +96,7 @@ def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken_or_given_bac
         writer.release()
         assert connection.levels == [full, normal, full, full, normal]
         for statement in ("synchronous", "BEGIN IMMEDIATE"):
+            store.rename("ann", "title")
             connection.stop_at, connection.levels = statement, []
             with pytest.raises(KeyboardInterrupt):
                 store.write("ann")
