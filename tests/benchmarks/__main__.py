@@ -1,6 +1,6 @@
 """The benchmark: agentkit beside its peers.
 
-    .venv/bin/python -m tests.benchmarks                 everything; writes tests/benchmarks/RESULTS.md
+    .venv/bin/python -m tests.benchmarks                 everything; writes RESULTS.md here and README's table
     .venv/bin/python -m tests.benchmarks --quick         everything in small, to see that it works
     .venv/bin/python -m tests.benchmarks turns chat --rounds 7 --contenders floor,agentkit
 
@@ -20,6 +20,9 @@ from tests.benchmarks.harness import Outcome, Server
 from tests.benchmarks.scenarios import EXTRA, SCENARIOS, Scenario
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
+_README = harness.ROOT / "README.md"
+MARKS = ("<!-- made by `python -m tests.benchmarks`: -->", "<!-- until here -->")
+"""Between these lines README has the short table."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = args.output or (_RESULTS if whole else None)
     if output is not None:
         output.write_text(text, encoding="utf-8")
+    if whole and not args.output:
+        short = report.short(chosen, figures)
+        readme = report.put_between(MARKS, short, _README.read_text(encoding="utf-8"))
+        _README.write_text(readme, encoding="utf-8")
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report.raw(figures), indent=1), encoding="utf-8")

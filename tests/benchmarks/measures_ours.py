@@ -9,23 +9,23 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from itertools import cycle, pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from agentkit import Agent, ChatManager, LocalModel, MemoryStore, SQLiteStore
+from agentkit import Agent, ChatManager, GeminiModel, LocalModel, MemoryStore, SQLiteStore
+from agentkit.drivers import threads
 from agentkit.models.local import available
 from agentkit.stores.base import AddMessage, SessionStore
 from agentkit.wire.content import keep
 from tests.benchmarks.contender import NotAvailable
+from tests.benchmarks.harness import IN_MEMORY
 from tests.benchmarks.measures import Answers, Clock, Metrics
 from tests.benchmarks.work import INSTRUCTIONS, MODEL, add, many_tools, past, prompt
-
-_IN_MEMORY = Path("/dev/shm")
-"""A file system where an fsync costs nothing: what is left is the store's own work."""
 
 
 def own_append(contender: Any, answers: Answers, *, messages: int) -> Metrics:
@@ -34,8 +34,8 @@ def own_append(contender: Any, answers: Answers, *, messages: int) -> Metrics:
     with TemporaryDirectory() as folder:
         metrics |= {f"disk_{key}": value for key, value in _append(Path(folder), messages).items()}
         metrics["disk_fsync_wall"] = _fsync(Path(folder))
-    if _IN_MEMORY.is_dir():
-        with TemporaryDirectory(dir=_IN_MEMORY) as folder:
+    if IN_MEMORY:
+        with TemporaryDirectory(dir=IN_MEMORY) as folder:
             metrics |= {f"memory_{key}": value for key, value in _append(Path(folder), messages).items()}
     return metrics
 
@@ -90,7 +90,7 @@ def _fsync(folder: Path) -> float:
 
 
 def _folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
+    return TemporaryDirectory(dir=IN_MEMORY)
 
 
 def own_list(contender: Any, answers: Answers, *, sessions: int, page: int = 50) -> Metrics:
@@ -111,6 +111,63 @@ def own_list(contender: Any, answers: Answers, *, sessions: int, page: int = 50)
                 found, last = found + len(infos), infos[-1]
     assert found == sessions
     return {"page_wall": median(walls), "slowest_page_wall": max(walls)}
+
+
+# -- a turn's parts --------------------------------------------------------------------------------------------------
+
+
+def own_parts(contender: Any, answers: Answers, *, turns: int, repeat: int) -> Metrics:
+    """Do runs over HTTP, then with the same replies from the process, then only hand calls to threads."""
+    asked = prompt("chain", turns)
+    model = _Recording(GeminiModel(MODEL))
+    whole = _cpu_of_runs(model, asked, repeat, answers)
+    model.replay()
+    inside = _cpu_of_runs(model, asked, repeat, answers)
+    clock = Clock()
+    for _ in range(repeat * turns):
+        done: SimpleQueue[Any] = SimpleQueue()
+        threads.in_thread(int, lambda *result, done=done: done.put(result), "nothing")
+        done.get()
+    handover = clock.lap()[0] / repeat
+    return {
+        "whole_cpu": whole,
+        "http_cpu": whole - inside,
+        "handover_cpu": handover,
+        "rest_cpu": inside - handover,
+    }
+
+
+def _cpu_of_runs(model: Any, asked: str, repeat: int, answers: Answers) -> float:
+    agent = Agent(model, tools=[add], instructions=INSTRUCTIONS)
+    for _ in range(2):
+        answers.append(agent.run(asked).text)
+    clock = Clock()
+    for _ in range(repeat):
+        answers.append(agent.run(asked).text)
+    return clock.lap()[0] / repeat
+
+
+class _Recording:
+    """A model that passes requests on and, once told so, gives the replies of the first run again."""
+
+    def __init__(self, model: GeminiModel) -> None:
+        self._model = model
+        self._replies: list[Any] = []
+        self._again: Iterator[Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def replay(self) -> None:
+        texts = [reply["candidates"][0]["content"]["parts"] for reply in self._replies]
+        first = next(index for index, parts in enumerate(texts) if "text" in parts[0])
+        self._again = cycle(self._replies[: first + 1])
+
+    def generate(self, request: Any, *, timeout: float | None = None) -> Any:
+        if self._again is not None:
+            return next(self._again)
+        self._replies.append(self._model.generate(request, timeout=timeout))
+        return self._replies[-1]
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------

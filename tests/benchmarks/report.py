@@ -48,6 +48,29 @@ def write(
     return "\n".join(lines) + "\n"
 
 
+def short(scenarios: Sequence[Scenario], figures: Figures) -> str:
+    """Write the table that README shows: agentkit first, the floor last."""
+    names = {"agentkit": "agentkit", "sdk": "google-genai, a loop by hand", "afc": "google-genai, automatic"}
+    names |= {"adk": "google-adk", "pydantic-ai": "pydantic-ai", "floor": "httpx2 by hand"}
+    lines = [
+        f"| | {' | '.join(names.values())} |",
+        "|---" + "|--:" * len(names) + "|",
+    ]
+    for scenario in scenarios:
+        for metric, text in scenario.short.items():
+            cells = [_cell(figures[scenario.name], contender, metric) for contender in names]
+            lines.append(f"| {text} | {' | '.join(cells)} |")
+    versions = [line.removeprefix("- ") for line in _versions(figures)]
+    return "\n".join([*lines, "", f"{_machine()} {'; '.join(versions)}."])
+
+
+def put_between(marks: tuple[str, str], text: str, document: str) -> str:
+    """Replace what stands between two lines of a document."""
+    before, rest = document.split(marks[0])
+    _, after = rest.split(marks[1])
+    return f"{before}{marks[0]}\n{text}\n{marks[1]}{after}"
+
+
 def raw(figures: Figures) -> dict[str, Any]:
     """Return every figure of every round."""
     return {

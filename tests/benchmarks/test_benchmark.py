@@ -78,6 +78,27 @@ def test_the_command_writes_a_report_of_what_it_measured(
     assert '"run_cpu"' in raw.read_text()
 
 
+def test_the_whole_benchmark_writes_the_table_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Mapping[str, Mapping[str, Outcome]]
+) -> None:
+    readme, results = tmp_path / "README.md", tmp_path / "RESULTS.md"
+    readme.write_text((harness.ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    before, _ = readme.read_text().split(__main__.MARKS[0])
+    monkeypatch.setattr(__main__, "_README", readme)
+    monkeypatch.setattr(__main__, "_RESULTS", results)
+    monkeypatch.setattr(__main__, "SCENARIOS", (_BY_NAME["turns"],))
+    monkeypatch.setattr(
+        harness, "measure", lambda _, name, measure, options: tiny.get(name, {}).get(measure, Outcome())
+    )
+    for _ in range(2):  # the second time there is a table to be replaced
+        assert __main__.main(["--json", str(tmp_path / "raw.json")]) == 0
+    text = readme.read_text()
+    assert text.startswith(before)
+    assert text.count("| A run of 10 tool turns, CPU, ms |") == 1
+    assert "agentkit 0.1.0, google-genai" in text
+    assert results.read_text().startswith("# Results of the benchmark")
+
+
 def test_a_scenario_that_there_is_not_is_refused() -> None:
     with pytest.raises(SystemExit):
         __main__.main(["turms"])
