@@ -76,7 +76,6 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes and one round: the figures say nothing"
     )
-    parser.add_argument("--soak", type=int, metavar="TURNS", help="turns of the soak; 500 by default")
     parser.add_argument("--output", type=Path, help="where the report goes")
     parser.add_argument(
         "--json",
@@ -95,8 +94,6 @@ def _rounds(server: Server, scenario: Scenario, args: argparse.Namespace) -> dic
     ]
     outcomes: dict[str, list[Outcome]] = {each: [] for each in contenders}
     options = dict(scenario.quick if args.quick else scenario.options)
-    if scenario.name == "soak" and args.soak:
-        options["turns"] = args.soak
     for number in range(args.rounds or (1 if args.quick else scenario.rounds)):
         for label in contenders:
             print(f"{scenario.name}: round {number + 1}, {label}", file=sys.stderr, flush=True)

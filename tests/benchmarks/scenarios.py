@@ -316,7 +316,7 @@ SCENARIOS = (
             "growth_bytes_per_turn": "bytes grown a turn, second half",
             "held_mb": "held, MiB",
         },
-        {"turns": 500},
+        {"turns": 5000},
         {"turns": 40},
         _OURS,
         rounds=1,
