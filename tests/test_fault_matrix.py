@@ -310,6 +310,7 @@ def test_a_fault_has_the_outcome_that_the_table_says(row: Row, position: int, wa
         server.wait(lambda: server.open_connections == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* is not a valid :UserWarning")  # the SDK's, of words new to it
 @pytest.mark.parametrize(("row", "position", "way"), cells(positions=1, client=True))
 def test_so_it_is_through_a_client_of_the_users_own(row: Row, position: int, way: Way) -> None:

@@ -592,6 +592,7 @@ def test_a_whole_run_two_agents_deep_comes_to_its_answer(server: GeminiServer) -
     assert run.usage.requests == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "delay", [0.0, 0.01, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.22, 0.26, 0.30, 0.35, 0.4]
 )

@@ -28,7 +28,7 @@ from tests.benchmarks import harness
 from tests.benchmarks.harness import Server
 from tests.benchmarks.work import add, past, prompt
 
-LENGTHS = (10, 80, 640)
+LENGTHS = (10, 320)
 """Turns of the user, four contents each."""
 Send = Callable[[str], Any]
 

@@ -64,7 +64,7 @@ class Invocation:
     """Whether what became of it is stored, in a run that has a store."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Serialised:
     """A tool's result as the model gets it."""
 

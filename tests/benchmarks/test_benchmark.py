@@ -30,6 +30,7 @@ def tiny(server: Server) -> Mapping[str, Mapping[str, Outcome]]:
     return {each: harness.measure_all(server, each, measures) for each in contenders}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", _SHARED, ids=lambda each: each.name)
 def test_all_contenders_ask_the_same_and_get_the_same_answers(
     scenario: Scenario, tiny: Mapping[str, Mapping[str, Outcome]]
@@ -44,6 +45,7 @@ def test_all_contenders_ask_the_same_and_get_the_same_answers(
     assert [name for name, work in works.items() if not work] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", _SHARED, ids=lambda each: each.name)
 def test_every_column_and_bound_finds_its_figure(
     scenario: Scenario, tiny: Mapping[str, Mapping[str, Outcome]]
@@ -55,6 +57,7 @@ def test_every_column_and_bound_finds_its_figure(
         assert (bound.most is None) is not (bound.least is None)
 
 
+@pytest.mark.slow
 def test_the_server_is_asked_for_what_the_scenario_says(tiny: Mapping[str, Mapping[str, Outcome]]) -> None:
     _, requests = tiny["agentkit"]["tool_turns"].work
     # Three tool turns and an answer, three times over: 1, 3, 5 and 7 contents, a tool, a response a turn.
@@ -78,6 +81,7 @@ def test_the_command_writes_a_report_of_what_it_measured(
     assert '"run_cpu"' in raw.read_text()
 
 
+@pytest.mark.slow
 def test_the_whole_benchmark_writes_the_table_of_the_readme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Mapping[str, Mapping[str, Outcome]]
 ) -> None:

@@ -20,9 +20,7 @@ from agentkit.wire.content import Content, calls_of, copy_contents, responses_of
 from agentkit.wire.history import check, turn_starts, turns
 from tests.memory.histories import Chatting, Counter, Turn, choose, extends, flat, histories, turn
 
-few = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+few = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 DROP = DropToolResults(keep=1, step=2, over=100)
 MEMORIES: list[Memory] = [

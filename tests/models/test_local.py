@@ -401,6 +401,7 @@ def test_a_killed_engine_is_a_retryable_error_and_the_next_request_starts_a_new_
     fresh.close()
 
 
+@pytest.mark.slow
 @posix
 def test_a_hanging_engine_is_ended_at_the_timeout_in_sync_and_async() -> None:
     fresh = LocalModel(timeout=120)
@@ -510,6 +511,7 @@ def run_python(code: str, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("end", ["pass", "os._exit(0)", "os.kill(os.getpid(), 9)", "raise SystemExit(3)"])
 def test_the_engine_ends_with_the_program_however_that_ends(end: str) -> None:
@@ -538,6 +540,7 @@ def test_a_program_killed_in_the_middle_of_a_request_leaves_no_engine() -> None:
     assert until(lambda: is_gone(pid))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_gets_an_engine_of_its_own_and_leaves_the_parents_alone() -> None:
     process = run_python(

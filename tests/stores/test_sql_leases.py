@@ -331,6 +331,7 @@ def check_crowd(url: str, seconds: str) -> None:
         assert not any(conflicts for _, id, _, conflicts, _ in results if id != "shared")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
 def test_many_processes_lose_and_tear_nothing(postgres: str) -> None:
     check_crowd(postgres, "2")

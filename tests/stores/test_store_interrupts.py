@@ -146,6 +146,7 @@ LAST: dict[str, Callable[[SQLiteStore, Any], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAST)
 def test_what_is_collected_in_the_middle_of_a_transaction_leaves_it_whole(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -93,7 +93,7 @@ def typed_values(depth: int = 2) -> st.SearchStrategy[tuple[Any, Any]]:
     return types.flatmap(lambda t: t[1].map(lambda value: (t[0], value)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(typed_values())
 def test_a_value_goes_out_as_a_result_and_comes_back_as_an_argument(typed: tuple[Any, Any]) -> None:
     annotation, value = typed
@@ -151,7 +151,7 @@ def called(tool: Tool, args: Any) -> Any:
         return error.problems
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_plain_type_is_declared_and_validated_as_pydantic_would(data: st.DataObject) -> None:
     defaults = st.sampled_from(
@@ -191,7 +191,7 @@ ARGS = st.dictionaries(st.sampled_from(["a", "b", "c", "d", "rest", "e", ""]), J
 TOOLS = collect(everything)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(st.one_of(ARGS, JSON), st.sampled_from(["everything", "evrything", ""]))
 def test_whatever_a_model_writes_there_is_a_call_to_make_or_a_response(args: Any, name: str) -> None:
     invocation = prepare({"id": "7", "name": name, "args": args}, TOOLS, NO_CONTEXT)
@@ -203,7 +203,7 @@ def test_whatever_a_model_writes_there_is_a_call_to_make_or_a_response(args: Any
     json.dumps(response, allow_nan=False)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.text(max_size=400) | st.lists(st.text(max_size=20), max_size=30), st.integers(80, 200))
 def test_a_cut_result_is_never_longer_than_the_limit(value: Any, limit: int) -> None:
     assert len(json.dumps(cut(value, limit)[0], ensure_ascii=False)) <= limit
