@@ -38,7 +38,6 @@ from agentkit.output import Output, OutputTaker, takes_schema
 from agentkit.rate_limit import RateLimit
 from agentkit.repair import RetryPolicy
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream, resumed_state
-from agentkit.stores.base import SessionStore
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from agentkit.chat import AsyncChat, Chat
     from agentkit.conversation import Conversation
     from agentkit.many import Mapped
+    from agentkit.stores.base import SessionStore
 
 T = TypeVar("T", default=None)
 

@@ -23,7 +23,7 @@ from agentkit.effects import (
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.limits import reached, share_left
-from agentkit.stores.base import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
+from agentkit.stores.steps import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
 from agentkit.survey import ACCEPTED
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse

@@ -31,7 +31,7 @@ from agentkit.models.base import Model
 from agentkit.output import OutputTaker
 from agentkit.rate_limit import RateLimit
 from agentkit.repair import RetryPolicy, Stop
-from agentkit.stores.base import DeferCall, FinishCall, SaveResult, Step, StoredCall
+from agentkit.stores.steps import DeferCall, FinishCall, SaveResult, Step, StoredCall
 from agentkit.survey import Survey
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome

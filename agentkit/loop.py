@@ -15,7 +15,7 @@ from agentkit.effects import EXPIRED, Effect, Extend, Plan, Resolve, Save, State
 from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetriesExceeded
 from agentkit.events import Event, MessageAdded
 from agentkit.repair import LANDING, LAST_TURN, REPEATED
-from agentkit.stores.base import AddMessage
+from agentkit.stores.steps import AddMessage
 from agentkit.toolbox import Toolbox
 from agentkit.tooling.tool import Tool
 from agentkit.turn import limit_reached, model_turn, take_json, turn_context

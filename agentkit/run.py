@@ -18,8 +18,7 @@ from agentkit.events import Event, RunFinished, TextDelta
 from agentkit.limits import Usage
 from agentkit.models.base import Model
 from agentkit.repair import Stop
-from agentkit.stores._values import decode_usage, encode_usage
-from agentkit.stores.base import StoredCall
+from agentkit.stores.steps import StoredCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_contents, keep, model_of, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
@@ -105,6 +104,8 @@ class Run(Generic[Out]):
 
         Of `errors` only the kinds are written, for their texts may hold secrets; `output` isn't.
         """
+        from agentkit.stores._values import encode_usage
+
         opened = self._opened
         text = json.dumps(
             {
@@ -194,6 +195,8 @@ def _run_in(wire: JsonObject) -> Run[Any]:
 
 
 def _usage_in(raw: str) -> Usage:
+    from agentkit.stores._values import decode_usage
+
     usage = decode_usage(raw)
     if usage is None:
         raise ConfigurationError("This run is damaged: a usage is missing.")

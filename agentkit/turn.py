@@ -19,7 +19,7 @@ from agentkit.models.base import Model
 from agentkit.output import complaint
 from agentkit.places import take_place
 from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, without_fence
-from agentkit.stores.base import SaveSummary
+from agentkit.stores.steps import SaveSummary
 from agentkit.tooling.context import Context
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.wire.content import (

@@ -27,7 +27,7 @@ from agentkit.effects import (
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolFinished
 from agentkit.models.base import Model
-from agentkit.stores.base import Step
+from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
 
 _Done = tuple[int, Any, BaseException | None]

@@ -12,10 +12,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 from agentkit.limits import Usage
-from agentkit.wire.content import Content, JsonObject, Part
+from agentkit.stores.steps import AddMessage as AddMessage
+from agentkit.stores.steps import AddUsage as AddUsage
+from agentkit.stores.steps import Cut as Cut
+from agentkit.stores.steps import DeferCall as DeferCall
+from agentkit.stores.steps import FinishCall as FinishCall
+from agentkit.stores.steps import SaveResult as SaveResult
+from agentkit.stores.steps import SaveSummary as SaveSummary
+from agentkit.stores.steps import StartCalls as StartCalls
+from agentkit.stores.steps import Step as Step
+from agentkit.stores.steps import StoredCall as StoredCall
+from agentkit.wire.content import Content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,25 +41,6 @@ class StoredMessage:
     """What the turn cost, if it is the model's."""
     finish_reason: str | None = None
     """The server's word, if it is the model's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCall:
-    """An entry of the ledger: a function call of the session's last message."""
-
-    index: int
-    """Which of the message's calls, from 0."""
-    call_id: str
-    """The idempotency key that the tool was or will be given; stays the same when the run is resumed."""
-    name: str
-    effect: Literal["read", "write"]
-    started: bool = False
-    """Whether the call was about to run. Without a response, nobody knows whether it did."""
-    response: Part | None = None
-    """The functionResponse part, once there is one."""
-    deferred: JsonObject | None = None
-    """What the call waits for, if its result comes later from elsewhere: JSON that the run makes and reads. It
-    stays when the call is started again or has its response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,81 +108,6 @@ class Hit:
     created: float
     snippet: str
     """The words around what was found."""
-
-
-# -- steps: what a writer adds, each list of them in one transaction ------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AddMessage:
-    """Add a message to the end. With calls in it, their entries of the ledger; adding the next clears these."""
-
-    content: Content
-    usage: Usage | None = None
-    finish_reason: str | None = None
-    calls: Sequence[StoredCall] = ()
-    created: float | None = None
-    """When it was first stored, if that was elsewhere; None is now."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartCalls:
-    """Note that calls of the last message are about to run; or, not `started`, that they didn't and may again."""
-
-    indexes: Sequence[int]
-    started: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class FinishCall:
-    """Note the response to a call of the last message."""
-
-    index: int
-    response: Part
-
-
-@dataclass(frozen=True, slots=True)
-class DeferCall:
-    """Note that a call of the last message waits for a result from elsewhere; it counts as not started again."""
-
-    index: int
-    state: JsonObject
-    """Kept as the call's `deferred`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SaveResult:
-    """Keep a text that belongs to the message which comes next; one of the same id is replaced."""
-
-    id: str
-    """1 to 200 characters."""
-    text: str
-    """Any text of up to 100 million characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Remove the messages from this number on with their results, and the ledger."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class AddUsage:
-    """Count tokens that belong to no message: of replies that were not taken, of tools."""
-
-    usage: Usage
-
-
-@dataclass(frozen=True, slots=True)
-class SaveSummary:
-    """Keep a summary of the messages before `upto`."""
-
-    upto: int
-    text: str
-
-
-Step = AddMessage | StartCalls | FinishCall | DeferCall | SaveResult | Cut | AddUsage | SaveSummary
 
 
 class SessionWriter(Protocol):

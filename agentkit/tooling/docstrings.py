@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import docstring_parser
-from docstring_parser import Docstring, DocstringStyle, ParseError
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
 
 _KEYWORDS = r"(Keyword Arg(ument)?s|Other Arg(ument)?s)"
 _TITLES = (
@@ -24,8 +25,6 @@ _FIELD = re.compile(
     r"(:|@)(param|parameter|arg|argument|attribute|key|keyword|type|returns?|rtype|yields?|ytype|raises?|except|"
     r"exception)\b[^:\n]*:"
 )
-
-_STYLES = {":": DocstringStyle.REST, "@": DocstringStyle.EPYDOC}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,8 @@ def read_docstring(function: Callable[..., Any]) -> Doc:
     kept: list[str] = []
     parameters: dict[str, str] = {}
     for is_section, block in _blocks(text):
-        if not is_section:
-            kept.append(block)
-            continue
-        try:
-            parsed = _parse(block)
-        except ParseError:
+        parsed = _parse(block) if is_section else None
+        if parsed is None:
             kept.append(block)
             continue
         for entry in parsed.params:
@@ -61,14 +56,18 @@ def read_docstring(function: Callable[..., Any]) -> Doc:
     return Doc(re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip(), parameters)
 
 
-def _parse(block: str) -> Docstring:
+def _parse(block: str) -> Docstring | None:
+    """Parse a section; None if it can't be."""
+    from docstring_parser import DocstringStyle, ParseError, parse  # no sooner than there is a section
+
     # In Google style the parser wants a summary first, and doesn't know the titles of keywords.
     text = "Summary.\n\n" + re.sub(rf"\A{_KEYWORDS}:", "Args:", block)
+    styles = {":": DocstringStyle.REST, "@": DocstringStyle.EPYDOC}
     other = DocstringStyle.GOOGLE if _GOOGLE.match(block) else DocstringStyle.AUTO
-    try:
-        return docstring_parser.parse(text, _STYLES.get(block[0], other))
-    except ParseError:
-        return docstring_parser.parse(text)  # in any style
+    for style in (styles.get(block[0], other), DocstringStyle.AUTO):  # its own, then any
+        with suppress(ParseError):
+            return parse(text, style)
+    return None
 
 
 def _blocks(text: str) -> Iterator[tuple[bool, str]]:
