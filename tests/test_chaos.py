@@ -131,6 +131,7 @@ def test_the_runs_meet_every_fault_and_come_to_many_kinds_of_ends(runs: list[End
     assert any(ended.run.model == "model-1" for ended in runs)  # the one that stands in
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", [("sync", "async"), ("stream", "astream")], ids=" ".join)
 def test_the_same_seed_makes_the_same_run_sync_and_async(ways: tuple[str, str]) -> None:
     seeds = [seed for seed in range(28) if Scenario(seed).exact]

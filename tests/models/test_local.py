@@ -333,6 +333,7 @@ def test_a_call_that_the_engine_is_sure_of_is_checked_all_the_same(made: dict[st
 # --- faults -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_threads_at_once_each_get_their_own_answer(model: LocalModel) -> None:
     cities = ["Oslo", "Rome", "Paris", "Berlin"]
     replies: dict[str, Reply] = {}
@@ -366,6 +367,7 @@ def test_a_cancelled_request_does_not_reach_the_next_one(model: LocalModel) -> N
     asyncio.run(go())
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_engine_is_a_retryable_error_and_the_next_request_starts_a_new_one() -> None:
     fresh = LocalModel()
@@ -422,6 +424,7 @@ def test_a_hanging_engine_is_ended_at_the_timeout_in_sync_and_async() -> None:
     fresh.close()
 
 
+@pytest.mark.slow
 @posix
 def test_closing_ends_the_process_and_what_waits_and_the_model_goes_on_after(no_thread_left: None) -> None:
     fresh = LocalModel()

@@ -178,6 +178,7 @@ def test_a_request_takes_the_place_of_tools_that_are_not_read_yet() -> None:
     assert [next_request(lines)["turns"] for _ in range(3)] == [["first"], ["second"], []]
 
 
+@pytest.mark.slow
 def test_the_real_engine_answers_after_it_has_read_ahead_and_after_tools_that_it_refuses() -> None:
     for tools in (None, "no JSON"):
         model = LocalModel()

@@ -167,6 +167,7 @@ def write_all_at_once(db: Path, seconds: float) -> None:
         assert len(shared) == sum(told[name][0] for name in names if name.startswith("shared")) > 0
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_and_tear_nothing(db: Path) -> None:
     write_all_at_once(db, 1.5)
 

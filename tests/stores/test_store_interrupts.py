@@ -194,6 +194,7 @@ def test_a_transaction_that_fails_in_the_middle_leaves_the_next_one_alone(store:
     assert store.check() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_store", [SQLiteStore, lambda db: SQLStore(f"sqlite:///{db}")])
 def test_a_store_leaves_nothing_in_memory(db: Path, open_store: Callable[[Path], Any]) -> None:
     def functions() -> int:
