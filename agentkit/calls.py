@@ -66,7 +66,7 @@ class CallsOfTurn:
             if state.pending:
                 state.stop = "unknown_effect"
                 return
-            if not self._resumed:
+            if not self._resumed and state.kept:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
                 yield from save_reply(state, self._content, entries, later=True)
             desk = Desk(self._plan, state, self._tools)
@@ -91,7 +91,8 @@ class CallsOfTurn:
             raise
         finally:
             self._close()
-        yield Save([*self._wholes(), AddMessage(state.contents[-1])])
+        if state.kept:
+            yield Save([*self._wholes(), AddMessage(state.contents[-1])])
         limit = self._plan.limits.tool_calls
         if state.stop is None and limit is not None and state.tool_calls > limit:
             state.stop = "tool_calls"
@@ -194,7 +195,8 @@ class CallsOfTurn:
                 yield finished(invocations[index], 0.0)
         if not ready:
             return False
-        yield Save([StartCalls(ready)])
+        if self._state.kept:
+            yield Save([StartCalls(ready)])
         after = AfterTool(self._plan)
         step = RunCalls([invocations[index] for index in ready], ready, after if after.wanted else None)
         return (yield step) is EXPIRED

@@ -309,6 +309,11 @@ class State:
     output: Any = None
     """The structured output, once there is one."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether anybody stores what happens."""
+        return self.journal is not None
+
     def go_on_from(self, history: Sequence[Content]) -> None:
         """Put a history before the user's input; only before the run begins."""
         self.contents[:0] = history

@@ -100,6 +100,8 @@ class Toolbox:
 
     def known(self, declared: Mapping[str, Tool], content: Content) -> Mapping[str, Tool]:
         """Give the tools that the calls of a turn may mean; one that isn't found yet tells how to find it."""
+        if not self._on_demand:
+            return declared
         called = {call["name"] for call in calls_of(content)} & self._on_demand.keys() - declared.keys()
         return {**declared, **{name: replace(self._on_demand[name], binder=_Unfound()) for name in called}}
 

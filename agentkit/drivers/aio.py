@@ -117,7 +117,8 @@ class AsyncDriver:
 
     async def _save_response(self, step: RunCalls, index: int, state: State, batch: Batch) -> None:
         """Store a response before anybody hears of it; the last one may wait for the message with all of them."""
-        await self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
+        if state.kept:
+            await self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
@@ -188,7 +189,7 @@ class AsyncDriver:
         workers = _Workers(messages, batch)
         state.report = workers.put
         try:
-            for invocation in invocations:
+            for invocation in invocations if self._stream else ():
                 yield started(invocation)
             for index, invocation in enumerate(invocations):
                 batch.begin(index)

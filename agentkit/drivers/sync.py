@@ -119,7 +119,8 @@ class SyncDriver:
 
     def _save_response(self, step: RunCalls, index: int, state: State, batch: Batch) -> None:
         """Store a response before anybody hears of it; the last one may wait for the message with all of them."""
-        self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
+        if state.kept:
+            self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
 
     def _expired(self) -> bool:
         left = self._left()
@@ -217,8 +218,8 @@ class SyncDriver:
         state.report = messages.put
         state.wake = lambda: messages.put(None)
         try:
-            for invocation in invocations:
-                yield started(invocation)
+            if self._stream:
+                yield from map(started, invocations)
             for index, invocation in enumerate(invocations):
                 batch.begin(index)
                 workers.start(index, invocation)
