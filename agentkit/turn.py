@@ -180,6 +180,7 @@ def _ask_for_reply(
         return None
     request: Any = {"contents": (*view, *aside) if aside else view, **base}
     step: CallModel | None = None
+    usage: Usage | None = None
     hooks, model = plan.hooks, plan.models[state.standing_in].name
     if hooks.before_model is not None:
         said = yield from _hear(plan, state, hooks.before_model, request, ("contents", "candidates"))
@@ -197,8 +198,9 @@ def _ask_for_reply(
         if step is None:
             return None
         model = plan.models[state.standing_in].name
-        usage = _usage(step, model)
     reply, shown = step.assembler.reply(), step.assembler.text if step.shown else ""
+    if usage is None:
+        usage = Usage.from_wire(reply.get("usageMetadata"), model)
     state.usages.append(usage)
     state.sent = Sent(view, usage, _counted(plan, state, base))
     if hooks.after_model is not None:

@@ -102,6 +102,9 @@ class CallSignature:
                     raise self._error(argument.wire_name, "is there twice. Rename one of them.")
                 self._arguments[argument.wire_name] = argument
         self._has_varargs = any(p.kind is Kind.VAR_POSITIONAL for p in self._parameters)
+        self._by_keyword = not self._has_varargs and not any(
+            p.is_context or p.kind is Kind.POSITIONAL_ONLY for p in self._parameters
+        )
         self.schema = self._declare()
 
     def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -112,6 +115,8 @@ class CallSignature:
         """
         values = self._validate(args)
         refuse_bound(self._bound, args)
+        if self._by_keyword:  # as most are
+            return [], values
         positional: list[Any] = []
         keywords: dict[str, Any] = {}
         for parameter in self._parameters:

@@ -237,10 +237,11 @@ class KeptContent(dict[str, Any]):
 
 def keep(content: Content, *, model: str | None = None) -> Content:
     """Hand a content over to a history: whoever calls this no longer changes it."""
-    kept = content if isinstance(content, KeptContent) else KeptContent(content)
+    kept: Any = content if isinstance(content, KeptContent) else KeptContent(content)
     if model:
         kept._model = model
-    return cast(Content, kept)
+    made: Content = kept
+    return made
 
 
 def content_json(content: Content) -> bytes:

@@ -32,11 +32,11 @@ class ReplyAssembler:
         candidate = candidates[0]
         self._candidate.update({k: v for k, v in candidate.items() if k != "content" and v is not None})
         content = candidate.get("content") or cast(Content, {})
-        whole = (
+        whole: Any = [
             {key: value for key, value in part.items() if value is not None}
             for part in content.get("parts") or ()
-        )
-        parts = [cast(Part, part) for part in whole if part]
+        ]
+        parts: list[Part] = [part for part in whole if part]
         for part in parts:
             self._join(part)
         return parts
