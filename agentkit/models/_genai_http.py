@@ -50,6 +50,7 @@ class OwnWire:
         # The SDK's default, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
         self._version = None if chosen or self._sdk.vertexai else "v1beta"
         self._signed: dict[Method, tuple[httpx2.URL, dict[str, str]]] = {}
+        self._headers: dict[tuple[Method, type, str], httpx2.Headers] = {}
         self._lock = threading.Lock()
         self._sync_args = dict(given.client_args or {})
         self._given_sync = cast("httpx2.Client | None", given.httpx_client)
@@ -196,20 +197,31 @@ class OwnWire:
     def _build(
         self,
         client: httpx2.Client | httpx2.AsyncClient,
+        method: Method,
         signed: tuple[httpx2.URL, dict[str, str]],
         body: bytes,
         seconds: float,
-        timeout: float | httpx2.Timeout,
+        timeout: httpx2.Timeout,
     ) -> httpx2.Request:
-        url, headers = signed
-        headers = {"x-server-timeout": server_timeout(seconds), **headers}
-        return client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
+        """Make a request as the client does; where all else stays the same, its headers are looked up."""
+        limit, (url, headers) = server_timeout(seconds), signed
+        headers = {"x-server-timeout": limit, **headers}
+        is_ours = client is not self._given_sync and client is not self._given_async
+        if not is_ours or method not in self._signed or client.cookies:
+            return client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
+        key = method, type(client), limit
+        if key not in self._headers:
+            first = client.build_request("POST", url, content=body, headers=headers).headers
+            del first["content-length"]
+            self._headers[key] = first
+        times = {"timeout": timeout.as_dict()}
+        return httpx2.Request("POST", url, content=body, headers=self._headers[key], extensions=times)
 
     def _open(self, method: Method, request: Request, seconds: float, deadline: float) -> httpx2.Response:
         """Send a request and return the live response, once it is known to be a reply."""
         body, signed, client = self._encode(method, request), self._sign(method), self._sync_client()
         with self._faults.mapped(seconds):
-            outgoing = self._build(client, signed, body, seconds, seconds)
+            outgoing = self._build(client, method, signed, body, seconds, httpx2.Timeout(seconds))
             response = client.send(outgoing, stream=True)
         if response.status_code == 200:
             return response
@@ -230,7 +242,8 @@ class OwnWire:
         signed = self._signed.get(method)
         if signed is None:
             signed = await asyncio.to_thread(self._sign, method)
-        outgoing = self._build(client, signed, body, seconds, httpx2.Timeout(None, connect=seconds))
+        patience = httpx2.Timeout(None, connect=seconds)
+        outgoing = self._build(client, method, signed, body, seconds, patience)
         response = await client.send(outgoing, stream=True)
         if response.status_code == 200:
             return response
