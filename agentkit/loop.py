@@ -79,7 +79,8 @@ class _Run:
                 )
         if instructions:
             self._base["systemInstruction"] = user_content(instructions)
-        yield Save([AddMessage(content) for content in state.contents[state.known :]])
+        if state.kept:
+            yield Save([AddMessage(content) for content in state.contents[state.known :]])
         fresh = starts_turn(state.contents[-1])  # else its first turn, which may be forced, is behind
         state.survey.read(state.contents)
         if state.resumed is not None:

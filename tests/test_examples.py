@@ -55,6 +55,7 @@ def test_without_a_question_it_asks_for_one() -> None:
     assert "What shall I calculate?" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["calculator", "weather", "custom_tools"])
 def test_nothing_asked_is_wrong_usage(name: str) -> None:
     done = run(name)
@@ -62,6 +63,7 @@ def test_nothing_asked_is_wrong_usage(name: str) -> None:
     assert "--help" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["calculator", "weather", "custom_tools", "assistant"])
 def test_help_says_how_it_is_used(name: str) -> None:
     done = run(name, "--help")

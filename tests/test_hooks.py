@@ -481,6 +481,7 @@ def test_what_is_no_function_is_refused_at_once(bad: Any) -> None:
         Hooks(**bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", EVERY)
 def test_the_limit_of_seconds_holds_while_a_hook_hangs(go: Runner, kind: Any, where: str) -> None:
     end = threading.Event()

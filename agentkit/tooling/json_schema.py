@@ -68,7 +68,10 @@ class JsonSchema(GenerateJsonSchema):
         """Write bytes as the validator takes them, in the alphabet of everything else on the wire."""
         if type(dft) in _PLAIN or self._config.ser_json_bytes == "base64":
             return to_json(dft)
-        return super().encode_default(dft)  # which makes a TypeAdapter
+        try:
+            return super().encode_default(dft)  # which makes a TypeAdapter
+        except UnicodeDecodeError:  # bytes, before pydantic 2.14
+            return to_json(dft)
 
     def generator_schema(self, schema: core_schema.GeneratorSchema) -> JsonSchemaValue:
         """Refuse it: its items would fail inside the tool."""

@@ -244,6 +244,7 @@ def test_a_connection_that_breaks_is_worth_a_retry(
     assert "connection to" in str(error)
 
 
+@pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("after", [None, "headers", "chunk"])
 def test_a_server_that_hangs_runs_into_the_timeout(
