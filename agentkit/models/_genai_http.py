@@ -207,7 +207,7 @@ class OwnWire:
         limit, (url, headers) = server_timeout(seconds), signed
         headers = {"x-server-timeout": limit, **headers}
         is_ours = client is not self._given_sync and client is not self._given_async
-        if not is_ours or method not in self._signed or client.cookies:
+        if not is_ours or method not in self._signed or client.cookies or client.params:
             return client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
         key = method, type(client), limit
         if key not in self._headers:

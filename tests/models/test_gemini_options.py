@@ -66,6 +66,74 @@ def test_transports_headers_version_and_extra_body_are_honoured(ask: GetReply, a
 
 
 @every_method
+@pytest.mark.parametrize("ready", [True, False])
+def test_headers_cookies_and_parameters_of_http_clients_go_along_each_time(
+    ask: GetReply, *, ready: bool
+) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        response = answer_ok(request)
+        if len(transport.requests) == 2:
+            response.headers["set-cookie"] = "place=near"
+        return response
+
+    transport = InProcess(answer)
+    args: dict[str, Any] = {"headers": {"x-mine": "1"}}
+    clients = [
+        httpx2.Client(transport=transport, **args),
+        httpx2.AsyncClient(transport=AsyncInProcess(transport), **args),
+    ]
+    options: dict[str, Any] = {
+        "client_args": {"transport": transport, **args},
+        "async_client_args": {"transport": AsyncInProcess(transport), **args},
+    }
+    if ready:
+        options = {"httpx_client": clients[0], "httpx_async_client": clients[1]}
+    model = GeminiModel(api_key=KEY, http_options=options, timeout=30)
+    for number in range(4):
+        if number == 3:  # what a user does with a client of theirs counts at once
+            for client in clients:
+                client.headers["x-mine"] = "2"
+                client.params = client.params.set("trace", "yes")
+        assert text_in(ask(model, HELLO)) == "ok"
+    seen = [
+        (r.headers["x-mine"], r.headers["x-server-timeout"], r.headers["content-length"])
+        for r in transport.requests
+    ]
+    changed = "2" if ready else "1"
+    assert seen == [
+        (mine, "30", str(len(transport.requests[0].content))) for mine in ("1", "1", "1", changed)
+    ]
+    assert ("trace=yes" in str(transport.requests[3].url)) is ready
+    asks_in_one_loop = ask.__name__ in ("generate", "stream_it")  # else each has clients of its own
+    if ready or asks_in_one_loop:
+        assert [r.headers.get("cookie") for r in transport.requests] == [
+            None,
+            None,
+            "place=near",
+            "place=near",
+        ]
+
+
+@every_method
+def test_parameters_of_http_clients_go_along(ask: GetReply) -> None:
+    transport = InProcess(answer_ok)
+    options = {
+        "client_args": {"transport": transport, "params": {"trace": "yes"}, "cookies": {"a": "b"}},
+        "async_client_args": {
+            "transport": AsyncInProcess(transport),
+            "params": {"trace": "yes"},
+            "cookies": {"a": "b"},
+        },
+    }
+    model = GeminiModel(api_key=KEY, http_options=options)
+    for _ in range(2):
+        assert text_in(ask(model, HELLO)) == "ok"
+    for request in transport.requests:
+        assert "trace=yes" in str(request.url)
+        assert request.headers["cookie"] == "a=b"
+
+
+@every_method
 def test_ready_http_clients_are_used_and_left_open(ask: GetReply) -> None:
     transport = InProcess(answer_ok)
     sync = httpx2.Client(transport=transport)
