@@ -68,6 +68,7 @@ SCENARIOS = (
             Bound("CPU of the hand-written SDK loop", ratio("run_cpu", "sdk"), most=0.20),
             Bound("CPU of the floor", ratio("run_cpu", "floor"), most=1.3),
         ),
+        rounds=5,
         short={"run_cpu": "A run of 10 tool turns, CPU, ms"},
     ),
     Scenario(
@@ -219,6 +220,7 @@ SCENARIOS = (
             Bound("Throughput of the SDK loop", ratio("runs_per_second", "sdk"), least=3),
             Bound("Peak memory of the SDK loop", ratio("peak_mb", "sdk"), most=1.0),
         ),
+        rounds=5,
         short={"runs_per_second": "200 runs at a time, runs a second"},
         note="All use HTTP clients as they come, with up to 100 connections. No more than the floor's throughput is to"
         " be had on httpx2.",
@@ -243,6 +245,7 @@ SCENARIOS = (
             ),
             Bound("First byte in terms of the SDK's own, wall", ratio("first_byte_wall", "sdk"), most=1.0),
         ),
+        rounds=5,
         short={
             "import_cpu": "Import, CPU, ms",
             "first_byte_wall": "First byte of the first request, from the start of Python, ms",
