@@ -60,7 +60,7 @@ def short(scenarios: Sequence[Scenario], figures: Figures) -> str:
         for metric, text in scenario.short.items():
             cells = [_cell(figures[scenario.name], contender, metric) for contender in names]
             lines.append(f"| {text} | {' | '.join(cells)} |")
-    versions = [line.removeprefix("- ") for line in _versions(figures)]
+    versions = dict.fromkeys(line.partition(": ")[2] for line in _versions(figures))
     return "\n".join([*lines, "", f"{_machine()} {'; '.join(versions)}."])
 
 
