@@ -151,16 +151,34 @@ def concurrent(contender: Contender, answers: Answers, *, runs: int, turns: int 
     async def all_of_them() -> None:
         ask = contender.async_runner([add])
         answers.append(await ask(prompt("chain", turns)))
-        before = _peak()
+        before, collecting = _peak(), _Collecting()
         clock = Clock()
         asked = [ask(prompt("chain", turns, delay=SLOW)) for _ in range(runs)]
         answers.extend(await asyncio.gather(*asked))
         cpu, wall = clock.lap()
         metrics.update(all_wall=wall, all_cpu=cpu, runs_per_second=runs / wall * 1e3)
+        metrics["collecting_cpu"] = collecting.stop()
         metrics.update(peak_mb=_peak(), grown_mb=_peak() - before)
 
     asyncio.run(all_of_them())
     return metrics
+
+
+class _Collecting:
+    """Measures what the garbage collector takes, which goes through all that the process has imported."""
+
+    def __init__(self) -> None:
+        self._spent = self._began = 0.0
+        gc.callbacks.append(self._see)
+
+    def _see(self, phase: str, info: dict[str, int]) -> None:
+        now = time.perf_counter()
+        self._spent += now - self._began if phase == "stop" else 0.0
+        self._began = now
+
+    def stop(self) -> float:
+        gc.callbacks.remove(self._see)
+        return self._spent * 1e3
 
 
 def history(contender: Contender, answers: Answers, *, turns: int) -> Metrics:

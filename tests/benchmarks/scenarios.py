@@ -210,6 +210,7 @@ SCENARIOS = (
         {
             "runs_per_second": "runs a second",
             "all_cpu": "CPU, ms",
+            "collecting_cpu": "of it garbage collection, ms",
             "all_wall": "wall, ms",
             "peak_mb": "peak memory, MiB",
             "grown_mb": "of it for the runs, MiB",
