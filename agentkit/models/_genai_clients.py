@@ -148,25 +148,31 @@ def complete_args(given: Mapping[str, Any]) -> dict[str, Any]:
     return args
 
 
+_ssl_maker: threading.Thread | None = None
+
+
+@functools.cache
 def begin_ssl() -> None:
-    """Begin to make the default SSL context in a thread: it reads certificates while google.genai is imported."""
+    """Begin, once, to make the default SSL context in a thread: it reads files while google.genai is imported."""
 
     def make() -> None:
         with suppress(Exception):  # whoever needs it is told
-            _default_ssl()
+            _ssl_context(*_certificates())
 
     global _ssl_maker
-    _ssl_maker = threading.Thread(target=make, name="agentkit-ssl", daemon=True)
-    _ssl_maker.start()
-
-
-_ssl_maker = threading.current_thread()
+    maker = threading.Thread(target=make, name="agentkit-ssl", daemon=True)
+    maker.start()
+    _ssl_maker = maker  # not before it can be joined
 
 
 def _default_ssl() -> ssl.SSLContext:
-    if threading.current_thread() is not _ssl_maker:
+    if _ssl_maker is not None:
         _ssl_maker.join()
-    return _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    return _ssl_context(*_certificates())
+
+
+def _certificates() -> tuple[str | None, str | None]:
+    return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
 
 
 @functools.cache

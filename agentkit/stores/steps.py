@@ -1,6 +1,6 @@
 """The steps in which a session changes: what a writer adds, each list of them in one transaction.
 
-A run makes them whether it is kept or not, so this is all that it needs of the stores.
+They are all that a run needs of the stores.
 """
 
 from __future__ import annotations

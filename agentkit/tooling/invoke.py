@@ -280,9 +280,9 @@ def _name(call: FunctionCall) -> str:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    text = f"There is no tool {name!r}."
     import difflib  # here, as it is seldom needed
 
+    text = f"There is no tool {name!r}."
     lower = {each.lower(): each for each in known}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower)]
     if close:

@@ -237,11 +237,10 @@ class KeptContent(dict[str, Any]):
 
 def keep(content: Content, *, model: str | None = None) -> Content:
     """Hand a content over to a history: whoever calls this no longer changes it."""
-    kept: Any = content if isinstance(content, KeptContent) else KeptContent(content)
+    kept = content if isinstance(content, KeptContent) else KeptContent(content)
     if model:
         kept._model = model
-    made: Content = kept
-    return made
+    return cast(Content, kept)
 
 
 def content_json(content: Content) -> bytes:
