@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import threading
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypeVar, Unpack
 
@@ -23,6 +22,7 @@ from agentkit.limits import Limits
 from agentkit.loop import run_loop
 from agentkit.memory.base import Memory
 from agentkit.models.base import Model
+from agentkit.models.named import NamedModels
 from agentkit.options import (
     Approver,
     ChooseTools,
@@ -139,7 +139,6 @@ class Agent:
         self._tools = check_names(collect(tools))
         self._tool_choice = check_choice(tool_choice, self._tools)
         self._config = config_in(config)
-        self._client = client
         self._on_error = on_error
         self._tool_timeout = tool_timeout
         self._retry = retry or RetryPolicy()
@@ -149,10 +148,10 @@ class Agent:
         self._rate_limit = rate_limit
         self._max_result_chars = max_result_chars
         self._continue_text = on_max_tokens == "continue"
-        self._models: dict[str, Model] = {}
+        self._models = NamedModels(client)
         self._outputs: dict[Any, Output[Any]] = {}
         self._lock = threading.Lock()
-        self._fallbacks = self._resolve_models(model)
+        self._fallbacks = self._models.each(model)
         prepare(self.model, self._tools, "none" if choose_tools else self._tool_choice)
 
     @property
@@ -434,9 +433,7 @@ class Agent:
             self._tools if options.get("tools") is None else check_names(collect(options.get("tools") or ()))
         )
         choice = options.get("tool_choice", self._tool_choice if options.get("tools") is None else "auto")
-        models = (
-            self._fallbacks if options.get("model") is None else self._resolve_models(options.get("model"))
-        )
+        models = self._fallbacks if options.get("model") is None else self._models.each(options.get("model"))
         limits = options.get("limits") or self.limits
         if limits.cost is not None:
             limits.check_prices([model.name for model in models])
@@ -461,7 +458,7 @@ class Agent:
             jitter=random.random,
             models=models,
             memory=conversation.memory if conversation else None,
-            model_of=self._resolve_model,
+            model_of=self._models.find,
             hooks=self._hooks,
             approver=approver,
             decisions=dict(resume.decisions) if resume else {},
@@ -503,44 +500,6 @@ class Agent:
                 return self._outputs[kind]
         except TypeError:  # it can't be a key
             return Output(kind)
-
-    def _resolve_models(self, model: str | Model | Sequence[str | Model] | None) -> tuple[Model, ...]:
-        if isinstance(model, (list, tuple)):
-            if not model:
-                raise ConfigurationError("Agent(model=[]): name at least one.")
-            return tuple(self._resolve_model(each) for each in model)
-        return (self._resolve_model(cast("str | Model | None", model)),)
-
-    def _resolve_model(self, model: str | Model | None) -> Model:
-        if model is None:
-            model = os.environ.get("AGENTKIT_MODEL") or ""
-        if not isinstance(model, str):
-            if self._client is not None:
-                raise ConfigurationError(
-                    "Agent(client=...) goes with the name of a Gemini model, not with a Model."
-                )
-            if not isinstance(model, Model):
-                raise ConfigurationError(
-                    f"model={model!r} is neither a name nor a Model (see agentkit.models.base)."
-                )
-            return model
-        with self._lock:
-            if model not in self._models:
-                self._models[model] = self._make_model(model)
-            return self._models[model]
-
-    def _make_model(self, name: str) -> Model:
-        if name == "local":
-            if self._client is not None:
-                raise ConfigurationError(
-                    "Agent(client=...) goes with the name of a Gemini model, not with 'local'."
-                )
-            from agentkit.models.local import LocalModel
-
-            return LocalModel(start=False)  # one that only stands in may never be asked
-        from agentkit.models.gemini import DEFAULT_MODEL, GeminiModel
-
-        return GeminiModel(name or DEFAULT_MODEL, client=self._client)
 
 
 class AsyncAgent:
