@@ -17,6 +17,8 @@ from urllib.request import getproxies
 
 import httpx2
 
+from agentkit.errors import ConfigurationError
+
 _MOST_CONNECTIONS = 100
 """As many as httpx2 has by default: further requests wait until others are done."""
 
@@ -179,5 +181,11 @@ def _certificates() -> tuple[str | None, str | None]:
 def _ssl_context(cafile: str | None, capath: str | None) -> ssl.SSLContext:
     """Make an SSL context, as the SDK does, once for all models: it costs about 60 ms."""
     if cafile or capath:
-        return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+        try:
+            return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+        except OSError as error:
+            raise ConfigurationError(
+                f"No certificates can be read (SSL_CERT_FILE={cafile!r}, SSL_CERT_DIR={capath!r}): {error}."
+                " Set these variables to a file or a folder of certificates, or unset them."
+            ) from error
     return httpx2.create_ssl_context()

@@ -32,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(given)
     if unknown := {*args.scenarios} - {each.name for each in SCENARIOS}:
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
+    if unknown := {*(args.contenders or ())} - {
+        each for scenario in SCENARIOS for each in scenario.contenders
+    }:
+        parser.error(f"there is no contender {', '.join(sorted(unknown))}")
+    if args.rounds is not None and args.rounds < 1:
+        parser.error("--rounds is at least 1")
     chosen = [each for each in SCENARIOS if not args.scenarios or each.name in args.scenarios]
     figures: dict[str, dict[str, list[Outcome]]] = {}
     with harness.serving() as server:

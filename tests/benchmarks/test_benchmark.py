@@ -103,9 +103,20 @@ def test_the_whole_benchmark_writes_the_table_of_the_readme(
     assert results.read_text().startswith("# Results of the benchmark")
 
 
-def test_a_scenario_that_there_is_not_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["turms"], "there is no scenario turms"),
+        (["turns", "--contenders", "agnetkit,floor"], "there is no contender agnetkit"),
+        (["turns", "--rounds", "0"], "--rounds is at least 1"),
+    ],
+)
+def test_what_there_is_not_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        __main__.main(["turms"])
+        __main__.main(arguments)
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow

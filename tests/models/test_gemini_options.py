@@ -361,3 +361,16 @@ def test_vertex_credentials_that_google_refuses_are_a_model_error(
     with pytest.raises(ModelError, match="no access token") as caught:
         GeminiModel().generate(HELLO)
     assert caught.value.retryable
+
+
+@every_method
+@pytest.mark.parametrize("what", ["missing", "no certificate"])
+def test_certificates_that_cannot_be_read_are_told(
+    ask: GetReply, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    file = tmp_path / "certificates.pem"
+    if what == "no certificate":
+        file.write_text("nothing of the kind")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE='.*certificates\.pem'"):
+        ask(GeminiModel(api_key=KEY), HELLO)
