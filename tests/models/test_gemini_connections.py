@@ -264,3 +264,19 @@ def test_no_log_line_holds_the_key(
         model.generate(HELLO)
     assert caplog.records
     assert KEY not in caplog.text
+
+
+def test_certificates_may_be_asked_for_while_their_thread_is_about_to_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        _genai_clients.complete_args({})  # as another thread's first request does
+        real(thread)
+
+    monkeypatch.setattr(_genai_clients, "_ssl_maker", None)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    _genai_clients.begin_ssl.__wrapped__()
+    assert "verify" in _genai_clients.complete_args({})
+    assert not cast(Any, _genai_clients._ssl_maker).is_alive()
