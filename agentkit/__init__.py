@@ -10,7 +10,9 @@ from agentkit._version import __version__
 if TYPE_CHECKING:
     from agentkit.agent import Agent
     from agentkit.chat import Chat
-    from agentkit.decisions import Approve, Deny, Edit, PendingCall, Result
+    from agentkit.core.hooks import Hooks
+    from agentkit.core.rate_limit import RateLimit
+    from agentkit.core.repair import RetryPolicy
     from agentkit.errors import (
         AgentError,
         ConfigurationError,
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
         ToolError,
         ToolRetry,
     )
-    from agentkit.hooks import Hooks
     from agentkit.limits import Limits, Usage
     from agentkit.manager import ChatManager
     from agentkit.memory.results import DropToolResults
@@ -37,13 +38,12 @@ if TYPE_CHECKING:
     from agentkit.models.local import LocalModel
     from agentkit.output import Output
     from agentkit.prices import Price
-    from agentkit.rate_limit import RateLimit
-    from agentkit.repair import RetryPolicy
     from agentkit.run import Run
     from agentkit.stores.memory import MemoryStore
     from agentkit.stores.sql import SQLStore
     from agentkit.stores.sqlite import SQLiteStore
     from agentkit.tooling.context import Context
+    from agentkit.tooling.decisions import Approve, Deny, Edit, PendingCall, Result
     from agentkit.tooling.registry import ToolRegistry
     from agentkit.tooling.results import Media
     from agentkit.tooling.tool import Tool, tool
@@ -97,10 +97,10 @@ __all__ = [
 
 _HOMES = {
     "prices": ["Price"],
-    "rate_limit": ["RateLimit"],
+    "core.rate_limit": ["RateLimit"],
     "output": ["Output"],
-    "hooks": ["Hooks"],
-    "decisions": ["Approve", "Deny", "Edit", "PendingCall", "Result"],
+    "core.hooks": ["Hooks"],
+    "tooling.decisions": ["Approve", "Deny", "Edit", "PendingCall", "Result"],
     "agent": ["Agent"],
     "chat": ["Chat"],
     "errors": [
@@ -126,7 +126,7 @@ _HOMES = {
     "models.base": ["Model"],
     "models.gemini": ["GeminiModel"],
     "models.local": ["LocalModel"],
-    "repair": ["RetryPolicy"],
+    "core.repair": ["RetryPolicy"],
     "run": ["Run"],
     "stores.memory": ["MemoryStore"],
     "stores.sql": ["SQLStore"],

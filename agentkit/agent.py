@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.decisions import Decision
-from agentkit.drivers.aio import AsyncDriver
-from agentkit.drivers.sync import SyncDriver
-from agentkit.effects import Plan, State
-from agentkit.errors import ConfigurationError
-from agentkit.hooks import Hooks
-from agentkit.limits import Limits
-from agentkit.loop import run_loop
-from agentkit.memory.base import Memory
-from agentkit.models.base import Model
-from agentkit.models.named import NamedModels
-from agentkit.options import (
+from agentkit.core.effects import Plan, State
+from agentkit.core.hooks import Hooks
+from agentkit.core.loop import run_loop
+from agentkit.core.options import (
     Approver,
     ChooseTools,
     Instructions,
@@ -34,11 +26,19 @@ from agentkit.options import (
     check_names,
     prepare,
 )
+from agentkit.core.rate_limit import RateLimit
+from agentkit.core.repair import RetryPolicy
+from agentkit.drivers.aio import AsyncDriver
+from agentkit.drivers.sync import SyncDriver
+from agentkit.errors import ConfigurationError
+from agentkit.limits import Limits
+from agentkit.memory.base import Memory
+from agentkit.models.base import Model
+from agentkit.models.named import NamedModels
 from agentkit.output import Output, OutputTaker, takes_schema
-from agentkit.rate_limit import RateLimit
-from agentkit.repair import RetryPolicy
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream, resumed_state
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import Decision
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
 from agentkit.wire.convert import UserInput, config_in, history_in, user_input
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from agentkit.chat import AsyncChat, Chat
     from agentkit.conversation import Conversation
-    from agentkit.many import Mapped
+    from agentkit.drivers.many import Mapped
     from agentkit.stores.base import SessionStore
 
 T = TypeVar("T", default=None)
@@ -252,7 +252,7 @@ class Agent:
             ordered: In the order of the inputs; else as they are done.
             options: As in `run`, for each.
         """
-        from agentkit.many import run_map
+        from agentkit.drivers.many import run_map
 
         return run_map(self, inputs, concurrency=concurrency, ordered=ordered, options=options)
 
@@ -313,7 +313,7 @@ class Agent:
         """
         if not 0 < share <= 1:
             raise ConfigurationError(f"as_tool(share={share!r}): give a part of 1, such as 0.5.")
-        from agentkit.subagent import SubAgent
+        from agentkit.core.subagents import SubAgent
 
         return SubAgent(self, share).as_tool(
             name=name or re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", self.name),
@@ -550,7 +550,7 @@ class AsyncAgent:
         self, inputs: Iterable[UserInput], *, concurrency: int = 8, ordered: bool = True, **options: Any
     ) -> AsyncGenerator[Mapped, None]:
         """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
-        from agentkit.many import run_amap
+        from agentkit.drivers.many import run_amap
 
         return run_amap(self._agent, inputs, concurrency=concurrency, ordered=ordered, options=options)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypeVar, Unpack
 
 from agentkit.conversation import Conversation, TokenUsage
-from agentkit.decisions import Decision, PendingCall
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
@@ -17,12 +16,13 @@ from agentkit.output import Output
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream
 from agentkit.stores.archive import read_archive, to_archive, write_archive
 from agentkit.stores.base import SessionInfo, StoredMessage
+from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content, copy_contents
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.options import RunOptions
+    from agentkit.core.options import RunOptions
 
 T = TypeVar("T")
 Out = TypeVar("Out", default=None)

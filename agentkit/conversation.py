@@ -11,10 +11,10 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agentkit.approvals import is_unknown
-from agentkit.decisions import PendingCall
+from agentkit.core.approvals import is_unknown
+from agentkit.core.effects import Sent, State
+from agentkit.core.survey import Survey
 from agentkit.drivers.threads import off_loop
-from agentkit.effects import Sent, State
 from agentkit.errors import (
     AgentError,
     ConfigurationError,
@@ -46,8 +46,8 @@ from agentkit.stores.base import (
     StoredSession,
 )
 from agentkit.stores.memory import MemoryStore
-from agentkit.survey import Survey
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.invoke import Invocation, succeed
 from agentkit.wire.content import Content, Joined, JsonObject, calls_of, keep
 from agentkit.wire.history import turn_starts, turns

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentkit.decisions import PendingCall
     from agentkit.run import Run
+    from agentkit.tooling.decisions import PendingCall
 
 
 class AgentError(Exception):

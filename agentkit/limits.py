@@ -11,7 +11,7 @@ from agentkit.errors import ConfigurationError
 from agentkit.prices import PRICES, Price, price_of
 
 if TYPE_CHECKING:
-    from agentkit.repair import Stop
+    from agentkit.core.repair import Stop
     from agentkit.wire.content import UsageMetadata
 
 

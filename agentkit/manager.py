@@ -24,7 +24,7 @@ from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.options import RunOptions
+    from agentkit.core.options import RunOptions
 
 
 _RECENT = 32

@@ -11,14 +11,14 @@ from typing import Any, Generic, Self
 
 from typing_extensions import TypeVar
 
-from agentkit.decisions import Decision, PendingCall
-from agentkit.effects import OpenTurn, Plan, State
+from agentkit.core.effects import OpenTurn, Plan, State
+from agentkit.core.repair import Stop
 from agentkit.errors import AgentError, ConfigurationError, ModelError, RunStopped
 from agentkit.events import Event, RunFinished, TextDelta
 from agentkit.limits import Usage
 from agentkit.models.base import Model
-from agentkit.repair import Stop
 from agentkit.stores.steps import StoredCall
+from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_contents, keep, model_of, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check

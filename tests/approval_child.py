@@ -15,11 +15,11 @@ from typing import Any
 
 from agentkit import Agent, Approve, Context, Result, SQLiteStore, Tool, ToolDeferred
 from agentkit.chat import Chat
-from agentkit.decisions import Decision
 from agentkit.run import Run
 from agentkit.stores.base import SessionStore
 from agentkit.stores.sql import SQLStore
 from agentkit.testing import ScriptedModel, call
+from agentkit.tooling.decisions import Decision
 from agentkit.wire.content import Request, responses_of
 
 CALLS = [

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit import Agent, Context, Limits, Model, ModelError, Output, Run, ToolRetry, Usage, tool
-from agentkit.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
+from agentkit.core.repair import RetryPolicy
 from agentkit.errors import ToolDeferred
-from agentkit.repair import RetryPolicy
 from agentkit.testing import ChaosModel, ScriptedModel
+from agentkit.tooling.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
 from agentkit.wire.content import Reply, Request, encode_request, iter_declarations, responses_of
 from agentkit.wire.reply import ReplyAssembler
 from tests.gemini_rules import Rules

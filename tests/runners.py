@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, Run
-from agentkit.repair import RetryPolicy
+from agentkit.core.repair import RetryPolicy
 from agentkit.testing import check_history
 from agentkit.wire.content import responses_of
 

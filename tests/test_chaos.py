@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from agentkit import ModelError, Run, Usage
+from agentkit.core.repair import Stop
 from agentkit.models.chaos import FAULTS
-from agentkit.repair import Stop
 from agentkit.testing import check_history
 from tests.chaos_runs import Scenario, Total
 from tests.leftovers import nothing_left

@@ -11,8 +11,8 @@ import pytest
 from google import genai
 
 from agentkit import Agent, GeminiModel, Limits, ModelError, Run, tool
+from agentkit.core.repair import RetryPolicy
 from agentkit.events import ModelRetry, TextDelta
-from agentkit.repair import RetryPolicy
 from agentkit.testing import check_history
 from tests.gemini_server import GeminiServer, Scripted, call, calls, fault, reply, text
 

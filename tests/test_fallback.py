@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, Approve, GeminiModel, Limits, ModelError, RateLimit, Run, RunStopped, Tool
+from agentkit.core.repair import RetryPolicy
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed, TextDelta, TurnFinished
 from agentkit.memory.tokens import TokenBudget
-from agentkit.repair import RetryPolicy
 from agentkit.testing import ScriptedModel, check_history, fault
 from agentkit.wire.content import call_part, keep, model_content, user_content
 from agentkit.wire.signatures import SKIP, same_model, signed_by_nobody, signed_for

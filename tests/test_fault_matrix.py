@@ -14,7 +14,7 @@ import pytest
 from google import genai
 
 from agentkit import Agent, Context, GeminiModel, Model, ModelError, Run, tool
-from agentkit.repair import RULES, RetryPolicy
+from agentkit.core.repair import RULES, RetryPolicy
 from agentkit.testing import check_history
 from agentkit.wire.content import Content, responses_of
 from tests.gemini_server import GeminiServer, Reply, Scripted, call, calls, fault, reply, text

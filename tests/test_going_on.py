@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, Limits, Run, tool
-from agentkit.decisions import Approve
 from agentkit.testing import ScriptedModel, call, reply
+from agentkit.tooling.decisions import Approve
 
 WAYS: dict[str, Callable[..., Run]] = {
     "sync": lambda agent, *args, **options: agent.resume(*args, **options),

@@ -29,10 +29,10 @@ from agentkit import (
     Usage,
     tool,
 )
-from agentkit.decisions import Approve, PendingCall
 from agentkit.events import AgentEvent, Event, TextDelta, ToolFinished
 from agentkit.output import Output
 from agentkit.testing import ScriptedModel, call, check_history, reply
+from agentkit.tooling.decisions import Approve, PendingCall
 from agentkit.wire.content import model_content, user_content
 from tests.gemini_server import GeminiServer, text
 from tests.runners import Runner, responses

@@ -26,10 +26,10 @@ from agentkit import (
     Usage,
     tool,
 )
+from agentkit.core.repair import LAST_TURN, REPEATED
 from agentkit.events import TextDelta, TurnFinished
 from agentkit.limits import reached, share_left
 from agentkit.prices import PRICES
-from agentkit.repair import LAST_TURN, REPEATED
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, call_part, model_content, user_content
 from tests.gemini_server import GeminiServer

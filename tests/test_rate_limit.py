@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentkit.core.rate_limit import Place, RateLimit
 from agentkit.errors import ConfigurationError
-from agentkit.rate_limit import Place, RateLimit
 
 
 class Clock:

@@ -12,10 +12,10 @@ import pytest
 
 from agentkit import Agent, Limits, RateLimit
 from agentkit import rate_limit as rate_limit_module
+from agentkit.core.rate_limit import Place
+from agentkit.core.repair import RetryPolicy
 from agentkit.events import AgentEvent, Event, ModelRetry, RequestDelayed, TextDelta
 from agentkit.memory.summary import Summarize
-from agentkit.rate_limit import Place
-from agentkit.repair import RetryPolicy
 from agentkit.testing import ScriptedModel, call, fault, reply
 from agentkit.wire.content import Request
 from tests.runners import Runner

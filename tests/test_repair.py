@@ -9,9 +9,18 @@ from typing import Any, get_args
 import pytest
 
 from agentkit import Agent, Limits, Output
+from agentkit.core.repair import (
+    LANDING,
+    MAX_CONTINUED,
+    RULES,
+    RetryPolicy,
+    Stop,
+    is_call_as_text,
+    judge,
+    unfence,
+)
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import ModelRetry, OutputDelta
-from agentkit.repair import LANDING, MAX_CONTINUED, RULES, RetryPolicy, Stop, is_call_as_text, judge, unfence
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Reply, model_content, user_content
 from tests.runners import NO_WAIT, Runner

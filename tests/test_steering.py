@@ -24,6 +24,9 @@ from agentkit import (
     Run,
     Tool,
 )
+from agentkit.core.hooks import Hooks
+from agentkit.core.inbox import Inbox
+from agentkit.core.repair import RetryPolicy
 from agentkit.events import (
     AgentEvent,
     Event,
@@ -36,9 +39,6 @@ from agentkit.events import (
     ToolStarted,
     TurnFinished,
 )
-from agentkit.hooks import Hooks
-from agentkit.inbox import Inbox
-from agentkit.repair import RetryPolicy
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import Request, model_content, text_of, user_content
 from tests import watching

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, Run
-from agentkit.decisions import Decision, PendingCall
 from agentkit.events import Event
 from agentkit.stores.base import SessionStore
 from agentkit.testing import check_history
+from agentkit.tooling.decisions import Decision, PendingCall
 
 Decisions = Mapping[str, Decision]
 

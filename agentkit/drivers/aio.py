@@ -9,10 +9,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from agentkit.calls import finished, started
-from agentkit.drivers import threads
-from agentkit.drivers.batch import Batch
-from agentkit.effects import (
+from agentkit.core.calls import finished, started
+from agentkit.core.effects import (
     EXPIRED,
     CallModel,
     Count,
@@ -25,6 +23,8 @@ from agentkit.effects import (
     Wait,
     nobody,
 )
+from agentkit.drivers import threads
+from agentkit.drivers.batch import Batch
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolFinished
 from agentkit.models.base import Model

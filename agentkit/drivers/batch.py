@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agentkit.calls import finished
+from agentkit.core.calls import finished
 from agentkit.errors import ToolTimeout
 from agentkit.events import ToolFinished
 from agentkit.tooling.invoke import Invocation, Outcome, fail, succeed

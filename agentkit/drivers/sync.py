@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from agentkit.calls import finished, started
-from agentkit.drivers import threads
-from agentkit.drivers.batch import Batch
-from agentkit.effects import (
+from agentkit.core.calls import finished, started
+from agentkit.core.effects import (
     EXPIRED,
     CallModel,
     Count,
@@ -24,6 +22,8 @@ from agentkit.effects import (
     Wait,
     nobody,
 )
+from agentkit.drivers import threads
+from agentkit.drivers.batch import Batch
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolFinished
 from agentkit.models.base import Model

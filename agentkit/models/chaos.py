@@ -37,7 +37,7 @@ class ChaosModel:
 
     ```python
     from agentkit import Agent, ModelError
-    from agentkit.repair import RetryPolicy
+    from agentkit.core.repair import RetryPolicy
     from agentkit.testing import ChaosModel, ScriptedModel, call, check_history
 
     def add(a: int, b: int) -> int:

@@ -8,9 +8,9 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from agentkit.decisions import Decision, PendingCall
+from agentkit.core.repair import Stop
 from agentkit.limits import Usage
-from agentkit.repair import Stop
+from agentkit.tooling.decisions import Decision, PendingCall
 
 Deps = TypeVar("Deps", default=Any)
 

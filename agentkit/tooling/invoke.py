@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from agentkit.decisions import PendingCall
 from agentkit.errors import AgentError, ToolDeferred, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.results import cut, split_media, to_json, to_text
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool

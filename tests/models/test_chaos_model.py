@@ -12,8 +12,8 @@ from typing import Any, cast
 import pytest
 
 from agentkit import Agent, ConfigurationError, GeminiModel, Model, ModelError
+from agentkit.core.repair import RetryPolicy, judge
 from agentkit.models.chaos import FAULTS
-from agentkit.repair import RetryPolicy, judge
 from agentkit.testing import ChaosModel, ScriptedModel, call, reply
 from agentkit.wire.content import Part, Reply, Request, calls_of, user_content
 from agentkit.wire.reply import ReplyAssembler

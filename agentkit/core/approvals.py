@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from agentkit.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
-from agentkit.effects import EXPIRED, Effect, Plan, Resolve, State
+from agentkit.core.effects import EXPIRED, Effect, Plan, Resolve, State
 from agentkit.errors import ConfigurationError, ToolDeferred
 from agentkit.events import Event
 from agentkit.stores.steps import StoredCall
+from agentkit.tooling.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject

@@ -20,20 +20,20 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from agentkit.decisions import Decision, PendingCall
+from agentkit.core.hooks import Hooks
+from agentkit.core.inbox import Inbox
+from agentkit.core.rate_limit import RateLimit
+from agentkit.core.repair import RetryPolicy, Stop
+from agentkit.core.survey import Survey
 from agentkit.errors import ToolDeferred
 from agentkit.events import Event, OutputDelta, TextDelta, ThoughtDelta
-from agentkit.hooks import Hooks
-from agentkit.inbox import Inbox
 from agentkit.limits import Limits, Usage
 from agentkit.memory.base import Memory
 from agentkit.models.base import Model
 from agentkit.output import OutputTaker
-from agentkit.rate_limit import RateLimit
-from agentkit.repair import RetryPolicy, Stop
 from agentkit.stores.steps import DeferCall, FinishCall, SaveResult, Step, StoredCall
-from agentkit.survey import Survey
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.invoke import Invocation, Outcome
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import Content, Joined, JsonObject, Reply, Request

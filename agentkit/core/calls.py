@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from agentkit.approvals import AfterTool, Desk, check_decisions, is_unknown
-from agentkit.effects import (
+from agentkit.core.approvals import AfterTool, Desk, check_decisions, is_unknown
+from agentkit.core.effects import (
     EXPIRED,
     Effect,
     OpenTurn,
@@ -20,11 +20,11 @@ from agentkit.effects import (
     Steps,
     deferred_state,
 )
+from agentkit.core.survey import ACCEPTED
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.limits import reached, share_left
 from agentkit.stores.steps import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
-from agentkit.survey import ACCEPTED
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse
 from agentkit.tooling.tool import Tool

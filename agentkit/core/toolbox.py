@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentkit.effects import Plan, State
+from agentkit.core.effects import Plan, State
+from agentkit.core.survey import FIND_TOOLS
 from agentkit.errors import ConfigurationError, ToolRetry
-from agentkit.survey import FIND_TOOLS
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import MAX_TOOLS
 from agentkit.tooling.results import READ_ON, excerpt

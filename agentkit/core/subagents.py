@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agentkit.decisions import PendingCall
 from agentkit.errors import ToolDeferred, ToolError
 from agentkit.events import AgentEvent, Event, RunFinished
 from agentkit.limits import Limits
 from agentkit.run import Resume, Run
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.tool import Tool
 
 if TYPE_CHECKING:

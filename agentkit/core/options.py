@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from agentkit.decisions import PendingCall
+from agentkit.core.survey import FIND_TOOLS
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.models.base import Model
-from agentkit.survey import FIND_TOOLS
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.results import READ_ON
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, forced

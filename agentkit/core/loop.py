@@ -1,6 +1,6 @@
 """The agent loop, sans-IO: a generator that yields what is to be done and is sent what came of it.
 
-No I/O, no clock, no thread and no event loop is in here; a driver performs the steps (`agentkit.effects`).
+No I/O, no clock, no thread and no event loop is in here; a driver performs the steps (`agentkit.core.effects`).
 After every step, and when it is closed in the midst of one, `state.contents` is a valid history.
 """
 
@@ -10,15 +10,15 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from agentkit.calls import CallsOfTurn
-from agentkit.effects import EXPIRED, Effect, Extend, Plan, Resolve, Save, State, Steps
+from agentkit.core.calls import CallsOfTurn
+from agentkit.core.effects import EXPIRED, Effect, Extend, Plan, Resolve, Save, State, Steps
+from agentkit.core.repair import LANDING, LAST_TURN, REPEATED
+from agentkit.core.toolbox import Toolbox
+from agentkit.core.turn import limit_reached, model_turn, take_json, turn_context
 from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetriesExceeded
 from agentkit.events import Event, MessageAdded
-from agentkit.repair import LANDING, LAST_TURN, REPEATED
 from agentkit.stores.steps import AddMessage
-from agentkit.toolbox import Toolbox
 from agentkit.tooling.tool import Tool
-from agentkit.turn import limit_reached, model_turn, take_json, turn_context
 from agentkit.wire.content import (
     Content,
     EncodedList,

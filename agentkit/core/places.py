@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, Final
 
-from agentkit.effects import EXPIRED, Effect, Plan, State, Wait
+from agentkit.core.effects import EXPIRED, Effect, Plan, State, Wait
+from agentkit.core.rate_limit import Place
 from agentkit.events import Event, RequestDelayed
 from agentkit.memory.sizes import estimate
-from agentkit.rate_limit import Place
 from agentkit.wire.content import Request
 
 _UNLIMITED: Final = Place(seconds=0.0, at=0.0, tokens=0, earliest=0.0)

@@ -17,7 +17,7 @@ from agentkit.run import Run, RunStream
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.options import RunOptions
+    from agentkit.core.options import RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,20 +7,32 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, cast
 
-from agentkit.calls import save_reply
-from agentkit.decisions import Deny
-from agentkit.effects import EXPIRED, CallModel, Count, Effect, Plan, Resolve, Save, Sent, State, Steps, Wait
+from agentkit.core.calls import save_reply
+from agentkit.core.effects import (
+    EXPIRED,
+    CallModel,
+    Count,
+    Effect,
+    Plan,
+    Resolve,
+    Save,
+    Sent,
+    State,
+    Steps,
+    Wait,
+)
+from agentkit.core.hooks import check_request, made_by_hook
+from agentkit.core.places import take_place
+from agentkit.core.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, without_fence
 from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetry
 from agentkit.events import Event, ModelChanged, ModelRetry, TurnFinished
-from agentkit.hooks import check_request, made_by_hook
 from agentkit.limits import Usage, reached
 from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.models.base import Model
 from agentkit.output import complaint
-from agentkit.places import take_place
-from agentkit.repair import MAX_CONTINUED, MAX_REPAIRS, Stop, Verdict, judge, without_fence
 from agentkit.stores.steps import SaveSummary
 from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import Deny
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.wire.content import (
     Content,
