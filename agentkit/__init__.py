@@ -9,7 +9,8 @@ from agentkit._version import __version__
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.chat import Chat
+    from agentkit.chats.chat import Chat
+    from agentkit.chats.manager import ChatManager
     from agentkit.core.hooks import Hooks
     from agentkit.core.rate_limit import RateLimit
     from agentkit.core.repair import RetryPolicy
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         ToolRetry,
     )
     from agentkit.limits import Limits, Usage
-    from agentkit.manager import ChatManager
     from agentkit.memory.results import DropToolResults
     from agentkit.memory.summary import Summarize
     from agentkit.memory.tokens import TokenBudget
@@ -102,7 +102,7 @@ _HOMES = {
     "core.hooks": ["Hooks"],
     "tooling.decisions": ["Approve", "Deny", "Edit", "PendingCall", "Result"],
     "agent": ["Agent"],
-    "chat": ["Chat"],
+    "chats.chat": ["Chat"],
     "errors": [
         "AgentError",
         "ConfigurationError",
@@ -118,7 +118,7 @@ _HOMES = {
         "ToolRetry",
     ],
     "limits": ["Limits", "Usage"],
-    "manager": ["ChatManager"],
+    "chats.manager": ["ChatManager"],
     "memory.results": ["DropToolResults"],
     "memory.summary": ["Summarize"],
     "memory.tokens": ["TokenBudget"],

@@ -47,8 +47,8 @@ from agentkit.wire.history import check
 if TYPE_CHECKING:
     from google import genai
 
-    from agentkit.chat import AsyncChat, Chat
-    from agentkit.conversation import Conversation
+    from agentkit.chats.chat import AsyncChat, Chat
+    from agentkit.chats.conversation import Conversation
     from agentkit.drivers.many import Mapped
     from agentkit.stores.base import SessionStore
 
@@ -281,8 +281,8 @@ class Agent:
         Raises:
             HistoryError: The history breaks a rule of the server.
         """
-        from agentkit.chat import Chat
-        from agentkit.conversation import Conversation
+        from agentkit.chats.chat import Chat
+        from agentkit.chats.conversation import Conversation
 
         conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
         return Chat(self, conversation, deps=deps)
@@ -404,7 +404,7 @@ class Agent:
                 f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
                 " give store=, where the chat is kept."
             )
-        from agentkit.conversation import Conversation
+        from agentkit.chats.conversation import Conversation
 
         return run, Conversation(run.session_id, store, must_exist=True)
 
@@ -565,8 +565,8 @@ class AsyncAgent:
         wait: float | None = None,
     ) -> AsyncChat:
         """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
-        from agentkit.chat import AsyncChat
-        from agentkit.conversation import Conversation
+        from agentkit.chats.chat import AsyncChat
+        from agentkit.chats.conversation import Conversation
 
         conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
         return AsyncChat(self._agent, conversation, deps=deps)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agentkit import Agent, Approve, Context, Result, SQLiteStore, Tool, ToolDeferred
-from agentkit.chat import Chat
+from agentkit.chats.chat import Chat
 from agentkit.run import Run
 from agentkit.stores.base import SessionStore
 from agentkit.stores.sql import SQLStore

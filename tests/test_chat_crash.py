@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentkit import Agent, SQLiteStore
-from agentkit.chat import Chat
+from agentkit.chats.chat import Chat
 from agentkit.testing import check_history
 from agentkit.wire.content import calls_of, responses_of
 from tests.chat_child import make_agent

@@ -26,7 +26,7 @@ from agentkit import (
     TokenBudget,
     tool,
 )
-from agentkit.chat import Chat
+from agentkit.chats.chat import Chat
 from agentkit.errors import SessionExists, StoreVersionError
 from agentkit.events import ToolFinished, ToolStarted
 from agentkit.stores.base import AddMessage, FinishCall, SessionStore, StartCalls, StoredCall

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, ChatManager, MemoryStore, StoreError
-from agentkit.chat import Chat
+from agentkit.chats.chat import Chat
 from agentkit.errors import StoreVersionError
 from agentkit.limits import Usage
 from agentkit.stores import _values

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from typing_extensions import Unpack
 
-from agentkit.chat import Chat
-from agentkit.conversation import Conversation
+from agentkit.chats.chat import Chat
+from agentkit.chats.conversation import Conversation
 from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
 from agentkit.run import Run, RunStream

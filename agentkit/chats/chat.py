@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.conversation import Conversation, TokenUsage
+from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
