@@ -10,8 +10,8 @@ import pytest
 
 from agentkit import ModelError, Run, Usage
 from agentkit.core.repair import Stop
-from agentkit.models.chaos import FAULTS
 from agentkit.testing import check_history
+from agentkit.testing.chaos import FAULTS
 from tests.chaos_runs import Scenario, Total
 from tests.leftovers import nothing_left
 

@@ -11,7 +11,7 @@ from agentkit.errors import ConfigurationError
 from agentkit.memory.base import MakeSummary, Situation
 from agentkit.memory.sizes import expected_tokens
 from agentkit.memory.summary import INSTRUCTIONS, Summarize, is_summary, summary_content
-from agentkit.models.scripted import ScriptedModel
+from agentkit.testing.scripted import ScriptedModel
 from agentkit.wire.content import Content, content_json, encode_request, text_of, user_content
 from agentkit.wire.history import check, turns
 from tests.memory.histories import Chatting, Counter, choose, extends, flat, plain_turn

@@ -13,8 +13,8 @@ import pytest
 
 from agentkit import Agent, ConfigurationError, GeminiModel, Model, ModelError
 from agentkit.core.repair import RetryPolicy, judge
-from agentkit.models.chaos import FAULTS
 from agentkit.testing import ChaosModel, ScriptedModel, call, reply
+from agentkit.testing.chaos import FAULTS
 from agentkit.wire.content import Part, Reply, Request, calls_of, user_content
 from agentkit.wire.reply import ReplyAssembler
 

@@ -12,7 +12,8 @@ from contextlib import aclosing, closing
 from typing import Any, Final, NamedTuple, get_args
 
 from agentkit.errors import ConfigurationError
-from agentkit.models._chaos_faults import (
+from agentkit.models.base import Model
+from agentkit.testing.faults import (
     CHANGES,
     FAILURES,
     FaultKind,
@@ -23,8 +24,7 @@ from agentkit.models._chaos_faults import (
     instead,
     victim,
 )
-from agentkit.models.base import Model
-from agentkit.models.scripted import chunks_of
+from agentkit.testing.scripted import chunks_of
 from agentkit.wire.content import Reply, Request, encode_request
 from agentkit.wire.reply import ReplyAssembler
 
@@ -66,7 +66,7 @@ class ChaosModel:
         model: The model that answers.
         p: The probability that something goes wrong, from 0 to 1.
         seed: Which faults there are, and when.
-        faults: The names of those that may be (`agentkit.models.chaos.FaultKind` says what each is); by default
+        faults: The names of those that may be (`agentkit.testing.chaos.FaultKind` says what each is); by default
             all. One that doesn't fit, such as other ids for the calls of a reply without calls, doesn't happen.
         seconds: How long a hang lasts and how late a slow reply is, if the timeout isn't up before.
 

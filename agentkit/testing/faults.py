@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, cast
 
 from agentkit.errors import ModelError
-from agentkit.models.scripted import call, reply
+from agentkit.testing.scripted import call, reply
 from agentkit.wire.content import Part, Reply, Request, iter_declarations
 
 FaultKind = Literal[
