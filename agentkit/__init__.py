@@ -28,13 +28,13 @@ if TYPE_CHECKING:
         ToolError,
         ToolRetry,
     )
+    from agentkit.gemini.model import GeminiModel
     from agentkit.limits import Limits, Usage
     from agentkit.memory.results import DropToolResults
     from agentkit.memory.summary import Summarize
     from agentkit.memory.tokens import TokenBudget
     from agentkit.memory.turns import LastTurns
-    from agentkit.models.base import Model
-    from agentkit.models.gemini import GeminiModel
+    from agentkit.model import Model
     from agentkit.models.local import LocalModel
     from agentkit.output import Output
     from agentkit.prices import Price
@@ -123,8 +123,8 @@ _HOMES = {
     "memory.summary": ["Summarize"],
     "memory.tokens": ["TokenBudget"],
     "memory.turns": ["LastTurns"],
-    "models.base": ["Model"],
-    "models.gemini": ["GeminiModel"],
+    "model": ["Model"],
+    "gemini.model": ["GeminiModel"],
     "models.local": ["LocalModel"],
     "core.repair": ["RetryPolicy"],
     "run": ["Run"],

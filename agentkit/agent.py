@@ -15,6 +15,7 @@ from typing_extensions import TypeVar, Unpack
 from agentkit.core.effects import Plan, State
 from agentkit.core.hooks import Hooks
 from agentkit.core.loop import run_loop
+from agentkit.core.models import NamedModels
 from agentkit.core.options import (
     Approver,
     ChooseTools,
@@ -33,8 +34,7 @@ from agentkit.drivers.sync import SyncDriver
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
-from agentkit.models.base import Model
-from agentkit.models.named import NamedModels
+from agentkit.model import Model
 from agentkit.output import Output, OutputTaker, takes_schema
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream, resumed_state
 from agentkit.tooling.context import Context

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from agentkit.core.repair import unfence
 from agentkit.core.survey import ACCEPTED, FIND_TOOLS
 from agentkit.errors import ConfigurationError, ToolRetry
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.tooling.annotations import make_typed_dict, supported
 from agentkit.tooling.context import Context
 from agentkit.tooling.json_schema import JsonSchema, tidy

@@ -16,7 +16,7 @@ from agentkit.core.repair import Stop
 from agentkit.errors import AgentError, ConfigurationError, ModelError, RunStopped
 from agentkit.events import Event, RunFinished, TextDelta
 from agentkit.limits import Usage
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.stores.steps import StoredCall
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_contents, keep, model_of, text_of

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agentkit import Agent, MemoryStore, Summarize, Usage
 from agentkit.errors import ConfigurationError
+from agentkit.gemini.model import DEFAULT_MODEL
 from agentkit.limits import ModelUsage
-from agentkit.models.gemini import DEFAULT_MODEL
 from agentkit.prices import PRICES, PRICES_DATE, Price, price_of
 from agentkit.testing import ScriptedModel, reply
 from agentkit.wire.content import UsageMetadata, call_part

@@ -29,7 +29,7 @@ from agentkit.errors import ToolDeferred
 from agentkit.events import Event, OutputDelta, TextDelta, ThoughtDelta
 from agentkit.limits import Limits, Usage
 from agentkit.memory.base import Memory
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.output import OutputTaker
 from agentkit.stores.steps import DeferCall, FinishCall, SaveResult, Step, StoredCall
 from agentkit.tooling.context import Context

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 from agentkit.core.survey import FIND_TOOLS
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.tooling.context import Context
 from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.results import READ_ON

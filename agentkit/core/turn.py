@@ -28,7 +28,7 @@ from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetry
 from agentkit.events import Event, ModelChanged, ModelRetry, TurnFinished
 from agentkit.limits import Usage, reached
 from agentkit.memory.base import CountTokens, DoesNotFit, Situation
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.output import complaint
 from agentkit.stores.steps import SaveSummary
 from agentkit.tooling.context import Context

@@ -26,7 +26,7 @@ from agentkit.drivers import threads
 from agentkit.drivers.batch import Batch
 from agentkit.errors import ModelError
 from agentkit.events import Event, ToolFinished
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentkit.limits import Usage
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.wire.content import Content, JsonObject
 
 

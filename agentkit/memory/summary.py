@@ -11,7 +11,7 @@ from agentkit.memory._arguments import check_number
 from agentkit.memory.base import MakeSummary, Need, Situation
 from agentkit.memory.sizes import Gauge, earliest_start
 from agentkit.memory.transcript import fenced, transcript
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.wire.content import Content, JsonObject, KeptContent, user_content
 from agentkit.wire.history import turn_starts
 

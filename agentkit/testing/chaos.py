@@ -12,7 +12,7 @@ from contextlib import aclosing, closing
 from typing import Any, Final, NamedTuple, get_args
 
 from agentkit.errors import ConfigurationError
-from agentkit.models.base import Model
+from agentkit.model import Model
 from agentkit.testing.faults import (
     CHANGES,
     FAILURES,

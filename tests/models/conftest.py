@@ -10,7 +10,7 @@ import pytest
 from google import genai
 from google.genai import types
 
-from agentkit.models.gemini import DEFAULT_MODEL, GeminiModel
+from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 from tests.gemini_server import GeminiServer
 from tests.models.gemini_helpers import (
     KEY,

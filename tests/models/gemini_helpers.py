@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from agentkit.models.gemini import GeminiModel
+from agentkit.gemini.model import GeminiModel
 from agentkit.wire.content import Reply, Request, call_part, keep, response_part, user_content
 
 KEY = "test-key-0123456789"

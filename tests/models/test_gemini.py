@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.models.gemini import DEFAULT_MODEL, GeminiModel
+from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 from agentkit.wire.content import Request, response_part, user_content
 from tests.gemini_server import GeminiServer, call, calls, fault, reply, text
 from tests.models.gemini_helpers import (

@@ -14,8 +14,8 @@ import httpx2
 import pytest
 
 from agentkit.errors import ModelError
-from agentkit.models import _genai_clients
-from agentkit.models.gemini import GeminiModel
+from agentkit.gemini import http_clients
+from agentkit.gemini.model import GeminiModel
 from agentkit.wire.content import Reply
 from tests.gemini_server import GeminiServer, fault, stream, text
 from tests.models.gemini_helpers import (
@@ -162,7 +162,7 @@ def test_only_so_many_connections_are_open_at_a_time_and_they_are_used_again(
     if who == "user":
         http["async_client_args"] = {"limits": httpx2.Limits(max_connections=3)}
     else:
-        monkeypatch.setattr(_genai_clients, "_MOST_CONNECTIONS", 3)
+        monkeypatch.setattr(http_clients, "_MOST_CONNECTIONS", 3)
     server.script([text("ok", delay=0.02)] * 9)
     model = GeminiModel(api_key=KEY, http_options=cast(Any, http))
 
@@ -178,7 +178,7 @@ def test_only_so_many_connections_are_open_at_a_time_and_they_are_used_again(
 def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
     server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_genai_clients, "_MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(http_clients, "_MOST_CONNECTIONS", 1)
     server.script([text("ok", delay=0.5), "ok"])
     model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
@@ -202,7 +202,7 @@ def test_connections_that_are_no_longer_used_are_closed_by_the_next_request(
         await asyncio.gather(*[model.agenerate(HELLO) for _ in range(4)])
         await model.agenerate(HELLO)
         assert server.open_connections == 4
-        monkeypatch.setattr(_genai_clients, "_KEEPALIVE_SECONDS", 0.0)
+        monkeypatch.setattr(http_clients, "_KEEPALIVE_SECONDS", 0.0)
         await model.agenerate(HELLO)
         await asyncio.to_thread(server.wait, lambda: server.open_connections == 1)
 
@@ -272,11 +272,11 @@ def test_certificates_may_be_asked_for_while_their_thread_is_about_to_begin(
     real = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        _genai_clients.complete_args({})  # as another thread's first request does
+        http_clients.complete_args({})  # as another thread's first request does
         real(thread)
 
-    monkeypatch.setattr(_genai_clients, "_ssl_maker", None)
+    monkeypatch.setattr(http_clients, "_ssl_maker", None)
     monkeypatch.setattr(threading.Thread, "start", start)
-    _genai_clients.begin_ssl.__wrapped__()
-    assert "verify" in _genai_clients.complete_args({})
-    assert not cast(Any, _genai_clients._ssl_maker).is_alive()
+    http_clients.begin_ssl.__wrapped__()
+    assert "verify" in http_clients.complete_args({})
+    assert not cast(Any, http_clients._ssl_maker).is_alive()

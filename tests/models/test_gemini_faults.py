@@ -22,8 +22,8 @@ from google import genai
 from google.genai import types
 
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.models._genai_errors import Faults
-from agentkit.models.gemini import DEFAULT_MODEL, GeminiModel
+from agentkit.gemini.faults import Faults
+from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 from agentkit.wire.content import Request, user_content
 from tests.gemini_server import GeminiServer, fault, reply, stream
 

@@ -20,8 +20,8 @@ from google.genai import types
 from google.oauth2.credentials import Credentials
 
 from agentkit.errors import ConfigurationError, MissingCredentials, ModelError
-from agentkit.models.base import Model
-from agentkit.models.gemini import GeminiModel
+from agentkit.gemini.model import GeminiModel
+from agentkit.model import Model
 from tests.gemini_server import GeminiServer
 from tests.models.gemini_helpers import (
     HELLO,
@@ -183,7 +183,7 @@ def test_the_sdk_is_asked_once_per_method_when_a_key_is_the_credential(
 
 
 def test_ssl_contexts_are_made_once_for_all_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentkit.models import _genai_clients as clients
+    from agentkit.gemini import http_clients as clients
 
     first = clients.complete_args({})["verify"]
     assert clients.complete_args({"proxy": None, "ssl": True})["verify"] is first
@@ -229,7 +229,7 @@ def test_it_is_a_model_and_shows_only_its_name() -> None:
 
 def test_importing_and_making_a_model_imports_neither_sdk_nor_http_client() -> None:
     program = (
-        "import sys; from agentkit.models.gemini import GeminiModel; m = GeminiModel(api_key='k' * 20);"
+        "import sys; from agentkit.gemini.model import GeminiModel; m = GeminiModel(api_key='k' * 20);"
         "m.check_credentials();"
         "print([n for n in sys.modules if n.split('.')[0] in ('google', 'httpx2', 'httpx', 'pydantic')])"
     )

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from agentkit.errors import ModelError
+from agentkit.model import Model
 from agentkit.models import _local_engine, local
 from agentkit.models._local_engine import Engine, EngineError
-from agentkit.models.base import Model
 from agentkit.models.local import LocalModel, available
 from agentkit.wire.content import (
     Content,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit.models._sse import SSEDecoder
+from agentkit.gemini.sse import SSEDecoder
 
 
 def decode(*pieces: bytes) -> list[str]:

@@ -1,6 +1,6 @@
 """Requests to Gemini that agentkit sends itself, signed by google-genai.
 
-Importing this module imports google.genai and httpx2, which takes about a second: `gemini.py` does so on
+Importing this module imports google.genai and httpx2, which takes about a second: `model.py` does so on
 first use.
 """
 
@@ -21,10 +21,10 @@ from google import genai
 from google.genai import types
 
 from agentkit.errors import ConfigurationError
-from agentkit.models._genai_clients import LoopClients, complete_args
-from agentkit.models._genai_errors import Faults, parse_body
-from agentkit.models._genai_wire import SDK_CONFIG, Method, counted, server_timeout
-from agentkit.models._sse import SSEDecoder
+from agentkit.gemini.faults import Faults, parse_body
+from agentkit.gemini.http_clients import LoopClients, complete_args
+from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, server_timeout
+from agentkit.gemini.sse import SSEDecoder
 from agentkit.wire.content import JsonObject, Request, encode_request
 
 
@@ -60,9 +60,11 @@ class OwnWire:
 
     @property
     def vertex(self) -> bool:
+        """Whether requests go to Vertex AI."""
         return self._sdk.vertexai
 
     def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        """Send a request and return the body of its reply."""
         deadline = time.monotonic() + seconds
         response = self._open(method, request, seconds, deadline)
         try:
@@ -71,6 +73,7 @@ class OwnWire:
             response.close()
 
     def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+        """Send a request and yield the chunks of its reply."""
         deadline = time.monotonic() + seconds
         response = self._open("streamGenerateContent", request, seconds, deadline)
         try:
@@ -82,6 +85,7 @@ class OwnWire:
             response.close()
 
     async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        """Send a request and return the body of its reply, async."""
         with self._faults.mapped(seconds):
             async with asyncio.timeout(seconds), await self._borrow() as client:
                 response = await self._aopen(client, method, request, seconds)
@@ -91,6 +95,7 @@ class OwnWire:
                     await response.aclose()
 
     async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+        """Send a request and yield the chunks of its reply, async."""
         deadline = asyncio.get_running_loop().time() + seconds
         async with AsyncExitStack() as stack:
             with self._faults.mapped(seconds):

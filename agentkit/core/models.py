@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from agentkit.errors import ConfigurationError
-from agentkit.models.base import Model
+from agentkit.model import Model
 
 if TYPE_CHECKING:
     from google import genai
@@ -45,7 +45,7 @@ class NamedModels:
                 )
             if not isinstance(model, Model):
                 raise ConfigurationError(
-                    f"model={model!r} is neither a name nor a Model (see agentkit.models.base)."
+                    f"model={model!r} is neither a name nor a Model (see agentkit.model)."
                 )
             return model
         with self._lock:
@@ -62,6 +62,6 @@ class NamedModels:
             from agentkit.models.local import LocalModel
 
             return LocalModel(start=False)  # one that only stands in may never be asked
-        from agentkit.models.gemini import DEFAULT_MODEL, GeminiModel
+        from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 
         return GeminiModel(name or DEFAULT_MODEL, client=self._client)

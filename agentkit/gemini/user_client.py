@@ -14,8 +14,8 @@ from typing import Any, cast
 from google import genai
 from google.genai import types
 
-from agentkit.models._genai_errors import Faults
-from agentkit.models._genai_wire import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
+from agentkit.gemini.faults import Faults
+from agentkit.gemini.protocol import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
 from agentkit.wire.content import JsonObject, Request
 
 
@@ -35,9 +35,11 @@ class ClientWire:
 
     @property
     def vertex(self) -> bool:
+        """Whether requests go to Vertex AI."""
         return self._client.vertexai
 
     def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        """Send a request and return the body of its reply."""
         ask = self._ask(method, request, seconds)
         with self._faults.mapped(seconds):
             if method == "countTokens":
@@ -45,6 +47,7 @@ class ClientWire:
             return self._parse(self._client.models.generate_content(**ask))
 
     def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+        """Send a request and yield the chunks of its reply."""
         deadline = time.monotonic() + seconds
         ask = self._ask("streamGenerateContent", request, seconds)
         stream = self._client.models.generate_content_stream(**ask)
@@ -59,6 +62,7 @@ class ClientWire:
                     raise self._faults.timed_out(seconds)
 
     async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+        """Send a request and return the body of its reply, async."""
         ask = self._ask(method, request, seconds)
         models = self._client.aio.models
         with self._faults.mapped(seconds):
@@ -68,6 +72,7 @@ class ClientWire:
                 return self._parse(await models.generate_content(**ask))
 
     async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+        """Send a request and yield the chunks of its reply, async."""
         deadline = asyncio.get_running_loop().time() + seconds
         ask = self._ask("streamGenerateContent", request, seconds)
         stream = cast(

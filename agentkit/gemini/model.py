@@ -11,8 +11,8 @@ from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.errors import ConfigurationError
-from agentkit.models._genai_errors import Faults
-from agentkit.models._genai_wire import Wire, misshapen, with_server_tools
+from agentkit.gemini.faults import Faults
+from agentkit.gemini.protocol import Wire, misshapen, with_server_tools
 from agentkit.wire.content import JsonObject, Reply, Request
 
 if TYPE_CHECKING:
@@ -203,13 +203,13 @@ class GeminiModel:
     def _make_wire(self) -> Wire:
         # Only here is google.genai imported.
         if self._client is None:
-            from agentkit.models._genai_clients import begin_ssl
+            from agentkit.gemini.http_clients import begin_ssl
 
             begin_ssl()
-            from agentkit.models._genai_http import OwnWire
+            from agentkit.gemini.transport import OwnWire
 
             return OwnWire(self._name, self._api_key, self._http_options, self._faults)
-        from agentkit.models._genai_client import ClientWire
+        from agentkit.gemini.user_client import ClientWire
 
         return ClientWire(self._name, self._client, self._faults)
 
