@@ -5,147 +5,98 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from agentkit._version import __version__
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent
-    from agentkit.chats.chat import Chat
-    from agentkit.chats.manager import ChatManager
-    from agentkit.core.hooks import Hooks
-    from agentkit.core.rate_limit import RateLimit
-    from agentkit.core.repair import RetryPolicy
-    from agentkit.errors import (
-        AgentError,
-        ConfigurationError,
-        HistoryError,
-        ModelError,
-        RunStopped,
-        SessionConflict,
-        SessionNotFound,
-        StoreError,
-        ToolDeferred,
-        ToolDefinitionError,
-        ToolError,
-        ToolRetry,
-    )
-    from agentkit.gemini.model import GeminiModel
-    from agentkit.limits import Limits, Usage
-    from agentkit.memory.results import DropToolResults
-    from agentkit.memory.summary import Summarize
-    from agentkit.memory.tokens import TokenBudget
-    from agentkit.memory.turns import LastTurns
-    from agentkit.model import Model
-    from agentkit.models.local import LocalModel
-    from agentkit.output import Output
-    from agentkit.prices import Price
-    from agentkit.run import Run
-    from agentkit.stores.memory import MemoryStore
-    from agentkit.stores.sql import SQLStore
-    from agentkit.stores.sqlite import SQLiteStore
-    from agentkit.tooling.context import Context
-    from agentkit.tooling.decisions import Approve, Deny, Edit, PendingCall, Result
-    from agentkit.tooling.registry import ToolRegistry
-    from agentkit.tooling.results import Media
-    from agentkit.tooling.tool import Tool, tool
+    from agentkit_local.model import LocalModel as LocalModel
 
-__all__ = [
-    "Agent",
-    "AgentError",
-    "Approve",
-    "Chat",
-    "ChatManager",
-    "ConfigurationError",
-    "Context",
-    "Deny",
-    "DropToolResults",
-    "Edit",
-    "GeminiModel",
-    "HistoryError",
-    "Hooks",
-    "LastTurns",
-    "Limits",
-    "LocalModel",
-    "Media",
-    "MemoryStore",
-    "Model",
-    "ModelError",
-    "Output",
-    "PendingCall",
-    "Price",
-    "RateLimit",
-    "Result",
-    "RetryPolicy",
-    "Run",
-    "RunStopped",
-    "SQLStore",
-    "SQLiteStore",
-    "SessionConflict",
-    "SessionNotFound",
-    "StoreError",
-    "Summarize",
-    "TokenBudget",
-    "Tool",
-    "ToolDeferred",
-    "ToolDefinitionError",
-    "ToolError",
-    "ToolRegistry",
-    "ToolRetry",
-    "Usage",
-    "__version__",
-    "tool",
-]
+    from agentkit.agent import Agent as Agent
+    from agentkit.chats.chat import Chat as Chat
+    from agentkit.chats.manager import ChatManager as ChatManager
+    from agentkit.core.hooks import Hooks as Hooks
+    from agentkit.core.rate_limit import RateLimit as RateLimit
+    from agentkit.core.repair import RetryPolicy as RetryPolicy
+    from agentkit.errors import AgentError as AgentError
+    from agentkit.errors import ConfigurationError as ConfigurationError
+    from agentkit.errors import HistoryError as HistoryError
+    from agentkit.errors import MissingCredentials as MissingCredentials
+    from agentkit.errors import ModelError as ModelError
+    from agentkit.errors import RunStopped as RunStopped
+    from agentkit.errors import SessionConflict as SessionConflict
+    from agentkit.errors import SessionExists as SessionExists
+    from agentkit.errors import SessionNotFound as SessionNotFound
+    from agentkit.errors import StoreError as StoreError
+    from agentkit.errors import StoreVersionError as StoreVersionError
+    from agentkit.errors import ToolDeferred as ToolDeferred
+    from agentkit.errors import ToolDefinitionError as ToolDefinitionError
+    from agentkit.errors import ToolError as ToolError
+    from agentkit.errors import ToolRetriesExceeded as ToolRetriesExceeded
+    from agentkit.errors import ToolRetry as ToolRetry
+    from agentkit.errors import ToolTimeout as ToolTimeout
+    from agentkit.gemini.model import GeminiModel as GeminiModel
+    from agentkit.limits import Limits as Limits
+    from agentkit.limits import Usage as Usage
+    from agentkit.memory.results import DropToolResults as DropToolResults
+    from agentkit.memory.summary import Summarize as Summarize
+    from agentkit.memory.tokens import TokenBudget as TokenBudget
+    from agentkit.memory.turns import LastTurns as LastTurns
+    from agentkit.model import Model as Model
+    from agentkit.output import Output as Output
+    from agentkit.prices import Price as Price
+    from agentkit.run import Run as Run
+    from agentkit.stores.memory import MemoryStore as MemoryStore
+    from agentkit.stores.sql import SQLStore as SQLStore
+    from agentkit.stores.sqlite import SQLiteStore as SQLiteStore
+    from agentkit.tooling.context import Context as Context
+    from agentkit.tooling.decisions import Approve as Approve
+    from agentkit.tooling.decisions import Deny as Deny
+    from agentkit.tooling.decisions import Edit as Edit
+    from agentkit.tooling.decisions import PendingCall as PendingCall
+    from agentkit.tooling.decisions import Result as Result
+    from agentkit.tooling.registry import ToolRegistry as ToolRegistry
+    from agentkit.tooling.results import Media as Media
+    from agentkit.tooling.tool import Tool as Tool
+    from agentkit.tooling.tool import tool as tool
+else:  # a type checker sees the imports above, and so that a name isn't there
+    _NAMES = {
+        "agentkit.agent": "Agent",
+        "agentkit.chats.chat": "Chat",
+        "agentkit.chats.manager": "ChatManager",
+        "agentkit.core.hooks": "Hooks",
+        "agentkit.core.rate_limit": "RateLimit",
+        "agentkit.core.repair": "RetryPolicy",
+        "agentkit.errors": "AgentError ConfigurationError HistoryError MissingCredentials ModelError RunStopped"
+        " SessionConflict SessionExists SessionNotFound StoreError StoreVersionError ToolDeferred"
+        " ToolDefinitionError ToolError ToolRetriesExceeded ToolRetry ToolTimeout",
+        "agentkit.gemini.model": "GeminiModel",
+        "agentkit.limits": "Limits Usage",
+        "agentkit.memory.results": "DropToolResults",
+        "agentkit.memory.summary": "Summarize",
+        "agentkit.memory.tokens": "TokenBudget",
+        "agentkit.memory.turns": "LastTurns",
+        "agentkit.model": "Model",
+        "agentkit.output": "Output",
+        "agentkit.prices": "Price",
+        "agentkit.run": "Run",
+        "agentkit.stores.memory": "MemoryStore",
+        "agentkit.stores.sql": "SQLStore",
+        "agentkit.stores.sqlite": "SQLiteStore",
+        "agentkit.tooling.context": "Context",
+        "agentkit.tooling.decisions": "Approve Deny Edit PendingCall Result",
+        "agentkit.tooling.registry": "ToolRegistry",
+        "agentkit.tooling.results": "Media",
+        "agentkit.tooling.tool": "Tool tool",
+        "agentkit_local.model": "LocalModel",
+    }
+    _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+    __all__ = sorted([*_HOMES, "__version__"])
 
-_HOMES = {
-    "prices": ["Price"],
-    "core.rate_limit": ["RateLimit"],
-    "output": ["Output"],
-    "core.hooks": ["Hooks"],
-    "tooling.decisions": ["Approve", "Deny", "Edit", "PendingCall", "Result"],
-    "agent": ["Agent"],
-    "chats.chat": ["Chat"],
-    "errors": [
-        "AgentError",
-        "ConfigurationError",
-        "HistoryError",
-        "ModelError",
-        "RunStopped",
-        "SessionConflict",
-        "SessionNotFound",
-        "StoreError",
-        "ToolDeferred",
-        "ToolDefinitionError",
-        "ToolError",
-        "ToolRetry",
-    ],
-    "limits": ["Limits", "Usage"],
-    "chats.manager": ["ChatManager"],
-    "memory.results": ["DropToolResults"],
-    "memory.summary": ["Summarize"],
-    "memory.tokens": ["TokenBudget"],
-    "memory.turns": ["LastTurns"],
-    "model": ["Model"],
-    "gemini.model": ["GeminiModel"],
-    "models.local": ["LocalModel"],
-    "core.repair": ["RetryPolicy"],
-    "run": ["Run"],
-    "stores.memory": ["MemoryStore"],
-    "stores.sql": ["SQLStore"],
-    "stores.sqlite": ["SQLiteStore"],
-    "tooling.context": ["Context"],
-    "tooling.registry": ["ToolRegistry"],
-    "tooling.results": ["Media"],
-    "tooling.tool": ["Tool", "tool"],
-}
-_HOME_OF = {name: f"agentkit.{home}" for home, names in _HOMES.items() for name in names}
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'agentkit' has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'agentkit' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        return __all__

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar, assert_type
 
 import pytest
+from agentkit_local.model import available
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from agentkit import (
@@ -38,7 +39,6 @@ from agentkit import (
 )
 from agentkit.agent import AsyncAgent
 from agentkit.events import ModelRetry, OutputDelta, RunFinished, TurnFinished
-from agentkit.models.local import available
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import model_content, text_of, user_content
 from tests.gemini_server import GeminiServer

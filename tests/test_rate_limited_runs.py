@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, Limits, RateLimit
-from agentkit import rate_limit as rate_limit_module
+from agentkit.core import rate_limit as rate_limit_module
 from agentkit.core.rate_limit import Place
 from agentkit.core.repair import RetryPolicy
 from agentkit.events import AgentEvent, Event, ModelRetry, RequestDelayed, TextDelta

@@ -59,7 +59,7 @@ class NamedModels:
                 raise ConfigurationError(
                     "Agent(client=...) goes with the name of a Gemini model, not with 'local'."
                 )
-            from agentkit.models.local import LocalModel
+            from agentkit_local.model import LocalModel
 
             return LocalModel(start=False)  # one that only stands in may never be asked
         from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel

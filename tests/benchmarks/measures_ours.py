@@ -17,9 +17,10 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from agentkit_local.model import available
+
 from agentkit import Agent, ChatManager, GeminiModel, LocalModel, MemoryStore, SQLiteStore
 from agentkit.drivers import threads
-from agentkit.models.local import available
 from agentkit.stores.base import AddMessage, SessionStore
 from agentkit.wire.content import keep
 from tests.benchmarks.contender import NotAvailable

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agentkit_local import engine as engine_module
+from agentkit_local import model as local
+from agentkit_local.engine import Engine, EngineError
+from agentkit_local.model import LocalModel, available
 
 from agentkit.errors import ModelError
 from agentkit.model import Model
-from agentkit.models import _local_engine, local
-from agentkit.models._local_engine import Engine, EngineError
-from agentkit.models.local import LocalModel, available
 from agentkit.wire.content import (
     Content,
     FunctionCall,
@@ -505,7 +506,7 @@ def test_a_python_that_cannot_be_started_is_a_model_error(monkeypatch: pytest.Mo
 
 def run_python(code: str, **more: Any) -> subprocess.Popen[str]:
     program = (
-        "from agentkit.models.local import LocalModel\n"
+        "from agentkit_local.model import LocalModel\n"
         f"request = {ask('Berlin weather', tools=ONE)!r}\n"
         "model = LocalModel()\n"
         "reply = model.generate(request)\n"
@@ -574,7 +575,7 @@ def test_after_a_fork_the_parents_process_is_neither_used_nor_ended() -> None:
     before = engine._line
     process = before.process
     assert process is not None
-    _local_engine._after_fork()  # as the forked process would
+    engine_module._after_fork()  # as the forked process would
     assert engine.pid is None
     os.kill(process.pid, 0)
     os.kill(process.pid, signal.SIGKILL)

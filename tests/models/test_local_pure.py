@@ -6,10 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from agentkit_local import judge, schema
+from agentkit_local.text import decline, render, written
 
-from agentkit.models import _local_judge as judge
-from agentkit.models import _local_schema as schema
-from agentkit.models._local_text import decline, render, written
 from agentkit.wire.content import FunctionCall, FunctionDeclaration
 
 STRING: dict[str, Any] = {"type": "string"}

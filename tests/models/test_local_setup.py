@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agentkit_local.model import LocalModel, available
 
 from agentkit.errors import ConfigurationError
-from agentkit.models.local import LocalModel, available
 
 installed = pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine")
 

@@ -15,12 +15,12 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from agentkit_local import engine as engine_module
+from agentkit_local.child import next_request
+from agentkit_local.model import LocalModel, available
 
 from agentkit import Agent
 from agentkit.errors import ModelError
-from agentkit.models import _local_engine
-from agentkit.models._local_child import next_request
-from agentkit.models.local import LocalModel, available
 from agentkit.testing import ScriptedModel
 from agentkit.tooling.registry import ToolRegistry
 from tests.models.test_local import ONE, ask, calls, is_gone, posix, until
@@ -36,7 +36,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def engine_of(agent: Agent) -> _local_engine.Engine:
+def engine_of(agent: Agent) -> engine_module.Engine:
     model = agent.model
     assert isinstance(model, LocalModel)
     return model._engine
@@ -59,8 +59,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[d
     program, log, weights = tmp_path / "child.py", tmp_path / "log", tmp_path / "weights"
     program.write_text(STAND_IN)
     log.touch()
-    monkeypatch.setattr(_local_engine, "_PROGRAM", program)
-    monkeypatch.setattr("agentkit.models.local._installed", lambda: (log, weights, "1.0"))
+    monkeypatch.setattr(engine_module, "_PROGRAM", program)
+    monkeypatch.setattr("agentkit_local.model._installed", lambda: (log, weights, "1.0"))
     return lambda: [json.loads(line) for line in log.read_text().splitlines()]
 
 

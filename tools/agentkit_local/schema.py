@@ -108,6 +108,7 @@ def has_dates(declaration: FunctionDeclaration) -> bool:
 
 
 def is_date(schema: JsonObject) -> bool:
+    """Return whether a schema is that of a date."""
     return schema.get("format") in ("date", "date-time")
 
 

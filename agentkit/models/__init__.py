@@ -1,1 +1,0 @@
-"""The models: all of them answer wire JSON with wire JSON."""
