@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from agentkit.drivers.threads import pool
-from tests.runners import go as go
+from tests.helpers.runners import go as go
 
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", deadline=None)

@@ -19,7 +19,7 @@ import agentkit_tools
 import pytest
 
 import agentkit
-from tests.gemini_server import GeminiServer, call, calls, fault, reply, text
+from tests.helpers.gemini_server import GeminiServer, call, calls, fault, reply, text
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "agentkit" / "docs").glob("*.md"))]

@@ -14,7 +14,7 @@ from agentkit import Agent, GeminiModel, Limits, ModelError, Run, tool
 from agentkit.core.repair import RetryPolicy
 from agentkit.events import ModelRetry, TextDelta
 from agentkit.testing import check_history
-from tests.gemini_server import GeminiServer, Scripted, call, calls, fault, reply, text
+from tests.helpers.gemini_server import GeminiServer, Scripted, call, calls, fault, reply, text
 
 KEY = "test-key-0123456789"
 NO_WAIT = RetryPolicy(attempts=4, base=0, cap=0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.gemini_server import GeminiServer, call, calls, fault, text
+from tests.helpers.gemini_server import GeminiServer, call, calls, fault, text
 
 ROOT = Path(__file__).parent.parent
 NOTE = "answering with the small embedded model"

@@ -14,7 +14,7 @@ import pytest
 from agentkit import Agent, Limits, ModelError, RetryPolicy, SQLiteStore, ToolError, tool
 from agentkit.errors import AgentError
 from agentkit.gemini.model import GeminiModel
-from tests.gemini_server import GeminiServer, call, calls, fault, text
+from tests.helpers.gemini_server import GeminiServer, call, calls, fault, text
 
 KEY = "AIzaSyD-seeded-secret-key-0123456789abc"
 SECRET_OF_A_TOOL = "postgres://app:hunter2-seeded@db"

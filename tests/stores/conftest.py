@@ -12,7 +12,7 @@ from agentkit.stores.base import SessionStore
 from agentkit.stores.memory import MemoryStore
 from agentkit.stores.sql import SQLStore
 from agentkit.stores.sqlite import SQLiteStore
-from tests.stores.postgres import postgres_store, schema_url, sql_sqlite_store
+from tests.helpers.postgres import postgres_store, schema_url, sql_sqlite_store
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[SessionStore]]] = {
     "memory": lambda folder: MemoryStore(),

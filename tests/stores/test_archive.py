@@ -37,7 +37,7 @@ from agentkit.stores.base import (
 )
 from agentkit.testing import ScriptedModel
 from agentkit.wire.content import model_content, user_content
-from tests.stores.chats import with_calls
+from tests.helpers.stored_chats import with_calls
 from tests.stores.conftest import STORES
 
 ARCHIVE: dict[str, Any] = {

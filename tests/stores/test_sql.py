@@ -22,8 +22,8 @@ from agentkit.stores._sql_schema import MIGRATIONS
 from agentkit.stores.base import AddMessage, SaveResult, StoredMessage, StoredResult
 from agentkit.stores.sql import SQLStore
 from agentkit.wire.content import user_content
-from tests.stores.postgres import PASSWORD, server
-from tests.stores.sql_helpers import (
+from tests.helpers.postgres import PASSWORD, server
+from tests.helpers.sql import (
     ROOT,
     Open,
     child,

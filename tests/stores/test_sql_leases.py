@@ -20,9 +20,9 @@ import sqlalchemy as sa
 
 from agentkit.errors import SessionConflict, SessionExists, SessionNotFound, StoreError
 from agentkit.stores.sql import SQLStore
-from tests.stores.postgres import Server, new_server, server
-from tests.stores.proxy import Proxy
-from tests.stores.sql_helpers import Open, child, fault, made, message, row_locked, run, said, setting, texts
+from tests.helpers.postgres import Server, new_server, server
+from tests.helpers.proxy import Proxy
+from tests.helpers.sql import Open, child, fault, made, message, row_locked, run, said, setting, texts
 
 # -- leases
 

@@ -34,7 +34,7 @@ def db(tmp_path: Path) -> Path:
 @contextmanager
 def child(what: str, *args: object) -> Iterator[subprocess.Popen[str]]:
     """Run a process of `sqlite_child`; it is killed at the end, if it still runs."""
-    command = [sys.executable, "-m", "tests.stores.sqlite_child", what, *map(str, args)]
+    command = [sys.executable, "-m", "tests.helpers.sqlite_child", what, *map(str, args)]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -11,7 +11,7 @@ from agentkit_tools.files import files
 
 from agentkit import Agent, ConfigurationError, ToolRetry
 from agentkit.testing import ScriptedModel, call
-from tests.tools.file_box import Box
+from tests.helpers.file_box import Box
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit.errors import ToolRetry
-from tests.tools.file_box import Box
+from tests.helpers.file_box import Box
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentkit.errors import ToolError, ToolRetry
-from tests.tools.file_box import SECRET, TOOLS, WRITING, Box, Setup
+from tests.helpers.file_box import SECRET, TOOLS, WRITING, Box, Setup
 
 posix = pytest.mark.skipif(os.name == "nt", reason="made with calls of POSIX")
 

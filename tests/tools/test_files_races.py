@@ -17,8 +17,8 @@ import pytest
 from agentkit_tools._files import directory
 
 from agentkit.errors import ToolError, ToolRetry
-from tests.tools.file_box import SECRET, TOOLS, Box
-from tests.tools.files_child import SIZE
+from tests.helpers.file_box import SECRET, TOOLS, Box
+from tests.helpers.files_child import SIZE
 
 pytestmark = pytest.mark.skipif(
     not directory.BY_DESCRIPTOR, reason="this system looks nothing up in an open directory"
@@ -157,7 +157,7 @@ def kill_again_and_again(box: Box, rounds: int) -> None:
     wholes = {letter * SIZE + end for letter, end in ("a-", "a+", "b-")}
     seen: set[str] = set()
     for _ in range(rounds):
-        command = [sys.executable, "-m", "tests.tools.files_child", str(box.root), "notes/big.txt"]
+        command = [sys.executable, "-m", "tests.helpers.files_child", str(box.root), "notes/big.txt"]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
             try:
                 assert process.stdout is not None

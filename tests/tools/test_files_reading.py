@@ -12,7 +12,7 @@ from agentkit_tools.files import files
 
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.tooling.schema import InvalidArguments
-from tests.tools.file_box import Box
+from tests.helpers.file_box import Box
 
 
 @pytest.fixture

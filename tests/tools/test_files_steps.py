@@ -15,7 +15,7 @@ from agentkit_tools._files import directory
 from agentkit_tools._files.directory import DescriptorDirectory, Directory, PathDirectory
 
 from agentkit.errors import ToolError, ToolRetry
-from tests.tools.file_box import SECRET, TOOLS, Box
+from tests.helpers.file_box import SECRET, TOOLS, Box
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="made with calls of POSIX")
 

@@ -14,7 +14,7 @@ from agentkit_tools._files import directory
 from agentkit_tools.files import files
 
 from agentkit.errors import ToolError, ToolRetry
-from tests.tools.file_box import Box
+from tests.helpers.file_box import Box
 
 
 @pytest.fixture

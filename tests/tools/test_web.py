@@ -9,7 +9,7 @@ from agentkit_tools.web import web, web_tools
 from agentkit import Agent, __version__
 from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.testing import ScriptedModel, call
-from tests.tools.web_server import (
+from tests.helpers.web_server import (
     OPEN,
     SECRET,
     WebServer,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentkit.errors import ConfigurationError, ToolRetry
-from tests.tools.web_server import OPEN, SECRET, Network, WebServer, failure, fetch, network, page, redirect
+from tests.helpers.web_server import OPEN, SECRET, Network, WebServer, failure, fetch, network, page, redirect
 
 __all__ = ["network"]
 pytestmark = pytest.mark.usefixtures("network", "no_thread_left")

@@ -21,7 +21,7 @@ from agentkit_tools._web import extract
 from agentkit_tools.web import web_tools
 
 from agentkit.errors import ToolError, ToolRetry
-from tests.tools.web_server import (
+from tests.helpers.web_server import (
     OPEN,
     SECRET,
     Answer,

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agentkit.errors import ConfigurationError
-from tests.tools.web_server import (
+from tests.helpers.web_server import (
     OPEN,
     SECRET,
     Network,

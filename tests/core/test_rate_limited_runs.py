@@ -1,0 +1,305 @@
+"""Runs under a shared rate limit: spaced, slowed together by a 429, and never longer than they may take."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentkit import Agent, Limits, RateLimit
+from agentkit.core import rate_limit as rate_limit_module
+from agentkit.core.rate_limit import Place
+from agentkit.core.repair import RetryPolicy
+from agentkit.events import AgentEvent, Event, ModelRetry, RequestDelayed, TextDelta
+from agentkit.memory.summary import Summarize
+from agentkit.testing import ScriptedModel, call, fault, reply
+from agentkit.wire.content import Request
+from tests.helpers.runners import Runner
+
+SOON = RetryPolicy(attempts=4, base=0.01, cap=0.01)
+
+
+@pytest.fixture
+def short_minute(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let a minute of the limit take 0.2 seconds."""
+    monkeypatch.setattr(rate_limit_module, "MINUTE", 0.2)
+    return 0.2
+
+
+class Clocked:
+    """Replies that note when they were asked for."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Any:
+        with self._lock:
+            self.times.append(time.monotonic())
+        return reply("ok", promptTokenCount=10)
+
+    def most_within(self, seconds: float) -> int:
+        """Count the most requests that were made within so many seconds."""
+        times = sorted(self.times)
+        return max(sum(begin <= t < begin + seconds for t in times) for begin in times)
+
+
+def test_requests_of_a_run_wait_for_their_places_and_tell(go: Runner, short_minute: float) -> None:
+    clocked = Clocked()
+    script = [lambda r: (clocked(r), call("nothing"))[1]] * 4 + [clocked]
+
+    def nothing() -> None:
+        """Do nothing."""
+
+    agent = Agent(
+        ScriptedModel(script),
+        tools=[nothing],
+        rate_limit=RateLimit(requests_per_minute=2),
+        limits=Limits(repeats=None),
+    )
+    assert go(agent, "x").text == "ok"
+    assert clocked.times[2] - clocked.times[0] >= short_minute * 0.9
+    assert clocked.times[4] - clocked.times[0] >= 2 * short_minute * 0.9
+    assert clocked.most_within(short_minute * 0.9) == 2
+
+
+def test_a_delay_is_told_before_it_is_waited(short_minute: float) -> None:
+    agent = Agent(ScriptedModel(["one", "two"]), rate_limit=RateLimit(requests_per_minute=1))
+    agent.run("x")
+    told: list[tuple[type[Event], float]] = []
+    began = time.monotonic()
+    with agent.stream("y") as events:
+        for event in events:
+            told.append((type(event), time.monotonic() - began))
+            if isinstance(event, RequestDelayed):
+                assert 0 < event.seconds <= short_minute
+    assert told[0][0] is RequestDelayed
+    assert told[0][1] < 0.1
+    first_text = next(at for kind, at in told if kind is TextDelta)
+    assert first_text > 0.1
+
+
+def test_agents_threads_and_event_loops_share_one_limit(short_minute: float, no_thread_left: None) -> None:
+    clocked = Clocked()
+    limit = RateLimit(requests_per_minute=6)
+    agents = [Agent(ScriptedModel([clocked] * 20), rate_limit=limit) for _ in range(3)]
+
+    async def in_loop(agent: Agent) -> None:
+        await asyncio.gather(*[agent.aio.run("x") for _ in range(3)])
+
+    work: list[Callable[[], Any]] = [lambda a=a: a.run("x") for a in agents]  # type: ignore[misc]
+    work += [lambda a=a: asyncio.run(in_loop(a)) for a in agents]  # type: ignore[misc]
+    threads = [threading.Thread(target=each) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(clocked.times) == 12
+    assert clocked.most_within(short_minute * 0.9) <= 6
+
+
+@pytest.mark.parametrize(("prompt", "waits"), [(1000, True), (100, False)])
+def test_tokens_of_the_prompt_are_what_counts(short_minute: float, prompt: int, waits: bool) -> None:
+    clocked = Clocked()
+
+    def large(request: Request) -> Any:
+        clocked(request)
+        return reply("much", promptTokenCount=prompt, candidatesTokenCount=900, totalTokenCount=prompt + 900)
+
+    limit = RateLimit(tokens_per_minute=1000)
+    Agent(ScriptedModel([large]), rate_limit=limit).run("x")
+    Agent(ScriptedModel([clocked]), rate_limit=limit).run("x")
+    assert (clocked.times[1] - clocked.times[0] >= short_minute * 0.9) is waits
+
+
+def test_the_next_turn_takes_a_place_for_the_last_prompt_and_its_reply(short_minute: float) -> None:
+    reserved: list[int] = []
+
+    class Noted(RateLimit):
+        def reserve(self, tokens: int) -> Place:
+            reserved.append(tokens)
+            return super().reserve(tokens)
+
+    def nothing() -> None:
+        """Do nothing."""
+
+    asks = reply(
+        call("nothing"),
+        promptTokenCount=30,
+        candidatesTokenCount=20,
+        thoughtsTokenCount=500,
+        totalTokenCount=550,
+    )
+    Agent(ScriptedModel([asks, "ok"]), tools=[nothing], rate_limit=Noted()).run("x" * 400)
+    assert reserved[1:] == [50]
+    assert 100 <= reserved[0] < 120
+
+
+def test_a_429_on_one_slows_all_down(no_thread_left: None) -> None:
+    limit = RateLimit()
+    others = Clocked()
+    refused = threading.Event()
+
+    def once(_: Request) -> Any:
+        refused.set()
+        return fault(429, retry_after=0.3)
+
+    mine = Clocked()
+    agent = Agent(ScriptedModel([once, mine]), rate_limit=limit, retry=SOON)
+    thread = threading.Thread(target=agent.run, args=("x",))
+    thread.start()
+    refused.wait(5)
+    time.sleep(0.03)
+    began = time.monotonic()
+    with Agent(ScriptedModel([others]), rate_limit=limit).stream("y") as events:
+        told = [event for event in events if isinstance(event, RequestDelayed)]
+    thread.join()
+    assert 0.1 < told[0].seconds <= 0.3
+    assert others.times[0] - began >= 0.15
+    assert mine.times[0] - began >= 0.15
+
+
+def test_whoever_waits_while_a_429_comes_waits_on(no_thread_left: None, short_minute: float) -> None:
+    limit = RateLimit(requests_per_minute=1)
+    limit.reserve(0)
+    clocked = Clocked()
+    told: list[RequestDelayed] = []
+    began = time.monotonic()
+    with Agent(ScriptedModel([clocked]), rate_limit=limit).stream("x") as events:
+        for event in events:
+            if isinstance(event, RequestDelayed):
+                told.append(event)
+                if len(told) == 1:
+                    limit.slow_down(0.5)  # another agent's
+    assert len(told) == 2
+    assert clocked.times[0] - began >= 0.45
+
+
+def test_a_429_with_no_time_in_it_pauses_too(go: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit_module, "FIRST_PAUSE", 0.2)
+    limit = RateLimit()
+    clocked = Clocked()
+    began = time.monotonic()
+    run = go(Agent(ScriptedModel([fault(429), clocked]), rate_limit=limit, retry=SOON), "x")
+    assert run.text == "ok"
+    assert clocked.times[0] - began >= 0.19
+
+
+@pytest.mark.parametrize("code", [503, 500])
+def test_other_faults_slow_nobody_down(go: Runner, code: int) -> None:
+    limit = RateLimit()
+    model = ScriptedModel([fault(code, retry_after=0.01), "ok"])
+    go(Agent(model, rate_limit=limit, retry=SOON), "x")
+    assert limit.pause() == 0
+
+
+@pytest.fixture(params=[{"requests_per_minute": 1}, {"tokens_per_minute": 1000}], ids=["requests", "tokens"])
+def used_up(request: pytest.FixtureRequest) -> RateLimit:
+    """A limit of which a request has all there is, for a minute."""
+    limit = RateLimit(**request.param)
+    limit.settle(limit.reserve(1000), 1000)
+    return limit
+
+
+def assert_nobody_waits_but_for_the_first(limit: RateLimit) -> None:
+    assert 50 < limit.reserve(1000).seconds <= 60
+
+
+def test_runs_whose_time_is_up_while_they_wait_give_their_places_back(go: Runner, used_up: RateLimit) -> None:
+    began = time.monotonic()
+    for _ in range(2):
+        run = go(Agent(ScriptedModel([]), rate_limit=used_up, limits=Limits(seconds=0.2)), "x" * 2000)
+        assert run.stop == "seconds"
+    assert time.monotonic() - began < 2
+    assert_nobody_waits_but_for_the_first(used_up)
+
+
+def test_runs_cancelled_while_they_wait_give_their_places_back(
+    no_thread_left: None, used_up: RateLimit
+) -> None:
+    waiting = [Agent(ScriptedModel([]), rate_limit=used_up).stream("x" * 2000) for _ in range(2)]
+    threads = [threading.Thread(target=events.drain) for events in waiting]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.05)
+    for events in waiting:
+        events.cancel()
+    for thread in threads:
+        thread.join(5)
+    assert [events.run.stop for events in waiting] == ["cancelled"] * 2
+    assert_nobody_waits_but_for_the_first(used_up)
+
+
+def test_a_stream_that_is_left_when_it_tells_of_the_wait_gives_the_place_back(used_up: RateLimit) -> None:
+    with Agent(ScriptedModel([]), rate_limit=used_up).stream("x" * 2000) as events:
+        assert any(isinstance(event, RequestDelayed) for event in events)
+    assert_nobody_waits_but_for_the_first(used_up)
+
+
+def test_tasks_cancelled_while_they_wait_give_their_places_back(used_up: RateLimit) -> None:
+    agent = Agent(ScriptedModel([]), rate_limit=used_up)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(agent.aio.run("x" * 2000)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert_nobody_waits_but_for_the_first(used_up)
+
+
+def test_a_request_that_fails_or_is_broken_off_takes_no_tokens(no_thread_left: None) -> None:
+    limit = RateLimit(tokens_per_minute=1000)
+    with pytest.raises(AssertionError):
+        Agent(ScriptedModel([]), rate_limit=limit).run("x" * 3600)
+    with Agent(ScriptedModel(["a b c d"]), rate_limit=limit).stream("x" * 3600) as events:
+        for event in events:
+            if isinstance(event, TextDelta):
+                break
+    assert limit.reserve(990).seconds == 0
+
+
+def test_retries_take_places_of_their_own(short_minute: float) -> None:
+    clocked = Clocked()
+    limit = RateLimit(requests_per_minute=1)
+    began = time.monotonic()
+    with Agent(ScriptedModel([fault(503), clocked]), rate_limit=limit, retry=SOON).stream("x") as events:
+        told = [type(event) for event in events if isinstance(event, (ModelRetry, RequestDelayed))]
+    assert told == [ModelRetry, RequestDelayed]
+    assert clocked.times[0] - began >= short_minute * 0.9
+
+
+def test_a_sub_agent_waits_under_the_limit_it_shares(short_minute: float) -> None:
+    limit = RateLimit(requests_per_minute=1)
+    inner = Agent(ScriptedModel(["in"]), rate_limit=limit, name="inner")
+    outer = Agent(
+        ScriptedModel([call("inner", request="x"), "out"]), tools=[inner.as_tool()], rate_limit=limit
+    )
+    with outer.stream("x") as events:
+        told = [event.event for event in events if isinstance(event, AgentEvent)]
+    assert isinstance(told[0], RequestDelayed)
+    assert events.run.text == "out"
+
+
+def test_what_a_memory_asks_takes_places_too(short_minute: float) -> None:
+    clocked = Clocked()
+
+    def answer(request: Request) -> Any:
+        clocked(request)
+        return "word " * 400
+
+    limit = RateLimit(requests_per_minute=1)
+    agent = Agent(ScriptedModel([answer] * 4), rate_limit=limit)
+    chat = agent.chat(memory=Summarize(after_turns=2, keep=1))
+    for message in ("one", "two", "three"):  # the third after a summary
+        chat.send_message(message)
+    assert len(clocked.times) == 4
+    assert clocked.most_within(short_minute * 0.9) == 1

@@ -1,0 +1,138 @@
+"""How every store lists sessions and finds messages; see `agentkit.stores.base`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from agentkit.limits import Usage
+from agentkit.stores.base import AddMessage, AddUsage, Cut, SaveSummary, SessionStore
+from agentkit.wire.content import model_content
+from tests.helpers.stored_chats import CALL, LEDGER, NOON, RAIN, made, say
+
+
+def test_sessions_are_listed_the_last_updated_first(store: SessionStore) -> None:
+    for id in "abcd":
+        store.create(id)
+        time.sleep(0.002)
+    writer = store.write("b")
+    say(writer, "x")
+    time.sleep(0.002)
+    store.rename("a", "A")
+    time.sleep(0.002)
+    assert [info.id for info in store.list()] == ["a", "b", "d", "c"]
+    writer.append([AddUsage(Usage(total_tokens=1)), SaveSummary(1, "x")])
+    store.expire("c", 1e12)
+    assert [info.id for info in store.list()] == ["a", "b", "d", "c"]
+    writer.append([Cut(0)])
+    assert [info.id for info in store.list()] == ["b", "a", "d", "c"]
+    assert store.list(limit=1) == [store.info("b")]
+
+
+def test_pages_have_each_session_once(store: SessionStore) -> None:
+    ids = {f"s{n}" for n in range(23)}
+    for id in ids:
+        store.create(id)
+    whole = [info.id for info in store.list(limit=100)]
+    paged: list[str] = []
+    page = store.list(limit=5)
+    while page:
+        assert len(page) <= 5
+        paged += [info.id for info in page]
+        page = store.list(limit=5, after=page[-1])
+    assert paged == whole and set(paged) == ids
+    assert list(store.list(limit=0)) == []
+    first = store.list(limit=1)[0]
+    store.rename(whole[-1], "moved to the front")
+    assert [info.id for info in store.list(limit=100, after=first)] == whole[1:-1]
+
+
+def test_a_search_finds_messages_with_all_the_words(store: SessionStore) -> None:
+    made(store, "The cat sat on the mat.", "A dog, and a Cat!", "Concatenated dogs").release()
+    made(store, "catalogue", "CAT and DOG again", id="eve").release()
+
+    def found(text: str) -> set[tuple[str, int]]:
+        return {(hit.session_id, hit.seq) for hit in store.search(text)}
+
+    assert found("cat") == {("ann", 0), ("ann", 1), ("eve", 1)}
+    assert found("dog cat") == found("CAT dog") == {("ann", 1), ("eve", 1)}
+    assert found("mat.") == {("ann", 0)}
+    assert found("cat unicorn") == found("unicorn") == set()
+
+
+def test_a_hit_says_where_it_is(store: SessionStore) -> None:
+    long = " ".join(f"w{n}" for n in range(300)) + " needle " + " ".join(f"v{n}" for n in range(300))
+    made(store, "x").append([AddMessage(model_content(long))])
+    (hit,) = store.search("needle")
+    message = store.load("ann").messages[1]
+    assert (hit.session_id, hit.seq, hit.role, hit.created) == ("ann", 1, "model", message.created)
+    assert "needle" in hit.snippet and "w299" in hit.snippet and len(hit.snippet) < 300
+
+
+def test_a_search_has_a_limit(store: SessionStore) -> None:
+    made(store, *(f"cat {n}" for n in range(30)))
+    assert len(store.search("cat")) == 20
+    assert len(store.search("cat", limit=7)) == 7
+    assert list(store.search("cat", limit=0)) == []
+
+
+def test_thoughts_calls_and_responses_are_not_searched(store: SessionStore) -> None:
+    writer = made(store)
+    writer.append([AddMessage(model_content({"text": "secretly", "thought": True}, "openly"))])
+    writer.append([AddMessage(CALL, calls=LEDGER), AddMessage({"role": "user", "parts": [RAIN, NOON]})])
+    assert [hit.seq for hit in store.search("openly")] == [0]
+    for word in ("secretly", "weather", "oslo", "rain", "output"):
+        assert list(store.search(word)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('"', "'", '"cat', 'cat"', '""', "*", "cat*", "^cat", "(cat", "cat)", "cat)(", "+cat", "-cat"),
+        *("cat:", ":cat", "text:cat", "{text}: cat", "& cat", "cat |", "!cat", "<-> cat", "cat <-> cat"),
+        *(
+            "cat\\",
+            "\\cat",
+            "%cat%",
+            "cat;--",
+            "cat\0",
+            "\0cat",
+            "cat \ud800",
+            "cat\n\tcat",
+            "…cat…",
+            "🦉 cat",
+        ),
+    ],
+)
+def test_whatever_a_search_has_in_it_is_words(store: SessionStore, text: str) -> None:
+    made(store, "a cat here: text", "nothing at all")
+    expected = [0] if "cat" in text else []
+    assert [hit.seq for hit in store.search(text)] == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["née", "NEE", "ne\u0301e", "straße", "हिन्दी", "한국어 문장", "слово", "3.14", "snake_case", "don't"],
+)
+def test_words_of_many_scripts_are_found(store: SessionStore, text: str) -> None:
+    made(store, "née Straße हिन्दी में 한국어 문장 Слово 3.14 snake_case don't", "neem Straßen हिम् 한국 слова")
+    assert [hit.seq for hit in store.search(text)] == [0]
+
+
+@pytest.mark.parametrize(
+    "text", ["cat AND dog", "cat OR dog", "NOT cat dog", "NEAR(cat dog)", "cat NEAR/2 dog"]
+)
+def test_an_operator_is_a_word(store: SessionStore, text: str) -> None:
+    made(store, "a cat and a dog", "a cat or a dog", "not a cat or dog", "near a cat 2 a dog", "a cat a dog")
+    operator = {"AND": 0, "OR": 1, "NOT": 2, "NEAR": 3}[
+        text.replace("(", " ").replace("/", " ").split()[0 if text.startswith("N") else 1]
+    ]
+    hits = {hit.seq for hit in store.search(text)}
+    assert operator in hits and 4 not in hits
+
+
+def test_a_search_without_words_or_with_far_too_many_finds_nothing(store: SessionStore) -> None:
+    made(store, "a cat here", "?! -")
+    for text in ("", "  ", "?! -", "\0", "🦉", " ".join(f"w{n}" for n in range(20_000)), "x" * 100_000):
+        assert list(store.search(text)) == []
