@@ -99,7 +99,9 @@ def test_an_undeclarable_parameter_is_named_with_reason_and_mend(annotation: Any
     def f(fine: int, bad: Any, more: str = "") -> None: ...
 
     f.__annotations__["bad"] = annotation
-    place = "tests.tooling.test_errors:test_an_undeclarable_parameter_is_named_with_reason_and_mend.<locals>.f"
+    place = (
+        "tests.tooling.test_errors:test_an_undeclarable_parameter_is_named_with_reason_and_mend.<locals>.f"
+    )
     with pytest.raises(ToolDefinitionError, match=reason) as caught:
         Tool.of(f)
     assert str(caught.value).startswith(f"{place}: ")
