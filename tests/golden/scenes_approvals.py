@@ -29,6 +29,7 @@ DECISIONS = {
     "edit": Edit({"sku": "MILK", "n": 2}),
     "result": Result({"done": True}),
     "bad edit": Edit({"n": "x"}),
+    "edit that is no JSON": Edit({"sku": object()}),
     "bad result": Result(object()),
     "wrong": "yes",
     "nothing": None,

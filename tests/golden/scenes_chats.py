@@ -205,6 +205,48 @@ def two_writers(s: Scene) -> None:
     s.rows(store)
 
 
+@scenario(ways=STREAMS, stores=ALL)
+def a_second_message_in_a_stream(s: Scene) -> None:
+    chat = s.chat(Agent(s.model(call("look"), "One.", "Two."), tools=[look]), None, s.store())
+
+    def watch(stream: Any, event: Any) -> None:
+        if type(event).__name__ == "ToolStarted" and not s.is_async:
+            s.attempt("second", lambda: chat.chat.send_message("Me too."))
+
+    chat.send("Me.", watch=watch)
+    chat.send("And me.")
+
+
+@scenario(stores=KEPT)
+def misuse(s: Scene) -> None:
+    shop, store = Shop(), s.store()
+    agent = Agent(s.model(call("order", sku="A")), tools=[shop.order(approval=True)])
+    chat = s.chat(agent, "ann", store)
+    chat.send("Order.")
+    chat.do("fork")
+    chat.do("resolve", chat.pending[0].call_id, result=1)
+    history = [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]
+    s.chat(agent, "ann", store, history=history).send("Again.")
+    chat.send("x", history=[])
+    s.rows(store)
+
+
+@scenario(stores=("sqlite",))
+def a_large_result_is_saved_and_loaded(s: Scene) -> None:
+    def log() -> str:
+        """Read the log."""
+        return "all is well " * 100
+
+    agent = Agent(s.model(call("log"), "Read.", "Fine."), tools=[log], max_result_chars=600)
+    chat = s.chat(agent, "ann", s.store())
+    chat.send("Read.")
+    chat.do("save", s.folder / "chat.json")
+    chat.do("clear")
+    chat.do("load", s.folder / "chat.json")
+    chat.send("And?")
+    s.rows(s.store())
+
+
 @scenario(stores=KEPT)
 def usage_in_the_store(s: Scene) -> None:
     store = s.store()

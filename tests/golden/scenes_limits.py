@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from agentkit import Agent, Deny, Edit, Hooks, Limits, Price, RateLimit, Result
+from agentkit import Agent, Deny, Edit, Hooks, Limits, Price, RateLimit, Result, Tool
 from agentkit.testing import call, fault, reply
 from tests.golden.recorder import STREAMS, Scene, scenario
 from tests.golden.shop import Shop, add, fail, look, said
@@ -79,6 +79,38 @@ def repeats_that_end(s: Scene) -> None:
 @scenario(cases={"stop": "stop", "answer": "answer"})
 def no_time_at_all(s: Scene, on_limit: Any) -> None:
     s.run(Agent(s.model("So far."), tools=[look]), limits=Limits(seconds=1e-9, on_limit=on_limit))
+
+
+async def _linger(*_: Any) -> Any:
+    """Linger."""
+    await asyncio.sleep(20)
+
+
+async def _linger_in_tool() -> None:
+    """Linger."""
+    await asyncio.sleep(20)
+
+
+LINGERING: dict[str, dict[str, Any]] = {
+    "instructions": {"instructions": _linger},
+    "choose_tools": {"choose_tools": _linger},
+    "before_model": {"hooks": Hooks(before_model=_linger)},
+    "before_tool": {"hooks": Hooks(before_tool=_linger)},
+    "approver": {"approver": _linger},
+    "tool": {},
+}
+
+
+@scenario(ways=("stream", "arun"), cases=LINGERING)
+def the_time_is_up_in(s: Scene, options: dict[str, Any]) -> None:
+    shop = Shop()
+    slow = Tool.of(_linger_in_tool, name="slow", effect="write")
+    tools = [shop.order(approval="approver" in options), slow]
+    calls = [call("order", sku="A"), call("slow"), call("order", sku="B")]
+    agent = Agent(s.model(calls, "Done."), tools=tools, limits=Limits(seconds=0.25), **options)
+    run = s.run(agent)
+    s.note("ran", shop.ran)
+    s.resume(Agent(s.model("Late."), tools=tools), run, json=True)
 
 
 @scenario()

@@ -109,6 +109,17 @@ def output_after_a_resume(s: Scene, mode: Any) -> None:
     s.resume(agent, run, decisions, json=True, output=output)
 
 
+@scenario(cases={"object": False, "json": True})
+def output_given_beside_a_call_that_waits(s: Scene, json: bool) -> None:
+    shop = Shop()
+    script = [[RESULT, call("order", sku="A")], call("final_result", vendor="B", total=1)]
+    agent = Agent(s.model(*script), tools=[shop.order(approval=True)])
+    output = Output(Bill, mode="tool")
+    run = s.run(agent, output=output)
+    s.resume(agent, run, {each.call_id: Approve() for each in run.pending}, json=json, output=output)
+    s.note("ran", shop.ran)
+
+
 @scenario(cases={"native": "native", "tool": "tool"})
 def output_at_a_limit(s: Scene, mode: Any) -> None:
     script = [call("look"), GOOD if mode == "native" else RESULT]
