@@ -233,10 +233,30 @@ def test_an_output_that_was_accepted_is_not_asked_for_again(killer: Killer, tmp_
     name = "an output by tool"
     case = Case(name, _where("sqlite", tmp_path), tmp_path)
     seen, whole, _ = undisturbed(case)
-    last = len(seen) - 2
-    assert seen[last - 1] == "append FinishCall AddMessage"
-    assert killer.kill(case, "killed", last, "after")
-    with open_store(case.where) as store:
-        caller = case.caller(store, "killed")
-        caller.finish()
-        assert end_of(caller) == whole
+    for at in range(len(seen) - 3, len(seen) + 1):
+        assert killer.kill(case, str(at), at, "before")
+        with open_store(case.where) as store:
+            caller = case.caller(store, str(at))
+            caller.finish()
+            assert end_of(caller) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="the arguments that a person gave aren't stored when the call begins")
+def test_who_is_asked_what_became_of_an_edited_call_sees_the_arguments_it_was_made_with(
+    killer: Killer, tmp_path: Path
+) -> None:
+    name = "a call that is edited"
+    case = Case(name, _where("sqlite", tmp_path), tmp_path)
+    seen, _, _ = undisturbed(case)
+    asked = []
+    for at in range(1, len(seen) + 1):
+        assert killer.kill(case, str(at), at, "before")
+        with open_store(case.where) as store:
+            caller = case.caller(store, str(at))
+            if [line[2] for line in caller.world.lines("effects")] == ["5", "1", "20"]:
+                run = caller.do("resume")
+                asked += [pending.args for pending in run.pending if run.stop == "unknown_effect"]
+    if not asked:
+        pytest.skip("no kill left that call under way")
+    assert asked == [{"n": 20}] * len(asked)
