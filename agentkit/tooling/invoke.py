@@ -11,7 +11,8 @@ from typing import Any, Literal, cast
 from agentkit.errors import AgentError, ToolDeferred, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
 from agentkit.tooling.context import Context
 from agentkit.tooling.decisions import PendingCall
-from agentkit.tooling.results import cut, split_media, to_json, to_text
+from agentkit.tooling.media import split_media
+from agentkit.tooling.results import cut, sendable, to_json, to_text
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import FunctionCall, Json, JsonObject, Part, response_part
@@ -118,8 +119,9 @@ def _bind(invocation: Invocation, args: Any, shape: _Shape) -> None:
 def succeed(invocation: Invocation, value: Any, *, max_chars: int = MAX_CHARS) -> Outcome:
     """Answer a call with what its tool returned, or with the `Serialised` of it.
 
-    What JSON can't hold (NaN among it) is an `error` outcome. Media are taken out, see
-    `agentkit.tooling.results.split_media`. A result over `max_chars` becomes the beginning of its text.
+    What JSON can't hold is an `error` outcome; see `agentkit.tooling.results.sendable` for what the server
+    doesn't take. Media are taken out, see `agentkit.tooling.media.split_media`. A result over `max_chars` becomes
+    the beginning of its text.
     """
     try:
         shape = _Shape(_name(invocation.call), invocation.context.call_id, max_chars)
@@ -171,10 +173,11 @@ def _serialise(value: Any, shape: _Shape) -> Serialised:
     name = shape.name
     try:
         rest, parts = split_media(value)
-        output = to_json(rest)
-        if shape.note:
-            output = {"result": output, "note": shape.note}
-        shown, whole = cut(output, shape.max_chars, key=shape.key)
+        output, text, change = sendable(to_json(rest), rest)
+        if note := " ".join(filter(None, (shape.note, change))):
+            output = {"result": output, "note": note}
+            text = to_text(output)
+        shown, whole = cut(output, shape.max_chars, key=shape.key, text=text)
         return Serialised(shown, parts, whole)
     except Exception as error:  # serialisers of the user's own may raise anything
         raise Unserialisable(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 from collections import deque
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ _LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
 _BYTES = (bytes, bytearray, memoryview)
 _LONGEST_ITERATOR = 100_000
 
+_NULLED = "Numbers that JSON can't hold (NaN, Infinity) are null in this result."
+
 READ_ON = "read_result"
 """The tool that reads what was cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An image, a sound or a file that a tool returns, alone or in a list: the model gets to see it."""
+    """An image, a sound or a file that a tool returns, alone or in other values: the model gets to see it."""
 
     data: bytes
     mime_type: str
@@ -68,8 +71,8 @@ def to_json(value: Any) -> Json:
             return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
     if isinstance(value, Iterator):
         return [to_json(item) for item in in_full(value)]
-    if _is_google(value):
-        return to_json(value.model_dump(by_alias=True, exclude_none=True))
+    if is_google(value):
+        return to_json(value.model_dump(by_alias=True, exclude_none=True, warnings=False))
     is_instance = dataclasses.is_dataclass(value) and not isinstance(value, type)
     if is_instance and not hasattr(value, "__pydantic_serializer__"):
         return {each.name: to_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
@@ -92,40 +95,64 @@ def _key(key: Any) -> str:
     return key if type(key) is str else str(next(iter(to_jsonable_python({key: None}))))
 
 
-def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
-    """Take the media out of a result: what is left, and their parts.
+def sendable(output: Json, source: Any = None) -> tuple[Json, str, str | None]:
+    """Make of a result what the server takes; return it, its JSON, and a note to the model if it needs one.
 
-    Media are `Media`, parts in wire JSON (`{"inlineData": ...}`) and parts of google.genai, alone or in a list,
-    a tuple or an iterator. One value left of a list stands alone; where nothing is left, a line names the media.
+    NaN and infinities are null; `source`, what the output was made of, tells where they were. A result with a key
+    `$ref` at any depth is its JSON text: the server would take it for a reference to a part (rule 11).
     """
-    if (part := _media(value)) is not None:
-        return _attached([part]), [part]
-    if isinstance(value, Iterator):
-        value = in_full(value)
-    if type(value) not in (list, tuple):
-        return value, []
-    rest, parts = [], []
-    for item in value:
-        if (part := _media(item)) is not None:
-            parts.append(part)
-        else:
-            rest.append(item)
-    if not parts:
-        return value, []
-    if not rest:
-        return _attached(parts), parts
-    return (rest[0] if len(rest) == 1 else rest), parts
+    is_changed = False
+    try:
+        text = to_text(output)
+    except ValueError:
+        output, is_changed = _finite(output), True
+        text = to_text(output)
+    is_changed = is_changed or ("null" in text and _has_nan(source))  # pydantic makes null of them by itself
+    if '"$ref"' in text and _has_ref(output):
+        output, text = text, to_text(text)
+    return output, text, _NULLED if is_changed else None
 
 
-def cut(output: Json, max_chars: int, *, key: str | None = None) -> tuple[Json, str | None]:
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return any(map(_has_nan, value))
+    if isinstance(value, type) or not hasattr(value, "__pydantic_serializer__"):
+        return False
+    fields = type(value).__pydantic_fields__
+    seen = (item for name, item in vars(value).items() if name not in fields or not fields[name].exclude)
+    return any(map(_has_nan, seen))
+
+
+def _finite(value: Json) -> Json:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def _has_ref(value: Json) -> bool:
+    if isinstance(value, dict):
+        return "$ref" in value or any(map(_has_ref, value.values()))
+    return isinstance(value, list) and any(map(_has_ref, value))
+
+
+def cut(
+    output: Json, max_chars: int, *, key: str | None = None, text: str | None = None
+) -> tuple[Json, str | None]:
     """Give back `output` and None; or, if its JSON is longer than `max_chars`, its beginning and the whole text.
 
-    The beginning ends with a mark that says what is missing and, with a `key`, how to read on.
+    The beginning ends with a mark that says what is missing and, with a `key`, how to read on. `text` is the JSON
+    of the output, where there is one already.
 
     Raises:
         ValueError: There is a NaN or an infinity in it.
     """
-    text = to_text(output)
+    text = to_text(output) if text is None else text
     if len(text) <= max_chars:
         return output, None
     whole = output if isinstance(output, str) else text
@@ -155,30 +182,6 @@ def to_text(value: Json) -> str:
 _READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-def _media(value: Any) -> JsonObject | None:
-    if isinstance(value, Media):
-        return value.to_wire()
-    if _is_google(value):
-        value = to_json(value)
-    if not isinstance(value, Mapping):
-        return None
-    blob = value.get("inlineData") or value.get("inline_data")
-    if not isinstance(blob, Mapping) or "data" not in blob:
-        return None
-    mime_type = blob.get("mimeType") or blob.get("mime_type") or "application/octet-stream"
-    name = blob.get("displayName") or blob.get("display_name")
-    data = blob["data"]
-    if isinstance(data, str):
-        # the SDK writes the URL's alphabet; the server takes both, others only the standard one
-        data = base64.b64decode(data.translate(str.maketrans("-_", "+/")) + "==")
-    return Media(data, mime_type, name).to_wire()
-
-
-def _is_google(value: Any) -> bool:
+def is_google(value: Any) -> bool:
+    """Return whether a value is an object of google.genai."""
     return type(value).__module__.startswith("google.genai") and hasattr(value, "model_dump")
-
-
-def _attached(parts: list[JsonObject]) -> str:
-    blobs = [part["inlineData"] for part in parts]
-    names = [f"{b['displayName']} ({b['mimeType']})" if "displayName" in b else b["mimeType"] for b in blobs]
-    return f"attached: {', '.join(names)}"

@@ -20,6 +20,7 @@ from agentkit.errors import ConfigurationError, HistoryError
 from agentkit.tooling.json_schema import JsonSchema, tidy
 from agentkit.wire.content import Content, ContentCopy, JsonObject, KeptContent, Part, keep
 from agentkit.wire.history import check
+from agentkit.wire.mime import sniff
 
 if TYPE_CHECKING:
     from google.genai import types
@@ -37,18 +38,6 @@ _SCHEMA_LISTS = ("anyOf", "prefixItems")
 _SCHEMA_PARTS = ("items", "additionalProperties")
 # Objects under these keys, and under `...Metadata`, only describe the part that they are in.
 _DESCRIPTIONS = ("mediaResolution", "mediaProcessing")
-
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"%PDF-", "application/pdf"),
-    (b"OggS", "audio/ogg"),
-    (b"ID3", "audio/mpeg"),
-    (b"fLaC", "audio/flac"),
-)
-_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
-_FTYP = {b"heic": "image/heic", b"mif1": "image/heif", b"avif": "image/avif"}
 
 _REQUEST_LEVEL = frozenset(
     {"safetySettings", "cachedContent", "labels", "tools", "toolConfig", "serviceTier"}
@@ -302,22 +291,13 @@ def blob_part(data: bytes, mime_type: str) -> Part:
 
 
 def _sniff(data: bytes, where: str = "bytes") -> str:
-    for magic, mime_type in _MAGIC:
-        if data.startswith(magic):
-            return mime_type
-    known = (
-        _RIFF.get(data[8:12])
-        if data[:4] == b"RIFF"
-        else _FTYP.get(data[8:12])
-        if data[4:8] == b"ftyp"
-        else None
-    )
-    if known:
-        return known
-    raise ConfigurationError(
-        f"Can't tell what kind of data {where} is. Give its type: "
-        "{'inlineData': {'mimeType': 'image/png', 'data': ...}}."
-    )
+    known = sniff(data)
+    if known is None:
+        raise ConfigurationError(
+            f"Can't tell what kind of data {where} is. Give its type: "
+            "{'inlineData': {'mimeType': 'image/png', 'data': ...}}."
+        )
+    return known
 
 
 def config_in(config: Any) -> JsonObject:

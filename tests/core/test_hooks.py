@@ -354,7 +354,7 @@ def test_a_large_result_put_in_place_is_cut_and_can_be_read_on(go: Runner) -> No
 
 
 def test_what_can_not_be_json_in_place_of_a_result_is_an_error_of_that_call(go: Runner) -> None:
-    hooks = Hooks(after_tool=lambda *_: Result(float("nan")))
+    hooks = Hooks(after_tool=lambda *_: Result(object()))
     run = go(asking(hooks=hooks), "x")
     assert "can't be shown" in responses(run)[0]["error"]
 

@@ -3,9 +3,12 @@
 import asyncio
 import itertools
 import json
+import math
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -13,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_serializer, model_v
 
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
 from agentkit.tooling.context import Context
-from agentkit.tooling.invoke import Invocation, Outcome, fail, prepare, refuse, succeed
+from agentkit.tooling.invoke import Invocation, Outcome, edit, fail, prepare, refuse, succeed
 from agentkit.tooling.registry import collect
 from agentkit.tooling.results import Media
 from agentkit.tooling.tool import Tool
@@ -46,6 +49,15 @@ def order(items: list[Item], speed: Literal["slow", "fast"] | int = "slow", *, l
 def get_weather(city: str) -> str:
     """Weather."""
     return f"rain in {city}"
+
+
+@dataclass
+class Reading:
+    celsius: float
+
+
+class Measured(BaseModel):
+    celsius: float | None
 
 
 TOOLS = collect([order, get_weather])
@@ -297,12 +309,73 @@ def test_a_call_that_is_not_run_is_answered_with_the_reason() -> None:
 
 
 def test_a_result_that_json_cannot_hold_is_an_error_that_says_the_tool_has_run() -> None:
-    for value in ((object(), float("nan"), [float("inf")], {"a": lambda: 1}, Media(b"x", "a/b").to_wire),):
+    for value in (object(), [object()], {"a": lambda: 1}, Media(b"x", "a/b").to_wire):
         outcome = succeed(ready(), value)
         assert outcome.kind == "error"
         assert text_of(outcome) == "The tool 'get_weather' has run, but its result can't be shown."
         assert isinstance(outcome.error, AgentError)
         assert isinstance(outcome.error.__cause__, Exception)
+
+
+NULL = "Numbers that JSON can't hold (NaN, Infinity) are null in this result."
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), None),
+        ({"a": [1.5, float("inf")], "b": -math.inf}, {"a": [1.5, None], "b": None}),
+        (Reading(math.nan), {"celsius": None}),
+        (Measured(celsius=math.inf), {"celsius": None}),
+        ({"a": [Measured(celsius=math.nan)]}, {"a": [{"celsius": None}]}),
+        ((math.nan, Media(b"x", "a/b")), None),
+        (deque([math.inf, 1]), [None, 1]),
+    ],
+    ids=repr,
+)
+def test_numbers_that_json_cannot_hold_are_null_and_the_model_is_told(value: Any, shown: Any) -> None:
+    outcome = succeed(ready(), value)
+    assert (outcome.kind, output_of(outcome)) == ("ok", {"result": shown, "note": NULL})
+    json.dumps(outcome.part, allow_nan=False)
+
+
+def test_nulls_that_were_none_are_not_spoken_of() -> None:
+    assert output_of(succeed(ready(), [Measured(celsius=None), None])) == [{"celsius": None}, None]
+
+
+REFS: list[Any] = [
+    {"$ref": "#/a"},
+    {"properties": {"a": {"$ref": "#/$defs/A"}}},
+    [1, [{"x": {"$ref": None}}]],
+    {"a": ({"$ref": 1},)},
+]
+
+
+@pytest.mark.parametrize("value", REFS, ids=repr)
+def test_a_result_with_a_reference_in_it_is_sent_as_its_text(value: Any) -> None:
+    output = output_of(succeed(ready(), value))
+    assert isinstance(output, str)
+    assert '"$ref"' in output
+    json.loads(output)
+
+
+def test_a_text_or_a_value_that_only_speaks_of_references_is_sent_as_it_is() -> None:
+    for value in ('{"$ref": 1}', {"key": '"$ref"'}, {"ref": "$ref"}, ['"$ref"']):
+        assert output_of(succeed(ready(), value)) == value
+
+
+def test_a_reference_in_an_edited_or_a_large_result_does_not_get_through() -> None:
+    tools = collect(Tool.of(lambda x: {"$ref": math.nan}, name="f"))
+    invocation = prepare({"name": "f", "args": {"x": 1}}, tools, Context(deps=None, tool_name="f"))
+    edit(invocation, {"x": 2}, "A person")
+    assert invocation.function is not None
+    output = output_of(succeed(invocation, invocation.function()))
+    assert output["result"] == '{"$ref": null}'
+    assert "A person changed the arguments" in output["note"]
+    assert NULL in output["note"]
+    outcome = succeed(ready(), {"$ref": "x" * 500}, max_chars=200)
+    assert isinstance(output_of(outcome), str)
+    assert outcome.whole == json.dumps({"$ref": "x" * 500})
 
 
 def test_a_result_that_contains_itself_is_an_error() -> None:

@@ -16,7 +16,8 @@ import pytest
 from google.genai import types
 from pydantic import BaseModel, Field
 
-from agentkit.tooling.results import Media, cut, split_media, to_json
+from agentkit.tooling.media import split_media
+from agentkit.tooling.results import Media, cut, to_json
 
 
 class Color(Enum):
