@@ -17,8 +17,9 @@ from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.model import Model
 from agentkit.tooling.annotations import make_typed_dict, supported
 from agentkit.tooling.context import Context
+from agentkit.tooling.corrections import correct
 from agentkit.tooling.json_schema import JsonSchema, tidy
-from agentkit.tooling.problems import describe_problems
+from agentkit.tooling.problems import describe_problems, reason_of
 from agentkit.tooling.results import READ_ON
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
@@ -99,8 +100,9 @@ class Output(Generic[T]):
         try:
             self.schema, self._adapter, self._wrapped = _schema_of(type)
         except Exception as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigurationError(f"output={type!r}: there is no JSON schema for it ({reason})") from error
+            raise ConfigurationError(
+                f"output={type!r}: there is no JSON schema for it ({reason_of(error)})"
+            ) from error
         if description is not None:
             self.schema = {**self.schema, "description": description}
         own = self.schema.get("description")
@@ -119,17 +121,25 @@ class Output(Generic[T]):
                 from_json(text, allow_inf_nan=False)
             made: Any = self._adapter.validate_json(text)
         except ValidationError as error:
-            try:
-                given = json.loads(text)
-            except (ValueError, RecursionError):
-                reason = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
-                raise InvalidArguments([f"it is no JSON: {reason}"]) from error
-            raise InvalidArguments(
-                describe_problems(error, given, self.schema.get("properties", ()))
-            ) from error
+            return self._parse_meant(text, error)
         except ValueError as error:
             raise InvalidArguments([f"it is no JSON: {error}"]) from error
         return cast(T, made["result"] if self._wrapped else made)
+
+    def _parse_meant(self, text: bytes, error: ValidationError) -> T:
+        """Take what doesn't fit as it is meant, or say what is wrong with it."""
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError):
+            reason = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
+            raise InvalidArguments([f"it is no JSON: {reason}"]) from error
+        if self._wrapped and not (isinstance(given, dict) and "result" in given):
+            problem = 'give an object with the value in it: {"result": ...}'
+            raise InvalidArguments([f"{problem} (got {text.decode(errors='replace'):.60})"]) from error
+        meant = correct(error, given, self.schema) if isinstance(given, dict) else None
+        if meant is not None:
+            return self.parse(dumps(meant))
+        raise InvalidArguments(describe_problems(error, given, self.schema.get("properties", ()))) from error
 
     def so_far(self, text: str) -> Any:
         """Give what there is so far of a value whose JSON comes in pieces, as plain JSON, or None.

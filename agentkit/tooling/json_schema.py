@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import GenerateJsonSchema, JsonRef, JsonSchemaValue, JsonSchemaWarningKind
-from pydantic_core import core_schema
+from pydantic.json_schema import (
+    GenerateJsonSchema,
+    JsonRef,
+    JsonSchemaMode,
+    JsonSchemaValue,
+    JsonSchemaWarningKind,
+)
+from pydantic_core import CoreSchema, core_schema
 
+from agentkit.tooling.fields import describe_class
 from agentkit.tooling.results import to_json
 from agentkit.wire.content import JsonObject
 
@@ -26,6 +34,59 @@ class JsonSchema(GenerateJsonSchema):
     """Pydantic's generator, made to say what the validator does, and to refuse rather than to skip."""
 
     ignored_warning_kinds: set[JsonSchemaWarningKind] = {"non-serializable-default"}  # noqa: RUF012 - pydantic's
+
+    def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
+        """Generate a whole schema, in which a union's tag is required, as the validator has it."""
+        self._core_definitions: dict[str, CoreSchema] = {}
+        made = super().generate(schema, mode)
+        _require_tags(made, made.get("$defs", {}))
+        return made
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Say what the source of the model says of its fields."""
+        return describe_class(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Say what the source of the dataclass says of its fields."""
+        return describe_class(super().dataclass_schema(schema), schema["cls"])
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """Say what the source of the TypedDict says of its fields."""
+        return describe_class(super().typed_dict_schema(schema), schema.get("cls"))
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """Let a value fit several members where a function, not a tag, tells them apart."""
+        made = super().tagged_union_schema(schema)
+        if "discriminator" not in made:
+            made["anyOf"] = made.pop("oneOf")
+        return made
+
+    def dataclass_args_schema(self, schema: core_schema.DataclassArgsSchema) -> JsonSchemaValue:
+        """Leave out the fields that the dataclass sets by itself."""
+        fields = [field for field in schema["fields"] if field.get("init", True)]
+        return super().dataclass_args_schema({**schema, "fields": fields})
+
+    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
+        """Refuse items that no set can hold."""
+        self._need_hashable(schema)
+        return super().set_schema(schema)
+
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
+        """Refuse items that no frozenset can hold."""
+        self._need_hashable(schema)
+        return super().frozenset_schema(schema)
+
+    def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
+        """Keep the definitions, to look into them."""
+        self._core_definitions |= {each["ref"]: each for each in schema["definitions"] if "ref" in each}
+        return super().definitions_schema(schema)
+
+    def _need_hashable(self, schema: core_schema.SetSchema | core_schema.FrozenSetSchema) -> None:
+        items = schema.get("items_schema")
+        if items is not None and not _is_hashable(items, self._core_definitions):
+            self.handle_invalid_for_json_schema(
+                schema, "a set of what can't be in a set, since it is mutable: use a list"
+            )
 
     def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
         """Refuse what can't be declared in a union, where pydantic would leave it out."""
@@ -80,6 +141,59 @@ class JsonSchema(GenerateJsonSchema):
     def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> JsonSchemaValue:
         """Refuse it: JSON has no classes."""
         return self.handle_invalid_for_json_schema(schema, "a class")
+
+
+def _is_hashable(schema: Any, definitions: Mapping[str, CoreSchema]) -> bool:
+    """Return whether some value of a type can be in a set."""
+    match schema["type"]:
+        case "list" | "set" | "dict" | "typed-dict" | "deque" | "generator":
+            return False
+        case "model" | "dataclass":
+            return schema["cls"].__hash__ is not None
+        case "tuple":
+            fixed = [
+                each
+                for at, each in enumerate(schema["items_schema"])
+                if at != schema.get("variadic_item_index")
+            ]
+            return all(_is_hashable(each, definitions) for each in fixed)
+        case "union" | "tagged-union":
+            choices = schema["choices"]
+            members = choices.values() if isinstance(choices, dict) else choices
+            return any(
+                _is_hashable(each[0] if isinstance(each, tuple) else each, definitions) for each in members
+            )
+        case "definition-ref":
+            return _is_hashable(definitions.get(schema["schema_ref"], {"type": "any"}), definitions)
+        case "json-or-python":
+            return _is_hashable(schema["json_schema"], definitions)
+        case "definitions" | "default":
+            return _is_hashable(schema["schema"], definitions)
+    return True  # a function may make something else of it
+
+
+def _require_tags(schema: Any, definitions: JsonObject) -> None:
+    """Have each member of a tagged union require its tag: without it, the validator doesn't look at the others."""
+    if isinstance(schema, list):
+        for part in schema:
+            _require_tags(part, definitions)
+    if not isinstance(schema, dict):
+        return
+    tag, choices = schema.get("discriminator"), schema.get("oneOf")
+    if isinstance(tag, dict) and "propertyName" in tag and isinstance(choices, list):
+        for choice in choices:
+            _require(choice, tag["propertyName"], definitions)
+    for part in list(schema.values()):
+        _require_tags(part, definitions)
+
+
+def _require(schema: JsonObject, name: str, definitions: JsonObject) -> None:
+    if "$ref" in schema:
+        schema = definitions.get(schema["$ref"].rpartition("/")[2], {})
+    for choice in schema.get("oneOf", ()):
+        _require(choice, name, definitions)
+    if name in schema.get("properties", {}) and name not in schema.get("required", ()):
+        schema["required"] = sorted([*schema.get("required", ()), name], key=list(schema["properties"]).index)
 
 
 def tidy(schema: JsonObject) -> JsonObject:

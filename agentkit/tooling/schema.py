@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +17,7 @@ from pydantic.errors import (
     PydanticSchemaGenerationError,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, SchemaError
 
 from agentkit.errors import AgentError, ToolDefinitionError
 from agentkit.tooling.annotations import (
@@ -26,21 +28,30 @@ from agentkit.tooling.annotations import (
     typed_dict_fields,
     unpacked,
 )
+from agentkit.tooling.callables import bound_keywords, named_function, parameter_names, place_of
 from agentkit.tooling.context import Context
+from agentkit.tooling.corrections import correct
+from agentkit.tooling.docstrings import Doc, read_docstring
+from agentkit.tooling.fields import class_doc
 from agentkit.tooling.json_schema import JsonSchema, plain_schema, set_default, tidy
-from agentkit.tooling.problems import describe_problems
+from agentkit.tooling.problems import describe_problems, reason_of
 from agentkit.tooling.signature import (
     Kind,
     Parameter,
     UnresolvedReference,
-    bound_keywords,
-    place_of,
     read_signature,
 )
 from agentkit.wire.content import JsonObject, dumps
 
 _CONFIG = ConfigDict(extra="forbid", val_json_bytes="base64", ser_json_bytes="base64", allow_inf_nan=False)
 _NOTHING = inspect.Parameter.empty
+_NO_SCHEMA = (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}}
+"""The schema of a tool without parameters: under mode ANY each declared function needs one (rule 14)."""
+
+_log = logging.getLogger("agentkit")
 
 
 class InvalidArguments(AgentError):
@@ -53,6 +64,15 @@ class InvalidArguments(AgentError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
         super().__init__("; ".join(self.problems))
+
+
+def name_problem(name: str) -> str | None:
+    """Say why Gemini takes no parameter of a name (rule 15), or None if it does."""
+    if _NAME.fullmatch(name):
+        return None
+    return (
+        "has a name that Gemini doesn't take: a letter or _, then letters, digits and _ (ASCII), at most 64."
+    )
 
 
 def refuse_bound(bound: Iterable[str], args: JsonObject) -> None:
@@ -78,34 +98,60 @@ class CallSignature:
     """What a function takes from the model: its JSON schema, and the way from a call's args to Python values.
 
     Attributes:
-        schema: JSON Schema 2020-12 of the parameters, or None where there are none.
+        schema: JSON Schema 2020-12 of the parameters; where there are none, an object without any (rule 14).
+        doc: What the docstring says.
 
     Raises:
         UnresolvedReference: An annotation can't be resolved (yet).
         ToolDefinitionError: A parameter can't be declared.
     """
 
-    def __init__(self, function: Callable[..., Any], descriptions: dict[str, str]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self._place = place_of(function)
         self._parameters, self._names = read_signature(function)
         self._bound = bound_keywords(function)
         self._arguments: dict[str, _Argument] = {}
         self._extras: Any = _NOTHING
+        self.doc = self._read_doc(function)
         for parameter in self._parameters:
             if parameter.is_context:
                 continue
             if parameter.kind is Kind.VAR_KEYWORD and unpacked(parameter.annotation) is None:
                 self._extras = self._supported(parameter.name, parameter.annotation)
                 continue
-            for argument in self._arguments_of(parameter, descriptions):
-                if argument.wire_name in self._arguments:
-                    raise self._error(argument.wire_name, "is there twice. Rename one of them.")
-                self._arguments[argument.wire_name] = argument
+            for argument in self._arguments_of(parameter):
+                self._add(argument)
         self._has_varargs = any(p.kind is Kind.VAR_POSITIONAL for p in self._parameters)
         self._by_keyword = not self._has_varargs and not any(
             p.is_context or p.kind is Kind.POSITIONAL_ONLY for p in self._parameters
         )
         self.schema = self._declare()
+
+    def _read_doc(self, function: Callable[..., Any]) -> Doc:
+        """Read the docstring; words on `**kwargs`, which are no parameter for the model, stay in the description."""
+        seen = [p for p in self._parameters if not p.is_context and p.kind is not Kind.VAR_KEYWORD]
+        open_ended = {p.name for p in self._parameters if p.kind is Kind.VAR_KEYWORD}
+        unpack = [unpacked(p.annotation) for p in self._parameters if p.kind is Kind.VAR_KEYWORD]
+        keys = {key for each in unpack if is_typed_dict(each) for key in each.__annotations__}
+        hidden = parameter_names(function) - open_ended
+        names = {p.name for p in seen} | keys
+        named = named_function(function)
+        if isinstance(named, type):
+            return class_doc(named, names, hidden)
+        doc = read_docstring(function, names, hidden)
+        for each in filter(is_typed_dict, unpack):
+            doc.parameters.update({**class_doc(each, keys).parameters, **doc.parameters})
+        return doc
+
+    def _add(self, argument: _Argument) -> None:
+        name = argument.wire_name
+        if name in self._arguments:
+            raise self._error(name, "is there twice. Rename one of them.")
+        if problem := name_problem(name):
+            raise self._error(
+                name, f'{problem} Rename it, or give it an alias: Annotated[..., Field(alias="...")].'
+            )
+        self._arguments[name] = argument
 
     def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Validate and coerce the args of a call into positional and keyword arguments.
@@ -141,19 +187,13 @@ class CallSignature:
         try:
             values: dict[str, Any] = self._adapter.validate_json(text)
         except ValidationError as error:
-            refused = {str(detail["loc"][0]) for detail in error.errors(include_url=False) if detail["loc"]}
-            # Models write null for "left out": where there is a default and null doesn't fit, it means that.
-            left_out = {
-                name
-                for name in refused & self._arguments.keys()
-                if args.get(name, _NOTHING) is None and not self._arguments[name].required
-            }
-            if left_out:
-                return self._validate({name: value for name, value in args.items() if name not in left_out})
+            meant = correct(error, args, self.schema)
+            if meant is not None:
+                return self._validate(meant)
             raise InvalidArguments(describe_problems(error, args, self._arguments)) from error
         return values
 
-    def _arguments_of(self, parameter: Parameter, descriptions: dict[str, str]) -> list[_Argument]:
+    def _arguments_of(self, parameter: Parameter) -> list[_Argument]:
         """List what the model may give for a parameter: one argument, or those of `**kwargs: Unpack[...]`."""
         name, default = parameter.name, parameter.default
         annotation = parameter.annotation
@@ -166,28 +206,27 @@ class CallSignature:
             except NameError as error:
                 raise self._unresolved(name, error) from error
             return [
-                self._argument(key, hint, _NOTHING, descriptions, required=required)
+                self._argument(key, hint, _NOTHING, required=required)
                 for key, (hint, required) in fields.items()
             ]
         if parameter.kind is Kind.VAR_POSITIONAL:
             annotation = list[annotation] if inside is None else inside  # type: ignore[valid-type]
             fixed = inside is not None and Ellipsis not in get_args(inside)
-            return [self._argument(name, annotation, _NOTHING, descriptions, required=fixed)]
+            return [self._argument(name, annotation, _NOTHING, required=fixed)]
         if isinstance(default, FieldInfo):
             annotation, default = Annotated[annotation, default], _NOTHING
-        return [self._argument(name, annotation, default, descriptions)]
+        return [self._argument(name, annotation, default)]
 
     def _argument(
         self,
         name: str,
         annotation: Any,
         default: Any,
-        descriptions: dict[str, str],
         *,
         required: bool = True,
     ) -> _Argument:
         # The keys of a TypedDict may be no identifiers; whether they can be declared, pydantic knows.
-        plain = plain_schema(annotation, descriptions.get(name)) if name.isidentifier() else None
+        plain = plain_schema(annotation, self.doc.parameters.get(name)) if name.isidentifier() else None
         if plain is not None:
             return _Argument(name, name, annotation, required and default is _NOTHING, default, plain)
         annotation = self._supported(name, annotation)
@@ -198,7 +237,7 @@ class CallSignature:
                 name, f"has several names or a path for one, {alias!r}. Give one alias, a text."
             )
         extra: dict[str, Any] = {}
-        if info.description is None and (words := _words_in(info.metadata) or descriptions.get(name)):
+        if info.description is None and (words := _words_in(info.metadata) or self.doc.parameters.get(name)):
             extra["description"] = words
         if default is not _NOTHING and not info.is_required():
             extra["default"] = default  # the signature's default wins over that of Field
@@ -229,7 +268,7 @@ class CallSignature:
         )
         return UnresolvedReference(f"{self._place}: parameter {name!r} {reason}")
 
-    def _declare(self) -> JsonObject | None:
+    def _declare(self) -> JsonObject:
         arguments = self._arguments.values()
         if self._extras is _NOTHING and all(argument.plain is not None for argument in arguments):
             schema: JsonObject = {"additionalProperties": False, "properties": {}}
@@ -237,10 +276,7 @@ class CallSignature:
                 schema["required"] = required
             schema["type"] = "object"
         else:
-            try:
-                schema = self._adapter.json_schema(schema_generator=JsonSchema)
-            except Exception as error:
-                raise self._explain(error) from error
+            schema = self._generate()
         for argument in arguments:
             if argument.plain is not None:
                 schema["properties"][argument.wire_name] = argument.plain
@@ -248,7 +284,24 @@ class CallSignature:
                 set_default(schema["properties"][argument.wire_name], argument.default)
         schema = tidy(schema)
         takes_any = bool(schema["properties"]) or schema["additionalProperties"] is not False
-        return schema if takes_any else None
+        return schema if takes_any else dict(NO_PARAMETERS)
+
+    def _generate(self) -> JsonObject:
+        """Have pydantic make the schema; what can't be declared is left out if it may be, and refused if not."""
+        while True:
+            try:
+                return self._adapter.json_schema(schema_generator=JsonSchema)
+            except Exception as error:
+                self.__dict__.pop("_adapter", None)
+                argument, own_error = self._find_fault(error)
+                if argument is None:
+                    name = self._parameters[-1].name if self._parameters else ""
+                    raise self._refuse(f"parameter {name!r}", self._extras, own_error) from error
+                refusal = self._refuse(f"parameter {argument.name!r}", argument.annotation, own_error)
+                if argument.required or not isinstance(own_error, _NO_SCHEMA):
+                    raise refusal from error
+                del self._arguments[argument.wire_name]
+                _log.warning("%s It has a default, so the model isn't told of it.", refusal)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:
@@ -272,15 +325,14 @@ class CallSignature:
         adapter.rebuild(raise_errors=True, _types_namespace=self._names)
         return adapter
 
-    def _explain(self, error: Exception) -> ToolDefinitionError:
-        """Find the parameter that can't be declared and say why."""
+    def _find_fault(self, error: Exception) -> tuple[_Argument | None, Exception]:
+        """Find the argument that can't be declared, and what is wrong with it alone."""
         for argument in self._arguments.values():
             try:
                 self._adapt([argument]).json_schema(schema_generator=JsonSchema)
             except Exception as own_error:
-                return self._refuse(f"parameter {argument.name!r}", argument.annotation, own_error)
-        name = self._parameters[-1].name if self._parameters else ""
-        return self._refuse(f"parameter {name!r}", self._extras, error)
+                return argument, own_error
+        return None, error
 
     def _refuse(self, what: str, annotation: Any, error: Exception) -> ToolDefinitionError:
         while get_origin(annotation) is Annotated:
@@ -288,20 +340,21 @@ class CallSignature:
         shown = inspect.formatannotation(annotation)
         if isinstance(error, NameError) or getattr(error, "code", "") == "class-not-fully-defined":
             return UnresolvedReference(
-                f"{self._place}: {what} has the type {shown}, in which a name can't be resolved: {_line(error)}"
+                f"{self._place}: {what} has the type {shown}, in which a name can't be resolved: {reason_of(error)}"
                 " Define it before the tool is registered."
             )
-        if isinstance(error, (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema)):
+        if isinstance(error, _NO_SCHEMA):
             return ToolDefinitionError(
-                f"{self._place}: {what} has the type {shown}, for which there is no JSON schema ({_line(error)})"
+                f"{self._place}: {what} has the type {shown}, for which there is no JSON schema ({reason_of(error)})"
                 " Use types that JSON can carry (str, float, list, dict, a dataclass, a pydantic model, ...);"
                 " what only your program has comes in through Context.deps."
             )
-        return ToolDefinitionError(f"{self._place}: {what} of type {shown} can't be declared: {_line(error)}")
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition(" Set `arbitrary")[0]
+        reason = reason_of(error)
+        if isinstance(error, SchemaError) and "regex" in str(error):
+            reason = (
+                f"its pattern can't be used: {reason}. Check it in the function, which may raise ToolRetry."
+            )
+        return ToolDefinitionError(f"{self._place}: {what} of type {shown} can't be declared: {reason}")
 
 
 def _words_in(metadata: Iterable[Any]) -> str | None:

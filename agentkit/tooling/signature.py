@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
+import logging
 import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Union, get_args, get_origin
+from dataclasses import InitVar, dataclass
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from agentkit.errors import ToolDefinitionError
+from agentkit.tooling.callables import bound_keywords, chain_of, place_of, plain_function
 from agentkit.tooling.context import Context
 
 Kind = inspect._ParameterKind
+_STARS = (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD)
+
+_log = logging.getLogger("agentkit")
 
 
 class UnresolvedReference(ToolDefinitionError):
@@ -32,29 +36,6 @@ class Parameter:
     """`inspect.Parameter.empty` where there is none."""
     is_context: bool
     """Whether the parameter takes the run's `Context`, which the model doesn't see."""
-
-
-def place_of(function: Any) -> str:
-    """Name a callable as `module:qualname`, for errors."""
-    inner = plain_function(function)
-    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
-    module = getattr(inner, "__module__", None) or type(inner).__module__
-    return f"{module}:{name}"
-
-
-def plain_function(function: Any) -> Any:
-    """Find what a person wrote: behind partials, methods, callable objects and `functools.wraps`."""
-    while True:
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif isinstance(function, (types.MethodType, staticmethod, classmethod)):
-            function = function.__func__
-        elif hasattr(function, "__wrapped__") and not isinstance(function, type):
-            function = function.__wrapped__
-        elif isinstance(function, type) or inspect.isroutine(function) or not callable(function):
-            return function
-        else:
-            function = type(function).__call__
 
 
 def read_signature(function: Callable[..., Any]) -> tuple[list[Parameter], dict[str, Any]]:
@@ -79,25 +60,38 @@ def read_signature(function: Callable[..., Any]) -> tuple[list[Parameter], dict[
     scope = _Scope(function)
     parameters = []
     for p in signature.parameters.values():
-        if p.name not in bound:
+        if _is_left_out(p, signature):
+            _log.warning(
+                "%s: %s has no type, so the model isn't told of it. Annotate it where it should be.", place, p
+            )
+        elif p.name not in bound:
             annotation = scope.resolve(place, p)
             parameters.append(Parameter(p.name, p.kind, annotation, p.default, is_context(annotation)))
     return parameters, scope.names
 
 
-def bound_keywords(function: Callable[..., Any]) -> frozenset[str]:
-    """Name the keywords that a partial has bound: no caller may change them."""
-    return frozenset(function.keywords) if isinstance(function, functools.partial) else frozenset()
+def _is_left_out(parameter: inspect.Parameter, signature: inspect.Signature) -> bool:
+    """Return whether a parameter takes more of what nobody named or annotated, beside others that somebody did."""
+    return (
+        parameter.kind in _STARS
+        and parameter.annotation is inspect.Parameter.empty
+        and any(other.kind not in _STARS for other in signature.parameters.values())
+    )
 
 
-def context_parameters(function: Callable[..., Any]) -> list[str]:
-    """Name the parameters of `function` that take a `Context`; anything else about it doesn't matter."""
+def context_parameters(function: Callable[..., Any]) -> tuple[int, list[str]]:
+    """Find the parameters of `function` that take a `Context`: how many by position alone, and the names of others.
+
+    Anything else about it doesn't matter.
+    """
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError, NameError):
-        return []
+        return 0, []
     scope = _Scope(function)
-    return [p.name for p in signature.parameters.values() if is_context(scope.try_resolve(p.annotation))]
+    found = [p for p in signature.parameters.values() if is_context(scope.try_resolve(p.annotation))]
+    by_position = [p for p in found if p.kind is Kind.POSITIONAL_ONLY]
+    return len(by_position), [p.name for p in found if p.kind is not Kind.POSITIONAL_ONLY]
 
 
 def is_context(annotation: Any) -> bool:
@@ -120,10 +114,10 @@ class _Scope:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._inner = plain_function(function)
         self._globals = _globals_of(self._inner)
-        self.names = {**_enclosing_locals(self._inner), **_closure_of(self._inner)}
-        self.names.update({p.__name__: p for p in getattr(self._inner, "__type_params__", ())})
-        owner = getattr(function, "__self__", None)
-        self._owner: Mapping[str, Any] = vars(owner if isinstance(owner, type) else type(owner))
+        around = _enclosing_locals(self._inner)
+        self.names = {**around, **_closure_of(self._inner)}
+        self.names |= _types_of_class(_owner_of(function, self._inner, {**self._globals, **around}))
+        self.names |= {p.__name__: p for p in getattr(self._inner, "__type_params__", ())}
 
     def resolve(self, place: str, parameter: inspect.Parameter) -> Any:
         """Evaluate a parameter's annotation, at any depth."""
@@ -154,11 +148,8 @@ class _Scope:
     def _evaluate(self, annotation: Any) -> Any:
         # get_type_hints is the one public way to resolve what is nested as well (`list["Node"]`).
         holder: Any = types.SimpleNamespace(__annotations__={"it": annotation})
-        try:
-            return typing.get_type_hints(holder, self._globals, self.names, include_extras=True)["it"]
-        except NameError:
-            names = {**self._owner, **self.names}
-            return typing.get_type_hints(holder, self._globals, names, include_extras=True)["it"]
+        found = typing.get_type_hints(holder, self._globals, self.names, include_extras=True)["it"]
+        return found.type if isinstance(found, InitVar) else found
 
     def _unannotated(self, place: str, parameter: inspect.Parameter) -> Any:
         if getattr(self._inner, "__name__", "") == "<lambda>":
@@ -166,7 +157,7 @@ class _Scope:
         name = parameter.name
         if name in ("self", "cls"):
             mend = "Give the bound method, obj.method, instead of the function in the class."
-        elif parameter.kind in (Kind.VAR_POSITIONAL, Kind.VAR_KEYWORD):
+        elif parameter.kind in _STARS:
             stars = "*" if parameter.kind is Kind.VAR_POSITIONAL else "**"
             mend = f"Annotate it, e.g. `{stars}{name}: str`; if it is a decorator's wrapper, use functools.wraps."
         else:
@@ -179,6 +170,39 @@ def _globals_of(function: Any) -> dict[str, Any]:
         return function.__globals__
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     return vars(module) if module else {}
+
+
+def _owner_of(function: Any, inner: Any, names: Mapping[str, Any]) -> Any:
+    """Find the class in whose body a function was written: that of a method's object, or the one its path names."""
+    if isinstance(inner, type):
+        return inner
+    for each in chain_of(function):
+        if inspect.ismethod(each):
+            return each.__self__ if isinstance(each.__self__, type) else type(each.__self__)
+    if not inspect.isroutine(each) and not isinstance(each, type):
+        return type(each)
+    path = getattr(inner, "__qualname__", "").rpartition("<locals>.")[2].split(".")[:-1]
+    owner = names.get(path[0]) if path else None
+    for name in path[1:]:
+        owner = getattr(owner, name, None)
+    return owner
+
+
+def _types_of_class(owner: Any) -> dict[str, Any]:
+    """Collect the types in the body of a class and its bases: annotations in there may name them."""
+    if not isinstance(owner, type):
+        return {}
+    scopes = [vars(each) for each in reversed(owner.__mro__) if each is not object]
+    return {
+        name: value
+        for scope in scopes
+        for name, value in scope.items()
+        if not name.startswith("__") and (isinstance(value, (type, TypeVar)) or _is_alias(value))
+    }
+
+
+def _is_alias(value: Any) -> bool:
+    return get_origin(value) is not None or hasattr(value, "__value__") or hasattr(value, "__supertype__")
 
 
 def _closure_of(function: Any) -> dict[str, Any]:
