@@ -144,12 +144,12 @@ class ToolDeferred(Exception):
     Args:
         message: What it waits for, in words: `PendingCall.why`.
         state: JSON that the tool gets back as `ctx.resumed` when a decision is there about one of `pending`:
-            then the tool is called again, and `ctx.decisions` has what was said. Without it, the call ends
-            with a `Result` or a `Deny`.
-        pending: Calls of the tool's own that wait, as those of a sub-agent do; without any, the call itself.
+            then the tool is called again, and `ctx.decisions` has what was said. It goes with `pending` alone.
+        pending: Calls of the tool's own that wait, as those of a sub-agent do. Without any, the call itself
+            waits: it ends with a `Result` or a `Deny`, and the tool isn't called again.
 
     Raises:
-        ConfigurationError: The state is no JSON.
+        ConfigurationError: The state is no JSON, or there is no call in `pending` to call the tool again for.
     """
 
     def __init__(
@@ -160,5 +160,11 @@ class ToolDeferred(Exception):
             json.dumps(state, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"ToolDeferred(state=...): it is JSON, to be kept: {error}") from error
+        if state is not None and not pending:
+            raise ConfigurationError(
+                "ToolDeferred(state=...) goes with pending=[PendingCall(...), ...]: the tool is called again, with the"
+                " state in ctx.resumed, when one of those is decided. Without pending=, the call ends with its Result,"
+                " and nobody would read the state: leave it out."
+            )
         self.state = state
         self.pending = tuple(pending)

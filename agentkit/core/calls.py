@@ -240,7 +240,7 @@ class CallsOfTurn:
             index=index,
             call_id=invocation.context.call_id,
             name=invocation.context.tool_name,
-            effect=tool.effect if tool else known.effect if known else "read",
+            effect=tool.ledger_effect if tool else known.effect if known else "read",
             started=known is not None and is_unknown(known),
             response=outcome.part if outcome and final and not at_first else None,
             deferred=deferred_state(outcome.deferred, invocation.args)

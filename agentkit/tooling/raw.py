@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
-from agentkit.errors import ConfigurationError, ToolDefinitionError
+from agentkit.errors import ConfigurationError, ToolDeferred, ToolDefinitionError
+from agentkit.tooling.callables import bound_keywords
 from agentkit.tooling.context import Context
-from agentkit.tooling.schema import InvalidArguments, refuse_bound
-from agentkit.tooling.signature import bound_keywords, context_parameters
+from agentkit.tooling.foreign import fields_of_declaration
+from agentkit.tooling.schema import NO_PARAMETERS, InvalidArguments, name_problem, refuse_bound
+from agentkit.tooling.signature import context_parameters
 from agentkit.wire.content import FunctionDeclaration, JsonObject
-from agentkit.wire.convert import camel_schema, copy_json, fields_of, to_wire
+from agentkit.wire.convert import camel_schema, copy_json, to_wire
 
 _OPENAPI = ("parameters", "response")
+_BARE = {"type", "title", "description", "additionalProperties"}
 _JSON_SCHEMAS = ("parametersJsonSchema", "responseJsonSchema")
+
+
+def unhandled(**_: Any) -> None:
+    """Leave the call to whoever made the run: it comes back unrun, in `run.pending`."""
+    raise ToolDeferred("It has no handler here: make the call, and resume with its Result.")
 
 
 class RawSignature:
@@ -25,7 +33,7 @@ class RawSignature:
         self._known: JsonObject = schema.get("properties") or {}
         self._required: list[str] = schema.get("required") or []
         self._open = not self._known or bool(schema.get("additionalProperties"))
-        self._contexts = context_parameters(handler)
+        self._by_position, self._contexts = context_parameters(handler)
         self._bound = bound_keywords(handler)
 
     def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -46,22 +54,22 @@ class RawSignature:
             raise InvalidArguments(problems)
         refuse_bound(self._bound, args)
         # The handler may change what it gets; the args belong to the history.
-        return [], {**copy.deepcopy(args), **dict.fromkeys(self._contexts, context)}
+        positional = [context] * self._by_position
+        return positional, {**copy.deepcopy(args), **dict.fromkeys(self._contexts, context)}
 
 
 def wire_declaration(declaration: Any) -> FunctionDeclaration:
     """Read a function declaration: a dict in either casing, or a `google.genai.types.FunctionDeclaration`.
 
-    The schema stays as it is; only the API's own field names become camelCase.
+    The schema stays as it is; only the API's own field names become camelCase. Declarations of MCP, Anthropic and
+    OpenAI are read too, see `agentkit.tooling.foreign`.
 
     Raises:
-        ToolDefinitionError: It is no function declaration.
+        ToolDefinitionError: It is no function declaration, or a parameter has a name that Gemini doesn't take.
     """
     try:
-        fields = fields_of(declaration)
-        if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
-            raise ConfigurationError("it has no name")
-        made = {key: _item_in(key, value) for key, value in fields.items() if value is not None}
+        fields = fields_of_declaration(declaration)
+        made = {key: _item_in(key, value) for key, value in fields.items()}
         for key in ("parametersJsonSchema", "parameters"):
             _check_object(made.get(key, {}))
     except ConfigurationError as error:
@@ -69,6 +77,15 @@ def wire_declaration(declaration: Any) -> FunctionDeclaration:
             f"This is no function declaration, {error}: {declaration!r:.200}. Give a dict with a name, a"
             " description and parametersJsonSchema (or parameters), or a google.genai.types.FunctionDeclaration."
         ) from error
+    schema = made.get("parametersJsonSchema") or made.get("parameters") or {}
+    for name in schema.get("properties") or ():
+        if problem := name_problem(name):
+            raise ToolDefinitionError(f"{made['name']}: parameter {name!r} {problem} Rename it.")
+    if not schema:
+        made.pop("parameters", None)
+        made["parametersJsonSchema"] = dict(NO_PARAMETERS)
+    elif schema.keys() <= _BARE:
+        schema["properties"] = {}
     return cast(FunctionDeclaration, made)
 
 
@@ -82,6 +99,9 @@ def _check_object(schema: Any) -> None:
     """Refuse what can't be the schema of parameters."""
     if not isinstance(schema, dict):
         raise ConfigurationError(f"its schema is {schema!r:.60} instead of an object")
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind.lower() != "object":
+        raise ConfigurationError(f"its schema is that of type {kind!r}, but arguments are an object")
     if not isinstance(schema.get("properties") or {}, dict):
         raise ConfigurationError("the properties of its schema are no object")
     if not isinstance(schema.get("required") or [], list):

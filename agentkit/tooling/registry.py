@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, overload
 
+from pydantic import BaseModel
 from typing_extensions import Unpack
 
 from agentkit.errors import ConfigurationError, ToolDefinitionError
-from agentkit.tooling.signature import place_of
+from agentkit.tooling.callables import place_of
+from agentkit.tooling.options import Effect, problem_of
+from agentkit.tooling.results import is_google
 from agentkit.tooling.tool import F, Tool, ToolOptions
 from agentkit.wire.content import FunctionDeclaration
+from agentkit.wire.convert import fields_of
 
 MAX_TOOLS = 512
 """Declarations that one request may have (rule 7)."""
@@ -22,10 +26,17 @@ class ToolRegistry:
 
     Fill it before you give it away: an agent reads it once, when it is made (and `run(tools=...)` when the
     run is), so that what is added later isn't seen there.
+
+    Args:
+        name: For errors and logs.
+        effect: The `effect` of each tool that is added, where nobody says another.
     """
 
-    def __init__(self, name: str = "tools") -> None:
+    def __init__(self, name: str = "tools", *, effect: Effect | None = None) -> None:
+        if problem := problem_of({"effect": effect}):
+            raise ToolDefinitionError(f"ToolRegistry({name!r}): {problem}")
         self.name = name
+        self.effect = effect
         self._tools: dict[str, Tool] = {}
 
     @overload
@@ -52,6 +63,8 @@ class ToolRegistry:
             ToolDefinitionError: It can't be declared, or its name is taken.
         """
         made = Tool.of(source, **options)
+        if made.effect is None and self.effect is not None:
+            made = made.replace(effect=self.effect)
         _put(self._tools, made)
         return made
 
@@ -123,7 +136,7 @@ class ToolRegistry:
         return f"ToolRegistry({self.name!r}: {', '.join(self._tools)})"
 
     def _new(self, tools: Iterable[Tool]) -> ToolRegistry:
-        made = ToolRegistry(self.name)
+        made = ToolRegistry(self.name, effect=self.effect)
         for each in tools:
             _put(made._tools, each)
         return made
@@ -138,8 +151,9 @@ class ToolRegistry:
 def collect(tools: Any) -> dict[str, Tool]:
     """Make tools of what a user gives an agent, by name, in order.
 
-    That is one of, or an iterable of: functions and other callables, tools, registries and other iterables
-    of these, and pairs `(function declaration, handler)`.
+    That is one of, or an iterable of: functions and other callables, tools, registries and other iterables of
+    these, function declarations and `types.Tool`s of them, and pairs `(declarations, handler)`. The calls of
+    declarations without a handler come back unrun.
 
     Raises:
         ToolDefinitionError: Something is none of these, can't be declared, or a name is there twice.
@@ -152,22 +166,59 @@ def collect(tools: Any) -> dict[str, Tool]:
 def _collect(source: Any, found: dict[str, Tool]) -> None:
     if isinstance(source, Tool):
         _put(found, source)
-    elif _is_google(source, "FunctionDeclaration") or isinstance(source, dict):
-        raise ToolDefinitionError(
-            f"A function declaration needs a handler: give the pair (declaration, handler), not {source!r:.200}."
-        )
-    elif isinstance(source, tuple) and len(source) == 2 and _is_declaration(source[0]):
-        _put(found, Tool.from_declaration(source[0], source[1]))
+    elif (declarations := _declarations_in(source)) is not None:
+        for each in declarations:
+            _put(found, Tool.from_declaration(each))
+    elif isinstance(source, tuple) and len(source) == 2 and _is_handled(source[0], source[1]):
+        for each in _declarations_in(source[0]) or source[0]:
+            _put(found, _handled(each, source[1]))
     elif callable(source):
         _put(found, Tool.of(source))
-    elif isinstance(source, Iterable) and not isinstance(source, (str, bytes)) and not _is_google(source):
+    elif isinstance(source, Iterable) and not isinstance(source, (str, bytes)) and not is_google(source):
         for item in source:
             _collect(item, found)
     else:
-        mend = "functions, Tools, ToolRegistries or pairs (function declaration, handler)"
-        if _is_google(source, "Tool"):
-            mend = "each of its function_declarations as a pair (declaration, handler)"
-        raise ToolDefinitionError(f"tools= can't take {type(source).__name__} {source!r:.200}. Give {mend}.")
+        raise ToolDefinitionError(
+            f"tools= can't take {type(source).__name__} {source!r:.200}. Give functions, Tools, ToolRegistries,"
+            " function declarations or pairs (function declarations, handler)."
+        )
+
+
+def _declarations_in(source: Any) -> list[Any] | None:
+    """List the declarations that a value is, or that are in a `types.Tool` or a dict of its form; else None."""
+    if isinstance(source, dict) or (is_google(source) and type(source).__name__ == "Tool"):
+        fields = fields_of(source)
+        if "functionDeclarations" not in fields and isinstance(source, dict):
+            return [source]
+        if others := sorted(fields.keys() - {"functionDeclarations"}):
+            raise ToolDefinitionError(
+                f"tools= takes functions; {others[0]!r} of {source!r:.200} is the server's own. Give it in"
+                " config={'tools': [...]}, and function_declarations apart from it."
+            )
+        return list(fields.get("functionDeclarations") or ())
+    is_one = isinstance(source, BaseModel) and (
+        type(source).__name__ == "FunctionDeclaration" or "inputSchema" in type(source).model_fields
+    )
+    return [source] if is_one else None
+
+
+def _is_handled(declarations: Any, handler: Any) -> bool:
+    """Return whether two values are declarations, one or many, and what is to handle their calls."""
+    if _declarations_in(handler) is not None:
+        return False
+    if _declarations_in(declarations) is not None:
+        return True
+    many = isinstance(declarations, (list, tuple)) and bool(declarations)
+    return many and callable(handler) and all(_declarations_in(each) is not None for each in declarations)
+
+
+def _handled(declaration: Any, handler: Any) -> Tool:
+    if handler is None:
+        raise ToolDefinitionError(
+            f"The handler of {declaration!r:.200} is not callable: None. Give the declaration alone where its calls"
+            " are to come back unrun."
+        )
+    return Tool.from_declaration(declaration, handler)
 
 
 def _put(tools: dict[str, Tool], made: Tool) -> None:
@@ -183,12 +234,3 @@ def _put(tools: dict[str, Tool], made: Tool) -> None:
             " let the model find them: registry.on_demand()."
         )
     tools[made.name] = made
-
-
-def _is_declaration(value: Any) -> bool:
-    return isinstance(value, dict) or _is_google(value, "FunctionDeclaration")
-
-
-def _is_google(value: Any, name: str | None = None) -> bool:
-    kind = type(value)
-    return kind.__module__.startswith("google.genai") and (name is None or kind.__name__ == name)

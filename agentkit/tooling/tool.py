@@ -2,58 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import inspect
-import math
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, TypedDict, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from typing_extensions import Unpack
 
 from agentkit.errors import ToolDefinitionError
+from agentkit.tooling.callables import code_of, is_async, named_function, place_of
 from agentkit.tooling.context import Context
-from agentkit.tooling.docstrings import read_docstring
-from agentkit.tooling.raw import RawSignature, wire_declaration
+from agentkit.tooling.foreign import effect_of
+from agentkit.tooling.marks import Mark, is_in_class_body, mark_of, marked, restore
+from agentkit.tooling.options import Approval as Approval
+from agentkit.tooling.options import Effect as Effect
+from agentkit.tooling.options import ToolOptions as ToolOptions
+from agentkit.tooling.options import check_options, problem_of
+from agentkit.tooling.raw import RawSignature, unhandled, wire_declaration
 from agentkit.tooling.schema import CallSignature
-from agentkit.tooling.signature import UnresolvedReference, place_of
+from agentkit.tooling.signature import UnresolvedReference
 from agentkit.wire.content import FunctionDeclaration, JsonObject, dumps
 
-Effect = Literal["read", "write"]
-Approval = bool | Callable[[JsonObject, Context[Any]], bool | str | None]
 F = TypeVar("F", bound=Callable[..., Any])
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")  # rule 7
-_MARK = "__agentkit_tool__"
-
-
-class ToolOptions(TypedDict, total=False):
-    """What may be said of a tool beside its code."""
-
-    name: str
-    """The name that the model calls; by default the function's."""
-    description: str
-    """What the model reads; by default the docstring without its sections."""
-    effect: Effect
-    """`write`: the tool changes something. Its calls run alone and in order. Default `read`."""
-    approval: Approval
-    """Whether a person must allow a call first, or a function of the args and the context that says so, or why."""
-    timeout: float | None
-    """Seconds that a call may take. None, the default: what the agent says."""
-    retries: int
-    """Failures in a row (bad arguments, `ToolRetry`) after which the next one is final. Default 2."""
-    tags: Iterable[str]
-    """Words to select tools by."""
-    untrusted: bool
-    """Whether what it returns may be the words of a stranger: web pages, mails, files. Default False."""
-    sensitive: bool
-    """Whether its calls need a person's approval once untrusted words are in the history; `write` tools' do anyway."""
-    on_demand: bool
-    """Whether the model must find it with `find_tools` before it may call it. Default False: it is always declared."""
 
 
 class Binder(Protocol):
@@ -78,12 +51,12 @@ class Tool:
     """What goes to the model, wire JSON."""
     binder: Binder = field(repr=False)
     """Validates a call's args."""
-    effect: Effect = "read"
-    """`write`: calls of it run alone and in order."""
+    effect: Effect | None = None
+    """`read`: calls of it may run side by side, and again. `write`: it changes something. None: nobody said."""
     approval: Approval = False
     """Whether a person must allow a call, or a function of its args and context that tells."""
     timeout: float | None = None
-    """Seconds that a call may take; None: the agent's default."""
+    """Seconds that a call may take, `math.inf` for any; None: the agent's default."""
     retries: int = 2
     """Failures in a row after which the next one is final: the model is told to stop."""
     tags: frozenset[str] = frozenset()
@@ -94,13 +67,22 @@ class Tool:
     """Whether its calls need approval once untrusted words are in the history."""
     on_demand: bool = False
     """Whether the model must find it with `find_tools` before it may call it."""
+    polls: bool = False
+    """Whether calls of it with the same arguments don't count as repeats, as those of a status."""
+    interactive: bool = False
+    """Whether it asks a person at the terminal: it is called in the caller's thread, alone, without a limit of time."""
     is_async: bool = False
     """Whether the function gives an awaitable."""
 
     def __post_init__(self) -> None:
-        problem = _problem_of(self)
+        problem = problem_of(vars(self)) or _problem_of_code(self.function)
         if problem:
             raise ToolDefinitionError(f"{place_of(self.function)}: {problem}")
+
+    @property
+    def ledger_effect(self) -> Effect:
+        """What the tool counts as while it runs and after a crash, where nobody said what it is too."""
+        return self.effect or "read"
 
     @classmethod
     def of(cls, source: Callable[..., Any] | Tool, /, **options: Unpack[ToolOptions]) -> Tool:
@@ -117,61 +99,64 @@ class Tool:
             raise ToolDefinitionError(
                 f"{source!r:.200} can't be a tool: it is not callable. Give a function."
             )
-        mark = getattr(source, _MARK, _Mark({}))
+        mark = mark_of(source) or Mark({})
         if mark.tool is not None and mark.tool.function is source:  # functools.wraps copies the mark
-            return mark.tool.replace(**options)
+            made: Tool = mark.tool
+            return made.replace(**options)
         merged: ToolOptions = {**mark.options, **options}
-        _check_options(source, merged)
-        doc = read_docstring(source)
-        signature = CallSignature(source, doc.parameters)
+        check_options(source, merged)
+        signature = CallSignature(source)
         name = merged.pop("name", None) or _name_of(source)
         description = merged.pop("description", None)
-        description = doc.description if description is None else description
+        description = signature.doc.description if description is None else description
         declaration: FunctionDeclaration = {"name": name}
         if description:
             declaration["description"] = description
-        if signature.schema is not None:
-            declaration["parametersJsonSchema"] = signature.schema
+        declaration["parametersJsonSchema"] = signature.schema
         return cls(
             name=name,
             description=description,
             function=source,
             declaration=declaration,
             binder=signature,
-            is_async=_is_async(source),
+            is_async=is_async(source),
             **_as_fields(merged),
         )
 
     @classmethod
     def from_declaration(
-        cls, declaration: Any, handler: Callable[..., Any], /, **options: Unpack[ToolOptions]
+        cls, declaration: Any, handler: Callable[..., Any] | None = None, /, **options: Unpack[ToolOptions]
     ) -> Tool:
         """Make a tool of a raw function declaration and the callable that handles its calls.
 
         The declaration is a dict in either casing or a `google.genai.types.FunctionDeclaration`; its schema
-        goes to the model unchanged. Of the arguments, only the names are checked (required, unknown); they go
-        to the handler as keywords, and a parameter annotated with `Context` gets the context.
+        goes to the model unchanged. Those of MCP, Anthropic and OpenAI are read too. Of the arguments, only the
+        names are checked (required, unknown); they go to the handler as keywords, and a parameter annotated with
+        `Context` gets the context. Without a handler the run stops at a call, which is in `run.pending` then, of the
+        kind `deferred`, and goes on when it is resumed with the call's `Result`.
 
         Raises:
             ToolDefinitionError: It is no function declaration, or the handler isn't callable.
         """
         wire = wire_declaration(declaration)
-        if not callable(handler):
+        if handler is not None and not callable(handler):
             raise ToolDefinitionError(f"The handler of {wire['name']!r} is not callable: {handler!r:.200}.")
-        _check_options(handler, options)
+        function = unhandled if handler is None else handler
+        check_options(function, options)
         made = cls(
             name=wire["name"],
             description=wire.get("description", ""),
-            function=handler,
+            function=function,
             declaration=wire,
-            binder=RawSignature(wire, handler),
-            is_async=_is_async(handler),
+            binder=RawSignature(wire, function),
+            effect="read" if handler is None else effect_of(declaration),  # that nothing is run has no effect
+            is_async=is_async(function),
         )
         return made.replace(**options) if options else made
 
     def replace(self, **options: Unpack[ToolOptions]) -> Tool:
         """Make a copy with other options."""
-        _check_options(self.function, options)
+        check_options(self.function, options)
         declaration = self.declaration
         if "name" in options:
             declaration = {**declaration, "name": options["name"]}
@@ -200,14 +185,6 @@ class Tool:
         return self.function(*args, **kwargs)
 
 
-@dataclass(slots=True)
-class _Mark:
-    """What `@tool` leaves on a function: its options, and the tool if it could be made already."""
-
-    options: ToolOptions
-    tool: Tool | None = None
-
-
 @overload
 def tool(function: F, /) -> F: ...
 
@@ -219,50 +196,40 @@ def tool(**options: Unpack[ToolOptions]) -> Callable[[F], F]: ...
 def tool(function: Any = None, /, **options: Unpack[ToolOptions]) -> Any:
     """Say that a function is a tool, and how runs treat it: `@tool` or `@tool(effect="write", ...)`.
 
-    The function stays what it is. What is said here holds where it is given to an agent or a registry, as a
-    bound method too.
+    It stays a function. What is said here holds where it is given to an agent or a registry, as a bound method
+    too. `tool(name="x")(f)` gives a function of its own; `f` isn't changed.
 
     Raises:
-        ToolDefinitionError: It can't be declared. What can't be judged yet (a method without its object, a
-            name that is defined later) is judged when the tool is registered.
+        ToolDefinitionError: It can't be declared, or an option makes no sense. What can't be judged yet (a method
+            without its object, a name that is defined later) is judged when the tool is registered.
     """
     if function is None:
         return functools.partial(tool, **options)
     if isinstance(function, (staticmethod, classmethod)):
-        _mark(function.__func__, options)
-    else:
-        _mark(function, options)
-    return function
+        made = _mark(function.__func__, options)
+        return function if made is function.__func__ else type(function)(made)
+    return _mark(function, options)
 
 
-def _mark(function: Any, options: ToolOptions) -> None:
+def _mark(function: Any, options: ToolOptions) -> Any:
     if not callable(function):
         raise ToolDefinitionError(
             f"@tool takes a function or options by name, e.g. @tool(name=...), not {function!r}."
         )
-    _check_options(function, options)
-    mark = _Mark(options)
+    check_options(function, options)
+    before = mark_of(function)
+    mark = Mark({**(before.options if before else {}), **options})
+    made = marked(function, mark, copied=bool(options))
+    if is_in_class_body(made):
+        return made
     try:
-        setattr(function, _MARK, mark)
-    except AttributeError as error:
-        raise ToolDefinitionError(
-            f"{place_of(function)}: @tool can't mark it. Use Tool.of(...) or registry.add(...) with these options."
-        ) from error
-    in_class_body = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
-    if not in_class_body:
-        with contextlib.suppress(UnresolvedReference):
-            mark.tool = Tool.of(function)
-
-
-def _check_options(source: Any, options: ToolOptions) -> None:
-    unknown = options.keys() - ToolOptions.__annotations__.keys()
-    if unknown:
-        known = ", ".join(ToolOptions.__annotations__)
-        raise ToolDefinitionError(
-            f"{place_of(source)}: a tool has no option {min(unknown)!r}; it has: {known}."
-        )
-    if isinstance(options.get("tags"), str):
-        raise ToolDefinitionError(f"{place_of(source)}: tags are several words: tags=[{options['tags']!r}].")
+        mark.tool = Tool.of(made)
+    except UnresolvedReference:
+        pass
+    except Exception:
+        restore(made, before)
+        raise
+    return made
 
 
 def _as_fields(options: ToolOptions) -> dict[str, Any]:
@@ -272,56 +239,20 @@ def _as_fields(options: ToolOptions) -> dict[str, Any]:
     return fields
 
 
-def _problem_of(made: Any) -> str | None:
-    if not isinstance(made.name, str) or not _NAME.fullmatch(made.name):
-        return (
-            f"{made.name!r} can't be a tool's name. Give name=: a letter or _, then letters, digits and _.:-,"
-            " at most 128 characters."
-        )
-    if not isinstance(made.description, str):
-        return f"description={made.description!r}: give a text."
-    if made.effect not in ("read", "write"):
-        return f'effect={made.effect!r}: give "read" or "write".'
-    for flag in ("untrusted", "sensitive", "on_demand"):
-        if not isinstance(getattr(made, flag), bool):
-            return f"{flag}={getattr(made, flag)!r}: give True or False."
-    if not isinstance(made.approval, bool) and not callable(made.approval):
-        return f"approval={made.approval!r}: give True, False or a function of the args and the context."
-    timeout = made.timeout
-    if timeout is not None and not (_is_number(timeout) and 0 < timeout < math.inf):
-        return f"timeout={timeout!r}: give seconds above 0, or None for the agent's default."
-    if not isinstance(made.retries, int) or isinstance(made.retries, bool) or made.retries < 0:
-        return f"retries={made.retries!r}: give a whole number from 0."
-    if callable(made.approval) and _is_async(made.approval):
-        return "approval is an async function, but nobody awaits it: give a plain one."
-    code = _code_of(made.function)
+def _name_of(function: Any) -> str:
+    function = named_function(function)
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def _problem_of_code(function: Any) -> str | None:
+    code = code_of(function)
     if any(map(inspect.isasyncgenfunction, code)):
         return "it is an async generator. Collect what it yields and return a list."
     if any(map(inspect.isgeneratorfunction, code)):
         return "it is a generator. Collect what it yields and return a list."
-    if isinstance(getattr(made.function, "registry", None), MappingProxyType):
+    if isinstance(getattr(function, "registry", None), MappingProxyType):
         return (
             "functools.singledispatch chooses by the type of an argument, which only its first function declares."
             " Write a function with a union of types around it."
         )
     return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _name_of(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__name__", None) or type(function).__name__
-
-
-def _is_async(function: Any) -> bool:
-    return any(map(inspect.iscoroutinefunction, _code_of(function)))
-
-
-def _code_of(function: Any) -> tuple[Any, Any]:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function, type(function).__call__

@@ -106,7 +106,7 @@ def test_a_deferred_call_waits_until_its_result_is_there(parked: Parked, kind: s
     def later(ctx: Context[Any]) -> str:
         """Have it later."""
         begun.append(ctx.call_id)
-        raise ToolDeferred("a day", state={"ticket": 7})
+        raise ToolDeferred("a day")
 
     async def alater(ctx: Context[Any]) -> str:
         """Have it later."""

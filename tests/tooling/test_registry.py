@@ -60,8 +60,12 @@ def test_options_given_last_win_over_those_of_the_decorator() -> None:
     assert made.tags == {"x"}
     again = ToolRegistry().add(made, name="b", description="Do.", tags=())
     assert (again.name, again.retries, again.tags) == ("b", 5, frozenset())
-    assert again.declaration == {"name": "b", "description": "Do."}
-    assert made.declaration == {"name": "a"}
+    assert again.declaration == {
+        "name": "b",
+        "description": "Do.",
+        "parametersJsonSchema": {"type": "object", "properties": {}},
+    }
+    assert made.name == "a"
 
 
 def test_a_registry_is_a_collection_of_tools_by_name() -> None:
@@ -344,18 +348,15 @@ def test_an_agent_takes_one_tool_as_well_as_many(given: Any, names: list[str]) -
 @pytest.mark.parametrize(
     ("given", "mend"),
     [
-        ([{"name": "raw"}], r"needs a handler: give the pair \(declaration, handler\)"),
-        ({"name": "raw"}, "needs a handler"),
-        ([types.FunctionDeclaration(name="raw")], "needs a handler"),
         ("add", "can't take str 'add'"),
         ([b"add"], "can't take bytes"),
         ([None], "can't take NoneType"),
         (3, "can't take int"),
-        (
-            [types.Tool(function_declarations=[types.FunctionDeclaration(name="raw")])],
-            "each of its function_declarations as a pair",
-        ),
-        ([({"name": "raw"}, None)], "handler of 'raw' is not callable"),
+        ([types.Tool(google_search=types.GoogleSearch())], "(?s)'googleSearch' .* is the server's own"),
+        ({"function_declarations": [], "google_search": {}}, "(?s)'googleSearch' .* is the server's own"),
+        ([({"name": "raw"}, None)], "handler of .*'raw'.* is not callable: None. Give the declaration alone"),
+        ([({"name": "raw"}, "handle")], "handler of 'raw' is not callable"),
+        ({"title": "raw"}, "it has no name"),
     ],
 )
 def test_anything_else_is_refused_with_what_to_give(given: Any, mend: str) -> None:
@@ -365,5 +366,7 @@ def test_anything_else_is_refused_with_what_to_give(given: Any, mend: str) -> No
 
 def test_the_decorators_keep_the_type_of_the_function() -> None:
     registry = ToolRegistry()
-    same: Callable[[int, int], int] = registry.tool(name="x")(registry.tool(tool(tool(effect="read")(add))))
-    assert same is add
+    marked: Callable[[int, int], int] = tool(effect="read")(add)
+    same: Callable[[int, int], int] = registry.tool(name="x")(registry.tool(tool(marked)))
+    assert same is marked
+    assert [made.effect for made in registry] == ["read", "read"]
