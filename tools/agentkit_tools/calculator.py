@@ -22,7 +22,7 @@ MAX_CHATTER = 20
 """Openers or closers of a question that are passed over."""
 MAX_LENGTH = 1_000
 
-calculator = ToolRegistry("calculator")
+calculator = ToolRegistry("calculator", effect="read")
 
 
 @calculator.tool

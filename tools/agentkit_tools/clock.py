@@ -25,7 +25,7 @@ def clock_tools(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tool
     Args:
         now: Gives the present, with a zone; for tests.
     """
-    registry = ToolRegistry("clock")
+    registry = ToolRegistry("clock", effect="read")
 
     def look(city: str) -> tuple[str, datetime]:
         if city.strip().casefold() in _HERE:

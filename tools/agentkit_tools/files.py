@@ -78,7 +78,7 @@ def files(
         raise ConfigurationError(
             f"files({os.fspath(root)!r}): there is no directory of that path that can be used. Make it first."
         ) from error
-    registry = ToolRegistry("files")
+    registry = ToolRegistry("files", effect="read")
     _add_reading(registry, tree, max_bytes, search_seconds)
     if write:
         _add_writing(registry, tree, max_bytes, approval)

@@ -51,7 +51,7 @@ _WORD = r"[^\W\d_]+(?:_[^\W\d_]+)*"
 _UNIT = re.compile(rf"{_WORD}(?:(?:\*\*|\^)-?\d)?(?:\s*[*/\s]\s*{_WORD}(?:(?:\*\*|\^)-?\d)?)*")
 _lock = Lock()
 
-units = ToolRegistry("units")
+units = ToolRegistry("units", effect="read")
 
 
 @units.tool

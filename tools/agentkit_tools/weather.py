@@ -63,7 +63,7 @@ def weather_tools(
         ConfigurationError: A URL isn't one.
     """
     service = OpenMeteo(geocoding_url=geocoding_url, forecast_url=forecast_url, timeout=timeout)
-    registry = ToolRegistry("weather")
+    registry = ToolRegistry("weather", effect="read")
 
     @registry.tool(
         description="Tell the weather in a city, now or ahead: temperature in degrees, hot, cold, rain, umbrella, "

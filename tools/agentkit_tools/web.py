@@ -62,7 +62,7 @@ def web_tools(
         ports=frozenset(ports),
         max_bytes=max_bytes,
     )
-    registry = ToolRegistry("web")
+    registry = ToolRegistry("web", effect="read")
 
     @registry.tool(untrusted=True, timeout=seconds + _SPARE_SECONDS)
     async def fetch_page(url: str, offset: Annotated[int, Field(ge=0)] = 0) -> str:
