@@ -61,6 +61,15 @@ SCRIPTS: dict[str, list[Any]] = {
         calls(call("survey", {"question": "Green tea?"})),
         text("The staff love it."),
     ],
+    "Light in the kitchen": [
+        calls(call("lamp_on", {"room": "kitchen"})),
+        text("The kitchen is lit."),
+    ],
+    "warmer in Paris or in Rome": [
+        calls(*(call("current_temperature", {"place": place}) for place in ("Paris", "Rome"))),
+        text("In Rome, by six degrees."),
+    ],
+    "Have the lease signed": [calls(call("sign", {"paper": "lease"})), text("The lease is signed.")],
     "Invoice from Acme": [text('{"vendor": "Acme", "total": 120.5, "due": "2026-12-01"}')],
     "A table for two": [text('{"result": {"table": 3}}'), text('{"result": {"table": 4}}')],
     "Name three teas.": [
@@ -132,7 +141,7 @@ def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
     texts = {page.stem: page.read_text() for page in PAGES}
     assert len(FENCE.findall(texts["README"])) >= 6
     assert all(FENCE.search(text) for text in texts.values())
-    assert {"limits", "approvals", "repair", "output", "security"} < texts.keys()
+    assert {"limits", "approvals", "repair", "output", "security", "tools"} < texts.keys()
     assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
 
 
