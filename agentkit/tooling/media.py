@@ -12,14 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentkit.tooling.results import Media, in_full, is_google
+from agentkit.tooling.results import Media, in_full, is_google, is_plain
 from agentkit.wire.content import JsonObject
 from agentkit.wire.mime import sniff
 
 _BYTES = (bytes, bytearray, memoryview)
 _LISTS = (list, tuple, set, frozenset, deque, ValuesView)
-_PLAIN = (str, int, float, bool, type(None))
-_KEYS = ("inlineData", "inline_data", "fileData", "file_data")
+_KEYS = frozenset(("inlineData", "inline_data", "fileData", "file_data"))
 _ASIDE = ("thought", "thoughtSignature", "thought_signature", "mediaResolution", "mediaProcessing")
 _GOOGLE = ("Blob", "FileData", "FunctionResponseBlob", "FunctionResponseFileData", "Image", "Video", "File")
 _UNKNOWN = "application/octet-stream"
@@ -35,6 +34,8 @@ def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
     In their place is a line that names them. Of a list of media and others, the others are left; one of them
     stands alone.
     """
+    if is_plain(value):
+        return value, []
     if (part := _media(value)) is not None:
         return _attached([part]), [part]
     if isinstance(value, Iterator):
@@ -44,7 +45,7 @@ def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
         return _without_media(value, parts), parts
     rest, found = [], False
     for item in value:
-        if (part := _media(item)) is not None:
+        if not is_plain(item) and (part := _media(item)) is not None:
             parts.append(part)
             found = True
         else:
@@ -58,15 +59,16 @@ def split_media(value: Any) -> tuple[Any, list[JsonObject]]:
 
 def _without_media(value: Any, parts: list[JsonObject]) -> Any:
     """Put a line in the place of each of the media in a value, and their parts in the list; the value isn't changed."""
-    if type(value) in _PLAIN:
+    if is_plain(value):
         return value
     if (part := _media(value)) is not None:
         parts.append(part)
         return _attached([part])
     if isinstance(value, Mapping):
-        return _changed(
-            value, {key: _without_media(_as_part(key, item), parts) for key, item in value.items()}
+        items = (
+            value.items() if _KEYS.isdisjoint(value) else [(key, _as_part(key, value[key])) for key in value]
         )
+        return _changed(value, {key: _without_media(item, parts) for key, item in items})
     if isinstance(value, Iterator):
         value = in_full(value)
     if isinstance(value, _LISTS):
@@ -109,6 +111,8 @@ def _dataclass_without(value: Any, parts: list[JsonObject]) -> Any:
 
 def _media(value: Any) -> JsonObject | None:
     """Make a part of a value, if it is one of the media."""
+    if type(value) in (list, tuple):
+        return None
     if isinstance(value, Media):
         return value.to_wire()
     if isinstance(value, _BYTES):
@@ -123,6 +127,8 @@ def _media(value: Any) -> JsonObject | None:
 
 
 def _of_mapping(value: Mapping[Any, Any]) -> JsonObject | None:
+    if _KEYS.isdisjoint(value):
+        return None
     keys = [key for key in value if value[key] is not None and key not in _ASIDE and not _is_metadata(key)]
     if len(keys) != 1 or keys[0] not in _KEYS or not isinstance(value[keys[0]], Mapping):
         return None

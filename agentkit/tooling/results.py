@@ -18,6 +18,7 @@ from agentkit.wire.content import Blob, Json, JsonObject
 
 _SCALARS = (str, int, float, bool, type(None))
 _LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
+_PLAIN = frozenset(_SCALARS)
 _BYTES = (bytes, bytearray, memoryview)
 _LONGEST_ITERATOR = 100_000
 
@@ -113,18 +114,31 @@ def sendable(output: Json, source: Any = None) -> tuple[Json, str, str | None]:
     return output, text, _NULLED if is_changed else None
 
 
-def _has_nan(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Return whether a value is JSON, a flat list or a flat dict of it; most of what tools return is made of such."""
+    kind = type(value)
+    if kind is list:
+        return _PLAIN.issuperset(map(type, value))
+    if kind is dict:
+        return _PLAIN.issuperset(map(type, value.values()))
+    return kind in _PLAIN
+
+
+def _has_nan(value: Any, *, in_model: bool = False) -> bool:
+    """Return whether a number in a model, which pydantic makes null by itself, is none that JSON can hold."""
+    if not in_model and is_plain(value):
+        return False
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, Mapping):
-        return any(map(_has_nan, value.values()))
+        return any(_has_nan(item, in_model=in_model) for item in value.values())
     if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return any(map(_has_nan, value))
+        return any(_has_nan(item, in_model=in_model) for item in value)
     if isinstance(value, type) or not hasattr(value, "__pydantic_serializer__"):
         return False
     fields = type(value).__pydantic_fields__
     seen = (item for name, item in vars(value).items() if name not in fields or not fields[name].exclude)
-    return any(map(_has_nan, seen))
+    return any(_has_nan(item, in_model=True) for item in seen)
 
 
 def _finite(value: Json) -> Json:
