@@ -1,28 +1,34 @@
 """Properties that hold for whatever types are put together, and whatever a model writes."""
 
+import contextlib
+import functools
 import inspect
 import json
 import math
 import string
+import types
 import typing
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union, cast
+from typing import Annotated, Any, Literal, NamedTuple, Optional, Required, Union, cast
 from uuid import UUID
 
 import jsonschema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
+from agentkit.errors import ToolDefinitionError
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import prepare, succeed
 from agentkit.tooling.registry import collect
 from agentkit.tooling.results import cut, to_json
 from agentkit.tooling.schema import InvalidArguments
-from agentkit.tooling.tool import Tool
+from agentkit.tooling.tool import Tool, tool
 
 NO_CONTEXT = Context(deps=None)
 List, Dict, Tuple, Set, FrozenSet = [cast(Any, kind) for kind in (list, dict, tuple, set, frozenset)]
@@ -207,3 +213,163 @@ def test_whatever_a_model_writes_there_is_a_call_to_make_or_a_response(args: Any
 @given(st.text(max_size=400) | st.lists(st.text(max_size=20), max_size=30), st.integers(80, 200))
 def test_a_cut_result_is_never_longer_than_the_limit(value: Any, limit: int) -> None:
     assert len(json.dumps(cut(value, limit)[0], ensure_ascii=False)) <= limit
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"] = "cat"
+    lives: int = 9
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    good: bool | None = None
+
+
+@dataclass
+class Order:
+    sku: str
+    n: int = 1
+    total: float = field(init=False, default=0.0)
+
+
+class Keys(TypedDict, total=False):
+    a: Required[int]
+    b: list[str]
+
+
+SHAPES: list[Any] = [
+    Node,
+    Order,
+    Keys,
+    Annotated[Cat | Dog, Field(discriminator="kind")],
+    int,
+    str,
+    Color,
+]
+
+
+def shapes() -> st.SearchStrategy[Any]:
+    """Types with fields, and what is made of them."""
+    return st.recursive(
+        st.sampled_from(SHAPES),
+        lambda inner: st.one_of(
+            inner.map(lambda t: List[t]),
+            inner.map(lambda t: Dict[str, t]),
+            inner.map(lambda t: Maybe[t]),
+            st.tuples(inner, inner).map(lambda t: Tuple[t[0], t[1]]),
+            st.tuples(inner, inner).map(lambda t: cast(Any, Union)[t]),
+        ),
+        max_leaves=3,
+    )
+
+
+def values_of(schema: Any, root: Any) -> st.SearchStrategy[Any]:
+    """JSON that a schema is for, more or less: also without what it requires, and with null in any place."""
+    if "$ref" in schema:
+        return st.deferred(lambda: values_of(root["$defs"][schema["$ref"].rpartition("/")[2]], root))
+    if "enum" in schema:
+        return st.sampled_from([*schema["enum"], "other"])
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        return st.one_of([values_of(each, root) for each in options])
+    kind = schema.get("type")
+    if kind == "object":
+        fields = {
+            name: st.none() | values_of(part, root) for name, part in schema.get("properties", {}).items()
+        }
+        more = schema.get("additionalProperties")
+        if isinstance(more, dict):
+            return st.dictionaries(NAMES, values_of(more, root), max_size=2)
+        return st.fixed_dictionaries({}, optional={**fields, "total": st.just(1)})
+    if kind == "array":
+        parts = [values_of(part, root) for part in schema.get("prefixItems", ())]
+        return (
+            st.tuples(*parts).map(list)
+            if parts
+            else st.lists(values_of(schema.get("items", {}), root), max_size=2)
+        )
+    return {
+        "integer": st.integers(0, 9),
+        "number": st.just(1.5),
+        "boolean": st.booleans(),
+        "null": st.none(),
+    }.get(kind, st.sampled_from(["", "1.10", "2026-01-02"]))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(st.data())
+def test_what_the_schema_allows_the_validator_takes(data: st.DataObject) -> None:
+    def take(value: Any) -> Any:
+        return value
+
+    take.__annotations__["value"] = data.draw(shapes())
+    made = Tool.of(take)
+    schema = made.declaration["parametersJsonSchema"]
+    args = {"value": data.draw(values_of(schema["properties"]["value"], schema))}
+    allowed = jsonschema.Draft202012Validator(schema).is_valid(args)
+    before = json.dumps(args)
+    got = called(made, args)
+    assert json.dumps(args) == before
+    if allowed:
+        assert isinstance(got, str)
+
+
+def decorated(function: Any, layers: list[str]) -> Any:
+    """Wrap a function in partials, wrappers and caches, each around the one before."""
+    for layer in layers:
+        if layer == "partial":
+            function = partial(function)
+        elif layer == "bound":
+            function = partial(function, c=7)
+        elif layer == "cache":
+            function = functools.lru_cache(function)
+        elif layer == "object":
+            function = Calling(function) if isinstance(function, types.FunctionType) else function
+        elif layer == "tool":
+            with contextlib.suppress(ToolDefinitionError):  # what can't be marked
+                function = tool(tags=["x"])(function)
+        else:
+            function = wrapper_of(function)
+    return function
+
+
+def wrapper_of(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Calling:
+    """Calls."""
+
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["partial", "bound", "cache", "wraps", "object", "tool"]), max_size=5))
+def test_whatever_a_function_is_wrapped_in_its_name_words_and_parameters_are_its_own(
+    layers: list[str],
+) -> None:
+    def target(a: int, b: str = "b", *, c: int = 3) -> Any:
+        """Do it.
+
+        Args:
+            a: The a.
+            c: The c.
+        """
+        return a, b, c
+
+    made = Tool.of(decorated(target, layers))
+    c = 7 if "bound" in layers else 3
+    assert (made.name, made.description) == ("target", "Do it.")
+    properties = made.declaration["parametersJsonSchema"]["properties"]
+    assert list(properties) == (["a", "b"] if "bound" in layers else ["a", "b", "c"])
+    assert properties["a"]["description"] == "The a."
+    assert made.bind({"a": "1"}, NO_CONTEXT)() == (1, "b", c)
+    assert Tool.of(target).tags == frozenset()
