@@ -158,8 +158,9 @@ def _take_arguments(block: _Block, known: AbstractSet[str], words: dict[str, str
     indents = [len(line) - len(line.lstrip()) for line in body if line.strip()]
     base = indents[0] if indents else 0
     left: list[str] = []
-    for entry in _entries(body, base, known):
-        said = _read_entry(entry, numpy=block.style == "numpy") if _is_start(entry[0], base, known) else None
+    numpy = block.style == "numpy"
+    for entry in _entries(body, base, known, numpy=numpy):
+        said = _read_entry(entry, numpy=numpy) if _is_start(entry[0], base, known) else None
         if said is None:
             left += entry
             continue
@@ -171,11 +172,11 @@ def _take_arguments(block: _Block, known: AbstractSet[str], words: dict[str, str
     return [*title, *left, ""] if any(line.strip() for line in left) else [""]
 
 
-def _entries(body: list[str], base: int, known: AbstractSet[str]) -> Iterator[list[str]]:
+def _entries(body: list[str], base: int, known: AbstractSet[str], *, numpy: bool) -> Iterator[list[str]]:
     """Split the lines of a section: each entry begins with a name, and goes on until the next one does."""
     entry: list[str] = []
     for line in body:
-        if entry and (_is_start(line, base, known) or _is_foreign(line, base)):
+        if entry and (_is_start(line, base, known) or _is_foreign(line, base, numpy=numpy)):
             yield entry
             entry = []
         entry.append(line)
@@ -191,12 +192,14 @@ def _is_start(line: str, base: int, known: AbstractSet[str]) -> bool:
     return not known.isdisjoint(_names_in(match["names"]))
 
 
-def _is_foreign(line: str, base: int) -> bool:
+def _is_foreign(line: str, base: int, *, numpy: bool) -> bool:
     """Return whether a line begins an entry of what is no parameter."""
     if len(line) - len(line.lstrip()) != base:
         return False
     match = _ENTRY.match(line)
-    return match is not None and match["after"] in (":", "(", "[") and ":" in line
+    if match is None:
+        return False
+    return (match["after"] in (":", "(", "[") and ":" in line) or (numpy and not match["after"])
 
 
 def _read_entry(entry: list[str], *, numpy: bool) -> tuple[set[str], str] | None:

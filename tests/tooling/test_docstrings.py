@@ -104,6 +104,13 @@ def test_what_matches_no_parameter_stays_in_the_description(docstring: str, left
     assert read(docstring) == (f"Do.\n\n{left}", {"days": "How many."})
 
 
+def test_a_name_alone_on_its_line_begins_an_entry_in_numpy_style_though_it_is_no_parameter() -> None:
+    docstring = (
+        "Do.\n\n    Parameters\n    ----------\n    city\n        The city.\n    more\n        Passed on."
+    )
+    assert read(docstring) == ("Do.\n\nParameters\n----------\nmore\n    Passed on.", {"city": "The city."})
+
+
 def test_words_on_keywords_that_may_have_any_name_stay_in_the_description() -> None:
     def search(query: str, **filters: str) -> None:
         """Search.

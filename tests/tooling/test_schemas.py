@@ -297,7 +297,7 @@ def test_a_set_of_what_no_set_can_hold_is_refused(kind: Any) -> None:
         (frozenset[FrozenPoint], [{"x": 1}], frozenset({FrozenPoint(1)})),
         (set[int | list[int]], [1], {1}),
         (set[Annotated[list[int], AfterValidator(tuple)]], [[1]], {(1,)}),
-        (set[Any], [1, "a"], {1, "a"}),
+        (set[Any], ["a"], {"a"}),
         (set, ["a"], {"a"}),
         (set[Pet | int], [1], {1}),
     ],

@@ -133,7 +133,7 @@ def test_user_input_of_every_kind(tmp_path: Path) -> None:
         (types.Part.from_bytes(data=PNG, mime_type="image/png"), [blob]),
         (types.Part(text="hi"), [{"text": "hi"}]),
         ({"parts": [{"text": "hi"}]}, [{"text": "hi"}]),
-        (types.UserContent(["hi"]), [{"text": "hi"}]),
+        (types.UserContent("hi"), [{"text": "hi"}]),
         (types.Content(parts=[types.Part(text="hi")]), [{"text": "hi"}]),
         ({"parts": ("hi", PNG, picture)}, [{"text": "hi"}, blob, blob]),
         (types.Blob(data=PNG, mime_type="image/png"), [blob]),
