@@ -1,42 +1,47 @@
-"""What a docstring says to a model: the description, and a word on each parameter."""
+"""What a docstring says to a model: the description, and a word on each parameter.
+
+The library docstring-parser tells names, types and words apart. It gives up on a whole docstring for one line that it
+can't read, and doesn't say where in the text it found what. So the sections are found here, and the lines on
+parameters are handed to it in the form that it reads; all others stay where they are.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import reduce
+from itertools import takewhile
+from textwrap import indent
+from typing import Any
 
 from agentkit.tooling.callables import named_function
 
-_Kind = Literal["text", "arguments", "result", "errors"]
-
-_TITLES: dict[_Kind, str] = {
-    "arguments": r"(?:Keyword |Other )?(?:Arg(?:ument)?s|Param(?:eter)?s)|Attributes?",
-    "result": r"Returns?|Yields?",
-    "errors": r"Raises?|Exceptions|Except|Warns|Receives?",
-}
-_FIELDS: dict[_Kind, str] = {
-    "arguments": "param|parameter|arg|argument|attribute|attr|ivar|key|keyword|kwarg",
-    "result": "returns?|yields?",
-    "errors": "type|rtype|ytype|raises?|except|exception",
-}
-_GOOGLE = {kind: re.compile(rf"(?:{titles})\s*:\s*", re.I) for kind, titles in _TITLES.items()}
-_NUMPY = {kind: re.compile(rf"(?:{titles})\s*", re.I) for kind, titles in _TITLES.items()}
-_FIELD = {
-    kind: re.compile(rf"[:@](?:{names})\b(?P<about>[^:\n]*):[ ]*(?P<words>.*)\Z", re.S)
-    for kind, names in _FIELDS.items()
-}
-_RULE = re.compile(r"-{3,}\s*")
+_ARGUMENTS = r"(?:Keyword |Other )?(?:Arg(?:ument)?|Param(?:eter)?)s?|Attr(?:ibute)?s?|ivar|key|keyword|kwarg"
+_RESULT = r"Returns?|Yields?"
+_TITLES = rf"{_ARGUMENTS}|{_RESULT}|Raises?|Exceptions|Except|Warns|Receives?"
+_FIELDS = rf"{_TITLES}|Exception|[ry]?type"
+_RULE = r"\n-{3,}$"
+_BEGIN = rf"(?:{_TITLES})[ ]*:$|.+{_RULE}|[:@](?:{_FIELDS})\b[^:\n]*:"
+_SECTION = re.compile(
+    rf"^(?P<google>{_TITLES})[ ]*:$(?P<below>(?:\n(?:[ \t].*)?$)*)"  # to the end of the indentation
+    rf"|^(?P<numpy>{_TITLES}){_RULE}(?P<under>(?:\n(?!{_BEGIN}).*$)*)"  # to the next section
+    rf"|^[:@](?P<field>{_FIELDS})\b(?P<about>[^:\n]*):(?P<behind>.*(?:\n(?!{_BEGIN}).+|\n+[ \t].+)*)",
+    re.M | re.I,
+)
+_GOOGLE = re.compile(rf"(?:(?P<arguments>{_ARGUMENTS})|{_TITLES})[ ]*:", re.I)
 
 _MARKS = r"[`*'\"]*"
-_NAME = rf"{_MARKS}(?P<names>\w+(?:{_MARKS}\s*,\s*{_MARKS}\w+)*){_MARKS}"
-_BULLET = r"(?:[-*+•]\s+)?"
-_ENTRY = re.compile(rf"\s*{_BULLET}{_NAME}\s*(?P<after>[:(\[]|[-–—]+\s|$)")
-"""A line that may begin a word on a parameter: its name, and a colon, a dash, a type or nothing behind it."""
-_SEPARATOR = re.compile(r"\s*(?::|[-–—]+(?=\s)|(?=\n)|\Z)\s*")
+_NAMES = rf"(?:[-+*•]\s+)?{_MARKS}(?P<names>\w+(?:{_MARKS}\s*,\s*{_MARKS}\w+)*){_MARKS}"
+_TYPE = reduce(lambda inner, _: rf"[(\[{{](?:[^()\[\]{{}}]|{inner})*+[)\]}}]", range(5), r"(?!)")
+_LONG_TYPE = re.compile(rf"^[ \t]*{_NAMES}[ :]*{_TYPE}", re.M)
+_ENTRY = re.compile(
+    rf"\s*{_NAMES}(?P<gap>\s*)(?P<type>{_TYPE}|\([^)]*\))?\s*"
+    r"(?P<mark>:|[-–—]+(?=\s)|$|(?<=[)\]])[. ])\s*(?P<words>.*)"
+)
+"""A line that may begin a word on a parameter: its name, a type perhaps, and a colon, a dash or nothing behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,6 @@ class Doc:
     description: str = ""
     """The text, what it says of the result, and words on what is no parameter."""
     parameters: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Block:
-    kind: _Kind
-    style: str
-    lines: list[str]
 
 
 def read_docstring(function: Callable[..., Any], names: Collection[str], hidden: Collection[str] = ()) -> Doc:
@@ -69,209 +67,139 @@ def read_docstring(function: Callable[..., Any], names: Collection[str], hidden:
 
 def parse(text: str, names: Collection[str], hidden: Collection[str] = ()) -> Doc:
     """Take a docstring apart; see `read_docstring`."""
-    kept: list[str] = []
     words: dict[str, str] = {}
     known = {*names, *hidden}
-    for block in _blocks(text.splitlines(), known):
-        if block.kind == "arguments":
-            kept += _take_arguments(block, known, words)
-        elif block.kind == "result":
-            kept += _result(block)
-        elif block.kind == "text":
-            kept += block.lines
-    description = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
+
+    def take(section: re.Match[str]) -> str:
+        title = section["google"] or section["numpy"] or section["field"]
+        if re.fullmatch(_RESULT, title, re.I):
+            return _result(section)
+        return _take(section, known, words) if re.fullmatch(_ARGUMENTS, title, re.I) else "\n"
+
+    kept = _SECTION.sub(take, "\n".join(_indented([line.rstrip() for line in text.splitlines()], known)))
+    description = re.sub(r"\n{3,}", "\n\n", kept).strip()
     return Doc(description, {name: said for name, said in words.items() if name in names and said})
 
 
-def _blocks(lines: list[str], known: AbstractSet[str]) -> Iterator[_Block]:
-    """Split a docstring into its sections and what is between them."""
-    block = _Block("text", "", [])
+def _indented(lines: list[str], known: AbstractSet[str]) -> list[str]:
+    """Indent what belongs to a section in Google style: a body that isn't indented, a line that slipped."""
+    done: list[str] = []
+    inside = flat = False
     for index, line in enumerate(lines):
-        begun = _begin(line, lines[index + 1] if index + 1 < len(lines) else "")
-        if begun is None and _ends(block, lines, index, known):
-            begun = _Block("text", "", [])
-        if begun is not None:
-            yield block
-            block = begun
-        block.lines.append(line)
-    yield block
+        title, at_margin = _GOOGLE.fullmatch(line), bool(line[:1].strip())
+        if title:
+            inside, flat = True, _is_flat(lines[index + 1 :], known if title["arguments"] else None)
+        elif inside and at_margin and done[-1]:
+            inside = flat or _goes_on(lines[index + 1 :], known)
+        elif inside and at_margin:
+            inside = flat and _is_entry(line, known)
+        done.append(f"    {line}" if inside and line and not title and (flat or at_margin) else line)
+    return done
 
 
-def _begin(line: str, below: str) -> _Block | None:
-    """Return the section that begins with a line, if one does."""
-    if line and _RULE.fullmatch(below):
-        for kind, title in _NUMPY.items():
-            if title.fullmatch(line):
-                return _Block(kind, "numpy", [])
-        return _Block("text", "numpy", [])
-    for kind, title in _GOOGLE.items():
-        if title.fullmatch(line):
-            return _Block(kind, "google", [])
-    for kind, title in _FIELD.items():
-        if title.match(line):
-            return _Block(kind, "field", [])
-    return None
+def _is_flat(body: list[str], known: AbstractSet[str] | None) -> bool:
+    """Return whether a section's body isn't indented; that of one on parameters begins with one of those known."""
+    first = next(filter(None, body), "")
+    return bool(first[:1].strip()) and (bool(body[0]) if known is None else _is_entry(first, known))
 
 
-def _ends(block: _Block, lines: list[str], index: int, known: AbstractSet[str]) -> bool:
-    """Return whether a line is no longer of the section before it.
-
-    A NumPy section ends where the next one begins. Of the others, a line without indentation is the end, unless
-    it is one of a body that isn't indented, or a slip: a line that goes on, with more of the section below it.
-    """
-    line = lines[index]
-    if block.kind == "text" or block.style == "numpy" or not line[:1].strip():
-        return False
-    if len(block.lines) == 1:  # right below the title
-        return block.kind == "arguments" and block.style == "google" and not _is_entry(line, known)
-    after_blank = not block.lines[-1].strip()
-    if block.style == "field":
-        return after_blank
-    first = next((below for below in block.lines[1:] if below.strip()), line)
-    if first[:1].strip():  # the body has no indentation
-        return after_blank and not _is_entry(line, known)
-    if after_blank:
-        return True
-    for below in lines[index + 1 :]:
-        if not below.strip() or (_begin(below, "") is not None):
-            return True
-        if below[:1].isspace() and _is_entry(below, known):
-            return False
-    return True
+def _goes_on(below: list[str], known: AbstractSet[str]) -> bool:
+    """Return whether there is more of a section right below a line that isn't indented."""
+    paragraph = takewhile(lambda line: line and not _GOOGLE.fullmatch(line), below)
+    return any(line[:1].isspace() and _is_entry(line, known) for line in paragraph)
 
 
 def _is_entry(line: str, known: AbstractSet[str]) -> bool:
     match = _ENTRY.match(line)
-    return match is not None and bool(match["after"]) and not known.isdisjoint(_names_in(match["names"]))
+    return match is not None and bool(match["mark"]) and not known.isdisjoint(_names_in(match))
 
 
-def _names_in(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text))
+def _names_in(match: re.Match[str]) -> set[str]:
+    return set(re.findall(r"\w+", match["names"]))
 
 
-def _take_arguments(block: _Block, known: AbstractSet[str], words: dict[str, str]) -> list[str]:
-    """Take the words on parameters out of a section; return the lines of it that are for none."""
-    if block.style == "field":
-        return _take_field(block, known, words)
-    title = block.lines[: 2 if block.style == "numpy" else 1]
-    body = block.lines[len(title) :]
-    indents = [len(line) - len(line.lstrip()) for line in body if line.strip()]
-    base = indents[0] if indents else 0
+def _take(section: re.Match[str], known: AbstractSet[str], words: dict[str, str]) -> str:
+    """Take the words on parameters out of a section; return what of it is for none."""
+    if section["field"]:
+        about: str = section["about"]
+        *of_type, name = about.replace("*", "").replace("`", "").split() or [""]
+        if name not in known:
+            return section[0]
+        _read(f":param {''.join(of_type)} {name}:{indent(section['behind'], '    ')}", "REST", words)
+        return ""
+    numpy = bool(section["numpy"])
+    body = section["under" if numpy else "below"]
+    entries, left = _sort_out(body.removeprefix("\n"), known, numpy=numpy)
+    if entries and numpy:
+        _read("\n".join(["Parameters", "----------", *entries]), "NUMPYDOC", words)
+    elif entries:
+        _read("\n".join(["Args:", *entries]), "GOOGLE", words)
+    return "\n".join([section[0].removesuffix(body), *left, "", ""]) if any(left) else "\n"
+
+
+def _sort_out(body: str, known: AbstractSet[str], *, numpy: bool) -> tuple[list[str], list[str]]:
+    """Write what is said of parameters in the form that the library reads; return that, and the other lines.
+
+    A parameter's entry begins with its name, at no more than the section's indentation, and goes on until the next
+    one does. One that is for other names too is for both.
+    """
+    # The library wants a type on one line.
+    lines = _LONG_TYPE.sub(lambda match: re.sub(r"\s*\n\s*", " ", match[0]), body).splitlines()
+    base = _indent_of(next(filter(None, lines), ""))
+    entries: list[str] = []
     left: list[str] = []
-    numpy = block.style == "numpy"
-    for entry in _entries(body, base, known, numpy=numpy):
-        said = _read_entry(entry, numpy=numpy) if _is_start(entry[0], base, known) else None
-        if said is None:
-            left += entry
-            continue
-        about, text = said
-        for name in about:
-            words[name] = f"{words[name]} {text}" if words.get(name) else text
-        if not about <= known:
-            left += entry
-    return [*title, *left, ""] if any(line.strip() for line in left) else [""]
+    is_known, is_other = False, True  # whom the entry is for
+    for line, below in zip(lines, [*lines[1:], ""], strict=False):
+        match, depth = _ENTRY.fullmatch(line), _indent_of(line)
+        if match and depth <= base and _names_in(match) & known:
+            is_known, is_other = True, not _names_in(match) <= known
+            entries.append(_entry(match, numpy=numpy, is_last=_indent_of(below) <= depth))
+        elif match and depth == base and (match["mark"] == ":" or (numpy and not match["mark"])):
+            is_known, is_other = False, True
+        elif is_known:
+            entries.append(f"        {line.strip()}")
+        left += [line] if is_other else []
+    return entries, left
 
 
-def _entries(body: list[str], base: int, known: AbstractSet[str], *, numpy: bool) -> Iterator[list[str]]:
-    """Split the lines of a section: each entry begins with a name, and goes on until the next one does."""
-    entry: list[str] = []
-    for line in body:
-        if entry and (_is_start(line, base, known) or _is_foreign(line, base, numpy=numpy)):
-            yield entry
-            entry = []
-        entry.append(line)
-    if entry:
-        yield entry
+def _entry(match: re.Match[str], *, numpy: bool, is_last: bool) -> str:
+    """Write the first line of an entry as the library wants it in the section's style."""
+    names = re.sub(r"[^\w,]", "", match["names"])
+    if not numpy:
+        of_type = f" ({match['type'][1:-1].replace(':', ' ')})" if match["type"] else ""
+        return f"    {names}{of_type}: {match['words']}"
+    may_be_typed = match["gap"] or not (is_last or _instead_of_type(match["words"]))
+    is_typed = may_be_typed and match["mark"] == ":" and not match["type"]
+    return f"{names} : {match['words']}" if is_typed else f"{names}\n    {match['words']}"
 
 
-def _is_start(line: str, base: int, known: AbstractSet[str]) -> bool:
-    """Return whether a line begins an entry: one of a parameter that there is, at no more than the section's indent."""
-    match = _ENTRY.match(line)
-    if match is None or len(line) - len(line.lstrip()) > base:
-        return False
-    return not known.isdisjoint(_names_in(match["names"]))
+def _read(text: str, style: str, words: dict[str, str]) -> None:
+    """Read a section that is about nothing but parameters."""
+    from docstring_parser import DocstringStyle, parse  # no sooner than there is such a section
+
+    # Behind an empty line: below a first one that has text, it would take the indentation away.
+    for param in parse(f"\n{text}", DocstringStyle[style]).params:
+        said = " ".join((param.description or _instead_of_type(param.type_name or "")).split())
+        for name in re.findall(r"\w+", param.arg_name):
+            words[name] = f"{words[name]} {said}" if words.get(name) else said
 
 
-def _is_foreign(line: str, base: int, *, numpy: bool) -> bool:
-    """Return whether a line begins an entry of what is no parameter."""
-    if len(line) - len(line.lstrip()) != base:
-        return False
-    match = _ENTRY.match(line)
-    if match is None:
-        return False
-    return (match["after"] in (":", "(", "[") and ":" in line) or (numpy and not match["after"])
+def _indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
-def _read_entry(entry: list[str], *, numpy: bool) -> tuple[set[str], str] | None:
-    """Read the names and the words of an entry; None where there is no telling them apart."""
-    text = "\n".join(entry)
-    match = _ENTRY.match(text.partition("\n")[0])
-    if match is None:
-        return None
-    names = _names_in(match["names"])
-    rest = text[match.start("after") :]
-    if numpy and rest.startswith(":"):
-        below = rest[_end_of_type(rest) :]
-        is_typed = text[match.start("after") - 1].isspace() or below.startswith("\n ")
-        words = " ".join(below.split()) if is_typed else " ".join(rest[1:].split())
-        return names, words or _instead_of_type(rest)
-    if rest[:1] in ("(", "["):
-        rest = rest[_end_of_brackets(rest) :]
-    separator = _SEPARATOR.match(rest)
-    return (names, " ".join(rest[separator.end() :].split())) if separator else None
-
-
-def _end_of_brackets(text: str) -> int:
-    """Find the end of the bracket that a text begins with; of one that never ends, that of the line."""
-    depth = 0
-    for index, char in enumerate(text):
-        depth += (char in "([{") - (char in ")]}")
-        if depth == 0:
-            return index + 1
-    return len(text.partition("\n")[0])
-
-
-def _end_of_type(text: str) -> int:
-    """Find the end of NumPy's `: type`: that of the line, or of the one on which its last bracket is closed."""
-    depth = 0
-    for index, char in enumerate(text):
-        depth += (char in "([{") - (char in ")]}")
-        if char == "\n" and depth <= 0:
-            return index
-    return len(text.partition("\n")[0]) if depth > 0 else len(text)
-
-
-def _instead_of_type(rest: str) -> str:
+def _instead_of_type(said: str) -> str:
     """Return what stands where NumPy has ` : type`, if it is words instead."""
-    said = " ".join(rest.lstrip(" :").split())
     return said if re.match(r"[A-Z]\w* [^\[\]|]*\Z", said) else ""
 
 
-def _take_field(block: _Block, known: AbstractSet[str], words: dict[str, str]) -> list[str]:
-    match = _FIELD["arguments"].match("\n".join(block.lines))
-    name = match["about"].split()[-1].strip("*`") if match and match["about"].split() else ""
-    if match is None or name not in known:
-        return block.lines
-    words[name] = " ".join(match["words"].split())
-    return []
-
-
-def _result(block: _Block) -> list[str]:
+def _result(section: re.Match[str]) -> str:
     """Write what is said of the result in one form; nothing where nothing is said."""
-    if block.style == "field":
-        match = _FIELD["result"].match("\n".join(block.lines))
-        said = inspect.cleandoc(match["words"]) if match else ""
-    else:
-        body = block.lines[2 if block.style == "numpy" else 1 :]
-        said = inspect.cleandoc("\n".join(["", *body]))
-    if said.strip().rstrip(".").lower() in ("", "none", "nothing"):
-        return [""]
-    lines = said.splitlines()
-    return (
-        ["", f"Returns: {said}", ""]
-        if len(lines) == 1
-        else ["", "Returns:", *(f"    {x}" for x in lines), ""]
-    )
+    said = inspect.cleandoc(section["behind"] or section["below"] or section["under"] or "")
+    if said.rstrip(".").lower() in ("", "none", "nothing"):
+        return "\n"
+    said = "\n" + indent(said, "    ") if "\n" in said else f" {said}"
+    return f"\nReturns:{said}\n\n"
 
 
 def docstring_of(function: Any) -> str:

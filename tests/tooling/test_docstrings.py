@@ -48,6 +48,10 @@ def read(docstring: str) -> tuple[str, dict[str, str]]:
         "city (str): The city.",
         "city (str, optional) - The city.",
         "city[str]: The city.",
+        "city (str) The city.",
+        "city (str, optional). The city.",
+        "city (list[str): The city.",
+        "city (dict{str: int}): The city.",
         "city (dict[str,\n            int]): The city.",
         "city (Literal['a (b)',\n    'c']): The city.",
         "city:\n            The city.",
@@ -60,7 +64,7 @@ def read(docstring: str) -> tuple[str, dict[str, str]]:
     ],
 )
 @pytest.mark.parametrize(
-    "title", ["Args:", "Arguments:", "Parameters:", "Attributes:", "Keyword Args:", "args:"]
+    "title", ["Args:", "Arguments:", "Argument:", "Parameters:", "Attributes:", "Keyword Args:", "args:"]
 )
 def test_words_on_a_parameter_are_found_in_every_way_of_writing_them(title: str, line: str) -> None:
     docstring = f"Forecast.\n\n    {title}\n        {line}\n        days: How many.\n\n    More."
@@ -75,8 +79,10 @@ def test_words_on_a_parameter_are_found_in_every_way_of_writing_them(title: str,
         "\n\n    Args:\n        city: The city in English.\n        days: How many.\n    ",
         "\n    Args:\n    city: The city\n        in English.\n    days: How many.\n    ",
         ":param city: The city\n    in English.\n    :param int days: How many.\n    :type city: str",
+        ":params `city`: The city\n    in English.\n    :arg dict[str, int] days: How many.",
         "@param city: The city in English.\n    @param days: How\n        many.",
         "\n    Parameters\n    ----------\n    city : str\n        The city\n        in English.\n    days: How many.",
+        "\n    Parameters\n    ----------\n    city: The city\n        in English.\n    days : How many.",
         "\n    Parameters\n    ----------\n    city : {1,\n    2}\n        The city in English.\n    days: How many.\n",
     ],
 )
@@ -186,6 +192,9 @@ LINES = st.lists(
         st.sampled_from(["", "    ", "        ", "  "]),
         st.sampled_from(
             ["", "city: ", "days - ", "- mode: ", "other (int): ", "`city`: ", "city (str): ", "x: "]
+        )
+        | st.sampled_from(
+            [":param days: ", ":param int city: ", ":param x: ", "@param mode: ", "city (str) "]
         ),
         WORD,
     ).map("".join)
