@@ -19,7 +19,11 @@ from agentkit_tools.weather_demo import DemoServer
 from agentkit import Agent, AgentError, Chat, ToolRegistry
 from examples.common import arguments, choose_model, say, show
 
-INSTRUCTIONS = "You are a helpful assistant. Use the tools for weather, arithmetic, units and time; be brief."
+INSTRUCTIONS = (
+    "You are a helpful assistant. Use the tools for weather, arithmetic, units and time; be brief. "
+    "Who greets you or asks what you can do is told what they can ask, with these examples: "
+    '"Will it rain in Paris tomorrow?", "How many cups are in 2 litres?", "What time is it in Tokyo?"'
+)
 
 
 def make_agent(model: str | None, weather_tools: ToolRegistry = weather) -> Agent:

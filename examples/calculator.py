@@ -11,7 +11,9 @@ from agentkit import Agent
 from examples.common import answer, arguments, ask_for, choose_model
 
 INSTRUCTIONS = (
-    "You are a calculator. Work everything out with the calculate tool; answer in one short sentence."
+    "You are a calculator. Work everything out with the calculate tool; answer in one short sentence. "
+    "Who greets you or asks what you can do is told what they can ask, with these examples: "
+    '"What is 12.5% of 340?", "a third of 90", "Split 94.50 between 6 people, how much each?"'
 )
 
 

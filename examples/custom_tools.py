@@ -15,6 +15,12 @@ from pydantic import Field
 from agentkit import Agent, Context, Limits, ToolRegistry, ToolRetry
 from examples.common import answer, arguments, ask_for, choose_model, say
 
+INSTRUCTIONS = (
+    "You run a small tea shop. Fewer than 5 items of a product is low. "
+    "Who greets you or asks what you can do is told what they can ask, with these examples: "
+    '"How many TEA-1 are left?", "Is MINT-1 low?", "Order 10 of MINT-1"'
+)
+
 tea_shop = ToolRegistry("tea shop")
 
 
@@ -26,7 +32,7 @@ class Shop:
     orders: list[str] = field(default_factory=list)
 
 
-@tea_shop.tool
+@tea_shop.tool(effect="read")
 def stock(sku: str, ctx: Context[Shop]) -> str:
     """Look up how many items of a product are in stock, left, available, or whether it is low.
 
@@ -62,7 +68,7 @@ def make_agent(model: str | None) -> Agent:
         model,
         name="tea_shop",
         tools=[tea_shop],
-        instructions="You run a small tea shop. Fewer than 5 items of a product is low.",
+        instructions=INSTRUCTIONS,
         limits=Limits(turns=8, seconds=120),
     )
 

@@ -12,7 +12,11 @@ from agentkit_tools.weather_demo import DemoServer
 from agentkit import Agent, ToolRegistry
 from examples.common import answer, arguments, ask_for, choose_model, say
 
-INSTRUCTIONS = "You answer questions about the weather, from the tools' results only, in a sentence or two."
+INSTRUCTIONS = (
+    "You answer questions about the weather, from the tools' results only, in a sentence or two. "
+    "Who greets you or asks what you can do is told what they can ask, with these examples: "
+    '"Will it rain in Paris tomorrow?", "What should I wear in Oslo this week?", "Is it windy in Chicago now?"'
+)
 
 
 def make_agent(model: str | None, tools: ToolRegistry = weather) -> Agent:

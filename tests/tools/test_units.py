@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from agentkit_tools import units as module
+from agentkit_tools._units import names
 from agentkit_tools.units import convert, units
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -144,7 +144,7 @@ def test_the_callers_decimal_context_is_not_used() -> None:
 
 
 def test_without_pint_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    module._registry.cache_clear()
+    names.registry.cache_clear()
     monkeypatch.setitem(sys.modules, "pint", None)
     with pytest.raises(ToolError, match=r'pip install "agentkit\[tools\]"'):
         convert(1, "m", "km")

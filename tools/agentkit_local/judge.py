@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 
 from agentkit.tooling.search import STOP_WORDS, TermIndex, stems_of
 from agentkit.wire.content import FunctionCall, FunctionDeclaration, Json, JsonObject
-from agentkit_local.schema import is_date, is_verbatim, schema_of
+from agentkit_local.schema import is_date, is_verbatim, plain, question_of, schema_of
 
 RELATED_BONUS = 0.1
 """Below the threshold by this much is confident enough, if the request shares words with the tool."""
@@ -54,6 +54,8 @@ _WHEN = re.compile(
     r"|day after tomorrow|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b"
 )
 """Times that a tool has to be told: without them it answers another question."""
+
+_HOW_MUCH = re.compile(r"\bhow (?:many|much)\b")
 
 
 def shortlist(declarations: Sequence[FunctionDeclaration], text: str, size: int) -> list[FunctionDeclaration]:
@@ -115,9 +117,14 @@ def is_follow_up(text: str) -> bool:
 
 
 def complete_verbatim(
-    calls: Sequence[FunctionCall], tools: Mapping[str, FunctionDeclaration], text: str
+    calls: Sequence[FunctionCall],
+    tools: Mapping[str, FunctionDeclaration],
+    text: str,
+    earlier: Sequence[str] = (),
 ) -> list[FunctionCall]:
     """Give a parameter that asks for the user's text "word for word" just that.
+
+    A tool that takes the whole question gets nothing else, unless earlier turns are needed to understand it.
 
     The engine copies, but it drops a sign ("-4 plus 9.5") or makes two calls of one question ("5! + 3").
     That is mended only where a single function is called: then the text is meant for it as a whole. Calls
@@ -128,6 +135,8 @@ def complete_verbatim(
     if len(names) != 1 or declaration is None:
         return list(calls)
     properties = schema_of(declaration)["properties"]
+    if (question := question_of(declaration)) is not None and len(properties) > 1:
+        return list(calls) if earlier else [{"name": declaration["name"], "args": {question: text.strip()}}]
     verbatim = {name: text.strip() for name, schema in properties.items() if is_verbatim(schema)}
     if not verbatim:
         return list(calls)
@@ -179,9 +188,9 @@ def doubt(
             if is_verbatim(properties[name]):
                 continue
             if not _comes_from(value, properties[name], words, text):
-                return f"it doesn't say which {_plain(name)} is meant"
+                return f"it doesn't say which {plain(name)} is meant"
             if _is_glued(value):
-                return f"I took several names for one {_plain(name)}"
+                return f"I took several names for one {plain(name)}"
             if isinstance(value, str) and _is_cut(value, text, used, served):
                 return f'"{value}" seems to be a part of a longer name'
     if len(calls) > 1 and (reason := _doubt_several(calls)):
@@ -209,10 +218,6 @@ def _comes_from(value: Json, schema: JsonObject, words: set[str], text: str) -> 
     if parts and all(part in words or _abbreviates(part, words) for part in parts):
         return True
     return is_date(schema) and _names_day(value, text)
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _months(arguments: Sequence[JsonObject]) -> list[str]:
@@ -312,22 +317,46 @@ def _copied(call: FunctionCall, tools: Mapping[str, FunctionDeclaration]) -> lis
     ]
 
 
-def hand_over(tools: Mapping[str, FunctionDeclaration], text: str) -> list[FunctionCall]:
-    """Hand a request as it is to the tool that takes it word for word, if that is plainly the one meant.
+def hand_over(
+    tools: Mapping[str, FunctionDeclaration], text: str, tried: Collection[str] = ()
+) -> list[FunctionCall]:
+    """Hand a request as it is to the tool that takes it word for word, if that may be the one meant.
 
-    The engine seldom dares to choose such a tool among others. It is chosen here if the request has a
-    number and shares words with the tool, no fewer than with any other, or is all numbers and signs. The
-    tool reads the text by itself, and says so when it can't.
+    The engine seldom dares to choose such a tool among others. The tool reads the text by itself, and says so
+    when it can't: so one that takes the whole question gets any request that shares words with it, that asks how
+    many, or that has a number and shares words with no tool
+    or only with those that couldn't read it; the one that shares most words comes first. Another one gets a
+    request with a number only, and only if no tool shares more words with it.
+
+    Args:
+        tools: The declarations, by name.
+        text: The user's request.
+        tried: Names of the tools that couldn't read it.
     """
-    asked = set(stems_of(text))
-    if not numbers_in(text):
+    if _WHEN.search(text.casefold()):
         return []
-    shared = {name: len(asked & _tool_stems(tool)) for name, tool in tools.items()}
-    for name, tool in tools.items():
-        verbatim = [n for n, s in schema_of(tool)["properties"].items() if is_verbatim(s)]
-        needs_more = set(schema_of(tool).get("required", ())) - set(verbatim)
-        if not verbatim or needs_more or _WHEN.search(text.casefold()):
-            continue
-        if not asked or (shared[name] and shared[name] == max(shared.values())):
+    asked, numbers = set(stems_of(text)), numbers_in(text)
+    shared = related(tools, text)
+    for name in sorted(set(tools) - set(tried), key=lambda name: (-shared[name], list(tools).index(name))):
+        verbatim = [n for n, s in schema_of(tools[name])["properties"].items() if is_verbatim(s)]
+        if question := question_of(tools[name]):
+            if (
+                shared[name]
+                or (numbers and (tried or not any(shared.values())))
+                or _HOW_MUCH.search(text.casefold())
+            ):
+                return [{"name": name, "args": {question: text.strip()}}]
+        elif (
+            numbers
+            and verbatim
+            and set(schema_of(tools[name]).get("required", ())) <= set(verbatim)
+            and (not asked or (shared[name] and shared[name] == max(shared.values())))
+        ):
             return [{"name": name, "args": dict.fromkeys(verbatim, text.strip())}]
     return []
+
+
+def related(tools: Mapping[str, FunctionDeclaration], text: str) -> dict[str, int]:
+    """Count the words that each tool's declaration shares with a request."""
+    asked = set(stems_of(text))
+    return {name: len(asked & _tool_stems(tool)) for name, tool in tools.items()}

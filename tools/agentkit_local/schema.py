@@ -102,6 +102,18 @@ def is_verbatim(schema: JsonObject) -> bool:
     return schema.get("type") == "string" and "word for word" in schema.get("description", "").casefold()
 
 
+def question_of(declaration: FunctionDeclaration) -> str | None:
+    """Return the parameter that takes the user's whole question, if the tool needs nothing else.
+
+    Such a tool reads the question by itself, and says so where it can't.
+    """
+    schema = schema_of(declaration)
+    for name, field in schema["properties"].items():
+        if is_verbatim(field) and "whole question" in field["description"].casefold():
+            return name if set(schema.get("required", ())) <= {name} else None
+    return None
+
+
 def has_dates(declaration: FunctionDeclaration) -> bool:
     """Tell whether a parameter is a date, for which the engine must be told today's."""
     return any(is_date(field) for field in schema_of(declaration)["properties"].values())
@@ -116,7 +128,7 @@ def fit(value: Json, schema: JsonObject) -> Json:
     """Check a value against a schema of `schema_of`, and give it as the declared type (5.0 becomes 5).
 
     Raises:
-        ValueError: It doesn't fit; the message says why, without the value's name.
+        ValueError: It doesn't fit; the message says why, in words for a person.
     """
     kind = schema.get("type")
     if kind == "object":
@@ -139,6 +151,11 @@ def fit(value: Json, schema: JsonObject) -> Json:
     return value
 
 
+def plain(name: str) -> str:
+    """Write a parameter's name as words."""
+    return name.replace("_", " ")
+
+
 def _fit_object(value: Json, schema: JsonObject) -> JsonObject:
     if not isinstance(value, dict):
         raise ValueError("is no object")
@@ -146,13 +163,13 @@ def _fit_object(value: Json, schema: JsonObject) -> JsonObject:
     given = {name: v for name, v in value.items() if v is not None and name in properties}
     for name in schema.get("required", ()):
         if given.get(name, "") == "":
-            raise ValueError(f"{name} is missing")
+            raise ValueError(f"it doesn't say which {plain(name)} is meant")
     fitted: JsonObject = {}
     for name, item in given.items():
         try:
             fitted[name] = fit(item, properties[name])
         except ValueError as error:
-            raise ValueError(f"{name} {error}") from None
+            raise ValueError(f"the {plain(name)} that I read in it {error}") from None
     return fitted
 
 

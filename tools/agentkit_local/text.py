@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from agentkit.wire.content import FunctionCall, FunctionResponse, Json, JsonObject
+from agentkit.wire.content import FunctionCall, FunctionDeclaration, FunctionResponse, Json, JsonObject
+from agentkit_local.small_talk import Kind
 
 PURPOSE = "I'm a small model: I can use a tool for one clear request, but I can't chat, think or write."
 USE_GEMINI = "For more than simple requests, use Gemini: set GEMINI_API_KEY."
@@ -41,8 +42,31 @@ _LINE = 100
 
 
 def decline(reason: str) -> str:
-    """Say that nothing was done and why, in a clause, and what else to do."""
-    return f"I didn't understand that: {reason}.\nTry it in other words, one thing at a time. {USE_GEMINI}"
+    """Say in one line that nothing was done, why (a clause), and what else to do."""
+    return f"I didn't understand that: {reason}. {USE_GEMINI}"
+
+
+def introduce(kind: Kind, instructions: str, tools: Sequence[FunctionDeclaration]) -> str:
+    """Answer a greeting, thanks or a call for help with what can be asked.
+
+    Args:
+        kind: One of those, as `small_talk` tells them.
+        instructions: The agent's. Up to three sentences that they have in double quotes are taken as examples.
+        tools: What there is; named where there are no examples.
+    """
+    opening = {"greeting": "Hello. ", "thanks": "You're welcome. ", "help": ""}[kind]
+    examples = re.findall(r'["“]([^"“”\n]{3,100})["”]', instructions)[:3]
+    if examples:
+        return "\n".join(
+            [f"{opening}You can ask me, for example:", *(f"- {example}" for example in examples)]
+        )
+    names = ", ".join(tool["name"].replace("_", " ") for tool in tools)
+    return f"{opening}{PURPOSE}" + (f" The tools here: {names}." if names else f" {USE_GEMINI}")
+
+
+def only_errors(responses: Sequence[FunctionResponse]) -> bool:
+    """Return whether none of the calls gave a result."""
+    return all(response["response"].get("error") for response in responses)
 
 
 def written(call: FunctionCall) -> str:

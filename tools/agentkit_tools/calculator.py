@@ -12,10 +12,17 @@ from functools import cache
 
 from agentkit.errors import ToolRetry
 from agentkit.tooling.registry import ToolRegistry
-from agentkit_tools._calculator import phrases
+from agentkit_tools._calculator import chatter, phrases, ranges
 from agentkit_tools._calculator.arithmetic import show
-from agentkit_tools._calculator.expression import CONSTANTS, Node, evaluate, number, render
-from agentkit_tools._calculator.grammar import INFIX, LIST_NOISE, NAMES, OTHER_WORDS, Parser, elements
+from agentkit_tools._calculator.expression import CONSTANTS, Node, evaluate, node, number, render
+from agentkit_tools._calculator.grammar import (
+    INFIX,
+    LIST_NOISE,
+    NAMES,
+    OTHER_WORDS,
+    Parser,
+    elements,
+)
 from agentkit_tools._calculator.words import Token, ambiguous, spell, tokenize, unreadable
 
 MAX_CHATTER = 20
@@ -25,9 +32,13 @@ MAX_LENGTH = 1_000
 calculator = ToolRegistry("calculator", effect="read")
 
 
-@calculator.tool
+@calculator.tool(
+    effect="read",
+    description="Work out a calculation: plus, minus, times, divided by, less, more, percent, tip, split, share, "
+    "power, square root, sum, product, average, round, third, half, choose.",
+)
 def calculate(question: str) -> str:
-    """Work out a calculation: plus, minus, times, divided by, percent, tip, power, square root, average.
+    """Work out a calculation.
 
     Args:
         question: The user's whole question, word for word.
@@ -56,10 +67,10 @@ def calculate(question: str) -> str:
 def _vocabulary() -> frozenset[str]:
     """Return every word that a calculation may hold, but for numbers."""
     tables = (*phrases.OPERANDS, *phrases.SENTENCES, *phrases.CONTINUATIONS)
-    known = [phrase for phrase, _ in tables] + [*phrases.OPENERS, *phrases.CLOSERS]
+    known = [phrase for phrase, _ in tables] + [*chatter.OPENERS, *chatter.CLOSERS]
     words = {word for phrase in known for element in elements(phrase) for word in element.words}
     words |= {word for entries in INFIX.values() for form, _ in entries for word in form}
-    words |= {*NAMES, *CONSTANTS, *LIST_NOISE, *OTHER_WORDS}
+    words |= {*NAMES, *CONSTANTS, *LIST_NOISE, *ranges.WORDS, *OTHER_WORDS}
     return frozenset(word for word in words if word[0].isalpha())
 
 
@@ -83,7 +94,7 @@ def _starts(tokens: Sequence[Token]) -> list[int]:
     """Return where the calculation may start, the likeliest first."""
     parser, starts, i = Parser(tokens), [0], 0
     while len(starts) < MAX_CHATTER:
-        ends = [j for phrase in phrases.OPENERS for j, _ in parser.match(elements(phrase), i)]
+        ends = [j for phrase in chatter.OPENERS for j, _ in parser.match(elements(phrase), i)]
         if parser.text(i) in (",", ".", "!"):
             ends.append(i + 1)
         if not ends:
@@ -110,7 +121,7 @@ def _ends(tokens: Sequence[Token], start: int) -> list[int]:
         begins = [
             i
             for i in range(max(start, end - 8), end)
-            for phrase in phrases.CLOSERS
+            for phrase in chatter.CLOSERS
             if any(j == end for j, _ in parser.match(elements(phrase), i))
         ]
         if tokens[end - 1].text in (",", ".", "="):
@@ -125,9 +136,20 @@ def _ends(tokens: Sequence[Token], start: int) -> list[int]:
 def _answer(tree: Node) -> str:
     """Return what was worked out and its result as one line."""
     form = tree.op if tree.op.startswith("as ") else ""
+    if form == "as quotient":
+        return _quotient(*tree.args)
     tree = tree.args[0] if form else tree
     value = evaluate(tree * number(100) if form == "as percent" else tree)
     if form == "as fraction" and isinstance(value, Fraction):
         return f"{render(tree)} = {value}"
     text, exact = show(value)
     return f"{render(tree)} {'=' if exact else '≈'} {text}{'%' if form == 'as percent' else ''}"
+
+
+def _quotient(a: Node, b: Node) -> str:
+    """Return a division of whole numbers with its remainder; of others, and without one, the plain division."""
+    tree, rest = a / b, evaluate(node("mod", a, b))
+    values = (evaluate(a), evaluate(b))
+    if not rest or not all(isinstance(v, Fraction) and v.denominator == 1 and v > 0 for v in values):
+        return _answer(tree)
+    return f"{render(tree)} = {show(evaluate(node('floor', tree)))[0]} remainder {show(rest)[0]}"

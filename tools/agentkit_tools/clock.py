@@ -17,6 +17,7 @@ from agentkit.tooling.registry import ToolRegistry
 from agentkit_tools._cities import cities_in, city_names, find_cities
 from agentkit_tools._dates import say_date
 from agentkit_tools._places import fold, match_places, tidy_name
+from agentkit_tools._time_questions import gap_asked, place_asked
 
 
 def clock_tools(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ToolRegistry:
@@ -33,38 +34,58 @@ def clock_tools(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tool
         name, zone = find_zone(city)
         return name, now().astimezone(zone)
 
+    def difference(city: str, other_city: str) -> str:
+        (name, here), (other_name, there) = look(city), look(other_city)
+        if name == other_name:  # Asked for one place's time: a small model takes this tool for it at times.
+            return _say_now(name, here)
+        return _say_difference(name, here, other_name, there)
+
+    def answer(question: str) -> str:
+        if (cities := gap_asked(question)) is not None:
+            return difference(*cities)
+        if (city := place_asked(question)) is not None:
+            return _say_now(*look(city))
+        raise ToolRetry("I can only tell the time now, and how far apart the times of two places are.")
+
     @registry.tool(
-        description="What time is it, what day is it, today's date: in a city or time zone, or here."
+        effect="read",
+        description="What time is it, what day is it, today's date: in a city or time zone, or here.",
     )
-    def current_time(city: str = "") -> str:
+    def current_time(city: str = "", question: str = "") -> str:
         """Tell the time, the date, the weekday and the offset from UTC.
 
         Args:
             city: City or time zone; empty for here.
+            question: The user's whole question, word for word, instead of the city.
         """
-        return _say_now(*look(city))
+        return answer(question) if question and not city else _say_now(*look(city))
 
     @registry.tool(
+        effect="read",
         description="The time difference between two cities: how many hours ahead or behind.",
     )
-    def time_difference(city: str, other_city: str) -> str:
+    def time_difference(city: str = "", other_city: str = "", question: str = "") -> str:
         """Tell how far one place is ahead of or behind the other now.
 
         Args:
             city: City name.
             other_city: City name.
+            question: The user's whole question, word for word, instead of the cities.
         """
-        (name, here), (other_name, there) = look(city), look(other_city)
-        if name == other_name:  # Asked for one place's time: a small model takes this tool for it at times.
-            return _say_now(name, here)
-        times = f"It is {_say_time(here)} {_at(name)} and {_say_time(there)} {_at(other_name)}."
-        gap = (here.utcoffset() or timedelta()) - (there.utcoffset() or timedelta())
-        if not gap:
-            return f"There is no time difference between {name} and {other_name} now. {times}"
-        relation = "ahead of" if gap > timedelta() else "behind"
-        return f"{name} is {_say_gap(abs(gap))} {relation} {other_name}. {times}"
+        if question and not (city and other_city):
+            return answer(question)
+        return difference(city, other_city)
 
     return registry
+
+
+def _say_difference(name: str, here: datetime, other_name: str, there: datetime) -> str:
+    times = f"It is {_say_time(here)} {_at(name)} and {_say_time(there)} {_at(other_name)}."
+    gap = (here.utcoffset() or timedelta()) - (there.utcoffset() or timedelta())
+    if not gap:
+        return f"There is no time difference between {name} and {other_name} now. {times}"
+    relation = "ahead of" if gap > timedelta() else "behind"
+    return f"{name} is {_say_gap(abs(gap))} {relation} {other_name}. {times}"
 
 
 def find_zone(city: str) -> tuple[str, tzinfo]:

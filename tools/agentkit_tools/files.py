@@ -86,7 +86,7 @@ def files(
 
 
 def _add_reading(registry: ToolRegistry, tree: Tree, max_bytes: int, search_seconds: float) -> None:
-    @registry.tool(untrusted=True)
+    @registry.tool(effect="read", untrusted=True)
     def list_files(path: str = "", depth: Annotated[int, Field(ge=1)] = 1) -> dict[str, Any]:
         """List the files and directories in a directory.
 
@@ -110,7 +110,7 @@ def _add_reading(registry: ToolRegistry, tree: Tree, max_bytes: int, search_seco
             notes.append(f"Directories that can't be read: {walk.closed}.")
         return {**({"note": " ".join(notes)} if notes else {}), "entries": entries}
 
-    @registry.tool(untrusted=True)
+    @registry.tool(effect="read", untrusted=True)
     def read_file(
         path: str,
         offset: Annotated[int, Field(ge=1)] = 1,
@@ -129,7 +129,7 @@ def _add_reading(registry: ToolRegistry, tree: Tree, max_bytes: int, search_seco
             content, _ = read_bytes(directory, parts[-1], path, limit=max_bytes)
         return texts.page(texts.decode(content, path), path, offset, min(limit, MAX_LINES))
 
-    @registry.tool(untrusted=True)
+    @registry.tool(effect="read", untrusted=True)
     def search_files(text: str, path: str = "", names: str = "", case: bool = False) -> dict[str, Any]:
         """Find the lines of text files that have a certain text in them.
 

@@ -5,86 +5,188 @@ Give it to an agent as `tools=[units]`. An answer is one line: `10 miles = 16.09
 
 from __future__ import annotations
 
-import difflib
+import itertools
 import re
 from decimal import Context, Decimal, localcontext
-from functools import cache
 from threading import Lock
 from typing import Any
 
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
+from agentkit_tools._units import names
+from agentkit_tools._units.names import ALIASES, BITS, CALENDAR, SYMBOLS
+from agentkit_tools._units.questions import MAX_LENGTH as MAX_QUESTION
+from agentkit_tools._units.questions import Asked, readings
 
-MAX_LENGTH = 60
-EXACT_DIGITS = 10
-"""Significant digits up to which a result is given in full; beyond, it is rounded to 6."""
-
-# What people write, in lower case, and pint reads otherwise or not at all.
-ALIASES = {
-    "c": "degC", "f": "degF", "k": "kelvin", "celsius": "degC", "centigrade": "degC", "fahrenheit": "degF",
-    "fahrenheits": "degF", "kelvins": "kelvin", "degc": "degC", "degf": "degF", "degk": "kelvin",
-    "lbs": "pound", "l": "liter", "ml": "milliliter", "cl": "centiliter", "dl": "deciliter", "kg": "kilogram",
-    "kgs": "kilogram", "kilo": "kilogram", "kilos": "kilogram", "kms": "kilometer", "km": "kilometer",
-    "cm": "centimeter", "cms": "centimeter", "mm": "millimeter", "kmh": "kilometer/hour",
-    "kmph": "kilometer/hour", "kph": "kilometer/hour", "mph": "mile/hour", "fps": "foot/second",
-    "mps": "meter/second", "mpg": "mile/gallon", "fl oz": "fluid_ounce", "floz": "fluid_ounce",
-    "tbsps": "tablespoon", "tsps": "teaspoon", "gal": "gallon", "gals": "gallon", "qt": "quart", "pt": "pint",
-    "oz": "ounce", "ozs": "ounce", "yds": "yard", "mins": "minute", "hrs": "hour", "hr": "hour", "h": "hour",
-    "secs": "second", "sec": "second", "yrs": "year", "yr": "year", "wk": "week", "wks": "week",
-    "kb": "kilobyte", "mb": "megabyte", "gb": "gigabyte", "tb": "terabyte", "kbps": "kilobit/second",
-    "mbps": "megabit/second", "gbps": "gigabit/second", "kwh": "kilowatt_hour", "kw": "kilowatt",
-    "kcal": "kilocalorie", "btu": "british_thermal_unit", "knots": "knot", "uk gallon": "imperial_gallon",
-    "uk gallons": "imperial_gallon", "us gallon": "gallon", "us gallons": "gallon", "uk pint": "imperial_pint",
-    "uk pints": "imperial_pint", "us cup": "cup", "us cups": "cup", "tonnes": "metric_ton",
-    "sqm": "meter**2", "sqft": "foot**2", "sqkm": "kilometer**2", "degrees": "degree", "deg": "degree",
-    "°": "degree", "pounds": "pound", "lb": "pound", "ft": "foot", "in": "inch", "inches": "inch",
-    '"': "inch", "'": "foot",
-}  # fmt: skip
-BITS = {"Kb": "kilobit", "Mb": "megabit", "Gb": "gigabit", "Tb": "terabit"}
-"""The only ones where a capital letter tells what the aliases would blur."""
-PLURALS = {"foot": "feet", "inch": "inches", "hertz": "hertz", "degree": "degrees", "century": "centuries"}
-PLAIN_NAMES = {"degree_Celsius": "°C", "degree_Fahrenheit": "°F", "kelvin": "kelvin"}
-
-_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3", "⁻": "^-", "·": "*", "×": "*", "μ": "µ"})
-_WORD = r"[^\W\d_]+(?:_[^\W\d_]+)*"
-# Names with small powers, joined by spaces, products and quotients: nothing that pint would compute with.
-_UNIT = re.compile(rf"{_WORD}(?:(?:\*\*|\^)-?\d)?(?:\s*[*/\s]\s*{_WORD}(?:(?:\*\*|\^)-?\d)?)*")
 _lock = Lock()
 
 units = ToolRegistry("units", effect="read")
 
 
-@units.tool
-def convert(amount: float, unit: str, to: str) -> str:
-    """Convert a measure to another unit: length, distance, weight, temperature, volume, speed, area, time, data.
+@units.tool(
+    effect="read",
+    description="Convert a measure to another unit, or how many of a unit are in another: length, distance, height, "
+    "weight, temperature, volume, speed, area, time, data. Feet, inches, cm, meters, miles, km, pounds, kg, ounces, "
+    "grams, cups, liters, gallons, seconds, minutes, hours, days, weeks, bytes, MB, GB, degrees celsius, "
+    "fahrenheit, mph.",
+)
+def convert(amount: float | None = None, unit: str = "", to: str = "", question: str = "") -> str:
+    """Convert a measure to another unit.
 
     Args:
         amount: The number to convert.
         unit: The unit that the number is in.
         to: The unit that is asked for.
+        question: The user's whole question, word for word, instead of the other values.
 
     Raises:
-        ToolRetry: A unit isn't known, or the amount is no number.
+        ToolRetry: A unit isn't known, the amount is no number, or the question isn't fully understood.
         ToolError: The units measure different things, or pint isn't installed.
     """
-    number = Decimal(repr(float(amount)))
-    if not number.is_finite():
-        raise ToolRetry(f"The amount must be a number, not {amount}.")
-    registry = _registry()
+    registry = names.registry()
     # pint fills its caches while it parses and converts.
     with _lock, localcontext(Context(prec=40)):
-        source, target = _parse(registry, unit), _parse(registry, to)
-        if source.dimensionality != target.dimensionality:
-            raise ToolError(
-                f"Can't convert {_name(source)} to {_name(target)}: one measures {_measured(source)}, "
-                f"the other {_measured(target)}."
-            )
-        result, exact = _digits(_magnitude(registry, number, source, target))
-        given = _digits(number, full=True)[0]
-        return (
-            f"{given} {_name(source, plural=given != '1')} {'=' if exact else '≈'} "
-            f"{result} {_name(target, plural=result != '1')}"
+        if amount is None or not unit or not to:
+            if question:
+                return _answer(registry, question)
+            raise ToolRetry("Say how much of which unit to convert, and to which other unit.")
+        number = Decimal(repr(float(amount)))
+        if not number.is_finite():
+            raise ToolRetry(f"The amount must be a number, not {amount}.")
+        return _converted(registry, number, names.parse(registry, unit), names.parse(registry, to))
+
+
+def _converted(registry: Any, number: Decimal, source: Any, target: Any) -> str:
+    _check_alike(source, target)
+    result, exact = names.digits(_magnitude(registry, number, source, target))
+    return f"{_measure(number, source)} {'=' if exact else '≈'} {result} {names.name(target, plural=result != '1')}"
+
+
+def _measure(number: Decimal, unit: Any) -> str:
+    digits = names.digits(number, full=True)[0]
+    return f"{digits} {names.name(unit, plural=digits != '1')}"
+
+
+def _check_alike(source: Any, target: Any) -> None:
+    if source.dimensionality != target.dimensionality:
+        raise ToolError(
+            f"Can't convert {names.name(source)} to {names.name(target)}: one measures {names.measured(source)}, "
+            f"the other {names.measured(target)}."
         )
+
+
+def _answer(registry: Any, question: str) -> str:
+    """Answer a question of which every word is understood in one way.
+
+    Raises:
+        ToolRetry: There is no such way, or more than one.
+        ToolError: What it asks for can't be converted.
+    """
+    if len(question) > MAX_QUESTION:
+        raise ToolRetry(f"The question is too long: at most {MAX_QUESTION} characters.")
+    answers: dict[str, None] = {}
+    refusal: ToolError | None = None
+    for asked in readings(question):
+        try:
+            answers[_answer_to(registry, asked)] = None
+        except ToolRetry:
+            continue
+        except ToolError as error:
+            refusal = refusal or error
+    if len(answers) > 1:
+        raise ToolRetry(f"That can mean two things: {' or '.join(list(answers)[:2])}.")
+    if answers:
+        return next(iter(answers))
+    raise refusal or ToolRetry("I can't read that as a conversion of units. Say it like: 10 miles in km.")
+
+
+def _answer_to(registry: Any, asked: Asked) -> str:
+    sources = [_said(registry, unit) for _, unit in asked.measures]
+    targets = [_said(registry, unit) for unit in asked.targets]
+    sources, targets = _as_fluid(registry, sources, targets), _as_fluid(registry, targets, sources)
+    for unit in (*sources[1:], *targets):
+        _check_alike(sources[0], unit)
+        _check_calendar(sources[0], unit)
+    amounts = [amount for amount, _ in asked.measures]
+    if len(sources) == len(targets) == 1:
+        return _converted(registry, amounts[0], sources[0], targets[0])
+    total = _total(registry, amounts, sources)
+    given = " ".join(map(_measure, amounts, sources))
+    values = _in_several(registry, total, sources[0], targets)
+    exact = all(names.digits(value)[1] for value in values)
+    parts = [
+        f"{names.digits(v)[0]} {names.name(u, plural=names.digits(v)[0] != '1')}"
+        for v, u in zip(values, targets, strict=True)
+    ]
+    return f"{given} {'=' if exact else '≈'} {' '.join(parts)}"
+
+
+def _said(registry: Any, unit: str) -> Any:
+    """Parse a unit of a question; a short word is one only where people write it for a unit.
+
+    Raises:
+        ToolRetry: It isn't one, or more than one.
+    """
+    if re.fullmatch("tons?", unit, re.IGNORECASE):
+        raise ToolError("There are several tons: say metric ton, short ton or long ton.")
+    if unit.startswith("Calorie"):
+        raise ToolError(
+            "A Calorie of food is a kilocalorie: say kilocalories, or calories for the small ones."
+        )
+    for word in re.findall(r"[^\W\d_]+", unit):
+        if len(word) < 4 and word.lower() not in ALIASES and word not in BITS and word not in SYMBOLS:
+            raise ToolRetry(f'I don\'t know the unit "{unit}".')
+    return names.parse(registry, unit)
+
+
+def _as_fluid(registry: Any, units: list[Any], others: list[Any]) -> list[Any]:
+    """Take ounces for fluid ounces where the other side is a volume."""
+    if all(unit.dimensionality == registry.liter.dimensionality for unit in others):
+        return [registry.fluid_ounce if unit == registry.ounce else unit for unit in units]
+    return units
+
+
+def _check_calendar(source: Any, target: Any) -> None:
+    """Refuse to count days of a year or month: they differ."""
+    for one, other in ((str(source), str(target)), (str(target), str(source))):
+        if one in CALENDAR and other not in CALENDAR and "[time]" in source.dimensionality:
+            raise ToolError(f"{CALENDAR[one]}, so that has no single answer.")
+
+
+def _total(registry: Any, amounts: list[Decimal], sources: list[Any]) -> Decimal:
+    """Add measures up, in the unit of the first, which is the largest.
+
+    Raises:
+        ToolRetry: They don't belong together: 5 inches 3 feet, 20 °C 3 °C.
+    """
+    sizes = [_magnitude(registry, Decimal(1), unit, sources[0]) for unit in sources]
+    if any(a <= b for a, b in itertools.pairwise(sizes)) or (len(sizes) > 1 and _is_offset(sources[0])):
+        raise ToolRetry("The measures must go from the largest unit to the smallest.")
+    return sum((amount * size for amount, size in zip(amounts, sizes, strict=True)), Decimal(0))
+
+
+def _is_offset(unit: Any) -> bool:
+    return any(name in ("degree_Celsius", "degree_Fahrenheit") for name in unit._units)
+
+
+def _in_several(registry: Any, total: Decimal, source: Any, targets: list[Any]) -> list[Decimal]:
+    """Give a measure in several units: as many whole ones of each as there are, the rest in the last."""
+    if len(targets) == 1:
+        return [_magnitude(registry, total, source, targets[0])]
+    if _is_offset(source) or total < 0:
+        raise ToolRetry("That can't be given in several units.")
+    values = []
+    rest = Context(prec=30).plus(
+        _magnitude(registry, total, source, targets[-1])
+    )  # without noise of the last digits
+    for unit in targets[:-1]:
+        size = _magnitude(registry, Decimal(1), unit, targets[-1])
+        if size <= 1:
+            raise ToolRetry("The units must go from the largest to the smallest.")
+        whole = rest // size
+        values.append(whole)
+        rest -= whole * size
+    return [*values, rest]
 
 
 def _magnitude(registry: Any, number: Decimal, source: Any, target: Any) -> Decimal:
@@ -93,99 +195,12 @@ def _magnitude(registry: Any, number: Decimal, source: Any, target: Any) -> Deci
     try:
         quantity = registry.Quantity(number, source)
         if source.dimensionality == registry.kelvin.dimensionality and quantity.to("kelvin").magnitude < 0:
-            raise ToolError(f"{_digits(number)[0]} {_name(source)} is below absolute zero.")
+            raise ToolError(f"{names.digits(number)[0]} {names.name(source)} is below absolute zero.")
         converted = Decimal(quantity.to(target).magnitude)
         if not converted.is_finite():  # the logarithm of zero
-            raise ToolError(f"{_digits(number)[0]} {_name(source)} is no number of {_name(target)}.")
+            raise ToolError(
+                f"{names.digits(number)[0]} {names.name(source)} is no number of {names.name(target)}."
+            )
         return converted
     except (pint.PintError, ArithmeticError, TypeError):  # a logarithmic unit, or °C within a product
-        raise ToolError(f"Can't convert {_name(source)} to {_name(target)}.") from None
-
-
-@cache
-def _registry() -> Any:
-    try:
-        import pint
-    except ImportError:
-        raise ToolError('Units need the package pint: pip install "agentkit[tools]".') from None
-    with localcontext(Context(prec=40)):
-        return pint.UnitRegistry(non_int_type=Decimal)
-
-
-def _parse(registry: Any, text: str) -> Any:
-    """Read a unit in the user's words.
-
-    Raises:
-        ToolRetry: It isn't known.
-    """
-    if len(text) > MAX_LENGTH:
-        raise ToolRetry(f"A unit has at most {MAX_LENGTH} characters; name one unit.")
-    for spelling in _spellings(text):
-        if not _UNIT.fullmatch(spelling):
-            continue
-        try:
-            return registry.parse_units(spelling)
-        except Exception:  # noqa: S112 - pint's tokenizer raises anything at all, an AssertionError for "¼"
-            continue
-    raise ToolRetry(f'I don\'t know the unit "{text}".{_closest(registry, text)}')
-
-
-def _spellings(text: str) -> list[str]:
-    """Return what the text may be for pint, the likeliest first."""
-    text = " ".join(text.translate(_SUPERSCRIPTS).split()).strip(". ")
-    text = re.sub(r"^(?:(?:degrees?|deg\.?)[ _]|° ?)(?=[a-zA-Z])", "", text, flags=re.IGNORECASE)
-    text = re.sub(r"\bsq\b\.? ?", "square ", text, flags=re.IGNORECASE)
-    text = re.sub(r"\bcu\.? (?=[a-zA-Z])", "cubic ", text, flags=re.IGNORECASE)
-    text = re.sub(r"\b(square|cubic) ([a-zA-Z]+)", _power, text, flags=re.IGNORECASE)
-    text = re.sub(r" per | ?/ ?", "/", text, flags=re.IGNORECASE)
-    aliased = "/".join(_alias(piece) for piece in text.split("/"))
-    joined = text.replace(" ", "_")
-    return [aliased, joined, joined.lower(), text, text.lower()]
-
-
-def _power(match: re.Match[str]) -> str:
-    return f"{_alias(match[2])}**{2 if match[1].lower() == 'square' else 3}"
-
-
-def _alias(piece: str) -> str:
-    """Return pint's name for one unit, its power kept."""
-    name, mark, power = re.fullmatch(r"(.*?)((?:\*\*|\^)?)(-?\d?)", piece, flags=re.DOTALL).groups()  # type: ignore[union-attr]
-    return (BITS.get(name) or ALIASES.get(name.lower(), name)) + mark + power
-
-
-def _closest(registry: Any, text: str) -> str:
-    names = [name for name in registry if len(name) > 2]
-    close = difflib.get_close_matches(text.lower().replace(" ", "_"), [*names, *ALIASES], n=3, cutoff=0.7)
-    return f" Did you mean {' or '.join(close)}?" if close else " Name it in English, like mile or kilogram."
-
-
-def _digits(number: Decimal, *, full: bool = False) -> tuple[str, bool]:
-    """Return plain digits, and whether they are all of the number but for the noise of its last digits."""
-    number = Context(prec=25).plus(number).normalize()
-    short = Context(prec=max(6, number.adjusted() + 3)).plus(number).normalize()
-    if full or len(number.as_tuple().digits) <= EXACT_DIGITS:
-        short = number
-    return f"{short:f}" if -10 < short.adjusted() < 21 else f"{short:e}", short == number
-
-
-def _name(unit: Any, *, plural: bool = True) -> str:
-    """Say a unit in words: kilometers per hour, square meters, °C."""
-    above = [(name, power) for name, power in unit._units.items() if power > 0]
-    below = [(name, -power) for name, power in unit._units.items() if power < 0]
-    words = [
-        _word(name, power, plural=plural and i == len(above) - 1) for i, (name, power) in enumerate(above)
-    ]
-    for name, power in below:
-        words += ["per", _word(name, power, plural=False)]
-    return " ".join(words) or "units without a dimension"
-
-
-def _word(name: str, power: Any, *, plural: bool) -> str:
-    word = PLAIN_NAMES.get(name) or (PLURALS.get(name, f"{name}s") if plural else name).replace("_", " ")
-    prefix = {1: "", 2: "square ", 3: "cubic "}.get(int(power))
-    return f"{word}^{power}" if prefix is None else prefix + word
-
-
-def _measured(unit: Any) -> str:
-    """Say what a unit measures, as dimensions: length / time."""
-    return str(unit.dimensionality).replace("[", "").replace("]", "").replace(" ** ", "^")
+        raise ToolError(f"Can't convert {names.name(source)} to {names.name(target)}.") from None

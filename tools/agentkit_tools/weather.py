@@ -66,8 +66,9 @@ def weather_tools(
     registry = ToolRegistry("weather", effect="read")
 
     @registry.tool(
+        effect="read",
         description="Tell the weather in a city, now or ahead: temperature in degrees, hot, cold, rain, umbrella, "
-        "what to wear, jacket, sunny, snow, wind, humid, storm, forecast. How is it outside?"
+        "what to wear, jacket, sunny, snow, wind, humid, storm, forecast. How is it outside?",
     )
     def weather(city: str, when: str = "") -> str:
         """Tell the weather at the time asked about; if none is said, now, today and tomorrow.

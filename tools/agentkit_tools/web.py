@@ -64,7 +64,7 @@ def web_tools(
     )
     registry = ToolRegistry("web", effect="read")
 
-    @registry.tool(untrusted=True, timeout=seconds + _SPARE_SECONDS)
+    @registry.tool(effect="read", untrusted=True, timeout=seconds + _SPARE_SECONDS)
     async def fetch_page(url: str, offset: Annotated[int, Field(ge=0)] = 0) -> str:
         """Fetch a public web page and give its text.
 

@@ -22,6 +22,8 @@ MAX_BITS = 13_200
 """The size up to which a number stays exact: a little under 4,000 digits."""
 SHOWN = 12
 """Significant digits that a rounded number is shown with, at least."""
+MAX_WRITTEN = 100
+"""Digits of a whole number that are written out; of a longer one, the first and its power of ten."""
 MAX_PLACES = 20
 """Decimal places up to which an exact number is shown in full."""
 
@@ -148,14 +150,15 @@ def show(x: Value) -> tuple[str, bool]:
     """
     if isinstance(x, Fraction):
         places = _decimal_places(x.denominator)
-        if places is not None:
+        if places is not None and abs(x) < 10**MAX_WRITTEN:
             scaled = x.numerator * 10**places // x.denominator
             return _point(scaled, places), True
     with rounding():
         number = decimal(x)
         size = number.adjusted()
         if not -SHOWN <= size <= DIGITS - 20:
-            return f"{Context(prec=SHOWN).plus(number).normalize():e}", False
+            short = Context(prec=SHOWN).plus(number).normalize()
+            return f"{short:e}", isinstance(x, Fraction) and Fraction(short) == x
         places = max(SHOWN - 1 - size, 2)
         text = f"{number:.{places}f}".rstrip("0").rstrip(".")
     return text, False

@@ -140,6 +140,18 @@ def _render(tree: Node) -> tuple[str, int]:
         return f"{_bracket(parts[0], ATOM)}!", POSTFIX
     if tree.op == "difference":
         return f"|{parts[0][0]} - {_bracket(parts[1], PRODUCT)}|", ATOM
+    if tree.op.endswith(" of range"):
+        first, step, last = (arg.value or Fraction(0) for arg in tree.args)
+        between = (
+            f"{first + step}, ..., "
+            if last > first + 2 * step
+            else f"{first + step}, "
+            if last > first + step
+            else ""
+        )
+        return f"{tree.op.removesuffix(' of range')}({first}, {between}{last})", ATOM
+    if tree.op == "significant":
+        return f"round({parts[0][0]}, to {parts[1][0]} significant digits)", ATOM
     if tree.op.endswith("°"):
         name = tree.op[:-1]
         if name.startswith("a"):

@@ -48,6 +48,14 @@ def _round(x: Value, places: Value = Fraction(0)) -> Value:
     return multiply(nearest if x >= 0 else -nearest, 1 / scale)
 
 
+def _significant(x: Value, digits: Value) -> Value:
+    """Round to significant digits, halves away from zero."""
+    n = whole(digits, "number of significant digits")
+    if not 1 <= n <= DIGITS:
+        raise ToolError(f"The number of significant digits is one from 1 to {DIGITS}.")
+    return _round(x, Fraction(n - 1 - decimal(x).adjusted())) if x else x
+
+
 def root(x: Value, n: Value = Fraction(2)) -> Value:
     """Return the real nth root."""
     degree = whole(n, "degree of a root")
@@ -195,6 +203,33 @@ def _hypot(*xs: Value) -> Value:
     return root(_sum(*(multiply(x, x) for x in xs)))
 
 
+def _range(first: Value, step: Value, last: Value) -> range:
+    start, end = whole(first, "start of a range"), whole(last, "end of a range")
+    return range(start, end + 1, whole(step, "step of a range"))
+
+
+def _sum_of_range(*ends: Value) -> Value:
+    numbers = _range(*ends)
+    return Fraction((numbers[0] + numbers[-1]) * len(numbers), 2)
+
+
+def _product_of_range(*ends: Value) -> Value:
+    numbers = _range(*ends)
+    if 0 in numbers:
+        return Fraction(0)
+    if len(numbers) > MAX_FACTORIAL:
+        raise too_big()
+    result: Value = Fraction(1)
+    for n in numbers:
+        result = multiply(result, Fraction(n))
+    return result
+
+
+def _mean_of_range(*ends: Value) -> Value:
+    numbers = _range(*ends)
+    return Fraction(numbers[0] + numbers[-1], 2)
+
+
 _MANY = 1_000
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Value]]] = {
     # name: (fewest arguments, most arguments, function)
@@ -224,6 +259,10 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Value]]] = {
     "median": (2, _MANY, _median),
     "min": (2, _MANY, min),
     "max": (2, _MANY, max),
+    "significant": (2, 2, _significant),
+    "sum of range": (3, 3, _sum_of_range),
+    "product of range": (3, 3, _product_of_range),
+    "mean of range": (3, 3, _mean_of_range),
     "difference": (2, 2, lambda a, b: absolute(add(a, -b))),
 }
 for _name in ("sin", "cos", "tan"):

@@ -30,6 +30,7 @@ from agentkit_tools._calculator.expression import (
     number,
 )
 from agentkit_tools._calculator.functions import FUNCTIONS
+from agentkit_tools._calculator.ranges import read_range
 from agentkit_tools._calculator.words import Token, ambiguous
 
 MAX_NESTING = 30
@@ -126,7 +127,9 @@ class Parser:
         if first.slot:
             held = self.slot(first.slot, i)
             if held is not None:
-                yield from self.match(rest, held[1], {**(found or {}), first.slot: held[0]})
+                yield from self.match(
+                    rest, held[1], {**(found or {}), first.slot.removesuffix("n") or "n": held[0]}
+                )
         elif self.text(i) in first.words:
             yield from self.match(rest, i + 1, found)
         if first.optional:
@@ -138,6 +141,8 @@ class Parser:
             if i not in self.lists:
                 self.lists[i] = self.items(i)
             return self.lists[i]
+        if slot in ("r", "rn"):
+            return read_range(self.tokens, i, named=slot == "rn")
         if slot == "o":
             ordinal = self.tokens[i].ordinal if i < len(self.tokens) else None
             return (ordinal, i + 1) if ordinal else None
@@ -203,6 +208,12 @@ class Parser:
         held = self.expression(i + 1, OF)
         if held and any(token.text in ("squared", "cubed") for token in self.tokens[i : held[1]]):
             raise ambiguous("A minus before what is squared or cubed")
+        if (
+            held
+            and held[0].op in ("comb", "perm")
+            and self.text(i + 1) not in ("comb", "perm", "ncr", "npr", "(")
+        ):
+            raise ambiguous("A minus before what is chosen from")
         return held and (_negative(held[0]), held[1])
 
     def postfix(self, left: Node, i: int) -> tuple[Node, int] | None:
@@ -237,10 +248,12 @@ class Parser:
             return right and (node("of", left, right[0]), right[1])
         entries = [(["%"], "mod")] if word == "%" and self.is_modulo(i) else INFIX.get(word, [])
         for form, op in entries:
-            tight = OPERATORS[op][0]
+            tight = OPERATORS[op][0] if op in OPERATORS else POWER  # a function's name between its operands
             if tight < level or not self.words(i, *form) or not self.fits(left, i, form):
                 continue
             right = self.expression(i + len(form), tight + (op != "^"))
+            if right and op in FUNCTIONS and right[0].op == "^":  # 5 choose 2 squared
+                raise ambiguous("A power after " + form[0])
             if right:
                 return self.joined(op, left, right[0], form), right[1]
         return None

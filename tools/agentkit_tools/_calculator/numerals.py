@@ -43,6 +43,11 @@ _NUMBER = r"(?<![\d.,])\d[\d,]*(?:\.\d+)?"
 def numbers_in_digits(text: str) -> str:
     """Rewrite the numbers of a lower-case text; a fraction gets the fraction slash: `2⁄3`, `2 1⁄2`."""
     text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])|\s+", " ", text)
+    text = re.sub(
+        rf"(?:^|(?<= is )|(?<= plus )|(?<= minus )|(?<= times )|(?<= by )|(?<= of ))(?=(?:hundred|{_any(SCALES)})\b)",
+        "a ",
+        text,
+    )
     text = _CARDINAL.sub(lambda m: _cardinal(m[0].split()), text)
     text = re.sub(r"(?<=\bnearest )(?:hundred|thousand|million)\b", lambda m: str(TIMES[m[0]]), text)
     text = re.sub(r"\b(\d+) point ((?:\d )*\d+)\b", lambda m: f"{m[1]}.{m[2].replace(' ', '')}", text)
@@ -51,7 +56,7 @@ def numbers_in_digits(text: str) -> str:
     text = re.sub(r"\bhalf\b", "1⁄2", text)
     text = re.sub(r"\b(quarter|third)(?= of\b)", lambda m: f"1⁄{PART[m[1]]}", text)
     text = re.sub(r"(?<![\d/.])(\d+)/(\d+)(?= of\b)", r"\1⁄\2", text)
-    text = re.sub(r"(?<![\d/.,])(\d+) (\d+)/(\d+)(?![\d/.])", r"\1 \2⁄\3", text)
+    text = re.sub(r"(?<![\d/.,])(\d+)(?: and)? (\d+)/(\d+)(?![\d/.])", r"\1 \2⁄\3", text)
     text = re.sub(r"\b(\d+)(?: and)? +(?=\d+⁄)", r"\1 ", text)
     text = re.sub(rf"({_NUMBER})k\b", lambda m: _scaled(m[1], 1000), text)
     text = re.sub(

@@ -8,6 +8,7 @@ In a phrase, `a|b` is either word, `word?` may be missing, and slots take what i
     {p}         a percentage
     {o}         an ordinal: 5th, fifth
     {xs}        a list of operands: 3, 5 and 10
+    {r} {rn}    whole numbers in a row, as first, step and last: 1 to 10; {rn}: with a word such as `numbers` before
 
 A builder returns None where the phrase doesn't fit what its slots hold. `the`, `a`, `an` and money are gone
 before a phrase is compared.
@@ -28,6 +29,16 @@ WITH = "with|plus|and|including|adding"
 PEOPLE = "people|persons|person|friends|guests|ways|kids|children|colleagues"
 _WRITE = "convert|turn|change|express|write?"
 PERCENT = "percent|percentage|%|pct"
+DECIMALS = "decimal|decimals|dp places|place|digits|digit|points|figures?"
+SIGNIFICANT = "significant|sig|s figures|figure|digits|digit|figs|fig|f"
+THINGS = (
+    "sweets|candies|apples|oranges|bananas|pears|grapes|eggs|cookies|biscuits|cakes|cupcakes|muffins|donuts|chocolates"
+    "|marbles|pens|pencils|books|cards|coins|toys|balls|stickers|balloons|flowers|tickets|slices|pieces|items|things"
+)
+THEM = f"{THINGS}|people|persons|players|students|children"
+LEFT = "left|remaining|remain over?"
+_SHARED = f"are|is? split|shared|divided? {SHARE} {{m}} {PEOPLE}? equally|evenly?"
+_IF_SHARED = f"if|when? i|you|we? split|shared|divided|share|divide? {{n}} {THINGS}? {_SHARED} ,?"
 
 INFIX: dict[str, tuple[str, ...]] = {
     "+": ("+", "plus", "added to", "add", "increased by"),
@@ -46,6 +57,8 @@ INFIX: dict[str, tuple[str, ...]] = {
         "raised to",
         "power",
     ),
+    "comb": ("choose", "c", "ncr"),
+    "perm": ("p", "npr", "permute"),
 }
 """Operators between two operands; all their forms bind alike, words or symbols."""
 
@@ -71,8 +84,14 @@ def _more(a: Node, n: Node) -> Node:
     return a + (node("of", n, a) if n.is_part else n)
 
 
-def _less(a: Node, n: Node) -> Node:
+def _less(a: Node, n: Node) -> Node | None:
+    if n.is_part and a.is_part:  # a third less than a half: of one, or of the half?
+        return None
     return a - (node("of", n, a) if n.is_part else n)
+
+
+def _by(n: Node, m: Node) -> Node | None:
+    return None if "%" in (n.op, m.op) else n * m
 
 
 def _shared(a: Node, n: Node, p: Node | None = None) -> Node:
@@ -92,6 +111,40 @@ def _to_multiple(a: Node, n: Node) -> Node:
 def _to_place(a: Node, o: int) -> Node | None:
     places = {10: 1, 100: 2, 1000: 3}.get(o)
     return node("round", a, number(places)) if places else None
+
+
+def _significant(a: Node, n: Node) -> Node:
+    return node("significant", a, n)
+
+
+def _upward(name: str) -> Builder:
+    """Return a builder of rounding up or down; of a negative number either word has two meanings."""
+
+    def build(a: Node, n: Node | None = None) -> Node | None:
+        if a.op.startswith(("-", "negative")):
+            return None
+        return node(name, a / n) * n if n and n.value != 1 else node(name, a)
+
+    return build
+
+
+def _each(a: Node, n: Node) -> Node | None:
+    """Share what isn't cut into pieces: only where it comes out even."""
+    if a.value is None or not n.value or (a.value / n.value).denominator != 1:
+        return None
+    return a / n
+
+
+def _quotient(n: Node, m: Node) -> Node:
+    return node("as quotient", n, m)
+
+
+def _times(a: Node, b: Node) -> Node:
+    return _quotient(b, a)
+
+
+def _of_range(name: str) -> Builder:
+    return lambda r: node(f"{name} of range", *r)
 
 
 OPERANDS: tuple[tuple[str, Builder], ...] = (
@@ -120,6 +173,9 @@ OPERANDS: tuple[tuple[str, Builder], ...] = (
     ("twice|double {n}", lambda n: number(2) * n),
     ("triple|treble|thrice {n}", lambda n: number(3) * n),
     ("quadruple {n}", lambda n: number(4) * n),
+    ("sum|total up? of? {r}", _of_range("sum")),
+    ("product of? {r}", _of_range("product")),
+    ("average|mean|avg|median|middle value|number? of? {r}", _of_range("mean")),
     ("sum|total up? of? {xs}", _call("sum")),
     ("product of {xs}", _call("product")),
     ("average|mean|avg value? of? {xs}", _call("mean")),
@@ -144,10 +200,18 @@ SENTENCES: tuple[tuple[str, Builder], ...] = (
     # Imperatives
     (f"add|put {{p}} sales? {TAX} to|onto|on {{t}}", lambda p, t: t + p),
     ("add {a} to|onto {n}", lambda a, n: n + a),
+    ("add up {r}", _of_range("sum")),
+    ("add together|up? {rn} together|up?", _of_range("sum")),
+    ("{r} added|summed together|up?", _of_range("sum")),
     ("add together|up? {xs} together|up?", _call("sum")),
     ("{xs} added|summed together|up?", _call("sum")),
     ("subtract|deduct|take|minus|remove away? {a} away? from {n}", lambda a, n: _less(n, a)),
     ("multiply|times {a} by|with|and {n}", lambda a, n: a * n),
+    ("multiply {n} by|with {m} by|with {k}", lambda n, m, k: n * m * k),
+    ("multiply {n} by|with {m} by|with {k} by|with {j}", lambda n, m, k, j: n * m * k * j),
+    ("{n} by {m}", _by),
+    ("{n} by {m} by {k}", lambda n, m, k: n * m * k),
+    ("multiply together? {rn} together?", _of_range("product")),
     ("multiply together? {xs} together?", _call("product")),
     ("{xs} multiplied together", _call("product")),
     ("divide {a} by {n}", lambda a, n: a / n),
@@ -162,15 +226,29 @@ SENTENCES: tuple[tuple[str, Builder], ...] = (
     ("{n} less|fewer|smaller|lower than {t}", lambda n, t: _less(t, n)),
     ("{n} subtracted|taken|deducted away? from {m}", lambda n, m: m - n),
     ("{n} times as? much|many|big|large as {m}", lambda n, m: n * m),
-    ("how many times does|do|can|will|would|could {a} go|goes|fit|fits|divide into|in {b}", lambda a, b: b / a),
+    ("how many times does|do|can|will|would|could {a} go|goes|fit|fits|divide into|in {b}", _times),
+    ("{n} divided|/ by? {m} with|and|including|plus remainder", _quotient),
+    ("divide {n} by {m} with|and|including|plus give|find|show? remainder", _quotient),
+    ("quotient and remainder of|when|for? {n} is? divided|/ by? {m}", _quotient),
+    ("{n} divided|/ by? {m} as|in quotient|whole and|with remainder", _quotient),
     ("do? {xs} add|sum|come up? to", _call("sum")),
     ("do? {xs} make|total", _call("sum")),
     ("how much is|are|makes {xs}", _call("sum")),
-    ("{a} goes into {b} how many times", lambda a, b: b / a),
-    ("how many times {a} goes|fits|go into|in {b}", lambda a, b: b / a),
+    ("{a} goes into {b} how many times", _times),
+    ("how many times {a} goes|fits|go into|in {b}", _times),
     ("how much more|bigger|larger|greater|higher is {a} than {b}", lambda a, b: a - b),
     ("how much less|smaller|lower is {a} than {b}", lambda a, b: b - a),
-    ("{n} choose {m}", lambda n, m: node("comb", n, m)),
+    *(
+        (f"{asked} {{m}} {THEM}? from|of|in|out|among of? {{n}} {THEM}?", lambda m, n: node("comb", n, m))
+        for asked in (
+            "how many ways|combinations are there? to|of choose|choosing|pick|picking|select|selecting?",
+            "how many ways can|could i|you|we|one choose|pick|select",
+            "number? of? ways|combinations to|of choose|choosing|pick|picking?",
+        )
+    ),
+    ("combinations of {n} choose|taken {m} at? time?", lambda n, m: node("comb", n, m)),
+    ("how? many? permutations of {m} from|out|of of? {n}", lambda m, n: node("perm", n, m)),
+    (f"how many ways to|can i|you|we? arrange|order|line {{n}} {THEM}? up? arranged?", _call("factorial")),
     # Percentages
     (f"what|which {PERCENT} of {{b}} is|are|makes|equals {{a}}", lambda a, b: _percent(a, b)),
     (f"what|which {PERCENT} is|are {{a}} out? of {{b}}", lambda a, b: _percent(a, b)),
@@ -218,8 +296,36 @@ SENTENCES: tuple[tuple[str, Builder], ...] = (
     (f"how much {TAX} should|would|do|will? i|we? leave|pay|give? on|for {BILL}? of? {{t}} {BILL}? at {{p}}",
      lambda t, p: node("of", p, t)),
     ("how much do|would|will? i|we|you? save with|at|on {p} off|discount on? {t}", lambda p, t: node("of", p, t)),
+    (f"if|when? {{n}} {PEOPLE} split|share|divide {BILL}? of? {{a}} {TAX}? {BILL}? equally|evenly?", _shared),
+    (f"if|when? {{n}} of us|them split|share|divide {BILL}? of? {{a}} {TAX}? {BILL}? equally|evenly?", _shared),
+    (f"if|when? {{n}} split|share {BILL}? of? {{a}} {TAX}? {BILL}? equally|evenly?", _shared),
+    (f"there|we? are? {{n}} {PEOPLE}|of? us? and {BILL} is|was|comes|came to? {{a}}", _shared),
+    (f"if|when? {BILL} is|was|comes|came to? {{a}} and|, there? are|for|we? are? {{n}} {PEOPLE}|of? us?", _shared),
+    (f"each person's? share of {BILL}? of? {{a}} {TAX}? {BILL}? for|{SHARE} {{n}} {PEOPLE}?", _shared),
+    (f"{BILL}? of? {{a}} {BILL} for {{n}} {PEOPLE}", _shared),
+    (f"{BILL} of? {{a}} for {{n}} {PEOPLE}", _shared),
+    (f"split|share|divide {{a}} {THINGS} {SHARE} {{n}} {PEOPLE}? equally|evenly?", _each),
+    (f"if|when? {{a}} {THINGS} are? split|shared|divided equally|evenly? {SHARE} {{n}} {PEOPLE}?", _each),
+    (f"if|when? {{n}} {PEOPLE} split|share|divide {{a}} {THINGS} equally|evenly?", _each),
+    (f"{_IF_SHARED} how many|much {THINGS}? are|is|will|would? be? {LEFT}", lambda n, m: node("mod", n, m)),
+    (f"{_IF_SHARED} what|how is|much? remainder|left|over over?", lambda n, m: node("mod", n, m)),
+    (f"how many {THINGS}? are|is|will|would? be? {LEFT} {_IF_SHARED}", lambda n, m: node("mod", n, m)),
     # Rounding
-    ("round {a} to {n} decimal|decimals places|place?", lambda a, n: node("round", a, n)),
+    (f"round {{a}} to|at {{n}} {DECIMALS}", lambda a, n: node("round", a, n)),
+    ("round {a} to|at {n} places|place", lambda a, n: node("round", a, n)),
+    (f"round {{a}} to|at {{n}} {SIGNIFICANT}", _significant),
+    ("round {a} to|at {n} sigfigs|sf|sigfig", _significant),
+    ("round {a} to nearest cent|cents|penny|pence", lambda a: node("round", a, number(2))),
+    ("round up {a} to? nearest? whole|integer|unit? number?", _upward("ceil")),
+    ("round {a} up to? nearest? whole|integer|unit? number?", _upward("ceil")),
+    ("{a} rounded up to? nearest? whole|integer|unit? number?", _upward("ceil")),
+    ("round down {a} to? nearest? whole|integer|unit? number?", _upward("floor")),
+    ("round {a} down to? nearest? whole|integer|unit? number?", _upward("floor")),
+    ("{a} rounded down to? nearest? whole|integer|unit? number?", _upward("floor")),
+    ("round {a} up to nearest {n}", _upward("ceil")),
+    ("round {a} down to nearest {n}", _upward("floor")),
+    ("round up {a} to nearest {n}", _upward("ceil")),
+    ("round down {a} to nearest {n}", _upward("floor")),
     ("round {a}", lambda a: node("round", a)),
     ("round {a} to nearest whole|integer|unit number?", lambda a: node("round", a)),
     ("round {a} to nearest {n}", _to_multiple),
@@ -265,66 +371,20 @@ CONTINUATIONS: tuple[tuple[str, Builder], ...] = (
     (f"{_THEN} halve {_IT}", lambda a: a / number(2)),
     (f"{_THEN} square|squared {_IT}", lambda a: node("^", a, number(2))),
     (
-        f",? and? then? round|rounded|correct? {_IT} to {{n}} decimal|decimals|dp places|place?",
+        f",? and? then? round|rounded|correct|accurate? {_IT} to {{n}} {DECIMALS}",
         lambda a, n: node("round", a, n),
+    ),
+    (
+        f",? and? then? round|rounded|correct|accurate? {_IT} to {{n}} places|place",
+        lambda a, n: node("round", a, n),
+    ),
+    (f",? and? then? round|rounded|correct|accurate? {_IT} to {{n}} {SIGNIFICANT}", _significant),
+    (
+        f",? and? then? round|rounded {_IT} to nearest cent|cents|penny|pence",
+        lambda a: node("round", a, number(2)),
     ),
     (f",? and? then? round|rounded {_IT} to nearest whole|integer|unit number?", lambda a: node("round", a)),
     (f",? and? then? round|rounded {_IT} to nearest {{n}}", _to_multiple),
     (f",? and? then? round|rounded {_IT} to nearest {{o}}", _to_place),
 )
 """What goes on from a whole calculation `a`: `3 plus 4, then times 2` is (3 + 4) * 2."""
-
-_ASKER = "i|you|we|u"
-OPENERS = (
-    "hey|hi|hello|hiya|yo|ok|okay|so|um|uh|erm|hmm|well|alright|sorry|please|pls|plz|just|quick|quickly|real|now|approximately|approx|roughly",
-    "also|and|then|there|math|maths|mate|buddy|bro|dude|bot|assistant|calculator|gemini|google|siri|alexa|kindly",
-    "question|problem|homework|following|actually|exactly|gimme|good|dear|again|this|these",
-    "good morning|afternoon|evening|day",
-    "excuse me",
-    "what|whats|what's|wats|wat|wht|how's",
-    "what|wat|wht|how is|are|was|be|does|do|would|will|equals|makes|number",
-    "is there any|a? chance|way",
-    "any idea",
-    "for my? homework|math|maths|class|test",
-    "would|do|can|could you mind|please?",
-    "i was|am|i'm wondering if|what?",
-    "how do|would|can|could|should i|you|we",
-    "calculating|computing|working|figuring|telling|giving|finding|solving out|me?",
-    "start|starting|begin|beginning with|from|at",
-    "what|how much|many is|are|was|does|do|would|will|left|remains",
-    "what number is",
-    "how much|many do|would|will|does|should each|everyone|person? person? pay|get|owe|receive",
-    "when|if you|we|i",
-    f"do|would|will|if|when|can|could {_ASKER}",
-    f"{_ASKER} get|have|know|like|want|need if|when|by|for?",
-    f"{_ASKER} would|will|do|just|really? like|want|need to|know?",
-    "i'd|i'm|we're like|want|trying to|know?",
-    f"{_ASKER} wanna|gotta|must|should know?",
-    "to? know|find|see",
-    "tell|give|show|help me|us with?",
-    _ASKER,
-    "let me know",
-    "work|figure|find out",
-    "calculate|calc|compute|evaluate|solve|simplify|find|determine|get|do|make|figure",
-    "answer|result|value|outcome|solution to|of|for",
-    "total? cost|price of|for",
-    "total for",
-)
-"""What may stand before a calculation and says nothing of it; any number of these."""
-CLOSERS = (
-    "is|equals|equal|make|makes|be|give|gives|get|come|comes to?",
-    "is|equals|equal|makes to? what",
-    "is equal|equals to what?",
-    "come|comes|work|works|amount|amounts|add|adds out|up? to|as what?",
-    f"what do|would|will {_ASKER} get|have",
-    "what is it|that|this|answer|result",
-    "how much is|does it|that make?",
-    "how much|what does|do|would|will|should each|everyone|we|i person|of? us? pay|get|owe|receive",
-    "please|pls|plz|thanks|thx|ta|cheers|exactly|then|now|mate|quickly|ok|okay|each|again|hey|buddy|bro|dude|lol|today",
-    "thank you|u so|very? much?",
-    "for me",
-    "per|for each? person",
-    "if you can|could|may|would",
-    "can|could|would you|u do|calculate|tell|work? that|me|it|this|out? for|out? me?",
-)
-"""What may stand after it."""

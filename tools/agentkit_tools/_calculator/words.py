@@ -66,16 +66,13 @@ _TOKEN = re.compile(
 def unreadable(what: str) -> ToolRetry:
     """Return the error for what isn't understood; `what` quotes it."""
     return ToolRetry(
-        f"I can't read {what} as arithmetic. Please give the whole calculation as one expression, "
-        "with numbers and + - * / ^ % ( ) or functions such as sqrt(...)."
+        f"I can't read {what} as arithmetic. Write the calculation with numbers and + - * / ^ % ( ), or in plain words."
     )
 
 
 def ambiguous(what: str) -> ToolRetry:
     """Return the error for what has two meanings."""
-    return ToolRetry(
-        f"{what} can mean two things. Please say which with brackets, in one arithmetic expression."
-    )
+    return ToolRetry(f"{what} can mean two things. Say which with brackets.")
 
 
 def tokenize(text: str) -> list[Token]:
@@ -89,6 +86,12 @@ def tokenize(text: str) -> list[Token]:
     text = text.translate(_SUBSCRIPTS).replace("math.", "").replace("([", "(").replace("])", ")")
     text = re.sub("[½⅓⅔¼¾⅕-⅞]", lambda m: f" {unicodedata.normalize('NFKC', m[0])}", text)
     text = numbers_in_digits(text.translate(_SYMBOLS))
+    text = re.sub(
+        r"(?<![\w.+*/^-])1 ?\+ ?2(?: ?\+ ?3(?: ?\+ ?4)?)? ?\+ ?(?:\.\.\.|…) ?\+ ?(?=\d+\b)",
+        "sum of 1 to ",
+        text,
+    )
+    text = re.sub(r"\b(\d+)([cp])(\d+)\b", r"\1 \2 \3", text)  # 10C3
     text = re.sub(r" to the (?=\d+\b)", " to power ", text)  # 2 to the 10
     text = re.sub(r"\b(?:the|an?) (?=[^\W_]|[$€£¥₹])", "", text)
     tokens: list[Token] = []

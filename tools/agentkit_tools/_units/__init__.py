@@ -1,0 +1,1 @@
+"""How units are named and read, and what a question about them asks for."""
