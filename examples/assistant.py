@@ -17,7 +17,7 @@ from agentkit_tools.weather import weather
 from agentkit_tools.weather_demo import DemoServer
 
 from agentkit import Agent, AgentError, Chat, ToolRegistry
-from examples.common import arguments, choose_model, say, show
+from examples.common import arguments, choose_model, run_main, say, show
 
 INSTRUCTIONS = (
     "You are a helpful assistant. Use the tools for weather, arithmetic, units and time; be brief. "
@@ -73,4 +73,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

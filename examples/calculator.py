@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from agentkit_tools.calculator import calculator
 
 from agentkit import Agent
-from examples.common import answer, arguments, ask_for, choose_model
+from examples.common import answer, arguments, ask_for, choose_model, run_main
 
 INSTRUCTIONS = (
     "You are a calculator. Work everything out with the calculate tool; answer in one short sentence. "
@@ -40,4 +39,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

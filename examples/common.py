@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentkit import Agent, AgentError, GeminiModel, Run
@@ -14,6 +16,8 @@ from agentkit.events import ModelRetry, TextDelta, ToolFinished, ToolStarted
 from agentkit.run import RunStream
 
 USAGE_ERROR, STOPPED, INTERRUPTED = 2, 1, 130
+PATIENCE = 1.0
+"""Seconds without a word after which a person at a terminal is told that the program is at work."""
 
 
 def arguments(description: str, *, example: str) -> argparse.ArgumentParser:
@@ -29,9 +33,52 @@ def arguments(description: str, *, example: str) -> argparse.ArgumentParser:
     return parser
 
 
+def run_main(main: Callable[[], int]) -> None:
+    """Run a command line and exit: with one line, and no traceback, where it can't go on or is interrupted."""
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        say("\nInterrupted.")
+        code = INTERRUPTED
+    except AgentError as error:
+        say(f"{type(error).__name__}: {error}")
+        code = STOPPED
+    except BrokenPipeError:  # nobody reads on, as in `... | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = STOPPED
+    sys.exit(code)
+
+
 def say(text: str) -> None:
     """Write to stderr: stdout is for answers only."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class SignOfLife:
+    """Shows dots on a terminal while nothing has come for a second; `close` takes them away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state = "waiting"
+        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer.daemon = True
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._timer.start()
+
+    def _show(self) -> None:
+        with self._lock:
+            if self._state == "waiting":
+                self._state = "shown"
+                print("...", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the dots away, if there are any, and show none from now on."""
+        self._timer.cancel()
+        with self._lock:
+            if self._state == "shown":
+                print("\r   \r", end="", file=sys.stderr, flush=True)
+            self._state = "ended"
 
 
 def choose_model(name: str | None) -> str | None:
@@ -61,9 +108,11 @@ def ask_for(question: Sequence[str], prompt: str) -> str:
 
 def show(events: RunStream, *, verbose: bool = False) -> Run:
     """Print the answer as it arrives; whatever else there is to say goes to stderr."""
-    at_line_start = True
-    with events:
+    at_line_start, waiting = True, SignOfLife()
+    with events, contextlib.closing(waiting):
         for event in events:
+            if isinstance(event, (TextDelta, ModelRetry)) or verbose:
+                waiting.close()
             match event:
                 case TextDelta():
                     print(event.text, end="", flush=True)

@@ -5,7 +5,6 @@ A small tea shop. The model never sees the shop: the tools get it as `ctx.deps`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -13,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from agentkit import Agent, Context, Limits, ToolRegistry, ToolRetry
-from examples.common import answer, arguments, ask_for, choose_model, say
+from examples.common import answer, arguments, ask_for, choose_model, run_main, say
 
 INSTRUCTIONS = (
     "You run a small tea shop. Fewer than 5 items of a product is low. "
@@ -88,4 +87,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -10,7 +9,7 @@ from agentkit_tools.weather import weather
 from agentkit_tools.weather_demo import DemoServer
 
 from agentkit import Agent, ToolRegistry
-from examples.common import answer, arguments, ask_for, choose_model, say
+from examples.common import answer, arguments, ask_for, choose_model, run_main, say
 
 INSTRUCTIONS = (
     "You answer questions about the weather, from the tools' results only, in a sentence or two. "
@@ -50,4 +49,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

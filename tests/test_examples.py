@@ -15,6 +15,11 @@ import pytest
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault, text
 
 ROOT = Path(__file__).parent.parent
+WITH_CTRL_C = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('examples.{}', run_name='__main__', alter_sys=True)"
+)
+"""Where SIGINT is ignored, as under nohup, a child inherits that."""
 NOTE = "answering with the small embedded model"
 pytestmark = pytest.mark.timeout(180)
 
@@ -132,7 +137,7 @@ def test_the_assistant_chats_streams_and_remembers(gemini: GeminiServer) -> None
 def test_ctrl_c_stops_the_assistants_answer_but_not_the_program(gemini: GeminiServer) -> None:
     gemini.script([text("one two three four five six seven", chunks=7, delay=0.5), text("Still here.")])
     child: Any = subprocess.Popen(
-        [sys.executable, "-m", "examples.assistant", "--demo"],
+        [sys.executable, "-c", WITH_CTRL_C.format("assistant"), "--demo"],
         cwd=ROOT,
         env=os.environ | gemini_env(gemini),
         stdin=subprocess.PIPE,
@@ -153,3 +158,108 @@ def test_ctrl_c_stops_the_assistants_answer_but_not_the_program(gemini: GeminiSe
     assert rest.endswith("Still here.\n")
     assert "(answer stopped)" in errors
     assert "Traceback" not in errors
+
+
+class Terminal:
+    """An example whose stdin and stderr are a terminal."""
+
+    def __init__(self, name: str, *args: str, **env: str) -> None:
+        self._ours, theirs = os.openpty()
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", WITH_CTRL_C.format(name), *args],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def read_until(self, words: str) -> None:
+        while words not in self.seen:
+            self.seen += os.read(self._ours, 1000).decode()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.communicate()
+        os.close(self._ours)
+
+
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+
+
+@on_posix
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [("calculator", "calculate?"), ("weather", "the weather?"), ("custom_tools", "in the shop?")],
+)
+def test_ctrl_c_at_the_question_ends_an_example_without_a_traceback(name: str, prompt: str) -> None:
+    with Terminal(name) as terminal:
+        terminal.read_until(prompt)
+        terminal.child.send_signal(signal.SIGINT)
+        terminal.read_until("Interrupted.")
+        assert terminal.child.wait(30) == 130
+        assert "Traceback" not in terminal.seen
+
+
+@on_posix
+@pytest.mark.slow
+def test_a_person_who_waits_for_a_slow_answer_sees_a_sign_of_life(gemini: GeminiServer) -> None:
+    gemini.script([text("two", thought="hm", delay=2.0)])
+    with Terminal("calculator", "1 + 1", **gemini_env(gemini)) as terminal:
+        terminal.read_until("...")
+        out, _ = terminal.child.communicate(timeout=30)
+        terminal.read_until("\r   \r")
+        assert (terminal.child.returncode, out) == (0, "two\n")
+
+
+@on_posix
+@pytest.mark.slow
+def test_an_answer_that_nobody_reads_is_no_traceback() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m examples.calculator '3 x 4' | true"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "examples"),
+    [
+        ("calculator", "hello", 3),
+        ("weather", "what can you do?", 3),
+        ("custom_tools", "thanks", 3),
+        ("assistant", "help", 3),
+    ],
+)
+def test_small_talk_is_answered_with_what_can_be_asked(name: str, lines: str, examples: int) -> None:
+    done = run(name, stdin=f"{lines}\n")
+    assert done.returncode == 0
+    assert done.stdout.count("\n- ") == examples
+
+
+def test_the_assistant_reads_units_sums_and_times_on_the_embedded_model() -> None:
+    asked = {
+        "5 ft 11 in to cm": "= 180.34 centimeters",
+        "How many cups in a litre?": "4.22675 cups",
+        "5 choose 2": "= 10",
+        "12 less than 30": "= 18",
+        "what day is it?": "It is ",
+        "how many hours ahead is Tokyo of Berlin?": "Tokyo, Japan is ",
+        "What is": "I can only tell the time now",
+        "What time is sunset in Paris?": "That didn't work: ",
+    }
+    done = run("assistant", "--demo", stdin="\n".join(asked) + "\nbye\n")
+    answers = done.stdout.splitlines()
+    assert len(answers) == len(asked)
+    for answer, words in zip(answers, asked.values(), strict=True):
+        assert words in answer

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from agentkit_local import judge, schema
-from agentkit_local.text import decline, render, written
+from agentkit_local.answer import after_calls
+from agentkit_local.small_talk import small_talk
+from agentkit_local.text import decline, introduce, render, written
 
 from agentkit.wire.content import FunctionCall, FunctionDeclaration
 
@@ -117,10 +119,11 @@ def test_results_of_several_lines_are_set_apart_and_files_are_mentioned() -> Non
     )
 
 
-def test_declining_tells_the_reason_and_the_way_to_gemini() -> None:
+def test_declining_tells_the_reason_and_the_way_to_gemini_in_one_line() -> None:
     text = decline("I have no tool for that")
-    assert text.startswith("I didn't understand that: I have no tool for that.\n")
+    assert text.startswith("I didn't understand that: I have no tool for that. ")
     assert "GEMINI_API_KEY" in text
+    assert "\n" not in text
 
 
 def test_a_call_is_written_as_code_and_alike_answers_are_given_once() -> None:
@@ -291,8 +294,12 @@ def test_a_value_is_given_as_its_declared_type(value: Any, kind: dict[str, Any],
         ("x", {"type": "array"}, "no list"),
         ("x", {"type": "object"}, "no object"),
         ("slow", {"type": "string", "enum": ["fast", "safe"]}, "none of fast, safe"),
-        ({"a": ""}, {"type": "object", "properties": {"a": STRING}, "required": ["a"]}, "a is missing"),
-        ({"a": []}, {"type": "object", "properties": {"a": STRING}}, "a is no text"),
+        (
+            {"a": ""},
+            {"type": "object", "properties": {"a": STRING}, "required": ["a"]},
+            "it doesn't say which a is meant",
+        ),
+        ({"a": []}, {"type": "object", "properties": {"a": STRING}}, "the a that I read in it is no text"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(value: Any, kind: dict[str, Any], reason: str) -> None:
@@ -423,10 +430,96 @@ def test_a_parameter_that_wants_the_text_word_for_word_gets_it() -> None:
         ("144 divided by 12", True),
         ("What is 12 * 7?", True),
         ("rain for 3 days in Rome", False),
-        ("divided by nothing", False),
+        ("divided by nothing", True),  # the tool says what is wrong with it
         ("5 times what I had yesterday", False),
         ("Who won the cup in 1998?", False),
     ],
 )
 def test_a_calculation_is_handed_over_to_the_tool_that_takes_it_whole(text: str, handed: bool) -> None:
     assert judge.hand_over(TOOLS, text) == ([call("calculate", question=text)] if handed else [])
+
+
+WHOLE: FunctionDeclaration = {
+    "name": "convert",
+    "description": "Convert a measure.",
+    "parametersJsonSchema": {
+        "type": "object",
+        "properties": {
+            "unit": {"type": "string"},
+            "question": {
+                "type": "string",
+                "default": "",
+                "description": "The user's whole question, word for word, instead of the unit: cups.",
+            },
+        },
+    },
+}
+
+
+def test_a_tool_that_takes_the_whole_question_gets_nothing_else_unless_it_follows_up() -> None:
+    tools = {"convert": WHOLE}
+    made = [call("convert", unit="cups")]
+    assert judge.complete_verbatim(made, tools, "cups?") == [call("convert", question="cups?")]
+    assert judge.complete_verbatim(made, tools, "and in cups?", ["3 litres in pints"]) == made
+    assert schema.engine_tool(WHOLE, forced=False)["parameters"]["required"] == ["unit"]
+
+
+def test_a_tool_that_could_not_read_the_request_is_followed_by_the_next() -> None:
+    tools = {"calculate": CALCULATE, "convert": WHOLE}
+    text = "plus 12 divided by cups"
+    assert judge.hand_over(tools, text) == [call("calculate", question=text)]
+    assert judge.hand_over(tools, text, ["calculate"]) == [call("convert", question=text)]
+    assert judge.hand_over(tools, text, ["calculate", "convert"]) == []
+
+
+def turn(name: str, response: dict[str, Any]) -> list[Any]:
+    part = {"functionResponse": {"name": name, "response": response}}
+    return [
+        {"role": "model", "parts": [{"functionCall": {"name": name, "args": {}}}]},
+        {"role": "user", "parts": [part]},
+    ]
+
+
+def test_of_several_refusals_the_most_related_tools_is_told() -> None:
+    asked: list[Any] = [{"role": "user", "parts": [{"text": "plus 12 divided by cups"}]}]
+    refused = [*turn("convert", {"error": "No unit."}), *turn("calculate", {"error": "No number."})]
+    tools = [CALCULATE, WHOLE]
+    assert after_calls(asked + refused, tools) == ("That didn't work: No number.", [])
+    assert after_calls(asked + refused[:2], tools) == (
+        "",
+        [call("calculate", question="plus 12 divided by cups")],
+    )
+    answered = [*refused[:2], *turn("calculate", {"output": "12"})]
+    assert after_calls(asked + answered, tools) == ("12", [])
+    assert after_calls(refused[:2], tools) == ("That didn't work: No unit.", [])
+
+
+def test_where_no_tool_that_was_tried_has_to_do_with_it_there_is_no_tool() -> None:
+    asked: list[Any] = [{"role": "user", "parts": [{"text": "12 zorks"}]}]
+    refused = [*turn("convert", {"error": "No unit."}), *turn("calculate", {"error": "No number."})]
+    assert "I have no tool for that" in after_calls(asked + refused, [CALCULATE, WHOLE])[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        *((text, "greeting") for text in ("hello", "Hi there!", "good morning", "Hey, how are you?")),
+        *((text, "thanks") for text in ("thanks", "Thank you very much!", "ok, thanks", "bye")),
+        *(
+            (text, "help")
+            for text in ("help", "What can you do?", "how can you help me", "?", "Hello, what can I ask?")
+        ),
+        *(
+            (text, None)
+            for text in ("hello world in C", "help me add 3 and 4", "thanks, and in Rome?", "", "no rain?")
+        ),
+    ],
+)
+def test_small_talk_is_told_from_requests(text: str, kind: str | None) -> None:
+    assert small_talk(text) == kind
+
+
+def test_small_talk_is_answered_with_the_examples_of_the_instructions() -> None:
+    said = introduce("thanks", 'Be brief. Examples: "3 x 4", “a third of 90”, "5!!", "one more".', [])
+    assert said == "You're welcome. You can ask me, for example:\n- 3 x 4\n- a third of 90\n- 5!!"
+    assert "calculate, convert" in introduce("help", "Be brief.", [CALCULATE, WHOLE])

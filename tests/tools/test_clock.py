@@ -149,4 +149,79 @@ def test_the_declarations_are_flat_with_city_as_their_word_for_a_place() -> None
     parameters = {
         d["name"]: list(d["parametersJsonSchema"]["properties"]) for d in clock.function_declarations
     }
-    assert parameters == {"current_time": ["city"], "time_difference": ["city", "other_city"]}
+    assert parameters == {
+        "current_time": ["city", "question"],
+        "time_difference": ["city", "other_city", "question"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("question", "beginning"),
+    [
+        ("What time is it in Tokyo?", "It is 06:05 on Tuesday 25 November 2025 in Tokyo, Japan"),
+        ("time in New York", "It is 16:05 on Monday 24 November 2025 in New York"),
+        (
+            "Can you tell me what time it is in Rome right now?",
+            "It is 22:05 on Monday 24 November 2025 in Rome",
+        ),
+        ("In Paris, what time is it?", "It is 22:05 on Monday 24 November 2025 in Paris"),
+        (
+            "what time zone is Tokyo in?",
+            "It is 06:05 on Tuesday 25 November 2025 in Tokyo, Japan (UTC+09:00)",
+        ),
+        ("what is Tokyo's local time", "It is 06:05 on Tuesday 25 November 2025 in Tokyo"),
+        ("how many hours ahead is Tokyo of London?", "Tokyo, Japan is 9 hours ahead of London"),
+        ("How far behind London is New York?", "New York, United States is 5 hours behind London"),
+        ("how many hours apart are Paris and Oslo", "There is no time difference between Paris"),
+        (
+            "what's the time difference from Berlin to Delhi?",
+            "Berlin, Germany is 4 hours and 30 minutes behind",
+        ),
+    ],
+)
+@pytest.mark.parametrize("tool", ["current_time", "time_difference"])
+def test_either_tool_reads_a_whole_question(tool: str, question: str, beginning: str) -> None:
+    found = clock_tools(lambda: WINTER).get(tool)
+    assert found is not None
+    assert str(found(question=question)).startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    "question", ["What time is it?", "what day is it today", "the date", "how late is it?"]
+)
+def test_a_question_without_a_place_is_about_here(question: str) -> None:
+    found = clock.get("current_time")
+    assert found is not None
+    assert " here (" in str(found(question=question))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *(
+            "What is",
+            "what is the",
+            "What is it?",
+            "What time is sunset in Paris?",
+            "what time is lunch",
+            "time flies",
+        ),
+        *(
+            "What time was it 3 hours ago in Rome?",
+            "what day is it tomorrow in Paris",
+            "it's time",
+            "Christmas time",
+        ),
+        *(
+            "If it's 3 pm in London what time is it in Tokyo?",
+            "what is the date of easter",
+            "how many hours to Tokyo",
+        ),
+        *("what time does the bank open in London", "what time is it on Mars", "x" * 1000),
+    ],
+)
+def test_a_question_about_anything_else_is_refused(question: str) -> None:
+    found = clock.get("time_difference")
+    assert found is not None
+    with pytest.raises(ToolRetry):
+        found(question=question)

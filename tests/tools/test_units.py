@@ -158,5 +158,74 @@ def test_pint_is_loaded_on_first_use_only() -> None:
 def test_the_registry_declares_flat_parameters_with_descriptions() -> None:
     (declaration,) = units.function_declarations
     properties = declaration["parametersJsonSchema"]["properties"]
-    assert list(properties) == ["amount", "unit", "to"]
+    assert list(properties) == ["amount", "unit", "to", "question"]
     assert all(schema["description"] for schema in properties.values())
+
+
+QUESTIONS = [
+    ("5 ft 11 in to cm", "5 feet 11 inches = 180.34 centimeters"),
+    ("5 ft 11 in cm", "5 feet 11 inches = 180.34 centimeters"),
+    ("6'2\" in meters", "6 feet 2 inches = 1.8796 meters"),
+    ("I'm 5 foot 11, how tall is that in cm?", "5 feet 11 inches = 180.34 centimeters"),
+    ("11 stone 6 in kg", "11 stones 6 pounds = 72.5747792 kilograms"),
+    ("1m80 in feet and inches", "1 meter 80 centimeters ≈ 5 feet 10.8661 inches"),
+    ("How many cups in a litre?", "1 liter ≈ 4.22675 cups"),
+    ("How many seconds are in a day?", "1 day = 86400 seconds"),
+    ("how many feet are there in a mile?", "1 mile = 5280 feet"),
+    ("how many square feet in an acre", "1 acre = 43560 square feet"),
+    ("how many furlongs in a mile", "1 mile = 8 furlongs"),
+    ("how many years in a decade", "1 decade of years = 10 years"),
+    ("how many ounces in a cup", "1 cup = 8 fluid ounces"),
+    ("how many ounces does a pound have", "1 pound = 16 ounces"),
+    ("how many Mb in a MB", "1 megabyte = 8 megabits"),
+    ("100 MBps in Mbps", "100 megabytes per second = 800 megabits per second"),
+    ("5 MW in kW", "5 megawatts = 5000 kilowatts"),
+    ("HOW MANY FEET IN A MILE", "1 mile = 5280 feet"),
+    ("how many degrees fahrenheit is 20 celsius?", "20 °C = 68 °F"),
+    ("-40 degrees C in F", "-40 °C = -40 °F"),
+    ("half a mile in meters", "0.5 miles = 804.672 meters"),
+    ("an hour and a half in minutes", "1.5 hours = 90 minutes"),
+    ("3 dozen inches in feet", "36 inches = 3 feet"),
+    ("1000 seconds in minutes and seconds", "1000 seconds = 16 minutes 40 seconds"),
+    ("in kilometers, what is 5 miles?", "5 miles = 8.04672 kilometers"),
+    ("5 miles is how many km?", "5 miles = 8.04672 kilometers"),
+    ("what does 5 miles equal in km", "5 miles = 8.04672 kilometers"),
+    ("seconds in a day", "1 day = 86400 seconds"),
+    ("5 m2 in ft2", "5 square meters ≈ 53.8196 square feet"),
+    ("20 psi in bar", "20 psi ≈ 1.37895 bars"),
+]
+UNREAD = [
+    "", "km to miles", "10 in cm", "5 km", "5 or 6 miles in km", "5-10 miles in km", "2 + 3 miles in km",
+    "5 pm in am", "3 feet minus 2 inches in cm", "5 feet 3 feet in cm", "6'13 in cm", "-5 ft 2 in in cm",
+    "5,5 kg to lb", "1:30 h in min", "how many cups in a table?", "how many feet does a dog have?",
+    "how many c in f", "5 pounds in dollars", "nan kg in lb", "10% of 5 miles in km",
+    "5 miles in km and 3 feet in cm", "12 hours to minutes to seconds", "What is", "1/0 mile in km",
+    "how long is a marathon in miles?", "x" * 201, "how many how many in in a a", "10 in m in cm in km",
+]  # fmt: skip
+UNANSWERED = [
+    ("how many days in a year?", "365 days or, in a leap year, 366"), ("how many hours in a month", "28 to 31 days"),
+    ("how many kg in a ton", "several tons"), ("5 kg to miles", "one measures mass, the other length"),
+    ("5 ft 11 kg to cm", "one measures length, the other mass"), ("2500 Calories in joules", "kilocalorie"),
+    ("-300 c to f", "below absolute zero"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "answer"), QUESTIONS)
+def test_a_whole_question_is_read_as_people_ask_it(question: str, answer: str) -> None:
+    assert convert(question=question) == answer
+
+
+@pytest.mark.parametrize("question", UNREAD)
+def test_a_question_that_is_not_wholly_understood_is_refused(question: str) -> None:
+    with pytest.raises(ToolRetry):
+        convert(question=question)
+
+
+@pytest.mark.parametrize(("question", "reason"), UNANSWERED)
+def test_a_question_without_one_answer_is_refused_with_the_reason(question: str, reason: str) -> None:
+    with pytest.raises(ToolError, match=reason):
+        convert(question=question)
+
+
+def test_the_values_go_before_the_question() -> None:
+    assert convert(1, "mile", "feet", "Wie viele Fuß hat eine Meile?") == "1 mile = 5280 feet"

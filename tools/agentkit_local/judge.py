@@ -55,6 +55,8 @@ _WHEN = re.compile(
 )
 """Times that a tool has to be told: without them it answers another question."""
 
+_NO_AMOUNT = re.compile(r"(?:who|whose|where|why|when|which)\b")
+"""How a question begins that asks for no number, though it may have one."""
 _HOW_MUCH = re.compile(r"\bhow (?:many|much)\b")
 
 
@@ -336,13 +338,14 @@ def hand_over(
     if _WHEN.search(text.casefold()):
         return []
     asked, numbers = set(stems_of(text)), numbers_in(text)
+    amounts = numbers and not _NO_AMOUNT.match(text.strip().casefold())
     shared = related(tools, text)
     for name in sorted(set(tools) - set(tried), key=lambda name: (-shared[name], list(tools).index(name))):
         verbatim = [n for n, s in schema_of(tools[name])["properties"].items() if is_verbatim(s)]
         if question := question_of(tools[name]):
             if (
                 shared[name]
-                or (numbers and (tried or not any(shared.values())))
+                or (amounts and (tried or not any(shared.values())))
                 or _HOW_MUCH.search(text.casefold())
             ):
                 return [{"name": name, "args": {question: text.strip()}}]

@@ -11,6 +11,9 @@ from agentkit.wire.content import FunctionDeclaration, Json, JsonObject
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 """Checked on the way out; the engine isn't told of them: it bends a number that doesn't fit until it does."""
 
+_QUESTION = "The user's whole question, word for word."
+"""All that the engine is told of such a parameter, whatever else its description has."""
+
 
 def schema_of(declaration: FunctionDeclaration) -> JsonObject:
     """Give a declaration's parameters in the plain JSON Schema that the engine reads.
@@ -71,13 +74,18 @@ def engine_tool(declaration: FunctionDeclaration, *, forced: bool) -> JsonObject
     """Make the engine's form of a declaration; `forced` makes it call some tool whatever the text says.
 
     A parameter that gets the user's text as it is (see `is_verbatim`) is left out unless it is the only one:
-    trying to fill it, the engine loses the others.
+    trying to fill it, the engine loses the others. What may be left out only because a whole question may
+    stand for it is required of the engine.
     """
     schema = schema_of(declaration)
     properties = {name: field for name, field in schema["properties"].items() if not is_verbatim(field)}
     if properties:
         required = [name for name in schema.get("required", ()) if name in properties]
+        if question_of(declaration) is not None:
+            required = [name for name, field in properties.items() if "default" not in field]
         schema = {**schema, "properties": properties, "required": required}
+    elif question := question_of(declaration):
+        schema = {**schema, "properties": {question: {"type": "string", "description": _QUESTION}}}
     tool: JsonObject = {
         "name": declaration["name"],
         "description": declaration.get("description") or declaration["name"].replace("_", " "),

@@ -1,1 +1,1 @@
-"""Ready-made tools for agentkit, one module each with a `ToolRegistry` named after it."""
+"""Ready-made tools for agentkit, one module each with a `ToolRegistry`, or a tool, named after it."""

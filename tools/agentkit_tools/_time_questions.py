@@ -91,10 +91,13 @@ _GAPS = tuple(
 )
 
 
+MAX_LENGTH = 200
+
+
 def place_asked(text: str) -> str | None:
     """Return the place whose time a question asks for, empty for here, or None if it doesn't ask that."""
     text = _tidied(text)
-    for pattern in _TIMES:
+    for pattern in _TIMES if len(text) <= MAX_LENGTH else ():
         if (match := pattern.fullmatch(text)) and (match["place"] or "").lower() not in _NO_PLACES:
             return match["place"] or ""
     return None
@@ -103,7 +106,7 @@ def place_asked(text: str) -> str | None:
 def gap_asked(text: str) -> tuple[str, str] | None:
     """Return the two places whose times a question compares, or None if it doesn't ask that."""
     text = _tidied(text)
-    for pattern in _GAPS:
+    for pattern in _GAPS if len(text) <= MAX_LENGTH else ():
         if match := pattern.fullmatch(text):
             return match["a"], match["b"]
     return None

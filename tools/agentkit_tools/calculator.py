@@ -32,16 +32,13 @@ MAX_LENGTH = 1_000
 calculator = ToolRegistry("calculator", effect="read")
 
 
-@calculator.tool(
-    effect="read",
-    description="Work out a calculation: plus, minus, times, divided by, less, more, percent, tip, split, share, "
-    "power, square root, sum, product, average, round, third, half, choose.",
-)
+@calculator.tool(effect="read")
 def calculate(question: str) -> str:
-    """Work out a calculation.
+    """Work out a calculation: plus, minus, times, divided by, percent, tip, power, square root, average.
 
     Args:
-        question: The user's whole question, word for word.
+        question: The user's whole question, word for word: less, more, split, share, sum, product, root, round, half,
+            third, quarter, choose, remainder, or an expression.
 
     Raises:
         ToolRetry: The question isn't fully understood; nothing of it is guessed.

@@ -64,7 +64,7 @@ def clock_tools(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tool
         effect="read",
         description="The time difference between two cities: how many hours ahead or behind.",
     )
-    def time_difference(city: str = "", other_city: str = "", question: str = "") -> str:
+    def time_difference(city: str | None = None, other_city: str | None = None, question: str = "") -> str:
         """Tell how far one place is ahead of or behind the other now.
 
         Args:
@@ -74,7 +74,7 @@ def clock_tools(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tool
         """
         if question and not (city and other_city):
             return answer(question)
-        return difference(city, other_city)
+        return difference(city or "", other_city or "")
 
     return registry
 

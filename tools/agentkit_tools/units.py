@@ -23,21 +23,19 @@ _lock = Lock()
 units = ToolRegistry("units", effect="read")
 
 
-@units.tool(
-    effect="read",
-    description="Convert a measure to another unit, or how many of a unit are in another: length, distance, height, "
-    "weight, temperature, volume, speed, area, time, data. Feet, inches, cm, meters, miles, km, pounds, kg, ounces, "
-    "grams, cups, liters, gallons, seconds, minutes, hours, days, weeks, bytes, MB, GB, degrees celsius, "
-    "fahrenheit, mph.",
-)
-def convert(amount: float | None = None, unit: str = "", to: str = "", question: str = "") -> str:
-    """Convert a measure to another unit.
+@units.tool(effect="read")
+def convert(
+    amount: float | None = None, unit: str | None = None, to: str | None = None, question: str = ""
+) -> str:
+    """Convert a measure to another unit: length, distance, weight, temperature, volume, speed, area, time, data.
 
     Args:
         amount: The number to convert.
         unit: The unit that the number is in.
         to: The unit that is asked for.
-        question: The user's whole question, word for word, instead of the other values.
+        question: The user's whole question, word for word, instead of the other values: how many feet, inches, cm,
+            meters, miles, km, pounds, kg, ounces, grams, cups, tablespoons, pints, liters, gallons, seconds,
+            minutes, hours, days, weeks, bytes, MB, GB, degrees celsius, fahrenheit, mph.
 
     Raises:
         ToolRetry: A unit isn't known, the amount is no number, or the question isn't fully understood.

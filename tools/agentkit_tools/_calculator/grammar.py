@@ -252,7 +252,7 @@ class Parser:
             if tight < level or not self.words(i, *form) or not self.fits(left, i, form):
                 continue
             right = self.expression(i + len(form), tight + (op != "^"))
-            if right and op in FUNCTIONS and right[0].op == "^":  # 5 choose 2 squared
+            if right and op in ("comb", "perm") and right[0].op == "^":  # 5 choose 2 squared
                 raise ambiguous("A power after " + form[0])
             if right:
                 return self.joined(op, left, right[0], form), right[1]

@@ -241,7 +241,7 @@ SENTENCES: tuple[tuple[str, Builder], ...] = (
     *(
         (f"{asked} {{m}} {THEM}? from|of|in|out|among of? {{n}} {THEM}?", lambda m, n: node("comb", n, m))
         for asked in (
-            "how many ways|combinations are there? to|of choose|choosing|pick|picking|select|selecting?",
+            "how many ways|combinations are? there? to|of choose|choosing|pick|picking|select|selecting?",
             "how many ways can|could i|you|we|one choose|pick|select",
             "number? of? ways|combinations to|of choose|choosing|pick|picking?",
         )
