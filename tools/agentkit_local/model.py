@@ -107,6 +107,10 @@ class LocalModel:
     are answered one at a time; any thread or task may ask. After a fork, the new process starts a child of its
     own with its first request. The child opens no socket.
 
+    A tool with a parameter described as the user's "whole question", "word for word", gets the request as it is;
+    if it fails, the next such tool may read it. Greetings, thanks and calls for help are answered with up to three
+    examples: the sentences that the instructions have in double quotes.
+
     Beside the wire's own keys a reply has `agentkit`: `confidence` of the engine, `withheld` calls and the
     `reason` why.
 

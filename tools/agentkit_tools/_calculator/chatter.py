@@ -21,6 +21,7 @@ OPENERS = (
     "start|starting|begin|beginning with|from|at",
     "what|how much|many is|are|was|does|do|would|will|left|remains",
     "what number is",
+    "how much|many for? each if|when",
     "how much|many do|would|will|does|should each|everyone|person? person? pay|get|owe|receive",
     "when|if you|we|i",
     f"do|would|will|if|when|can|could {_ASKER}",
