@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from agentkit.output import Output as Output
     from agentkit.prices import Price as Price
     from agentkit.run import Run as Run
-    from agentkit.stores.memory import MemoryStore as MemoryStore
-    from agentkit.stores.sql import SQLStore as SQLStore
+    from agentkit.stores.postgres import PostgresStore as PostgresStore
+    from agentkit.stores.sqlite import MemoryStore as MemoryStore
     from agentkit.stores.sqlite import SQLiteStore as SQLiteStore
     from agentkit.tooling.context import Context as Context
     from agentkit.tooling.decisions import Approve as Approve
@@ -78,9 +78,8 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.output": "Output",
         "agentkit.prices": "Price",
         "agentkit.run": "Run",
-        "agentkit.stores.memory": "MemoryStore",
-        "agentkit.stores.sql": "SQLStore",
-        "agentkit.stores.sqlite": "SQLiteStore",
+        "agentkit.stores.postgres": "PostgresStore",
+        "agentkit.stores.sqlite": "MemoryStore SQLiteStore",
         "agentkit.tooling.context": "Context",
         "agentkit.tooling.decisions": "Approve Deny Edit PendingCall Result",
         "agentkit.tooling.registry": "ToolRegistry",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import TypeVar, Unpack
 
+from agentkit.chats.changing import Changing
 from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
 from agentkit.output import Output
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream
-from agentkit.stores.archive import read_archive, to_archive, write_archive
-from agentkit.stores.base import SessionInfo, StoredMessage
+from agentkit.stores.archive import read_archive, write_archive
+from agentkit.stores.base import Message, SessionInfo
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content, copy_contents
 from agentkit.wire.convert import UserInput
@@ -28,6 +31,20 @@ T = TypeVar("T")
 Out = TypeVar("Out", default=None)
 
 _UNSAID: Any = object()
+
+
+_Sending = tuple[str | None, float | None]
+"""The sender's id, and how long to wait for other writers."""
+
+
+class _OneSend:
+    """A conversation for one send: what `Agent` knows of one, with what is said about this send alone."""
+
+    def __init__(self, conversation: Conversation, sending: _Sending) -> None:
+        self.id, self.kept, self.memory = conversation.id, conversation.kept, conversation.memory
+        sender_id, wait = sending
+        self.send = partial(conversation.send, sender_id=sender_id, wait=wait)
+        self.asend = partial(conversation.asend, sender_id=sender_id, wait=wait)
 
 
 def _said(result: Any, *, retry: bool) -> Any:
@@ -55,6 +72,11 @@ class _BaseChat:
         """Tokens of the whole chat, as of the last message or the last look at its history."""
         return self._conversation.usage
 
+    def _sent(self, sending: _Sending) -> Conversation:
+        if sending == (None, None):
+            return self._conversation
+        return cast(Conversation, _OneSend(self._conversation, sending))
+
     def _with_defaults(self, options: RunOptions) -> RunOptions:
         merged: Any = {"deps": self._deps, **self._options, **options}
         return merged  # type: ignore[no-any-return]
@@ -76,32 +98,46 @@ class Chat(_BaseChat):
         message: UserInput,
         *,
         output: type[Out] | Output[Out] | None = None,
+        id: str | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Agent.run`.
+
+        Args:
+            message: What is said.
+            output: What the answer has to be.
+            id: The sender's own id of the message, which the chat takes once. Sent again: if it is the last message,
+                its run goes on from where it is; if the chat has gone on from it, its answer is returned, and nothing
+                is sent.
+            wait: Seconds to wait for other writers, instead of the chat's; see `Agent.chat`.
+            options: Of the run.
 
         Raises:
             SessionConflict: Another writer has this session; nothing was sent.
             StoreError: The store can't be written; what it has is sound.
             AgentError: The chat broke off while tools ran and must be resumed first.
         """
-        return self._stream(message, options, output, stream=False).drain()
+        return self._stream(message, options, output, stream=False, sending=(id, wait)).drain()
 
     def send_message_stream(
         self,
         message: UserInput,
         *,
         output: type[Out] | Output[Out] | None = None,
+        id: str | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> RunStream[Out]:
-        """Send a message and tell what happens while it happens; see `Agent.stream`."""
-        return self._stream(message, options, output, stream=True)
+        """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
+        return self._stream(message, options, output, stream=True, sending=(id, wait))
 
     def resume(
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
         output: type[Out] | Output[Out] | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
         """Go on where the last message got to: after an approval, a deferred tool, a limit, a fault or a crash.
@@ -119,7 +155,8 @@ class Chat(_BaseChat):
         Raises:
             ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
         """
-        return self._stream(None, options, output, stream=False, resume=Resume(decisions or {})).drain()
+        resume = Resume(decisions or {})
+        return self._stream(None, options, output, stream=False, sending=(None, wait), resume=resume).drain()
 
     @property
     def pending(self) -> list[PendingCall]:
@@ -140,7 +177,8 @@ class Chat(_BaseChat):
         Raises:
             ConfigurationError: No open call has that id, or it isn't said which of the two it is.
         """
-        self._conversation.resolve(call_id, _said(result, retry=retry), retry=retry)
+        value = _said(result, retry=retry)
+        self._conversation.change(lambda chat: chat.resolve(call_id, value, retry=retry))
 
     def get_history(self, *, curated: bool = False) -> list[Content]:
         """Return what was said so far: a copy, valid for the server.
@@ -153,9 +191,22 @@ class Chat(_BaseChat):
         """
         return copy_contents(self._conversation.contents(curated=curated))
 
-    def get_messages(self) -> list[StoredMessage]:
-        """Return what was said so far with the time and the usage of each message."""
-        return self._conversation.messages()
+    def get_messages(self, start: int = 0, end: int | None = None) -> list[Message]:
+        """Return what was said so far (`[start:end]` of it), with what is known about each message."""
+        return self._conversation.messages(start, end)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The chat's state: a JSON object of your own (a cart, preferences), kept with its messages.
+
+        Set it to change it. It is forked, exported and saved with the messages; `undo` and `clear` bring back what it
+        was before those that they remove.
+        """
+        return MappingProxyType(self._conversation.state())
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self._conversation.change(lambda chat: chat.set_state(state))
 
     @property
     def token_usage(self) -> TokenUsage:
@@ -164,13 +215,13 @@ class Chat(_BaseChat):
 
     def clear(self) -> None:
         """Forget all that was said."""
-        self._conversation.clear()
+        self._conversation.change(lambda chat: chat.clear())
 
     def undo(self) -> list[Content]:
         """Take back the last message of the user and all that followed; return it."""
-        return copy_contents(self._conversation.undo())
+        return copy_contents(self._conversation.change(lambda chat: chat.undo()))
 
-    def fork(self, *, at: int | None = None, id: str | None = None) -> Chat:  # noqa: A002 - what it is
+    def fork(self, *, at: int | None = None, id: str | None = None) -> Chat:
         """Make a chat of its own that begins with this one's messages.
 
         Args:
@@ -185,9 +236,7 @@ class Chat(_BaseChat):
         Raises:
             StoreError: The file can't be written; what was there before is as it was.
         """
-        chat = self._conversation
-        info = chat.info()  # makes the session, if it isn't there yet
-        write_archive(Path(file), to_archive(info, chat.messages(), chat.store.results(chat.id)))
+        write_archive(Path(file), self._conversation.archive())
 
     def load(self, file: str | Path) -> None:
         """Put what `save` wrote in place of all that was said here.
@@ -197,11 +246,11 @@ class Chat(_BaseChat):
                 was changed.
         """
         archived = read_archive(Path(file))
-        self._conversation.replace_with(archived.messages, archived.results)
+        self._conversation.change(lambda chat: chat.replace_with(archived))
 
     @property
     def info(self) -> SessionInfo:
-        """What the store knows of the session."""
+        """What is known of the session: of one that isn't stored yet, what it would begin with."""
         return self._conversation.info()
 
     def _stream(
@@ -211,18 +260,19 @@ class Chat(_BaseChat):
         output: type[Out] | Output[Out] | None,
         *,
         stream: bool,
+        sending: _Sending = (None, None),
         resume: Resume | None = None,
     ) -> RunStream[Out]:
         merged = self._with_defaults(options)
         return self._agent._stream(
-            message, merged, output, stream=stream, conversation=self._conversation, resume=resume
+            message, merged, output, stream=stream, conversation=self._sent(sending), resume=resume
         )
 
 
 class AsyncChat(_BaseChat):
     """A conversation for async callers; see `Chat`, whose methods these are. The store never blocks the event loop.
 
-    Its sends are of one event loop and wait for each other.
+    Its sends wait for each other, and for those of others in this process, without a thread.
     """
 
     async def send_message(
@@ -230,10 +280,12 @@ class AsyncChat(_BaseChat):
         message: UserInput,
         *,
         output: type[Out] | Output[Out] | None = None,
+        id: str | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Chat.send_message`."""
-        async with self._stream(message, options, output, stream=False) as events:
+        async with self._stream(message, options, output, stream=False, sending=(id, wait)) as events:
             return await events.drain()
 
     def send_message_stream(
@@ -241,73 +293,88 @@ class AsyncChat(_BaseChat):
         message: UserInput,
         *,
         output: type[Out] | Output[Out] | None = None,
+        id: str | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> AsyncRunStream[Out]:
-        """Send a message and tell what happens while it happens; see `Agent.stream`."""
-        return self._stream(message, options, output, stream=True)
+        """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
+        return self._stream(message, options, output, stream=True, sending=(id, wait))
 
     async def resume(
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
         output: type[Out] | Output[Out] | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
         """Go on where the last message got to; see `Chat.resume`."""
         resume = Resume(decisions or {})
-        async with self._stream(None, options, output, stream=False, resume=resume) as events:
+        async with self._stream(
+            None, options, output, stream=False, sending=(None, wait), resume=resume
+        ) as events:
             return await events.drain()
 
     async def get_pending(self) -> list[PendingCall]:
         """Return the calls that somebody must say something about; see `Chat.pending`."""
-        return await off_loop(self._conversation.pending)
+        return await self._read(lambda chat: chat.pending())
 
     async def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
         """Say what became of a call; see `Chat.resolve`."""
         value = _said(result, retry=retry)
-        await self._change(lambda: self._conversation.resolve(call_id, value, retry=retry))
+        await self._change(lambda chat: chat.resolve(call_id, value, retry=retry))
 
     async def get_history(self, *, curated: bool = False) -> list[Content]:
         """Return what was said so far; see `Chat.get_history`."""
-        return await off_loop(lambda: copy_contents(self._conversation.contents(curated=curated)))
+        return await self._read(lambda chat: copy_contents(chat.contents(curated=curated)))
 
-    async def get_messages(self) -> list[StoredMessage]:
-        """Return what was said so far with the time and the usage of each message."""
-        return await off_loop(self._conversation.messages)
+    async def get_messages(self, start: int = 0, end: int | None = None) -> list[Message]:
+        """Return what was said so far, with what is known about each message; see `Chat.get_messages`."""
+        return await self._read(lambda chat: chat.messages(start, end))
+
+    async def get_state(self) -> Mapping[str, Any]:
+        """Return the chat's state; see `Chat.state`."""
+        return MappingProxyType(await self._read(lambda chat: chat.state()))
+
+    async def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put another state in the place of the chat's; see `Chat.state`."""
+        await self._change(lambda chat: chat.set_state(state))
+
+    async def get_info(self) -> SessionInfo:
+        """Return what is known of the session; see `Chat.info`."""
+        return await self._read(lambda chat: chat.info())
 
     async def get_token_usage(self) -> TokenUsage:
         """Say how full the chat is."""
-        return await off_loop(self._conversation.token_usage)
+        return await self._read(lambda chat: chat.token_usage())
 
     async def clear(self) -> None:
         """Forget all that was said."""
-        await self._change(self._conversation.clear)
+        await self._change(lambda chat: chat.clear())
 
     async def undo(self) -> list[Content]:
         """Take back the last message of the user and all that followed; return it."""
-        return copy_contents(await self._change(self._conversation.undo))
+        return copy_contents(await self._change(lambda chat: chat.undo()))
 
-    async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat:  # noqa: A002
+    async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat:
         """Make a chat of its own that begins with this one's messages; see `Chat.fork`."""
-        conversation = await off_loop(lambda: self._conversation.fork(at, id))
+        conversation = await self._read(lambda chat: chat.fork(at, id))
         return AsyncChat(self._agent, conversation, deps=self._deps, **self._options)
 
     async def save(self, file: str | Path) -> None:
         """Write the chat to a file; see `Chat.save`."""
-        await off_loop(self._sync(lambda chat: chat.save(file)))
+        await off_loop(lambda: write_archive(Path(file), self._conversation.archive()))
 
     async def load(self, file: str | Path) -> None:
         """Put what `save` wrote in place of all that was said here; see `Chat.load`."""
-        await self._change(self._sync(lambda chat: chat.load(file)))
+        archived = await off_loop(lambda: read_archive(Path(file)))
+        await self._change(lambda chat: chat.replace_with(archived))
 
-    async def _change(self, function: Callable[[], T]) -> T:
-        """Wait for this object's turn, then change the session in a thread."""
-        async with self._conversation.aturn():
-            return await off_loop(function)
+    async def _read(self, function: Callable[[Conversation], T]) -> T:
+        return await self._conversation.run_off_loop(lambda: function(self._conversation))
 
-    def _sync(self, function: Callable[[Chat], T]) -> Callable[[], T]:
-        chat = Chat(self._agent, self._conversation, deps=self._deps, **self._options)
-        return lambda: function(chat)
+    async def _change(self, function: Callable[[Changing], T]) -> T:
+        return await self._conversation.achange(function)
 
     def _stream(
         self,
@@ -316,9 +383,10 @@ class AsyncChat(_BaseChat):
         output: type[Out] | Output[Out] | None,
         *,
         stream: bool,
+        sending: _Sending = (None, None),
         resume: Resume | None = None,
     ) -> AsyncRunStream[Out]:
         merged = self._with_defaults(options)
         return self._agent._astream(
-            message, merged, output, stream=stream, conversation=self._conversation, resume=resume
+            message, merged, output, stream=stream, conversation=self._sent(sending), resume=resume
         )

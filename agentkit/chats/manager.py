@@ -18,8 +18,8 @@ from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
 from agentkit.run import Run, RunStream
 from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
-from agentkit.stores.base import Hit, SessionInfo, SessionStore, StoredMessage
-from agentkit.stores.memory import MemoryStore
+from agentkit.stores.base import Hit, Message, SessionInfo, SessionStore
+from agentkit.stores.sqlite import MemoryStore
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class ChatManager:
 
     def create(
         self,
-        id: str | None = None,  # noqa: A002 - what it is
+        id: str | None = None,
         *,
         model: str | None = None,
         instructions: str | None = None,
@@ -85,40 +85,61 @@ class ChatManager:
         expires = None if expires_in is None else time.time() + expires_in.total_seconds()
         return self._make(id, model=model, instructions=instructions, title=title, expires=expires)
 
-    def get(self, id: str) -> Chat:  # noqa: A002 - what it is
+    def get(self, id: str) -> Chat:
         """Return the chat of an id. Raises `SessionNotFound`."""
         return self._chat(self._store.info(id))
 
     @overload
     def send_message(
-        self, id: str, message: UserInput, *, stream: Literal[False] = False, **options: Unpack[RunOptions]
+        self,
+        id: str,
+        message: UserInput,
+        *,
+        stream: Literal[False] = False,
+        message_id: str | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> Run: ...
 
     @overload
     def send_message(
-        self, id: str, message: UserInput, *, stream: Literal[True], **options: Unpack[RunOptions]
+        self,
+        id: str,
+        message: UserInput,
+        *,
+        stream: Literal[True],
+        message_id: str | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunStream: ...
 
     def send_message(
         self,
-        id: str,  # noqa: A002 - what it is
+        id: str,
         message: UserInput,
         *,
         stream: bool = False,
+        message_id: str | None = None,
+        wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run | RunStream:
         """Send a message in the chat of an id; see `Chat.send_message` and `Chat.send_message_stream`.
 
+        `message_id` is what they take as `id`: the sender's own id of the message.
+
         Of a stream that is not read to the end, what `Chat` says of one that is broken off stays.
         """
         chat = self.get(id)
-        return (
-            chat.send_message_stream(message, **options) if stream else chat.send_message(message, **options)
-        )
+        send = chat.send_message_stream if stream else chat.send_message
+        return send(message, id=message_id, wait=wait, **options)
 
-    def get_history(self, id: str) -> builtins.list[StoredMessage]:  # noqa: A002 - what it is
-        """Return the messages of a chat with their times and usage. Raises `SessionNotFound`."""
-        return builtins.list(self._store.load(id).messages)
+    def get_history(self, id: str, start: int = 0, end: int | None = None) -> builtins.list[Message]:
+        """Return the messages of a chat (`[start:end]` of them), with what is known about each.
+
+        Raises:
+            SessionNotFound: There is no such chat.
+        """
+        return builtins.list(self._store.load(id, start=start, end=end).messages)
 
     def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
         """List chats, the last used first; `after` is the last one of the page before."""
@@ -128,16 +149,19 @@ class ChatManager:
         """Find messages that have all these words."""
         return self._store.search(text, limit=limit)
 
-    def export_session(self, id: str, format: Literal["json", "markdown"] = "json") -> str:  # noqa: A002 - what they are
-        """Return a chat as a text: JSON, which `import_session` takes, or Markdown to read."""
-        session = self._store.load(id)
+    def export_session(
+        self, id: str, format: Literal["json", "markdown"] = "json", *, end: int | None = None
+    ) -> str:
+        """Return a chat, or its first `end` messages, as a text: JSON, which `import_session` takes, or Markdown."""
+        session = self._store.load(id, end=end)
         if format == "markdown":
             return to_markdown(session.info, session.messages)
         if format != "json":
             raise ConfigurationError(f"export_session(format={format!r}): it is 'json' or 'markdown'.")
-        return archive_text(to_archive(session.info, session.messages, self._store.results(id)))
+        results = self._store.results(id)
+        return archive_text(to_archive(session.info, session.messages, results, session.state))
 
-    def import_session(self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None) -> Chat:  # noqa: A002
+    def import_session(self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None) -> Chat:
         """Make a chat of what `export_session` gave.
 
         Args:
@@ -161,21 +185,22 @@ class ChatManager:
             title=info.title,
             messages=archived.messages,
             results=archived.results,
+            state=archived.state,
         )
 
-    def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat:  # noqa: A002
+    def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat:
         """Make a chat that begins with the messages of another; see `Chat.fork`."""
         return self.get(id).fork(at=at, id=new_id)
 
-    def rename(self, id: str, title: str | None) -> None:  # noqa: A002
+    def rename(self, id: str, title: str | None) -> None:
         """Give a chat a title."""
         self._store.rename(id, title)
 
-    def expire(self, id: str, expires_in: timedelta | None) -> None:  # noqa: A002
+    def expire(self, id: str, expires_in: timedelta | None) -> None:
         """Say after what time from now `delete_expired` may delete a chat; None is never."""
         self._store.expire(id, None if expires_in is None else time.time() + expires_in.total_seconds())
 
-    def delete_session(self, id: str) -> None:  # noqa: A002
+    def delete_session(self, id: str) -> None:
         """Delete a chat. Raises `SessionNotFound`."""
         with self._lock:
             self._recent.pop(id, None)
@@ -187,7 +212,7 @@ class ChatManager:
             self._recent.clear()
         return self._store.delete_expired(time.time())
 
-    def _make(self, id: str | None, **settings: Any) -> Chat:  # noqa: A002
+    def _make(self, id: str | None, **settings: Any) -> Chat:
         conversation = Conversation(id, self._store, memory=self._memory, wait=self._wait, **settings)
         conversation.create(exist_ok=False)
         return self._chat(conversation.info())

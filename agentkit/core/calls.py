@@ -24,6 +24,7 @@ from agentkit.core.survey import ACCEPTED
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.limits import reached, share_left
+from agentkit.stores.message import Message
 from agentkit.stores.steps import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse
@@ -92,7 +93,7 @@ class CallsOfTurn:
         finally:
             self._close()
         if state.kept:
-            yield Save([*self._wholes(), AddMessage(state.contents[-1])])
+            yield Save([*self._wholes(), AddMessage(Message(content=state.contents[-1]))])
         limit = self._plan.limits.tool_calls
         if state.stop is None and limit is not None and state.tool_calls > limit:
             state.stop = "tool_calls"
@@ -294,7 +295,8 @@ def save_reply(
     state: State, content: Content, calls: Sequence[StoredCall] = (), *, later: bool = False
 ) -> Steps:
     """Store a reply of the model with what it cost."""
-    yield Save([AddMessage(content, state.usages[-1], state.finish_reason, calls)], later)
+    message = Message(content=content, usage=state.usages[-1], finish_reason=state.finish_reason)
+    yield Save([AddMessage(message, calls)], later)
     state.stored_usages.append(state.usages[-1])
 
 

@@ -281,7 +281,9 @@ class State:
     """Those of `usages` that are stored with their message."""
     summary: tuple[int, str] | None = None
     journal: Callable[[Sequence[Step]], None] | None = None
-    """Where the driver stores what happens, if it is kept: blocks, and raises `StoreError`."""
+    """Where the driver stores what happens, if it is kept: may block, and raises `StoreError`."""
+    journal_blocks: bool = True
+    """Whether it may: a chat without a store keeps what happens in memory."""
     tool_calls: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     """Failures in a row, by tool."""

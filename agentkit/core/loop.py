@@ -17,6 +17,7 @@ from agentkit.core.toolbox import Toolbox
 from agentkit.core.turn import limit_reached, model_turn, take_json, turn_context
 from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetriesExceeded
 from agentkit.events import Event, MessageAdded
+from agentkit.stores.message import Message
 from agentkit.stores.steps import AddMessage
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import (
@@ -80,7 +81,7 @@ class _Run:
         if instructions:
             self._base["systemInstruction"] = user_content(instructions)
         if state.kept:
-            yield Save([AddMessage(content) for content in state.contents[state.known :]])
+            yield Save([AddMessage(Message(content=content)) for content in state.contents[state.known :]])
         fresh = starts_turn(state.contents[-1])  # else its first turn, which may be forced, is behind
         state.survey.read(state.contents)
         if state.resumed is not None:
@@ -157,7 +158,7 @@ class _Run:
         state = self._state
         for content in state.inbox.take():
             state.contents.append(keep(content))
-            yield Save([AddMessage(state.contents[-1])])
+            yield Save([AddMessage(Message(content=state.contents[-1]))])
             yield MessageAdded(*copy_contents([content]))
 
     def _tools(self) -> Generator[Event | Effect, Any, dict[str, Tool] | None]:
@@ -232,7 +233,7 @@ class _Run:
             content = keep(model_content(text))
             state.contents.append(content)
             state.answered, state.limit, state.stop = True, state.limit or state.stop, None
-            yield Save([AddMessage(content)])
+            yield Save([AddMessage(Message(content=content))])
             return
         for _, outcome in outcomes:
             if isinstance(outcome.error, (ToolRetriesExceeded, ToolError)):

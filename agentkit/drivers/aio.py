@@ -107,13 +107,16 @@ class AsyncDriver:
             await self._save(state)
 
     async def _save(self, state: State, steps: Sequence[Step] = (), *, later: bool = False) -> None:
-        """Store steps, after those that were put off, in a thread: a store may block. Or put them off, too."""
+        """Store steps, after those that were put off, in a thread where that may block. Or put them off, too."""
         if (journal := state.journal) is None:
             return
         self._unsaved += steps
         if self._unsaved and not later:
             steps, self._unsaved = self._unsaved, []
-            await threads.off_loop(lambda: journal(steps))
+            if state.journal_blocks:
+                await threads.off_loop(lambda: journal(steps))
+            else:
+                journal(steps)
 
     async def _save_response(self, step: RunCalls, index: int, state: State, batch: Batch) -> None:
         """Store a response before anybody hears of it; the last one may wait for the message with all of them."""

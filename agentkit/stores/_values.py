@@ -1,13 +1,11 @@
-"""What stores share: which ids there are, how values become JSON and come back, what words a text has."""
+"""What stores share: which ids there are, and how values become JSON and come back."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import cast
 
 from agentkit.errors import (
@@ -18,17 +16,17 @@ from agentkit.errors import (
     StoreError,
 )
 from agentkit.limits import ModelUsage, Usage, read_by_model
-from agentkit.stores.base import SaveResult, Step, StoredMessage, StoredResult
-from agentkit.wire.content import Content, JsonObject, Part, content_json, dumps, keep, text_of
+from agentkit.stores.base import SaveResult, Step, StoredResult
+from agentkit.wire.content import Content, JsonObject, content_json, dumps, keep, text_of
 
 MAX_ID = 200
 MAX_RESULT = 100_000_000
-"""Characters of a result: with up to six bytes for each (see `Exact`), what every database can hold."""
+"""Characters of a result: with up to six bytes for each (see `exact`), what every database can hold."""
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelUsage))
 
 
-def check_id(id: object) -> None:  # noqa: A002 - what it is
+def check_id(id: object) -> None:
     """Raise ConfigurationError unless a session may have this id: any text of 1 to 200 characters."""
     if not isinstance(id, str):
         raise ConfigurationError(f"A session's id is a str, not {type(id).__name__}.")
@@ -36,17 +34,17 @@ def check_id(id: object) -> None:  # noqa: A002 - what it is
         raise ConfigurationError(f"A session's id has 1 to {MAX_ID} characters, not {len(id)}.")
 
 
-def check_numbers(messages: Sequence[StoredMessage]) -> None:
-    """Raise StoreError unless messages are numbered from 0 without gaps."""
-    for seq, message in enumerate(messages):
-        if message.seq != seq:
-            raise StoreError(f"messages[{seq}] has the number {message.seq}: they go from 0 without gaps.")
+def check_short(what: str, id: object) -> None:
+    """Raise StoreError unless a text may be the id of something."""
+    if not isinstance(id, str) or not 1 <= len(id) <= MAX_ID:
+        raise StoreError(
+            f"{what} has 1 to {MAX_ID} characters, not {len(id) if isinstance(id, str) else repr(id)}."
+        )
 
 
 def check_result(result: SaveResult | StoredResult, what: str = "A result") -> None:
     """Raise StoreError unless every store can hold a result."""
-    if not 1 <= len(result.id) <= MAX_ID:
-        raise StoreError(f"{what}: its id has 1 to {MAX_ID} characters, not {len(result.id)}.")
+    check_short(f"{what}: its id", result.id)
     if len(result.text) > MAX_RESULT:
         raise StoreError(f"{what}: its text has {len(result.text)} characters, more than {MAX_RESULT}.")
 
@@ -71,24 +69,24 @@ def first_version() -> int:
     return time.time_ns()
 
 
-def no_session(id: str) -> SessionNotFound:  # noqa: A002
+def no_session(id: str) -> SessionNotFound:
     """Make the error that there is no such session."""
     return SessionNotFound(f"There is no session {id!r}.")
 
 
-def session_exists(id: str) -> SessionExists:  # noqa: A002
+def session_exists(id: str) -> SessionExists:
     """Make the error that there is such a session."""
     return SessionExists(f"There is a session {id!r} already.")
 
 
-def session_busy(id: str, who: str) -> SessionConflict:  # noqa: A002
+def session_busy(id: str, who: str) -> SessionConflict:
     """Make the error that somebody else is writing: `who` is "another process", say."""
     return SessionConflict(
         f"Session {id!r} is being written by {who}. Give `wait=` seconds to wait for it, or try again later."
     )
 
 
-def session_lost(id: str) -> SessionConflict:  # noqa: A002
+def session_lost(id: str) -> SessionConflict:
     """Make the error that a writer has its session no longer."""
     return SessionConflict(
         f"Session {id!r} is this writer's no longer: it was released, deleted, or taken by another. "
@@ -113,21 +111,14 @@ class DamagedRow(ValueError):
     """Raised where something stored can't be read; the store says where it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedContent:
-    """A content as a store keeps it."""
+def encode_content(content: Content) -> tuple[str, str, str]:
+    """Encode a content: its role, its JSON, and the text that people read (no thoughts, calls or responses).
 
-    role: str
-    json: bytes
-    text: str
-    """What a search looks through: the text that people read; no thoughts, calls or responses."""
-
-
-def encode_content(content: Content) -> EncodedContent:
-    """Encode a content. Raises StoreError if it isn't one, or can't be JSON."""
+    Raises:
+        StoreError: It isn't one, or can't be JSON.
+    """
     try:
-        text = text_of(content).replace("\0", " ").encode("utf-8", "replace").decode()
-        return EncodedContent(content["role"], content_json(content), text)
+        return content["role"], content_json(content).decode(), text_of(content)
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise StoreError(f"A content that is no JSON of the wire can't be stored: {error}") from error
 
@@ -137,23 +128,26 @@ def decode_content(raw: str | bytes) -> Content:
     return keep(cast(Content, _decode_object(raw)))
 
 
-def encode_part(part: Part) -> bytes:
-    """Encode a part. Raises StoreError if it can't be JSON."""
-    return _encode_object("A response", part)
+def encode_object(what: str, value: object) -> str:
+    """Encode an object. Raises StoreError, which calls it `what`, if it can't be JSON."""
+    try:
+        if not isinstance(value, dict):
+            raise TypeError(f"it is a {type(value).__name__}, not an object")
+        return dumps(cast(JsonObject, value)).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"{what} can't be stored unless it is JSON: {error}") from error
 
 
-def encode_state(state: JsonObject) -> bytes:
-    """Encode what a call waits for. Raises StoreError if it can't be JSON."""
-    return _encode_object("What a call waits for", state)
+def readable_text(raw: str | bytes) -> str:
+    """Return the text that people read of an encoded content; nothing of one that is damaged."""
+    try:
+        return text_of(decode_content(raw))
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return ""
 
 
-def decode_part(raw: str | bytes | None) -> Part | None:
-    """Decode a part; None is none. Raises DamagedRow."""
-    return None if raw is None else cast(Part, _decode_object(raw))
-
-
-def decode_state(raw: str | bytes | None) -> JsonObject | None:
-    """Decode what a call waits for; None is none. Raises DamagedRow."""
+def decode_object(raw: str | bytes | None) -> JsonObject | None:
+    """Decode an object; None is none. Raises DamagedRow."""
     return None if raw is None else _decode_object(raw)
 
 
@@ -192,15 +186,6 @@ def _make_usage(counts: JsonObject) -> Usage:
         raise DamagedRow(str(error)) from error
 
 
-def _encode_object(what: str, value: object) -> bytes:
-    try:
-        if not isinstance(value, dict):
-            raise TypeError(f"it is a {type(value).__name__}, not an object")
-        return dumps(cast(JsonObject, value))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{what} can't be stored unless it is JSON: {error}") from error
-
-
 def _decode_object(raw: str | bytes) -> JsonObject:
     try:
         value = json.loads(raw)
@@ -211,33 +196,6 @@ def _decode_object(raw: str | bytes) -> JsonObject:
     return value
 
 
-def more_usage(raw: str, usages: Sequence[Usage | None]) -> str:
-    """Add usages to an encoded one, which is read only if there are any. Raises DamagedRow or StoreError."""
-    added = [usage for usage in usages if usage]
-    return _encode_usage(sum(added, _make_usage(_decode_object(raw)))) if added else raw
-
-
 def sum_usage(usages: Iterable[Usage | None]) -> Usage:
     """Add usages up."""
     return sum((usage for usage in usages if usage), Usage())
-
-
-def word_list(text: str) -> list[str]:
-    """Split a text into its words, in order: small letters without accents."""
-    letters = (char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-    return re.findall(r"[^\W_]+", "".join(letters).casefold())
-
-
-def words(text: str) -> set[str]:
-    """Split a text into its words: what a search without an index compares."""
-    return set(word_list(text))
-
-
-def snippet(text: str, wanted: set[str], *, around: int = 8) -> str:
-    """Cut out what stands around the first of the words that are wanted: so many words on each side."""
-    found = list(re.finditer(r"\w+", text))
-    hit = next((i for i, word in enumerate(found) if wanted & words(word.group())), 0)
-    first, last = max(0, hit - around), min(len(found) - 1, hit + around)
-    start = found[first].start() if first > 0 else 0
-    end = found[last].end() if last < len(found) - 1 else len(text)
-    return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")

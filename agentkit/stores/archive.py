@@ -5,28 +5,30 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from agentkit.errors import StoreError, StoreVersionError
 from agentkit.limits import Usage, read_by_model
-from agentkit.stores._values import check_results
-from agentkit.stores.base import SessionInfo, StoredMessage, StoredResult
+from agentkit.stores._values import check_results, sum_usage
+from agentkit.stores.base import Message, SessionInfo, StoredResult
 from agentkit.wire.content import Content, JsonObject, calls_of, keep
 from agentkit.wire.history import check
 
-FORMAT, VERSION = "agentkit.chat", 2
-"""Version 2 has results. A chat without them is written as version 1, which any agentkit reads."""
+FORMAT, VERSION = "agentkit.chat", 3
+"""Version 2 brought results; version 3 what is known about a message, and the state. Earlier ones are read."""
 MAX_DEPTH = 200
 """How deep values may be nested: what can be read here can be read wherever a store reads it later."""
 _END_OF_TIME = 253_402_300_800  # the year 10000, which datetime doesn't know
-_USAGE_TYPES: dict[str, type] = {field.name: type(field.default) for field in fields(Usage)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +36,75 @@ class Archived:
     """What an archive has in it."""
 
     info: SessionInfo
-    messages: Sequence[StoredMessage]
-    results: Sequence[StoredResult]
+    messages: Sequence[Message]
+    results: Sequence[StoredResult] = ()
+    state: JsonObject = field(default_factory=dict)
+
+
+# -- the form
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+_Time = Annotated[float, Field(ge=0, lt=_END_OF_TIME)]
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _ByModel(_Strict):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    by_model: Any = ()
+
+    @field_validator("by_model", mode="plain")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return read_by_model(value)
+
+
+_counts: dict[str, Any] = {
+    count.name: (bool if count.type == "bool" else _Count, count.default)
+    for count in fields(Usage)
+    if count.name != "by_model"
+}
+_Usage = create_model("_Usage", __base__=_ByModel, **_counts)
+
+
+class _Message(_Strict):
+    content: dict[str, Any]
+    created: _Time | None
+    usage: _Usage | None = None  # type: ignore[valid-type]
+    finish_reason: str | None = None
+    model: str | None = None
+    endpoint: str | None = None
+    metadata: dict[str, Any] | None = None
+    sender_id: str | None = None
+    files: list[dict[str, Any]] = []
+    cleared: dict[str, str] = {}
+
+
+class _Result(_Strict):
+    id: str
+    seq: int
+    text: str
+
+
+class _Archive(_Strict):
+    id: str
+    created: _Time
+    messages: list[_Message]
+    title: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    results: list[_Result] = []
+    state: dict[str, Any] = {}
 
 
 def to_archive(
-    info: SessionInfo, messages: Sequence[StoredMessage], results: Sequence[StoredResult] = ()
+    info: SessionInfo,
+    messages: Sequence[Message],
+    results: Sequence[StoredResult] = (),
+    state: JsonObject | None = None,
 ) -> JsonObject:
     """Make the JSON of a session, with those of the results that belong to its messages.
 
@@ -51,29 +116,37 @@ def to_archive(
         raise StoreError(
             f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
         )
-    kept = [asdict(result) for result in results if result.seq < len(messages)]
     archive: JsonObject = {
         "format": FORMAT,
-        "version": VERSION if kept else 1,
+        "version": VERSION,
         "id": info.id,
         "title": info.title,
         "model": info.model,
         "instructions": info.instructions,
         "created": info.created,
-        "messages": [
-            {
-                "content": message.content,
-                "created": message.created,
-                "usage": asdict(message.usage) if message.usage else None,
-                "finish_reason": message.finish_reason,
-            }
-            for message in messages
-        ],
+        "messages": [_message_json(message) for message in messages],
     }
-    if kept:
+    if kept := [asdict(result) for result in results if result.seq < len(messages)]:
         archive["results"] = kept
+    if state:
+        archive["state"] = state
     from_archive(archive, f"The chat {info.id!r}")
     return archive
+
+
+def _message_json(message: Message) -> JsonObject:
+    known = {
+        "usage": asdict(message.usage) if message.usage else None,
+        "finish_reason": message.finish_reason,
+        "model": message.model,
+        "endpoint": message.endpoint,
+        "metadata": message.metadata,
+        "sender_id": message.sender_id,
+        "files": [*message.files],
+        "cleared": {**message.cleared},
+    }
+    said = {"content": message.content, "created": message.created}
+    return said | {name: value for name, value in known.items() if value}
 
 
 def archive_text(archive: JsonObject) -> str:
@@ -120,9 +193,9 @@ def from_archive(archive: Any, where: str) -> Archived:
             f"{where} has version {version}; this agentkit reads up to {VERSION}. Upgrade agentkit."
         )
     try:
-        return _session(_copy(archive))
-    except KeyError as error:
-        raise StoreError(f"{where} is damaged: there is no {error} where one belongs.") from error
+        return _session(_Archive.model_validate(_copy(archive)))
+    except ValidationError as error:
+        raise StoreError(f"{where} is damaged: {_first(error)}.") from None
     except ValueError as error:  # a HistoryError is one
         raise StoreError(f"{where} is damaged: {error}") from error
     except RecursionError as error:
@@ -133,57 +206,47 @@ def _too_deep(where: str) -> StoreError:
     return StoreError(f"{where} is damaged: it is nested more than {MAX_DEPTH} deep.")
 
 
-def _session(archive: JsonObject) -> Archived:
-    rows = _rows("messages", archive["messages"])
-    # An archive holds the wire's own JSON: nothing is converted, so parts that agentkit doesn't know stay as
-    # they are.
-    contents: list[Content] = [row["content"] for row in rows]
-    check(contents)
-    messages = [
-        StoredMessage(
-            seq=seq,
-            content=_content(seq, row["content"]),
-            created=_time(f"messages[{seq}].created", row["created"]),
-            usage=_usage(f"messages[{seq}].usage", row.get("usage")),
-            finish_reason=_text(f"messages[{seq}].finish_reason", row.get("finish_reason")),
-        )
-        for seq, row in enumerate(rows)
-    ]
-    id_, created = _text("id", archive["id"]), _time("created", archive["created"])
-    if id_ is None:
-        raise ValueError("id is null, not a text")
-    info = SessionInfo(
-        id=id_,
-        created=created,
-        updated=created,
-        messages=len(messages),
-        usage=sum((message.usage for message in messages if message.usage), Usage()),
-        title=_text("title", archive.get("title")),
-        model=_text("model", archive.get("model")),
-        instructions=_text("instructions", archive.get("instructions")),
-    )
-    return Archived(info=info, messages=messages, results=_results(archive, len(messages)))
+def _first(error: ValidationError) -> str:
+    """Say what is wrong at the first place where something is, and name the place."""
+    wrong = error.errors(include_url=False)[0]
+    place = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in wrong["loc"]
+    ).removeprefix(".")
+    said = re.sub(r"^Value error, | or instance of \w+", "", wrong["msg"])
+    found = "" if wrong["type"] == "missing" else f", not {short(wrong['input'])}"
+    return f"{place}: {said}{found}"
 
 
-def _results(archive: JsonObject, messages: int) -> list[StoredResult]:
-    results = []
-    for number, row in enumerate(_rows("results", archive.get("results", []))):
-        what = f"results[{number}]"
-        id_, text = _text(f"{what}.id", row["id"]), _text(f"{what}.text", row["text"])
-        if id_ is None or text is None:
-            raise ValueError(f"{what} has a null where a text belongs")
-        results.append(StoredResult(id=id_, seq=row["seq"], text=text))
+def _session(archive: _Archive) -> Archived:
+    # An archive holds the wire's own JSON: nothing is converted, so parts that agentkit doesn't know stay as they are.
+    check([cast(Content, message.content) for message in archive.messages])
+    messages = [_message(seq, message) for seq, message in enumerate(archive.messages)]
+    results = [StoredResult(id=result.id, seq=result.seq, text=result.text) for result in archive.results]
     try:
-        check_results(results, messages)
+        check_results(results, len(messages))
     except StoreError as error:
         raise ValueError(str(error)) from error
-    return results
+    info = SessionInfo(
+        id=archive.id,
+        created=archive.created,
+        updated=archive.created,
+        messages=len(messages),
+        usage=sum_usage(message.usage for message in messages),
+        title=archive.title,
+        model=archive.model,
+        instructions=archive.instructions,
+    )
+    return Archived(info=info, messages=messages, results=results, state=archive.state)
 
 
-def _rows(what: str, rows: Any) -> list[JsonObject]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"its {what} are no list of objects")
-    return rows
+def _message(seq: int, message: _Message) -> Message:
+    parts: list[Any] = message.content["parts"]
+    for part in parts:
+        if not isinstance(part.get("text", ""), str):
+            raise ValueError(f"messages[{seq}] has a part whose text is {short(part['text'])}, not a text")
+    known = {name: getattr(message, name) for name in _Message.model_fields}
+    usage = None if message.usage is None else Usage(**dict(message.usage))
+    return Message(**{**known, "content": keep(cast(Content, message.content)), "usage": usage})
 
 
 def _copy(value: Any, depth: int = 0) -> Any:
@@ -199,42 +262,6 @@ def _copy(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError(f"{short(value)} is no value of JSON")
-
-
-def _content(seq: int, content: Any) -> Content:
-    for part in content["parts"]:
-        if not isinstance(part.get("text", ""), str):
-            raise ValueError(f"messages[{seq}] has a part whose text is {short(part['text'])}, not a text")
-    return keep(cast(Content, content))
-
-
-def _time(what: str, value: Any) -> float:
-    if type(value) not in (int, float) or not 0 <= value < _END_OF_TIME:
-        raise ValueError(f"{what} is {short(value)}, not seconds since 1970 (up to the year 9999)")
-    return float(value)
-
-
-def _usage(what: str, value: Any) -> Usage | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is {short(value)}, not an object")
-    by_model = read_by_model(value.pop("by_model", ()))
-    for name, count in value.items():
-        if name not in _USAGE_TYPES:
-            raise ValueError(f"{what} has {name!r} in it, which is no count of agentkit's")
-        kind = _USAGE_TYPES[name]
-        fits = type(count) is kind
-        if not fits or not 0 <= count < 2**63:
-            kind_name = "true or false" if kind is bool else "a count"
-            raise ValueError(f"{what}.{name} is {short(count)}, not {kind_name}")
-    return Usage(**value, by_model=by_model)
-
-
-def _text(what: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{what} is {short(value)}, not a text")
-    return value
 
 
 def write_archive(path: Path, archive: JsonObject) -> None:
@@ -291,7 +318,7 @@ def read_archive(path: Path) -> Archived:
     return parse_archive(text, str(path))
 
 
-def to_markdown(info: SessionInfo, messages: Sequence[StoredMessage]) -> str:
+def to_markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
     """Make a text of a session for people to read: calls and results as code, media by their type."""
     lines = [f"# {info.title or info.id}", ""]
     for message in messages:
@@ -299,12 +326,15 @@ def to_markdown(info: SessionInfo, messages: Sequence[StoredMessage]) -> str:
         if any("functionResponse" in part for part in message.content["parts"]):
             speaker = "Tools"
         lines += [f"## {speaker}, {_when(message.created)}", ""]
-        for part in message.content["parts"]:
-            lines += [_markdown(part), ""]
+        parts: list[Any] = message.content["parts"]
+    for part in parts:
+        lines += [_markdown(part), ""]
     return "\n".join(lines)
 
 
-def _when(created: float) -> str:
+def _when(created: float | None) -> str:
+    if created is None:
+        return "at an unknown time"
     try:
         return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OSError, OverflowError, ValueError):  # a clock that was wrong: the text is worth reading still

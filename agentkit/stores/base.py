@@ -1,46 +1,48 @@
 """What a store of chats is: sessions of messages, a ledger of the calls under way, and one writer at a time.
 
-A session is a list of messages numbered from 0 without gaps; they are added and, by `Cut` alone, removed from
-the end. Beside them stands the ledger: the calls of the last message, if that is the model's and its calls are
-not all answered yet. Each is entered before it runs, and its response as soon as it is there, so that after a
-crash it is known which calls ran, which did not, and which may or may not have. And there are results: whole
-texts, of which the messages have a part only.
+A session is a list of messages; they are added and, by `Cut` alone, removed from the end. Where a message is named,
+it is by its index in that list. Beside them stands the ledger: the calls of the last message, if that is the model's
+and its calls are not all answered yet. Each is entered before it runs, and its response as soon as it is there, so
+that after a crash it is known which calls ran, which did not, and which may or may not have. And there are results:
+whole texts, of which the messages have a part only; and a state, which is the user's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypedDict
 
+from agentkit.errors import StoreError
 from agentkit.limits import Usage
+from agentkit.stores.message import Message as Message
 from agentkit.stores.steps import AddMessage as AddMessage
 from agentkit.stores.steps import AddUsage as AddUsage
 from agentkit.stores.steps import Cut as Cut
 from agentkit.stores.steps import DeferCall as DeferCall
+from agentkit.stores.steps import EditCall as EditCall
 from agentkit.stores.steps import FinishCall as FinishCall
 from agentkit.stores.steps import SaveResult as SaveResult
+from agentkit.stores.steps import SaveState as SaveState
 from agentkit.stores.steps import SaveSummary as SaveSummary
 from agentkit.stores.steps import StartCalls as StartCalls
 from agentkit.stores.steps import Step as Step
 from agentkit.stores.steps import StoredCall as StoredCall
-from agentkit.wire.content import Content
+from agentkit.stores.waiting import Turn
+from agentkit.wire.content import JsonObject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredMessage:
-    """A content of a session."""
+class DamagedMessage(StoreError):
+    """A message can't be read; those before it can.
 
-    seq: int
-    """Its number, from 0."""
-    content: Content
-    created: float
-    """When it was stored, in seconds since 1970 (UTC)."""
-    usage: Usage | None = None
-    """What the turn cost, if it is the model's."""
-    finish_reason: str | None = None
-    """The server's word, if it is the model's."""
+    Attributes:
+        seq: Its index in the session.
+    """
+
+    def __init__(self, message: str, *, seq: int) -> None:
+        super().__init__(message)
+        self.seq = seq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class StoredSummary:
     """A summary of a session's beginning."""
 
     upto: int
-    """It stands for the messages before this number."""
+    """It stands for the messages before this one."""
     text: str
 
 
@@ -58,8 +60,18 @@ class StoredResult:
 
     id: str
     seq: int
-    """The message's number."""
+    """The message's index."""
     text: str
+
+
+class SessionSettings(TypedDict, total=False):
+    """What a session is made with, beside its messages."""
+
+    model: str | None
+    instructions: str | None
+    title: str | None
+    expires: float | None
+    parent: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +103,13 @@ class StoredSession:
     """A session, read at one instant."""
 
     info: SessionInfo
-    messages: Sequence[StoredMessage]
+    messages: Sequence[Message]
     calls: Sequence[StoredCall] = ()
     """The ledger, in order: empty unless the last message is the model's and has open calls."""
     summary: StoredSummary | None = None
     """The newest one that still fits the messages."""
+    state: JsonObject = field(default_factory=dict)
+    """The user's own JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +118,9 @@ class Hit:
 
     session_id: str
     seq: int
+    """The message's index in its session."""
     role: str
-    created: float
+    created: float | None
     snippet: str
     """The words around what was found."""
 
@@ -113,15 +128,27 @@ class Hit:
 class SessionWriter(Protocol):
     """The one writer of a session, until `release`. A process that ends, however it ends, releases its own."""
 
-    info: SessionInfo
-    """The session as it was when the writer came: if its version is the one last seen, nothing need be read."""
+    @property
+    def info(self) -> SessionInfo:
+        """The session as this writer knows it: when it came, and after each of its appends."""
+        ...
+
+    @property
+    def session(self) -> StoredSession | None:
+        """The session as it was when the writer came, if that isn't the version which it was told as `seen`."""
+        ...
+
+    @property
+    def sent(self) -> int | None:
+        """The index of the message with the sender's id that the writer came with, if the session has it."""
+        ...
 
     def load(self) -> StoredSession:
         """Read the session."""
         ...
 
-    def append(self, steps: Sequence[Step]) -> None:
-        """Store steps, all or none of them, durably.
+    def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
+        """Store steps, all or none of them, durably; with `release`, let others write in the same transaction.
 
         Raises:
             SessionConflict: The session was taken by another writer, or deleted.
@@ -137,19 +164,25 @@ class SessionWriter(Protocol):
 class SessionStore(Protocol):
     """Keeps sessions. All methods may be called from any thread; any number of processes may share a store."""
 
+    @property
+    def identity(self) -> Hashable:
+        """The same for all objects of this process that keep the same sessions, and for no others."""
+        ...
+
     def create(
         self,
-        id: str,  # noqa: A002 - what it is
+        id: str,
         *,
         model: str | None = None,
         instructions: str | None = None,
         title: str | None = None,
         expires: float | None = None,
         parent: str | None = None,
-        messages: Sequence[StoredMessage] = (),
+        messages: Sequence[Message] = (),
         results: Sequence[StoredResult] = (),
+        state: JsonObject | None = None,
     ) -> SessionInfo:
-        """Make a session, with messages that it begins with (their numbers and times are kept), and their results.
+        """Make a session, with messages that it begins with (their times are kept), their results, and a state.
 
         Raises:
             SessionExists: There is one of that id.
@@ -157,28 +190,49 @@ class SessionStore(Protocol):
         """
         ...
 
-    def load(self, id: str) -> StoredSession:  # noqa: A002
-        """Read a session, but none of its results. Raises SessionNotFound."""
+    def load(self, id: str, *, start: int = 0, end: int | None = None) -> StoredSession:
+        """Read a session, but none of its results; of its messages those of `[start:end]`.
+
+        Summary and state are as they were when there were `end` messages.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            DamagedMessage: One of the messages can't be read. Others can, by `start` and `end`.
+            StoreError: It can't be read.
+        """
         ...
 
-    def info(self, id: str) -> SessionInfo:  # noqa: A002
+    def info(self, id: str) -> SessionInfo:
         """Read what is known of a session without its messages and results. Raises SessionNotFound."""
         ...
 
-    def result(self, id: str, result_id: str) -> str | None:  # noqa: A002
+    def result(self, id: str, result_id: str) -> str | None:
         """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
         ...
 
-    def results(self, id: str) -> Sequence[StoredResult]:  # noqa: A002
+    def results(self, id: str) -> Sequence[StoredResult]:
         """Read all results, ordered by their messages. Raises SessionNotFound."""
         ...
 
-    def write(self, id: str, *, wait: float = 0.0) -> SessionWriter:  # noqa: A002
-        """Become the writer of a session.
+    def write(
+        self,
+        id: str,
+        *,
+        wait: float = 0.0,
+        create: SessionSettings | None = None,
+        seen: int | None = None,
+        sender_id: str | None = None,
+        turn: Turn | None = None,
+    ) -> SessionWriter:
+        """Become the writer of a session: in one transaction, with all that is asked for besides.
 
         Args:
             id: The session's.
             wait: Seconds to wait for another writer to be done.
+            create: What to make the session with if it isn't there.
+            seen: The version that the caller knows; if there is another, the writer comes with the session.
+            sender_id: Of a message that is to be looked for; see `SessionWriter.sent`.
+            turn: What the caller holds of `agentkit.stores.waiting` already; None waits here for one.
 
         Raises:
             SessionNotFound: There is no such session.
@@ -186,23 +240,27 @@ class SessionStore(Protocol):
         """
         ...
 
+    def wait(self, id: str, seconds: float) -> None:
+        """Wait until a writer in another process may have left a session, at most so long."""
+        ...
+
     def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
         """List sessions, the last updated first; `after` is the last one of the page before."""
         ...
 
     def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
-        """Find messages that have all the words, best first; whatever `text` holds, it is words, not a query."""
+        """Find messages that have all the words, the newest first; whatever `text` holds is words, not a query."""
         ...
 
-    def rename(self, id: str, title: str | None) -> None:  # noqa: A002
+    def rename(self, id: str, title: str | None) -> None:
         """Give a session a title. Raises SessionNotFound."""
         ...
 
-    def expire(self, id: str, at: float | None) -> None:  # noqa: A002
+    def expire(self, id: str, at: float | None) -> None:
         """Say when a session may be deleted; None is never. Raises SessionNotFound."""
         ...
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, id: str) -> None:
         """Delete a session and all that belongs to it. Raises SessionNotFound."""
         ...
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentkit.limits import Usage
-from agentkit.wire.content import Content, JsonObject, Part
+from agentkit.stores.message import Message
+from agentkit.wire.content import JsonObject, Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,10 @@ class StoredCall:
     call_id: str
     """The idempotency key that the tool was or will be given; stays the same when the run is resumed."""
     name: str
-    effect: Literal["read", "write"]
+    effect: Literal["read", "write"] | None
+    """What the tool is marked as; None if nobody marked it: then nobody knows what it does, as with `write`."""
+    args: JsonObject | None = None
+    """What a person or a hook put in the place of the call's arguments."""
     started: bool = False
     """Whether the call was about to run. Without a response, nobody knows whether it did."""
     response: Part | None = None
@@ -34,14 +38,13 @@ class StoredCall:
 
 @dataclass(frozen=True, slots=True)
 class AddMessage:
-    """Add a message to the end. With calls in it, their entries of the ledger; adding the next clears these."""
+    """Add a message to the end. With calls in it, their entries of the ledger; adding the next clears these.
 
-    content: Content
-    usage: Usage | None = None
-    finish_reason: str | None = None
+    A message that has no time gets the present one. A session takes each sender's id once.
+    """
+
+    message: Message
     calls: Sequence[StoredCall] = ()
-    created: float | None = None
-    """When it was first stored, if that was elsewhere; None is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,14 @@ class StartCalls:
 
     indexes: Sequence[int]
     started: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EditCall:
+    """Put other arguments in the place of those that the model gave a call of the last message."""
+
+    index: int
+    args: JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +91,18 @@ class SaveResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveState:
+    """Keep the chat's state, the user's own JSON, as it is now that there are so many messages."""
+
+    state: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
-    """Remove the messages from this number on with their results, and the ledger."""
+    """Remove the messages from this number on with their results, and the ledger; the state goes back to what it was.
+
+    A sender's id that was among them may be sent again.
+    """
 
     seq: int
 
@@ -101,4 +122,15 @@ class SaveSummary:
     text: str
 
 
-Step = AddMessage | StartCalls | FinishCall | DeferCall | SaveResult | Cut | AddUsage | SaveSummary
+Step = (
+    AddMessage
+    | StartCalls
+    | EditCall
+    | FinishCall
+    | DeferCall
+    | SaveResult
+    | SaveState
+    | Cut
+    | AddUsage
+    | SaveSummary
+)

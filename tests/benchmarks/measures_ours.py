@@ -21,7 +21,7 @@ from agentkit_local.model import available
 
 from agentkit import Agent, ChatManager, GeminiModel, LocalModel, MemoryStore, SQLiteStore
 from agentkit.drivers import threads
-from agentkit.stores.base import AddMessage, SessionStore
+from agentkit.stores.base import AddMessage, Message, SessionStore
 from agentkit.wire.content import keep
 from tests.benchmarks.contender import NotAvailable
 from tests.benchmarks.harness import IN_MEMORY
@@ -49,7 +49,7 @@ def _append(folder: Path, messages: int) -> Metrics:
         writer = store.write("one")
         for number, content in enumerate(contents, 1):
             began = time.perf_counter()
-            writer.append([AddMessage(keep(content))])
+            writer.append([AddMessage(Message(content=keep(content)))])
             walls.append((time.perf_counter() - began) * 1e3)
             if number % (messages // 4) == 0:
                 written.append(_written())

@@ -23,6 +23,7 @@ from agentkit import (
 )
 from agentkit.errors import SessionExists, StoreVersionError
 from agentkit.stores.base import Cut, SessionStore, StoredSession
+from agentkit.stores.store import Writer
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import Request
 from tests.stores.conftest import STORES
@@ -125,7 +126,7 @@ def test_export_and_import(chats: ChatManager) -> None:
     for bad, kind in (
         ("{", StoreError),
         ("{}", StoreError),
-        (exported.replace('"version": 1', '"version": 3'), StoreVersionError),
+        (exported.replace('"version": 3', '"version": 4'), StoreVersionError),
     ):
         with pytest.raises(kind):
             chats.import_session(bad, id="bad")
@@ -184,9 +185,14 @@ class CountingStore(MemoryStore):
 
     loads = 0
 
-    def load(self, id: str) -> StoredSession:
+    def load(self, id: str, **part: Any) -> StoredSession:
         self.loads += 1
-        return super().load(id)
+        return super().load(id, **part)
+
+    def write(self, id: str, **given: Any) -> Writer:
+        writer = super().write(id, **given)
+        self.loads += writer.session is not None
+        return writer
 
 
 def said(chats: ChatManager, id: str) -> list[Any]:
@@ -252,7 +258,7 @@ def test_of_chats_used_long_ago_nothing_is_remembered() -> None:
 
 def test_a_second_message_of_an_id_is_a_conflict_at_once_or_waits_where_asked(store: SessionStore) -> None:
     agent = Agent(ScriptedModel([echo] * 4))
-    hasty, patient = ChatManager(agent, store), ChatManager(agent, store, wait=20)
+    hasty, patient = ChatManager(agent, store, wait=0), ChatManager(agent, store, wait=20)
     hasty.create("ann")
     with ThreadPoolExecutor(1) as thread:
         with hasty.send_message("ann", "one", stream=True) as events:

@@ -32,6 +32,7 @@ from agentkit.events import ToolFinished, ToolStarted
 from agentkit.stores.base import AddMessage, FinishCall, SessionStore, StartCalls, StoredCall
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
+from tests.helpers.stored_chats import added
 from tests.stores.conftest import STORES
 
 
@@ -71,7 +72,7 @@ def test_messages_have_their_time_and_usage(store: SessionStore) -> None:
     chat = Agent(model).chat("ann", store)
     chat.send_message("hello")
     asked, answered = chat.get_messages()
-    assert asked.created <= answered.created
+    assert asked.created and answered.created and asked.created <= answered.created
     assert asked.usage is None
     assert answered.usage is not None
     assert (answered.usage.total_tokens, answered.finish_reason) == (5, "STOP")
@@ -227,8 +228,8 @@ def crashed(
     parts = [call_part(entry.name, {"n": entry.index}) for entry in calls]
     store.create("ann")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("go"))])
-    writer.append([AddMessage(model_content(*parts), calls=calls)])
+    writer.append([added(user_content("go"))])
+    writer.append([added(model_content(*parts), calls=calls)])
     writer.append([StartCalls([entry.index for entry in calls if entry.index not in unstarted])])
     for index, value in finished.items():
         writer.append([FinishCall(index, response_part(parts[index]["functionCall"], {"output": value}))])
@@ -311,7 +312,7 @@ def test_resume_goes_on_from_a_message_without_a_reply_and_from_responses(
 ) -> None:
     store.create("ann")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("hello"))])
+    writer.append([added(user_content("hello"))])
     writer.release()
     assert agent_of("hi").chat("ann", store).resume().text == "hi"
     chat: Chat = agent_of(call("read", n=1), "done").chat("bob", store)
@@ -529,23 +530,18 @@ class Failing(MemoryStore):
         super().__init__()
         self.good = good
 
-    def write(self, id: str, *, wait: float = 0.0) -> Any:
-        writer: Any = super().write(id, wait=wait)
+    def write(self, id: str, **given: Any) -> Any:
+        writer: Any = super().write(id, **given)
         append = writer.append
 
-        class Limited:
-            info = writer.info
-            load = writer.load
-            release = writer.release
+        def limited(steps: Any, **given: Any) -> None:
+            self.good -= 1
+            if self.good < 0:
+                raise StoreError("The disk is full.")
+            append(steps, **given)
 
-            @staticmethod
-            def append(steps: Any) -> None:
-                self.good -= 1
-                if self.good < 0:
-                    raise StoreError("The disk is full.")
-                append(steps)
-
-        return Limited()
+        writer.append = limited
+        return writer
 
 
 @pytest.mark.parametrize("good", range(6))
@@ -661,7 +657,7 @@ def test_a_cancelled_send_does_not_wait_for_its_turn_any_longer(store: SessionSt
             began = asyncio.get_running_loop().time()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await agent.aio.chat("ann", store, wait=20).send_message("b")
+                    await asyncio.create_task(agent.aio.chat("ann", store, wait=20).send_message("b"))
             return asyncio.get_running_loop().time() - began
 
     assert asyncio.run(main()) < 10
@@ -721,15 +717,15 @@ def test_tokens_are_counted_though_storing_their_reply_failed_once() -> None:
     class Once(MemoryStore):
         failed = False
 
-        def write(self, id: str, *, wait: float = 0.0) -> Any:
-            writer: Any = super().write(id, wait=wait)
+        def write(self, id: str, **given: Any) -> Any:
+            writer: Any = super().write(id, **given)
             append = writer.append
 
-            def fail_at_the_reply(steps: Any) -> None:
-                if not self.failed and isinstance(steps[0], AddMessage) and steps[0].usage:
+            def fail_at_the_reply(steps: Any, **given: Any) -> None:
+                if not self.failed and isinstance(steps[0], AddMessage) and steps[0].message.usage:
                     self.failed = True
                     raise StoreError("The disk is full.")
-                append(steps)
+                append(steps, **given)
 
             writer.append = fail_at_the_reply
             return writer

@@ -201,7 +201,7 @@ def test_chat_manager(server: GeminiServer, make: Any, tmp_path: Path) -> None:
         assert "systemInstruction" not in server.requests[-1].body
         history = chats.get_history("ann")
         assert [message.content["role"] for message in history] == ["user", "model"] * 2
-        assert all(message.created > 1_600_000_000 for message in history)
+        assert all((message.created or 0) > 1_600_000_000 for message in history)
         exported = chats.export_session("ann")
         assert json.loads(exported)["messages"][3]["content"]["parts"] == [{"text": "Salut encore."}]
         chats.delete_session("ann")

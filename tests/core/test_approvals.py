@@ -40,9 +40,10 @@ from agentkit.errors import ToolTimeout
 from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.memory.turns import LastTurns
 from agentkit.run import Resume
-from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
+from agentkit.stores.base import DeferCall, StartCalls, StoredCall
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import model_content, responses_of, user_content
+from tests.helpers.stored_chats import added
 from tests.helpers.ways import WAYS, Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
@@ -403,7 +404,7 @@ def crashed(names: list[str], *, started: tuple[int, ...]) -> MemoryStore:
     store = MemoryStore()
     store.create("ann")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("go")), AddMessage(model_content(*calls), calls=entries)])
+    writer.append([added(user_content("go")), added(model_content(*calls), calls=entries)])
     writer.release()
     return store
 

@@ -17,7 +17,7 @@ from agentkit import Agent, Approve, Context, Result, SQLiteStore, Tool, ToolDef
 from agentkit.chats.chat import Chat
 from agentkit.run import Run
 from agentkit.stores.base import SessionStore
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.postgres import PostgresStore
 from agentkit.testing import ScriptedModel, call
 from agentkit.tooling.decisions import Decision
 from agentkit.wire.content import Request, responses_of
@@ -45,7 +45,7 @@ def clerk(request: Request) -> Any:
 
 def open_store(where: str) -> SessionStore:
     """Open a store by its file or its URL."""
-    return SQLStore(where) if "://" in where else SQLiteStore(where)
+    return PostgresStore(where) if "://" in where else SQLiteStore(where)
 
 
 def note(log: Path, *words: str) -> None:

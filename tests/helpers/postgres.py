@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.postgres import PostgresStore
 
 PASSWORD = "s3cret:/p@ss%word"
 
@@ -79,13 +79,13 @@ class Server:
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         """Make the URL of a database."""
         address = f"127.0.0.1:{port or self.port}/{database}"
-        return f"postgresql+psycopg://postgres:{quote(PASSWORD, safe='')}@{address}"
+        return f"postgresql://postgres:{quote(PASSWORD, safe='')}@{address}"
 
     def execute(self, statement: str, database: str = "postgres") -> list[Any]:
         """Run a statement outside a transaction; return its rows."""
         import psycopg
 
-        url = self.url(database).replace("+psycopg", "")
+        url = self.url(database)
         with psycopg.connect(url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -130,11 +130,6 @@ def schema_url(folder: Path) -> str:
     return f"{server().url()}?options=-csearch_path%3D{name}"
 
 
-def postgres_store(folder: Path) -> SQLStore:
+def postgres_store(folder: Path) -> PostgresStore:
     """Open the store of this folder in PostgreSQL."""
-    return SQLStore(schema_url(folder))
-
-
-def sql_sqlite_store(folder: Path) -> SQLStore:
-    """Open the store of this folder in an SQLite file."""
-    return SQLStore(f"sqlite:///{folder / 'sql.db'}")
+    return PostgresStore(schema_url(folder))

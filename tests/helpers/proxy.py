@@ -8,27 +8,29 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Self
 
-_COMMIT = b"COMMIT\0"  # both the statement and the server's word that it is done
+_DONE = b"Z\0\0\0\x05I"  # the server is ready for the next: what was sent is done
 
 
 class Proxy:
     """Passes connections on to a port of this machine.
 
     Attributes:
-        cut: When the next COMMIT comes, break all connections off: before it reaches the server, or after the
-            server has done it but before it could say so.
+        cut: When a request with `mark` in it comes, break all connections off: before it reaches the server, or after
+            the server has done it but before it could say so.
         before_next: What else is to happen before a new connection is passed on.
         closed: Whether new connections are refused from that moment on.
     """
 
     def __init__(self, port: int) -> None:
         self.cut: Literal["before", "after"] | None = None
+        self.mark = b"second"
         self.before_next: Callable[[], None] = lambda: None
         self.closed = False
         self._target = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._sockets: list[socket.socket] = []
+        self._passed: socket.socket | None = None
         self._refusing = self._ended = False
         self._listening.settimeout(0.1)
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -63,8 +65,9 @@ class Proxy:
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
-                if self.cut and _COMMIT in data:
+                if self.cut and self.mark in data:
                     self._refusing = self.closed
+                    self._passed = server
                     if self.cut == "before":
                         self.break_off()
                         return
@@ -74,7 +77,7 @@ class Proxy:
     def _replies(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
-                if self.cut == "after" and _COMMIT in data:  # the server's "done"
+                if self.cut == "after" and self._passed is server and _DONE in data:
                     self.break_off()
                     return
                 client.sendall(data)

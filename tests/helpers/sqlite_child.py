@@ -14,7 +14,6 @@ from agentkit.errors import SessionConflict, StoreError
 from agentkit.limits import Usage
 from agentkit.stores._owner import Owner, _started
 from agentkit.stores.base import (
-    AddMessage,
     FinishCall,
     SaveResult,
     SessionWriter,
@@ -24,6 +23,7 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.sqlite import SQLiteStore
 from agentkit.wire.content import call_part, model_content, response_part, user_content
+from tests.helpers.stored_chats import added
 
 
 def tell(*what: object) -> None:
@@ -36,12 +36,12 @@ def turn(writer: SessionWriter, text: str) -> None:
     entry = StoredCall(index=0, call_id=text, name="f", effect="write")
     answer = response_part({"name": "f"}, {"output": text})
     lists: list[list[Step]] = [
-        [AddMessage(user_content(text))],
-        [AddMessage(model_content(call_part(**call)), usage=Usage(total_tokens=1), calls=[entry])],  # type: ignore[arg-type]
+        [added(user_content(text))],
+        [added(model_content(call_part(**call)), usage=Usage(total_tokens=1), calls=[entry])],  # type: ignore[arg-type]
         [StartCalls([0])],
         [FinishCall(0, answer)],
-        [AddMessage({"role": "user", "parts": [answer]})],
-        [AddMessage(model_content(text), usage=Usage(total_tokens=1))],
+        [added({"role": "user", "parts": [answer]})],
+        [added(model_content(text), usage=Usage(total_tokens=1))],
     ]
     for steps in lists:
         writer.append(steps)
@@ -56,9 +56,9 @@ def append(db: str, id: str) -> None:
     while True:
         writer.append(
             [
-                AddMessage(user_content(f"message {count}")),
+                added(user_content(f"message {count}")),
                 SaveResult(f"result {count}", f"{count} whole " * 300),
-                AddMessage(model_content(f"answer {count}")),
+                added(model_content(f"answer {count}")),
             ]
         )
         count += 2
@@ -97,13 +97,13 @@ def fill(db: str, more: str) -> None:
     stored = writer.info.messages
     while len(errors) < 3:
         try:
-            writer.append([AddMessage(user_content(f"message {stored} " + "x" * 2000))])
+            writer.append([added(user_content(f"message {stored} " + "x" * 2000))])
             stored += 1
         except StoreError as error:
             errors.append(str(error))
     seen = store.load("ann").info.messages
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    writer.append([AddMessage(user_content(f"message {stored}"))])
+    writer.append([added(user_content(f"message {stored}"))])
     tell(json.dumps({"errors": errors, "stored": stored + 1, "seen": seen, "problems": list(store.check())}))
 
 
@@ -144,14 +144,14 @@ def fork(db: str) -> None:
     store = SQLiteStore(db)
     store.create("ann")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("parent"))])
+    writer.append([added(user_content("parent"))])
     assert open_files(db)
     parent = Owner.current()
     pid = os.fork()
     if not pid:
         told: list[object] = [open_files(db)]
         try:
-            writer.append([AddMessage(user_content("child"))])
+            writer.append([added(user_content("child"))])
         except SessionConflict as error:
             told.append(type(error).__name__)
         writer.release()
@@ -166,7 +166,7 @@ def fork(db: str) -> None:
         tell(json.dumps(told))
         os._exit(0)
     os.waitpid(pid, 0)
-    writer.append([AddMessage(user_content("parent"))])
+    writer.append([added(user_content("parent"))])
     tell(json.dumps([store.info("ann").messages, store.info("eve").messages, list(store.check())]))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from agentkit.stores.base import AddMessage, SessionStore, SessionWriter, StoredCall
-from agentkit.wire.content import call_part, model_content, response_part, user_content
+from typing import Any
+
+from agentkit.stores.base import AddMessage, Message, SessionStore, SessionWriter, StoredCall
+from agentkit.wire.content import Content, call_part, model_content, response_part, user_content
 
 ASK = user_content("What is the weather in Oslo?")
 CALL = model_content(call_part("weather", {"city": "Oslo"}, id="c1"), call_part("clock"))
@@ -15,12 +17,17 @@ RAIN = response_part({"name": "weather", "id": "c1"}, {"output": "rain"})
 NOON = response_part({"name": "clock"}, {"output": "noon"})
 
 
+def added(content: Content, calls: Any = (), **known: Any) -> AddMessage:
+    """Make the step that adds a message."""
+    return AddMessage(Message(content=content, **known), calls)
+
+
 def texts(store: SessionStore, id: str) -> list[str]:
     return [message.content["parts"][0]["text"] for message in store.load(id).messages]
 
 
 def say(writer: SessionWriter, *words: str) -> None:
-    writer.append([AddMessage(user_content(text)) for text in words])
+    writer.append([added(user_content(text)) for text in words])
 
 
 def made(store: SessionStore, *words: str, id: str = "ann") -> SessionWriter:
@@ -32,5 +39,5 @@ def made(store: SessionStore, *words: str, id: str = "ann") -> SessionWriter:
 
 def with_calls(store: SessionStore) -> SessionWriter:
     writer = made(store)
-    writer.append([AddMessage(ASK), AddMessage(CALL, calls=LEDGER)])
+    writer.append([added(ASK), added(CALL, LEDGER)])
     return writer

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,14 @@ from agentkit.stores.archive import (
     write_archive,
 )
 from agentkit.stores.base import (
-    AddMessage,
+    Message,
     SaveResult,
     SessionInfo,
     SessionStore,
-    StoredMessage,
 )
 from agentkit.testing import ScriptedModel
 from agentkit.wire.content import model_content, user_content
-from tests.helpers.stored_chats import with_calls
+from tests.helpers.stored_chats import added, with_calls
 from tests.stores.conftest import STORES
 
 ARCHIVE: dict[str, Any] = {
@@ -104,14 +104,17 @@ def without(name: str) -> Change:
 
 
 BAD: dict[str, tuple[Change, str]] = {
-    "usage that is a fraction": (usage({"prompt_tokens": 1.5}), "prompt_tokens is 1.5, not a count"),
-    "usage that is a bool": (usage({"requests": True}), "requests is True, not a count"),
-    "usage below zero": (usage({"requests": -1}), "not a count"),
-    "usage without end": (usage({"requests": 2**63}), "not a count"),
-    "usage that is a text": (usage({"requests": "1"}), "not a count"),
-    "a flag that is a count": (usage({"estimated": 1}), "not true or false"),
-    "an unknown count": (usage({"smiles": 1}), "'smiles' in it"),
-    "no usage": (usage([]), "not an object"),
+    "usage that is a fraction": (
+        usage({"prompt_tokens": 1.5}),
+        r"messages\[1\].usage.prompt_tokens: .* integer, not 1.5",
+    ),
+    "usage that is a bool": (usage({"requests": True}), r"messages\[1\].usage.requests: .*, not True"),
+    "usage below zero": (usage({"requests": -1}), r"messages\[1\].usage.requests: .* 0, not -1"),
+    "usage without end": (usage({"requests": 2**63}), r"messages\[1\].usage.requests: Input should be less"),
+    "usage that is a text": (usage({"requests": "1"}), r"messages\[1\].usage.requests: .*, not '1'"),
+    "a flag that is a count": (usage({"estimated": 1}), r"messages\[1\].usage.estimated: .* boolean, not 1"),
+    "an unknown count": (usage({"smiles": 1}), r"messages\[1\].usage.smiles: Extra"),
+    "no usage": (usage([]), r"messages\[1\].usage: .* dictionary, not \[\]"),
     "a time that is NaN": (created(float("nan")), "nan"),
     "a time that is infinite": (created(float("inf")), "inf"),
     "a time too late": (created(1e18), r"messages\[1\].created"),
@@ -119,7 +122,10 @@ BAD: dict[str, tuple[Change, str]] = {
     "a time too early": (created(-1), "created"),
     "a time that is a text": (created("1"), "created"),
     "a time that is a bool": (created(True), "created"),
-    "a message without a time": (lambda a: a["messages"][0].pop("created"), "no 'created'"),
+    "a message without a time": (
+        lambda a: a["messages"][0].pop("created"),
+        r"messages\[0\].created: Field required",
+    ),
     "a chat made too late": (top(created=1e18), "created"),
     "a text that is null": (part({"text": None}), "text is None"),
     "a text that is a number": (part({"text": 5, "thought": True}), "text is 5"),
@@ -132,30 +138,47 @@ BAD: dict[str, tuple[Change, str]] = {
     "a version that is a bool": (top(version=True), "version is True"),
     "version 0": (top(version=0), "version is 0"),
     "version -1": (top(version=-1), "version is -1"),
-    "messages that are an object": (top(messages={}), "list of objects"),
-    "messages that are texts": (top(messages=["hi"]), "list of objects"),
-    "messages that are missing": (without("messages"), "no 'messages'"),
-    "a title that is a number": (top(title=7), "title is 7"),
-    "an id that is null": (top(id=None), "id is null"),
-    "results that are an object": (top(version=2, results={}), "its results are no list of objects"),
-    "results that are null": (top(version=2, results=None), "its results are no list of objects"),
-    "results that are texts": (results("whole"), "its results are no list of objects"),
+    "messages that are an object": (top(messages={}), r"messages: .* list, not \{\}"),
+    "messages that are texts": (top(messages=["hi"]), r"messages\[0\]: .* dictionary, not 'hi'"),
+    "messages that are missing": (without("messages"), r"messages: Field required"),
+    "a title that is a number": (top(title=7), r"title: .* string, not 7"),
+    "an id that is null": (top(id=None), r"id: .* string, not None"),
+    "metadata that is a text": (lambda a: a["messages"][1].update(metadata="x"), r"messages\[1\].metadata"),
+    "files that are no objects": (
+        lambda a: a["messages"][1].update(files=["x"]),
+        r"messages\[1\].files\[0\]",
+    ),
+    "what is cleared that is no text": (
+        lambda a: a["messages"][1].update(cleared={"c": 1}),
+        r"messages\[1\].cleared.c: .* string, not 1",
+    ),
+    "a sender's id that is a number": (lambda a: a["messages"][0].update(sender_id=7), "sender_id: .* 7"),
+    "a state that is a list": (top(state=[]), "state: .* dictionary"),
+    "results that are an object": (top(version=2, results={}), r"results: .* list, not \{\}"),
+    "results that are null": (top(version=2, results=None), r"results: .* list, not None"),
+    "results that are texts": (results("whole"), r"results\[0\]: .*, not 'whole'"),
     "results in version 1": (top(results=[result(seq=9)]), "message 9"),
-    "a result without an id": (results({"seq": 0, "text": ""}), "no 'id'"),
-    "a result without a number": (results({"id": "r", "text": ""}), "no 'seq'"),
-    "a result without a text": (results({"id": "r", "seq": 0}), "no 'text'"),
-    "a result's id that is a number": (results(result(id=7)), r"results\[0\].id is 7, not a text"),
-    "a result's id that is null": (results(result(id=None)), "null where a text belongs"),
+    "a result without an id": (results({"seq": 0, "text": ""}), r"results\[0\].id: Field required"),
+    "a result without a number": (results({"id": "r", "text": ""}), r"results\[0\].seq: Field required"),
+    "a result without a text": (results({"id": "r", "seq": 0}), r"results\[0\].text: Field required"),
+    "a result's id that is a number": (results(result(id=7)), r"results\[0\].id: .* string, not 7"),
+    "a result's id that is null": (results(result(id=None)), r"results\[0\].id: .* string, not None"),
     "a result's id that is empty": (results(result(id="")), "1 to 200 characters, not 0"),
     "a result's id that is too long": (results(result(id="x" * 201)), "1 to 200 characters, not 201"),
-    "a result's text that is a list": (results(result(text=["x"])), r"results\[0\].text is \['x'\]"),
-    "a result's text that is null": (results(result(text=None)), "null where a text belongs"),
+    "a result's text that is a list": (
+        results(result(text=["x"])),
+        r"results\[0\].text: .* string, not \['x'\]",
+    ),
+    "a result's text that is null": (results(result(text=None)), r"results\[0\].text: .* string, not None"),
     "two results of one id": (results(result(seq=0), result()), r"results\[1\]: its id 'r' is that of one"),
     "a result of no message": (results(result(seq=2)), "message 2; there are 2"),
     "a result before all messages": (results(result(seq=-1)), "message -1"),
-    "a result of half a message": (results(result(seq=0.5)), "message 0.5"),
-    "a result of a true message": (results(result(seq=True)), "message True"),
-    "a result of a message that is a text": (results(result(seq="1")), "message '1'"),
+    "a result of half a message": (results(result(seq=0.5)), r"results\[0\].seq: .* integer, not 0.5"),
+    "a result of a true message": (results(result(seq=True)), r"results\[0\].seq: .* integer, not True"),
+    "a result of a message that is a text": (
+        results(result(seq="1")),
+        r"results\[0\].seq: .* integer, not '1'",
+    ),
 }
 
 
@@ -211,8 +234,8 @@ def test_what_is_no_json_is_refused(value: Any) -> None:
 
 
 def test_only_a_newer_version_asks_for_an_upgrade() -> None:
-    with pytest.raises(StoreVersionError, match=r"version 3.*Upgrade"):
-        from_archive(changed(top(version=3)), "It")
+    with pytest.raises(StoreVersionError, match=r"version 4.*Upgrade"):
+        from_archive(changed(top(version=4)), "It")
 
 
 def test_a_result_that_no_store_could_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,8 +335,8 @@ TEXTS = {"run-1-0": "whole \0 é 🦉 " * 1000, "run-1-1": "torn \ud83d \udfff \
 def with_results(store: SessionStore) -> Chat:
     store.create("ann", title="torn \ud800")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("hello")), *(SaveResult(id, text) for id, text in TEXTS.items())])
-    writer.append([AddMessage(model_content("hi")), SaveResult("next", "of a message that isn't there")])
+    writer.append([added(user_content("hello")), *(SaveResult(id, text) for id, text in TEXTS.items())])
+    writer.append([added(model_content("hi")), SaveResult("next", "of a message that isn't there")])
     writer.release()
     return chat_in(store)
 
@@ -330,7 +353,7 @@ def test_results_are_saved_and_loaded_with_their_messages(store: SessionStore, t
     other = chat_in(store, "other")
     other.send_message("before")
     before = store.write("other")
-    before.append([SaveResult("old", "of before"), AddMessage(user_content("x"))])
+    before.append([SaveResult("old", "of before"), added(user_content("x"))])
     before.release()
     other.load(tmp_path / "chat.json")
     assert found(store, "other") == TEXTS
@@ -351,7 +374,7 @@ def test_results_go_along_with_a_fork(store: SessionStore) -> None:
     chat = with_results(store)
     chat.send_message("more")
     writer = store.write("ann")
-    writer.append([SaveResult("late", "of the next turn"), AddMessage(user_content("x"))])
+    writer.append([SaveResult("late", "of the next turn"), added(user_content("x"))])
     writer.release()
     assert found(store, chat.fork(at=2).id) == TEXTS
     assert list(store.results(chat.fork(at=0).id)) == []
@@ -365,14 +388,41 @@ def test_a_chat_that_is_not_in_its_store_yet_is_saved_without_results(tmp_path: 
     assert list(read_archive(tmp_path / "chat.json").results) == []
 
 
-def test_only_an_archive_with_results_needs_a_reader_that_knows_them(
+EVERYTHING = Message(
+    content=model_content("hi"),
+    created=None,
+    model="m",
+    endpoint="vertex",
+    usage=Usage(requests=1),
+    finish_reason="STOP",
+    metadata={"groundingMetadata": {"x": [1]}},
+    files=[{"part": 0, "uri": "x"}],
+    cleared={"c1": "[cleared]"},
+)
+
+
+def test_all_that_is_known_about_a_message_is_saved_loaded_forked_and_imported(
     store: SessionStore, tmp_path: Path
 ) -> None:
-    chat_in(store, "plain").save(tmp_path / "plain.json")
-    with_results(store).save(tmp_path / "results.json")
-    plain, whole = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("plain", "results"))
-    assert (plain["version"], "results" in plain) == (1, False)
-    assert (whole["version"], len(whole["results"])) == (2, 3)
+    asked = Message(content=user_content("hello"), created=5.0, sender_id="msg-1")
+    store.create("ann", messages=[asked, EVERYTHING], state={"cart": ["tea"]})
+    chat = chat_in(store)
+    chat.save(tmp_path / "chat.json")
+    assert json.loads((tmp_path / "chat.json").read_text())["version"] == 3
+    chats = ChatManager(Agent(ScriptedModel([])), store)
+    other = chat_in(store, "other")
+    other.load(tmp_path / "chat.json")
+    copies = [chats.import_session(chats.export_session("ann"), id="imported"), chat.fork(), chat]
+    for each in copies:
+        assert each.get_messages() == [asked, EVERYTHING]
+        assert each.state == {"cart": ["tea"]}
+    loaded = other.get_messages()
+    assert [replace(message, created=None) for message in loaded] == [
+        replace(asked, created=None),
+        EVERYTHING,
+    ]
+    assert other.state == {"cart": ["tea"]}
+    assert chat.fork(at=0).state == {}
 
 
 # -- what is let out -------------------------------------------------------------------------------------------------
@@ -394,7 +444,7 @@ def test_a_chat_that_broke_off_while_tools_ran_is_not_saved(store: SessionStore,
 def test_what_could_not_be_loaded_is_not_saved(store: SessionStore, tmp_path: Path) -> None:
     store.create("ann")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("hi")), AddMessage({"role": "model", "parts": []})])
+    writer.append([added(user_content("hi")), added({"role": "model", "parts": []})])
     writer.release()
     with pytest.raises(StoreError, match=r"The chat 'ann' is damaged: contents\[1\]"):
         chat_in(store).save(tmp_path / "chat.json")
@@ -406,12 +456,11 @@ def test_an_archive_of_an_archive_is_the_same() -> None:
         read = from_archive(archive, "It")
         again = to_archive(read.info, read.messages, read.results)
         assert from_archive(again, "It") == read
-        assert again["version"] == archive["version"]
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e18, -1e18, 1e300])
 def test_markdown_of_a_message_at_an_odd_time_is_made(odd: float) -> None:
-    message = StoredMessage(seq=0, content=user_content("hello"), created=odd)
+    message = Message(content=user_content("hello"), created=odd)
     text = to_markdown(SessionInfo(id="ann", created=0, updated=0), [message])
     assert "## User, at an unknown time" in text
     assert "hello" in text
@@ -419,7 +468,7 @@ def test_markdown_of_a_message_at_an_odd_time_is_made(odd: float) -> None:
 
 def test_markdown_names_media_and_parts_that_it_does_not_know() -> None:
     parts: Any = [{"fileData": {"mimeType": "a/b", "fileUri": "x"}}, {"inlineData": "odd"}, {"newPart": 1}]
-    message = StoredMessage(seq=0, content=user_content(*parts), created=0)
+    message = Message(content=user_content(*parts), created=0)
     text = to_markdown(SessionInfo(id="ann", created=0, updated=0), [message])
     for piece in ("1970-01-01 00:00:00 UTC", "*(a/b)*", "*(inlineData)*", "*(newPart)*"):
         assert piece in text
@@ -514,8 +563,8 @@ def test_a_session_with_an_odd_usage_stays_readable(tmp_path: Path) -> None:
     with STORES["sqlite"](tmp_path) as store:
         store.create("ann")
         writer = store.write("ann")
-        writer.append([AddMessage(user_content("hi"))])
+        writer.append([added(user_content("hi"))])
         with pytest.raises(StoreError, match="can't be stored"):
-            writer.append([AddMessage(model_content("hi"), usage=Usage(prompt_tokens=odd))])
+            writer.append([added(model_content("hi"), usage=Usage(prompt_tokens=odd))])
         writer.release()
         assert len(store.load("ann").messages) == 1

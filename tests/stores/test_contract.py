@@ -24,23 +24,24 @@ from agentkit.errors import (
 from agentkit.limits import Usage
 from agentkit.stores import _values
 from agentkit.stores.base import (
-    AddMessage,
     AddUsage,
     Cut,
     DeferCall,
+    EditCall,
     FinishCall,
+    Message,
     SaveResult,
+    SaveState,
     SaveSummary,
     SessionStore,
     StartCalls,
     Step,
-    StoredMessage,
     StoredResult,
     StoredSummary,
 )
-from agentkit.stores.memory import MemoryStore
+from agentkit.stores.sqlite import MemoryStore
 from agentkit.wire.content import Content, model_content, response_part, user_content
-from tests.helpers.stored_chats import ASK, CALL, LEDGER, NOON, RAIN, made, say, texts, with_calls
+from tests.helpers.stored_chats import ASK, CALL, LEDGER, NOON, RAIN, added, made, say, texts, with_calls
 from tests.stores.conftest import STORES
 
 # -- sessions
@@ -111,9 +112,8 @@ def test_what_is_not_there_is_not_found(store: SessionStore) -> None:
 
 def test_a_session_may_begin_with_messages(store: SessionStore) -> None:
     begin = [
-        StoredMessage(seq=0, content=ASK, created=1.5),
-        StoredMessage(
-            seq=1,
+        Message(content=ASK, created=1.5),
+        Message(
             content=model_content("Rain."),
             created=2.25,
             usage=Usage(requests=1, total_tokens=7),
@@ -126,16 +126,8 @@ def test_a_session_may_begin_with_messages(store: SessionStore) -> None:
     assert [hit.seq for hit in store.search("rain")] == [1]
 
 
-@pytest.mark.parametrize("numbers", [[1], [0, 2], [0, 0]])
-def test_messages_to_begin_with_are_numbered_without_gaps(store: SessionStore, numbers: list[int]) -> None:
-    with pytest.raises(StoreError, match="number"):
-        store.create("ann", messages=[StoredMessage(seq=n, content=ASK, created=1.0) for n in numbers])
-    with pytest.raises(SessionNotFound):
-        store.info("ann")
-
-
 def test_a_session_that_cannot_begin_is_not_made(store: SessionStore) -> None:
-    bad = [StoredMessage(seq=0, content={"role": "user", "parts": [object()]}, created=1.0)]  # type: ignore[list-item]
+    bad = [Message(content={"role": "user", "parts": [object()]}, created=1.0)]  # type: ignore[list-item]
     with pytest.raises(StoreError):
         store.create("ann", messages=bad)
     assert list(store.list()) == []
@@ -184,16 +176,15 @@ def test_what_has_expired_is_deleted_when_asked(store: SessionStore) -> None:
 def test_messages_come_back_in_order_with_what_they_cost(store: SessionStore) -> None:
     writer = made(store)
     before = time.time()
-    writer.append([AddMessage(ASK)])
+    writer.append([added(ASK)])
     cost = Usage(requests=1, prompt_tokens=3, candidates_tokens=4, total_tokens=7, estimated=True)
-    writer.append([AddMessage(model_content("Rain."), usage=cost, finish_reason="STOP")])
-    writer.append([AddMessage(ASK, created=12.5)])
+    writer.append([added(model_content("Rain."), usage=cost, finish_reason="STOP")])
+    writer.append([added(ASK, created=12.5)])
     session = writer.load()
-    assert [m.seq for m in session.messages] == [0, 1, 2]
     assert [m.content for m in session.messages] == [ASK, model_content("Rain."), ASK]
     assert [m.usage for m in session.messages] == [None, cost, None]
     assert [m.finish_reason for m in session.messages] == [None, "STOP", None]
-    assert before <= session.messages[0].created <= session.messages[1].created <= time.time()
+    assert before <= (session.messages[0].created or 0) <= (session.messages[1].created or 0) <= time.time()
     assert session.messages[2].created == 12.5
     assert session.info.messages == 3 and session.info.usage == cost
     assert session == store.load("ann")
@@ -212,7 +203,7 @@ def test_messages_come_back_in_order_with_what_they_cost(store: SessionStore) ->
 )
 def test_a_content_comes_back_as_it_was(store: SessionStore, part: Any) -> None:
     content: Content = {"role": "model", "parts": [part]}
-    made(store).append([AddMessage(content)])
+    made(store).append([added(content)])
     assert repr(dict(store.load("ann").messages[0].content)) == repr(content)
 
 
@@ -231,7 +222,7 @@ def test_what_a_caller_changes_stays_the_callers(store: SessionStore) -> None:
     mine = user_content("before")
     answer = response_part({"name": "weather", "id": "c1"}, {"output": {"x": 1}})
     writer = made(store)
-    writer.append([AddMessage(mine), AddMessage(CALL, calls=LEDGER), FinishCall(0, answer)])
+    writer.append([added(mine), added(CALL, calls=LEDGER), FinishCall(0, answer)])
     mine["parts"].append({"text": "after"})
     answer["functionResponse"]["response"]["output"]["x"] = 2
     for _ in range(2):
@@ -245,23 +236,23 @@ def test_what_a_caller_changes_stays_the_callers(store: SessionStore) -> None:
 
 def test_a_cut_removes_messages_but_not_what_they_cost(store: SessionStore) -> None:
     writer = made(store, "a")
-    writer.append([AddMessage(model_content("b"), usage=Usage(total_tokens=5))])
+    writer.append([added(model_content("b"), usage=Usage(total_tokens=5))])
     say(writer, "c", "d")
     writer.append([Cut(1)])
     assert texts(store, "ann") == ["a"]
     assert store.info("ann").usage.total_tokens == 5
     assert list(store.search("d")) == []
     say(writer, "e")
-    assert [m.seq for m in store.load("ann").messages] == [0, 1]
+    assert texts(store, "ann") == ["a", "e"]
     writer.append([Cut(0)])
     assert texts(store, "ann") == [] and store.info("ann").messages == 0
 
 
 def test_messages_can_be_replaced_in_one_go(store: SessionStore) -> None:
     writer = made(store, "a", "b", "c")
-    writer.append([Cut(1), AddMessage(user_content("x")), Cut(2), AddMessage(user_content("y")), Cut(2)])
+    writer.append([Cut(1), added(user_content("x")), Cut(2), added(user_content("y")), Cut(2)])
     assert texts(store, "ann") == ["a", "x"]
-    writer.append([Cut(0), AddMessage(user_content("z"))])
+    writer.append([Cut(0), added(user_content("z"))])
     assert texts(store, "ann") == ["z"]
 
 
@@ -293,15 +284,15 @@ def test_the_ledger_has_the_calls_of_the_last_message(store: SessionStore) -> No
 
 def test_the_next_message_clears_the_ledger(store: SessionStore) -> None:
     writer = with_calls(store)
-    writer.append([AddMessage({"role": "user", "parts": [RAIN, NOON]})])
+    writer.append([added({"role": "user", "parts": [RAIN, NOON]})])
     assert list(store.load("ann").calls) == []
-    writer.append([AddMessage(CALL, calls=LEDGER[:1]), Cut(2)])
+    writer.append([added(CALL, calls=LEDGER[:1]), Cut(2)])
     assert list(store.load("ann").calls) == []
 
 
 def test_an_entry_of_the_ledger_may_come_with_its_response(store: SessionStore) -> None:
     entries = [replace(LEDGER[0], started=True, response=RAIN), LEDGER[1]]
-    made(store).append([AddMessage(ASK), AddMessage(CALL, calls=entries)])
+    made(store).append([added(ASK), added(CALL, calls=entries)])
     assert list(store.load("ann").calls) == entries
 
 
@@ -319,13 +310,13 @@ def test_a_call_may_wait_for_a_result_from_elsewhere(store: SessionStore) -> Non
     writer.append([FinishCall(0, RAIN)])
     first, _ = store.load("ann").calls
     assert (first.response, first.deferred) == (RAIN, state)
-    writer.append([AddMessage({"role": "user", "parts": [RAIN, NOON]})])
+    writer.append([added({"role": "user", "parts": [RAIN, NOON]})])
     assert list(store.load("ann").calls) == []
 
 
 def test_an_entry_of_the_ledger_may_come_with_what_it_waits_for(store: SessionStore) -> None:
     entries = [replace(LEDGER[0], deferred={"until": "noon"}), LEDGER[1]]
-    made(store).append([AddMessage(ASK), AddMessage(CALL, calls=entries)])
+    made(store).append([added(ASK), added(CALL, calls=entries)])
     assert list(store.load("ann").calls) == entries
 
 
@@ -350,10 +341,17 @@ def test_what_a_call_waits_for_stays_as_it_was_stored(store: SessionStore) -> No
         Cut(3),
         Cut(-1),
         SaveSummary(3, "x"),
-        AddMessage({"role": "user", "parts": [{"text": float("nan")}]}),  # type: ignore[typeddict-item]
-        AddMessage({"role": "user", "parts": [{"x": {1, 2}}]}),  # type: ignore[typeddict-unknown-key]
-        AddMessage({"parts": []}),  # type: ignore[typeddict-item]
-        AddMessage(None),  # type: ignore[arg-type]
+        added({"role": "user", "parts": [{"text": float("nan")}]}),  # type: ignore[typeddict-item]
+        added({"role": "user", "parts": [{"x": {1, 2}}]}),  # type: ignore[typeddict-unknown-key]
+        added({"parts": []}),  # type: ignore[typeddict-item]
+        added(None),  # type: ignore[arg-type]
+        added(ASK, metadata={"x": {1}}),
+        added(ASK, sender_id="x" * 201),
+        added(ASK, sender_id=""),
+        EditCall(0, {"x": float("nan")}),
+        EditCall(1, {}),
+        SaveState({"x": {1}}),
+        SaveState([]),  # type: ignore[arg-type]
         FinishCall(0, {"functionResponse": {"name": "weather", "response": {"output": float("inf")}}}),
         FinishCall(0, None),  # type: ignore[arg-type]
         DeferCall(1, {}),
@@ -362,7 +360,7 @@ def test_what_a_call_waits_for_stays_as_it_was_stored(store: SessionStore) -> No
         DeferCall(0, {"x": {1, 2}}),
         DeferCall(0, [1]),  # type: ignore[arg-type]
         DeferCall(0, None),  # type: ignore[arg-type]
-        AddMessage(CALL, calls=[replace(LEDGER[0], deferred={"x": {1, 2}})]),
+        added(CALL, calls=[replace(LEDGER[0], deferred={"x": {1, 2}})]),
         SaveResult("", "x"),
         SaveResult("x" * 201, "x"),
     ],
@@ -395,7 +393,7 @@ def test_a_result_belongs_to_the_message_that_comes_next(store: SessionStore) ->
     writer.append([SaveResult("x", "whole x")])
     assert saved(store) == [("x", 1, "whole x")]
     assert (store.info("ann").version, store.info("ann").updated) == (info.version + 1, info.updated)
-    writer.append([SaveResult("y", ""), AddMessage(user_content("b")), SaveResult("z", "whole z")])
+    writer.append([SaveResult("y", ""), added(user_content("b")), SaveResult("z", "whole z")])
     assert saved(store) == [("x", 1, "whole x"), ("y", 1, ""), ("z", 2, "whole z")]
     assert [result.seq for result in store.results("ann")] == [1, 1, 2]
     assert [store.result("ann", id) for id in ("x", "y", "z", "X", "")] == [
@@ -421,11 +419,11 @@ def test_a_result_of_the_same_id_takes_the_place_of_the_first(store: SessionStor
 def test_a_cut_removes_the_results_of_its_messages(store: SessionStore) -> None:
     writer = made(store)
     for n in range(4):
-        writer.append([SaveResult(f"r{n}", "whole"), AddMessage(user_content(f"m{n}"))])
+        writer.append([SaveResult(f"r{n}", "whole"), added(user_content(f"m{n}"))])
     writer.append([SaveResult("next", "whole")])
     writer.append([Cut(4)])
     assert [id for id, *_ in saved(store)] == ["r0", "r1", "r2", "r3"]
-    writer.append([Cut(2), SaveResult("r3", "new"), AddMessage(user_content("m")), Cut(3)])
+    writer.append([Cut(2), SaveResult("r3", "new"), added(user_content("m")), Cut(3)])
     assert saved(store) == [("r0", 0, "whole"), ("r1", 1, "whole"), ("r3", 2, "new")]
     writer.append([Cut(0)])
     assert saved(store) == []
@@ -458,7 +456,7 @@ def test_any_text_is_a_result_and_any_short_one_its_id(store: SessionStore) -> N
 
 def test_a_result_may_be_some_megabytes(store: SessionStore) -> None:
     text = "\0 é \\ \ud800 many words " * 200_000
-    made(store, "a").append([SaveResult("r", text), AddMessage(user_content("b"))])
+    made(store, "a").append([SaveResult("r", text), added(user_content("b"))])
     assert store.result("ann", "r") == text
     assert texts(store, "ann") == ["a", "b"]
 
@@ -475,7 +473,7 @@ def test_a_result_that_is_too_long_for_a_database_is_refused(
 
 
 def test_a_search_finds_no_results(store: SessionStore) -> None:
-    made(store, "a cat").append([SaveResult("dog", "a dog, a cat"), AddMessage(user_content("a cow"))])
+    made(store, "a cat").append([SaveResult("dog", "a dog, a cat"), added(user_content("a cow"))])
     assert list(store.search("dog")) == []
     assert [hit.seq for hit in store.search("cat")] == [0]
 
@@ -489,7 +487,7 @@ def test_results_are_of_their_session_only(store: SessionStore) -> None:
 
 
 def test_a_session_may_begin_with_results(store: SessionStore) -> None:
-    begin = [StoredMessage(seq=n, content=user_content(str(n)), created=1.0) for n in range(3)]
+    begin = [Message(content=user_content(str(n)), created=1.0) for n in range(3)]
     results = [StoredResult(id=f"r{n}", seq=n % 3, text=f"\0 {n}") for n in range(5)]
     info = store.create("ann", messages=begin, results=results)
     assert info.messages == 3
@@ -511,7 +509,7 @@ def test_a_session_may_begin_with_results(store: SessionStore) -> None:
     ],
 )
 def test_results_to_begin_with_fit_the_messages(store: SessionStore, results: Any, words: str) -> None:
-    begin = [StoredMessage(seq=0, content=ASK, created=1.0)]
+    begin = [Message(content=ASK, created=1.0)]
     with pytest.raises(StoreError, match=words):
         store.create(
             "ann", messages=begin, results=[StoredResult(id=id, seq=seq, text="") for id, seq in results]
@@ -672,7 +670,7 @@ def test_a_step_may_come_from_any_thread(store: SessionStore) -> None:
             say(own, f"{name} {n}")
             writer = store.write("shared", wait=60)
             say(writer, name)
-            writer.append([AddMessage(model_content(name))])
+            writer.append([added(model_content(name))])
             writer.release()
 
     names = [f"thread{n}" for n in range(6)]
@@ -730,9 +728,9 @@ def test_a_closed_store_says_so(reopen: Callable[[], SessionStore]) -> None:
 
 _CONTENTS: Sequence[Content] = (ASK, CALL, model_content("Rain, again."), user_content("and snow?"))
 _STEPS = st.one_of(
-    st.sampled_from(_CONTENTS[2:]).map(AddMessage),
-    st.builds(AddMessage, st.just(ASK), st.just(Usage(requests=1, total_tokens=3)), st.just("STOP")),
-    st.sampled_from([LEDGER, LEDGER[:1], ()]).map(lambda calls: AddMessage(CALL, calls=calls)),
+    st.sampled_from(_CONTENTS[2:]).map(added),
+    st.just(added(ASK, usage=Usage(requests=1, total_tokens=3), finish_reason="STOP")),
+    st.sampled_from([LEDGER, LEDGER[:1], ()]).map(lambda calls: added(CALL, calls=calls)),
     st.builds(StartCalls, st.lists(st.integers(0, 1), max_size=2), st.booleans()),
     st.builds(FinishCall, st.integers(0, 1), st.sampled_from([RAIN, NOON])),
     st.builds(Cut, st.integers(0, 4)),
@@ -769,7 +767,7 @@ def comparable(store: SessionStore) -> Any:
     session = store.load("ann")
     info = session.info
     return (
-        [(m.seq, m.content, m.usage, m.finish_reason) for m in session.messages],
+        [(m.content, m.usage, m.finish_reason) for m in session.messages],
         list(session.calls),
         session.summary,
         list(store.results("ann")),

@@ -11,14 +11,15 @@ from types import FunctionType
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from agentkit.errors import StoreError
-from agentkit.stores import _sqlite_rows, sqlite
-from agentkit.stores.base import AddMessage, StoredMessage
-from agentkit.stores.sql import SQLStore
+from agentkit.stores import postgres_database, sqlite_file
+from agentkit.stores.base import Message
+from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.sqlite import SQLiteStore
 from agentkit.wire.content import user_content
+from tests.helpers.stored_chats import added
+from tests.stores.conftest import STORES
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def store(db: Path) -> Iterator[SQLiteStore]:
 
 def is_held(db: Path) -> bool:
     with closing(sqlite3.connect(db)) as connection:
-        return connection.execute("SELECT 1 FROM writers").fetchone() is not None
+        return connection.execute("SELECT 1 FROM sessions WHERE owner IS NOT NULL").fetchone() is not None
 
 
 class Interrupted(sqlite3.Connection):
@@ -53,14 +54,15 @@ def test_a_writer_that_is_interrupted_when_it_was_just_stored_is_in_nobodys_way(
 ) -> None:
     store.create("ann")
     writer = store.write("ann") if doing == "releasing" else None
-    connection = store._file._connected()
+    connection = store._db._connected()
     with closing(sqlite3.connect(db, isolation_level=None, factory=Interrupted)) as interrupted:
-        store._file._connection = interrupted
+        interrupted.create_function("gone", 2, sqlite_file._gone)
+        store._db._connection = interrupted
         with pytest.raises(KeyboardInterrupt) as caught:
             writer.release() if writer else store.write("ann")
-        store._file._connection = connection
+        store._db._connection = connection
     assert is_held(db) == (doing == "taking")
-    store.write("ann").append([AddMessage(user_content("x"))])
+    store.write("ann").append([added(user_content("x"))])
     assert caught.tb is not None  # what it was doing may still be held by its traceback
 
 
@@ -87,12 +89,13 @@ def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken_or_given_bac
 ) -> None:
     full, normal = 2, 1
     with closing(sqlite3.connect(db, isolation_level=None, factory=Levels)) as connection:
-        store._file._disconnect()
-        store._file._connection, store._file._durable = connection, None
+        connection.create_function("gone", 2, sqlite_file._gone)
+        store._db._disconnect()
+        store._db._connection, store._db._durable = connection, None
         store.create("ann")
         writer = store.write("ann")
         for _ in range(2):
-            writer.append([AddMessage(user_content("x"))])
+            writer.append([added(user_content("x"))])
         writer.release()
         assert connection.levels == [full, normal, full, full, normal]
         for statement in ("synchronous", "BEGIN IMMEDIATE"):
@@ -102,7 +105,7 @@ def test_all_is_safe_from_a_power_loss_but_that_a_session_was_taken_or_given_bac
                 store.write("ann")
             store.rename("ann", "title")
             assert connection.levels[-1] == full
-        store._file._connection = None
+        store._db._connection = None
 
 
 def test_an_interrupt_before_a_release_began_leaves_the_session_free(
@@ -114,11 +117,11 @@ def test_an_interrupt_before_a_release_began_leaves_the_session_free(
     store.create("ann")
     writer = store.write("ann")
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(store, "_release", interrupt)
+        interrupted.setattr(store, "_give_back", interrupt)
         with pytest.raises(KeyboardInterrupt):
             writer.release()
     writer.release()
-    store.write("ann").append([AddMessage(user_content("x"))])
+    store.write("ann").append([added(user_content("x"))])
 
 
 class Late:
@@ -137,7 +140,7 @@ class Late:
 
 
 LAST: dict[str, Callable[[SQLiteStore, Any], object]] = {
-    "append": lambda store, writer: writer.append([AddMessage(user_content("late"))]),
+    "append": lambda store, writer: writer.append([added(user_content("late"))]),
     "release": lambda store, writer: writer.release(),
     "info": lambda store, writer: store.info("bob"),
     "load": lambda store, writer: store.load("bob"),
@@ -151,9 +154,12 @@ LAST: dict[str, Callable[[SQLiteStore, Any], object]] = {
 def test_what_is_collected_in_the_middle_of_a_transaction_leaves_it_whole(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    def insert_message(*args: Any) -> None:
-        _sqlite_rows.insert_message(*args)
-        gc.collect()
+    real = sqlite_file._filled
+
+    def collect(text: str) -> str:
+        if "INSERT INTO {p}messages" in text:
+            gc.collect()
+        return real(text)
 
     store.create("bob")
     bob = store.write("bob")
@@ -162,117 +168,108 @@ def test_what_is_collected_in_the_middle_of_a_transaction_leaves_it_whole(
     gc.disable()
     try:
         del late
-        monkeypatch.setattr(sqlite, "insert_message", insert_message)
-        messages = [StoredMessage(seq=n, content=user_content(str(n)), created=1.0) for n in range(3)]
+        monkeypatch.setattr(sqlite_file, "_filled", collect)
+        messages = [Message(content=user_content(str(n)), created=1.0) for n in range(3)]
         store.create("ann", messages=messages)
     finally:
         gc.enable()
-    assert [m.seq for m in store.load("ann").messages] == [0, 1, 2]
+    assert len(store.load("ann").messages) == 3
     assert store.check() == [] and [info.id for info in store.list()] == ["ann", "bob"]
     if kind in ("release", "check"):
         assert errors == []
         bob.release()
     else:
         assert "in the middle of a transaction" in str(errors)
-        bob.append([AddMessage(user_content("in time"))])
+        bob.append([added(user_content("in time"))])
         bob.release()
     store.write("bob").release()
 
 
-def test_what_is_released_in_the_middle_of_a_transaction_is_free_after_it(store: SQLiteStore) -> None:
-    store.create("ann")
-    writer = store.write("ann")
-    with store._file.writing():
-        writer.release()
-    store.write("ann").append([AddMessage(user_content("x"))])
-
-
-def test_a_transaction_that_fails_in_the_middle_leaves_the_next_one_alone(store: SQLiteStore) -> None:
-    with pytest.raises(KeyboardInterrupt), store._file.writing():
+def test_a_transaction_that_fails_in_the_middle_leaves_the_next_one_alone(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(text: str) -> str:
         raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(sqlite_file, "_filled", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.create("ann")
     store.create("ann")
     assert store.check() == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("open_store", [SQLiteStore, lambda db: SQLStore(f"sqlite:///{db}")])
-def test_a_store_leaves_nothing_in_memory(db: Path, open_store: Callable[[Path], Any]) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "memory"])
+def test_a_store_leaves_nothing_in_memory(tmp_path: Path, kind: str) -> None:
     def functions() -> int:
         gc.collect()
         return sum(isinstance(thing, FunctionType) for thing in gc.get_objects())
 
-    open_store(db).close()
+    STORES[kind](tmp_path).__exit__(None, None, None)
     before = functions()
     for _ in range(20):
-        open_store(db).close()
+        STORES[kind](tmp_path).__exit__(None, None, None)
     assert functions() - before < 20
 
 
-# -- SQLStore
+# -- PostgresStore
 
 
 @pytest.fixture
-def sql_store(url: str) -> Iterator[SQLStore]:
-    with SQLStore(url, timeout=5) as opened:
+def postgres_store(postgres: str) -> Iterator[PostgresStore]:
+    with PostgresStore(postgres, timeout=5) as opened:
         yield opened
 
 
 @pytest.mark.parametrize("doing", ["taking", "releasing"])
 def test_a_writer_in_a_database_that_is_interrupted_when_it_was_just_stored_is_in_nobodys_way(
-    sql_store: SQLStore, url: str, monkeypatch: pytest.MonkeyPatch, doing: str
+    postgres_store: PostgresStore, postgres: str, monkeypatch: pytest.MonkeyPatch, doing: str
 ) -> None:
-    def interrupt(*args: Any, **kwargs: Any) -> Any:
-        real(*args, **kwargs)
+    def interrupt(*args: Any, **given: Any) -> Any:
+        real(*args, **given)
         raise KeyboardInterrupt
 
-    sql_store.create("ann")
-    writer = sql_store.write("ann") if doing == "releasing" else None
-    at: Any = sql_store._leases if sql_store._database.postgres else sql_store._database
-    name = "_call" if sql_store._database.postgres else "_commit"
-    real = getattr(at, name)
+    postgres_store.create("ann")
+    writer = postgres_store.write("ann") if doing == "releasing" else None
+    real = postgres_database._send
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(at, name, interrupt)
+        interrupted.setattr(postgres_database, "_send", interrupt)
         with pytest.raises(KeyboardInterrupt) as caught:
-            writer.release() if writer else sql_store.write("ann")
-    mine = sql_store.write("ann")
-    mine.append([AddMessage(user_content("x"))])
-    mine.release()
-    with SQLStore(url) as other:
-        other.write("ann").append([AddMessage(user_content("y"))])
-    assert caught.tb is not None  # what it was doing may still be held by its traceback
-    assert not sql_store._leases.dropped
-
-
-def test_what_is_used_in_the_middle_of_a_transaction_on_a_database_does_not_wait_for_itself(
-    sql_store: SQLStore, url: str
-) -> None:
-    sql_store.create("ann")
-    writer = sql_store.write("ann")
-    with sql_store._database.writing() as rows:
-        rows.update("ann", title="whole")
-        with pytest.raises(StoreError, match="in the middle of a transaction"):
-            writer.append([AddMessage(user_content("late"))])
-        assert sql_store.info("ann").title is None
+            writer.release() if writer else postgres_store.write("ann")
+    if writer:
         writer.release()
-    assert sql_store.info("ann").title == "whole"
-    sql_store.write("ann").append([AddMessage(user_content("x"))])
+    mine = postgres_store.write("ann")
+    mine.append([added(user_content("x"))])
+    mine.release()
+    with PostgresStore(postgres) as other:
+        other.write("ann").append([added(user_content("y"))])
+    assert caught.tb is not None  # what it was doing may still be held by its traceback
+    assert not postgres_store._dropped
 
 
-def test_what_is_released_while_another_lease_is_taken_is_free_after_it(
-    postgres: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["append", "release", "info"])
+def test_what_is_used_in_the_middle_of_a_transaction_on_a_database_does_not_wait_for_itself(
+    postgres_store: PostgresStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    with SQLStore(postgres) as store:
-        store.create("ann")
-        store.create("bob")
-        bob = store.write("bob")
-        leases: Any = store._leases
-        real = leases._call
+    postgres_store.create("ann")
+    postgres_store.create("bob")
+    writer = postgres_store.write("bob")
+    real = postgres_database._send
+    errors: list[str] = []
 
-        def collect(function: sa.Function[Any]) -> bool:
-            bob.release()
-            return bool(real(function))
+    def use(*args: Any, **given: Any) -> Any:
+        try:
+            LAST[kind](postgres_store, writer)  # type: ignore[arg-type]
+        except StoreError as error:
+            errors.append(str(error))
+        return real(*args, **given)
 
-        with monkeypatch.context() as collected:
-            collected.setattr(leases, "_call", collect)
-            store.write("ann").append([AddMessage(user_content("x"))])
-        store.write("bob").append([AddMessage(user_content("x"))])
+    with monkeypatch.context() as used:
+        used.setattr(postgres_database, "_send", use)
+        postgres_store.rename("ann", "whole")
+    assert postgres_store.info("ann").title == "whole"
+    assert all("in the middle of a transaction" in error for error in errors)
+    assert bool(errors) == (kind != "release")
+    writer.release()
+    postgres_store.write("bob").append([added(user_content("x"))])

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,29 +17,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from agentkit.limits import Usage
-from agentkit.stores import _sql_schema, _sqlite_schema
+from agentkit.stores import migrations
 from agentkit.stores.base import (
-    AddMessage,
     Cut,
     DeferCall,
     FinishCall,
     SaveResult,
+    SaveState,
     SessionStore,
     StoredSummary,
 )
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.schema import VERSION
 from agentkit.stores.sqlite import SQLiteStore
-from agentkit.wire.content import Content, model_content, user_content
+from agentkit.wire.content import Content, call_part, model_content, response_part, user_content
 from tests.helpers.postgres import schema_url
-from tests.helpers.sql import run
-from tests.helpers.stored_chats import ASK, CALL, LEDGER, NOON, RAIN
+from tests.helpers.postgres_cases import ROOT, run
+from tests.helpers.stored_chats import ASK, CALL, LEDGER, NOON, RAIN, added
 from tests.stores.conftest import STORES
 
 OLD = Path(__file__).parent / "old"
-Make = Callable[[Path], None]
 
 
 def old_sqlite(folder: Path) -> None:
@@ -49,27 +53,38 @@ def old_sqlite_without_index(folder: Path) -> None:
         connection.executescript(text[:begin] + text[end:])
 
 
-def old_sql(url: str) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        for statement in (OLD / f"sql_1_{engine.dialect.name}.sql").read_text().split(";\n"):
-            if statement.strip():
-                connection.exec_driver_sql(statement)
+def whole_sqlite(folder: Path) -> None:
+    shutil.copy(OLD / "sqlite_2.db", folder / "chats.db")
 
 
-DATABASES: dict[str, tuple[str, Make]] = {
+def old_postgres(folder: Path, name: str = "sql_1_postgresql.sql") -> None:
+    run(schema_url(folder), (OLD / name).read_text())
+
+
+def whole_postgres(folder: Path) -> None:
+    old_postgres(folder, "sql_2_postgresql.sql")
+
+
+FIRST: dict[str, tuple[str, Callable[[Path], None]]] = {
     "sqlite": ("sqlite", old_sqlite),
     "sqlite without FTS5": ("sqlite", old_sqlite_without_index),
-    "postgres": ("postgres", lambda folder: old_sql(schema_url(folder))),
-    "sql-sqlite": ("sql-sqlite", lambda folder: old_sql(f"sqlite:///{folder / 'sql.db'}")),
+    "postgres": ("postgres", old_postgres),
 }
+WHOLE: dict[str, Callable[[Path], None]] = {"sqlite": whole_sqlite, "postgres": whole_postgres}
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=FIRST)
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
-    kind, make = DATABASES[request.param]
+    kind, make = FIRST[request.param]
     make(tmp_path)
     return lambda: STORES[kind](tmp_path)
+
+
+@pytest.fixture(params=WHOLE)
+def whole(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    WHOLE[request.param](tmp_path)
+    kind: str = request.param
+    return kind
 
 
 def contents(store: SessionStore) -> list[Content]:
@@ -96,27 +111,145 @@ def test_a_database_of_schema_1_takes_what_is_new(reopen: Callable[[], Any]) -> 
         version = store.info("ann").version
         writer = store.write("ann")
         writer.append([DeferCall(0, {"until": "noon"}), SaveResult("run-1-0", "whole rain")])
-        writer.append([FinishCall(0, RAIN), AddMessage({"role": "user", "parts": [RAIN, NOON]})])
-        writer.append([AddMessage(model_content("Rain.")), SaveResult("x", "later")])
-        assert store.info("ann").version == version + 6
+        writer.append([FinishCall(0, RAIN), added({"role": "user", "parts": [RAIN, NOON]}, sender_id="x")])
+        writer.append([added(model_content("Rain.")), SaveResult("x", "later"), SaveState({"x": 1})])
+        assert store.info("ann").version == version + 7
     with reopen() as store:
         assert store.result("ann", "run-1-0") == "whole rain"
         assert [result.seq for result in store.results("ann")] == [4, 6]
         store.write("ann").append([Cut(4)])
         assert len(contents(store)) == 4 and list(store.results("ann")) == []
-        if isinstance(store, SQLiteStore):
-            assert store.check() == []
+        assert store.check() == []
         store.delete("ann")
         assert list(store.search("weather")) == []
 
 
-def test_an_old_database_that_many_open_at_once_is_migrated_once(reopen: Callable[[], Any]) -> None:
+ODD = "odd \ud800 \\ \0 é"
+
+
+def check_whole(store: Any) -> None:
+    """Compare a store with what was written into the databases of schema 2."""
+    session = store.load("ann")
+    info = session.info
+    assert (info.title, info.model, info.instructions) == ("Weather \\ é", "m", "Be kind.\n" * 3)
+    assert (info.expires, info.parent, info.messages) == (4e9, None, 8)
+    assert (info.usage.requests, info.usage.total_tokens) == (5, 173)
+    assert contents(store) == [
+        user_content("hello, Straße 今日の天気"),
+        model_content({"text": "hm", "thought": True}, {"text": "hi", "thoughtSignature": "c2ln"}),
+        ASK,
+        CALL,
+        {"role": "user", "parts": [RAIN, NOON]},
+        model_content("Rain."),
+        user_content("nul \0 byte"),
+        model_content(call_part("a", id="x"), call_part("b", id="y"), call_part("c")),
+    ]
+    reasons = [message.finish_reason for message in session.messages]
+    assert reasons == [None, "STOP", None, None, None, "MAX_TOKENS", None, None]
+    usage = session.messages[1].usage
+    assert usage.total_tokens == 42 and [used.model for used in usage.by_model] == ["gemini-3.8-flash"]
+    one, two, three = session.calls
+    assert (one.call_id, one.name, one.effect, one.started) == ("run-0", "a", "read", True)
+    assert one.response == response_part({"name": "a", "id": "x"}, {"output": 1})
+    assert two.deferred == {"args": {"x": 1}, "why": "later", "state": {"k": 2}, "pending": []}
+    assert (two.started, three.started, three.response, three.effect) == (False, True, None, "write")
+    assert session.summary == StoredSummary(upto=2, text="greetings \\ again")
+    assert session.state == {} and session.messages[0].sender_id is None
+    results = {result.id: (result.seq, result.text) for result in store.results("ann")}
+    assert results == {"run-0": (4, "whole rain " * 5), "r\\": (7, "odd \0 \\x00 \ud800 🦉")}
+    odd = store.info(ODD)
+    assert [odd.title, odd.model, odd.instructions, odd.parent] == [ODD, ODD, ODD, "ann"]
+    assert [message.created for message in store.load(ODD).messages] == [1.5, 2.5]
+    assert store.load(ODD).messages[1].finish_reason == ODD and store.result(ODD, ODD) == ODD
+    assert {info.id for info in store.list()} == {"ann", ODD, "s0", "s1", "s2"}
+    for words, found in (("STRASSE", [0]), ("天気", [0]), ("rain", [5]), ("byte nul", [6]), ("hm", [])):
+        assert [hit.seq for hit in store.search(words)] == found
+    assert [(hit.session_id, hit.seq) for hit in store.search("word1")] == [("s1", n) for n in (3, 2, 1, 0)]
+    store.write("s0").release()  # its writer's process has ended
+    assert store.check() == []
+
+
+def test_a_database_of_the_schema_before_is_read_whole(whole: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        with STORES[whole](tmp_path) as store:
+            check_whole(store)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 13, 21])
+def test_a_migration_that_breaks_off_is_gone_on_with(
+    whole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    left, move = after, migrations._move
+
+    def break_off(*given: Any) -> bool:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return move(*given)
+
+    monkeypatch.setattr(migrations, "BATCH", 2)
+    with monkeypatch.context() as killed:
+        killed.setattr(migrations, "_move", break_off)
+        with pytest.raises(Killed):
+            STORES[whole](tmp_path)
+    with STORES[whole](tmp_path) as store:
+        check_whole(store)
+
+
+@pytest.mark.slow
+def test_a_migration_that_is_killed_at_any_instant_is_gone_on_with(tmp_path: Path) -> None:
+    code = f"""
+from agentkit.stores import migrations
+migrations.BATCH = 1
+print("ready", flush=True)
+from agentkit.stores.sqlite import SQLiteStore
+SQLiteStore({str(tmp_path / "chats.db")!r})
+"""
+    whole_sqlite(tmp_path)
+    for _ in range(12):
+        with subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, env=os.environ
+        ) as child:
+            assert child.stdout
+            child.stdout.readline()
+            time.sleep(0.004)
+            child.send_signal(signal.SIGKILL)
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        check_whole(store)
+
+
+def test_an_old_database_that_many_open_at_once_is_migrated_once(
+    whole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def open_it(_: int) -> list[Content]:
-        with reopen() as store:
+        with STORES[whole](tmp_path) as store:
             return contents(store)
 
+    monkeypatch.setattr(migrations, "BATCH", 3)
     with ThreadPoolExecutor(6) as threads:
-        assert all(len(found) == 4 for found in threads.map(open_it, range(6)))
+        assert all(len(found) == 8 for found in threads.map(open_it, range(6)))
+    with STORES[whole](tmp_path) as store:
+        check_whole(store)
+
+
+def test_what_is_damaged_in_an_old_file_stays_so_and_the_rest_is_moved(tmp_path: Path) -> None:
+    whole_sqlite(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "chats.db")) as connection:
+        connection.execute("UPDATE messages SET content = '{' WHERE seq = 1 AND session = 1")
+        connection.execute("UPDATE sessions SET usage = CAST(x'ff' AS TEXT) WHERE id = 's1'")
+        connection.commit()
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        assert [problem.split(":")[0] for problem in store.check()] == [
+            "Session 's1', usage",
+            "Session 'ann', message 1",
+        ]
+        assert len(store.load("ann", start=2).messages) == 6
+        assert len(store.load("s1").messages) == 4
 
 
 def columns(db: Path) -> dict[str, Any]:
@@ -125,17 +258,24 @@ def columns(db: Path) -> dict[str, Any]:
         return {name: connection.execute(f"PRAGMA table_info('{name}')").fetchall() for name in names}
 
 
-def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
-    old_sqlite(tmp_path)
+@pytest.mark.parametrize("make", [old_sqlite, old_sqlite_without_index, whole_sqlite])
+def test_a_migrated_file_is_like_a_new_one(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path)
     for name in ("chats.db", "new.db"):
         SQLiteStore(tmp_path / name).close()
     assert columns(tmp_path / "chats.db") == columns(tmp_path / "new.db")
     with closing(sqlite3.connect(tmp_path / "chats.db")) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(_sqlite_schema.MIGRATIONS),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
-def test_a_migrated_database_counts_its_migrations(url: str) -> None:
-    old_sql(url)
-    SQLStore(url).close()
-    numbers = [(number + 1,) for number in range(len(_sql_schema.MIGRATIONS))]
-    assert run(url, "SELECT version FROM agentkit_schema ORDER BY version") == numbers
+def test_a_migrated_database_is_like_a_new_one(tmp_path: Path) -> None:
+    tables = """SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns
+        WHERE table_schema = current_schema() ORDER BY table_name, column_name"""
+    found = []
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        if name == "old":
+            whole_postgres(tmp_path / name)
+        STORES["postgres"](tmp_path / name).__exit__(None, None, None)
+        found.append(run(schema_url(tmp_path / name), tables))
+    assert found[0] == found[1]

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from agentkit.limits import Usage
-from agentkit.stores.base import AddMessage, AddUsage, Cut, SaveSummary, SessionStore
+from agentkit.stores.base import AddUsage, Cut, SaveSummary, SessionStore
 from agentkit.wire.content import model_content
-from tests.helpers.stored_chats import CALL, LEDGER, NOON, RAIN, made, say
+from tests.helpers.stored_chats import CALL, LEDGER, NOON, RAIN, added, made, say
 
 
 def test_sessions_are_listed_the_last_updated_first(store: SessionStore) -> None:
@@ -63,7 +63,7 @@ def test_a_search_finds_messages_with_all_the_words(store: SessionStore) -> None
 
 def test_a_hit_says_where_it_is(store: SessionStore) -> None:
     long = " ".join(f"w{n}" for n in range(300)) + " needle " + " ".join(f"v{n}" for n in range(300))
-    made(store, "x").append([AddMessage(model_content(long))])
+    made(store, "x").append([added(model_content(long))])
     (hit,) = store.search("needle")
     message = store.load("ann").messages[1]
     assert (hit.session_id, hit.seq, hit.role, hit.created) == ("ann", 1, "model", message.created)
@@ -79,8 +79,8 @@ def test_a_search_has_a_limit(store: SessionStore) -> None:
 
 def test_thoughts_calls_and_responses_are_not_searched(store: SessionStore) -> None:
     writer = made(store)
-    writer.append([AddMessage(model_content({"text": "secretly", "thought": True}, "openly"))])
-    writer.append([AddMessage(CALL, calls=LEDGER), AddMessage({"role": "user", "parts": [RAIN, NOON]})])
+    writer.append([added(model_content({"text": "secretly", "thought": True}, "openly"))])
+    writer.append([added(CALL, calls=LEDGER), added({"role": "user", "parts": [RAIN, NOON]})])
     assert [hit.seq for hit in store.search("openly")] == [0]
     for word in ("secretly", "weather", "oslo", "rain", "output"):
         assert list(store.search(word)) == []

@@ -20,18 +20,21 @@ import pytest
 
 from agentkit.errors import ConfigurationError, SessionConflict, StoreError, StoreVersionError
 from agentkit.limits import Usage
-from agentkit.stores import _owner, _sqlite_file, _sqlite_schema
+from agentkit.stores import _owner, migrations, sqlite_file
 from agentkit.stores.base import (
-    AddMessage,
     Cut,
+    DamagedMessage,
     DeferCall,
+    Message,
     SaveResult,
     SaveSummary,
     StoredCall,
-    StoredMessage,
 )
+from agentkit.stores.schema import VERSION
 from agentkit.stores.sqlite import SQLiteStore
+from agentkit.stores.waiting import TURNS
 from agentkit.wire.content import call_part, model_content, user_content
+from tests.helpers.stored_chats import added
 from tests.stores.test_sqlite_crash import child, run
 
 
@@ -53,10 +56,8 @@ def filled(db: Path) -> Path:
     with SQLiteStore(db) as store:
         store.create("ann", instructions="Be kind.")
         writer = store.write("ann")
-        writer.append([AddMessage(user_content(text)) for text in ("red", "green", "blue")])
-        writer.append(
-            [AddMessage(model_content("hm", call_part("f")), usage=Usage(requests=1), calls=[entry])]
-        )
+        writer.append([added(user_content(text)) for text in ("red", "green", "blue")])
+        writer.append([added(model_content("hm", call_part("f")), usage=Usage(requests=1), calls=[entry])])
         writer.append([SaveSummary(2, "colours"), SaveResult("r", "whole"), DeferCall(0, {"until": "noon"})])
     return db
 
@@ -78,10 +79,9 @@ def everything(folder: Path) -> dict[str, bytes]:
 # -- the path
 
 
-@pytest.mark.parametrize("path", [":memory:", ""])
-def test_a_store_in_memory_is_another_class(path: str) -> None:
-    with pytest.raises(ConfigurationError, match="MemoryStore"):
-        SQLiteStore(path)
+def test_no_path_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=":memory:"):
+        SQLiteStore("")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -179,12 +179,13 @@ def test_a_newer_schema_is_seen_that_is_only_in_the_log_yet(filled: Path) -> Non
 
 
 def test_an_older_file_is_brought_up_to_date(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def add_a_column(connection: sqlite3.Connection) -> None:
-        connection.execute("ALTER TABLE sessions ADD COLUMN colour TEXT")
+    def add_a_column(database: migrations.Database) -> None:
+        database.execute("ALTER TABLE sessions ADD COLUMN colour TEXT")
 
     with monkeypatch.context() as newer:
-        newer.setattr(_sqlite_file, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, add_a_column])
-        newer.setattr(_sqlite_schema, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, add_a_column])
+        newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, add_a_column])
+        for module in (migrations, sqlite_file):
+            newer.setattr(module, "VERSION", VERSION + 1)
         with SQLiteStore(filled) as store:
             assert store.load("ann").info.messages == 4 and store.check() == []
     assert sql(filled, "SELECT id, colour FROM sessions") == [("ann", None)]
@@ -193,13 +194,14 @@ def test_an_older_file_is_brought_up_to_date(filled: Path, monkeypatch: pytest.M
 
 
 def test_a_migration_that_fails_changes_nothing(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(connection: sqlite3.Connection) -> None:
-        connection.execute("DROP TABLE summaries")
-        connection.execute("DROP TABLE nothing")
+    def fail(database: migrations.Database) -> None:
+        database.execute("DROP TABLE summaries")
+        database.execute("DROP TABLE nothing")
 
     with monkeypatch.context() as newer:
-        newer.setattr(_sqlite_file, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, fail])
-        newer.setattr(_sqlite_schema, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, fail])
+        newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, fail])
+        for module in (migrations, sqlite_file):
+            newer.setattr(module, "VERSION", VERSION + 1)
         with pytest.raises(StoreError, match="nothing"):
             SQLiteStore(filled)
     with SQLiteStore(filled) as store:
@@ -220,9 +222,7 @@ def test_whatever_is_damaged_is_a_store_error(filled: Path, tmp_path: Path) -> N
     with SQLiteStore(filled) as store:
         store.create(
             "eve",
-            messages=[
-                StoredMessage(seq=n, content=user_content(f"word{n} " * 9), created=1.0) for n in range(60)
-            ],
+            messages=[Message(content=user_content(f"word{n} " * 9), created=1.0) for n in range(60)],
         )
     whole, chosen = filled.read_bytes(), random.Random(3)
     found = 0
@@ -241,7 +241,7 @@ def test_whatever_is_damaged_is_a_store_error(filled: Path, tmp_path: Path) -> N
                     lambda: store.load("eve"),
                     lambda: store.search("word1"),
                     lambda: store.list(),
-                    lambda: store.write("eve").append([Cut(30), AddMessage(user_content("new"))]),
+                    lambda: store.write("eve").append([Cut(30), added(user_content("new"))]),
                     lambda: store.delete("eve"),
                 ):
                     try:
@@ -280,8 +280,10 @@ PROBLEMS = {
     "UPDATE messages SET content = 'oops' WHERE seq = 1": "message 1: it isn't JSON",
     "UPDATE messages SET content = '[1]' WHERE seq = 1": "message 1: it is no JSON object",
     'UPDATE messages SET content = \'{"role": "user"}\' WHERE seq = 1': "message 1: ",
-    "UPDATE messages SET role = 'model' WHERE seq = 1": "message 1: its role or text",
-    "UPDATE messages SET text = 'no' WHERE seq = 1": "index of words",
+    "UPDATE messages SET role = 'model' WHERE seq = 1": "message 1: its role",
+    "UPDATE messages SET metadata = '7' WHERE seq = 1": "message 1: it is no JSON object",
+    "UPDATE messages SET words = 'no' WHERE seq = 1": "index of words",
+    "UPDATE calls SET args = '{'": "call 0 of the ledger: it isn't JSON",
     "UPDATE calls SET number = 1": "call 1 of the ledger: the last message has no such call",
     "UPDATE calls SET name = 'g'": "call 0 of the ledger: the last message has no such call",
     "UPDATE calls SET response = 'x'": "call 0 of the ledger: it isn't JSON",
@@ -310,15 +312,16 @@ def test_the_check_says_what_is_wrong(filled: Path, change: str) -> None:
 def test_a_damaged_message_is_an_error_that_names_the_file(filled: Path) -> None:
     sql(filled, 'UPDATE messages SET content = \'{"text": "a secret"\' WHERE seq = 1')
     with SQLiteStore(filled) as store:
-        with pytest.raises(StoreError, match=r"chats\.db is damaged: a row") as caught:
+        with pytest.raises(StoreError, match=r"chats\.db is damaged: message 1 of session 'ann'") as caught:
             store.load("ann")
         assert "secret" not in str(caught.value)
         assert store.info("ann").messages == 4
         sql(filled, "UPDATE messages SET content = CAST(x'ff' AS TEXT) WHERE seq = 1")
-        with pytest.raises(StoreError, match=r"chats\.db is damaged: a row"):
+        with pytest.raises(DamagedMessage, match=r"chats\.db is damaged: message 1") as caught:
             store.load("ann")
+        assert caught.value.seq == 1
         (problem,) = store.check()
-        assert "damaged" in problem
+        assert "message 1" in problem
 
 
 def test_a_damaged_result_is_an_error_for_whoever_asks_for_it(filled: Path) -> None:
@@ -339,13 +342,13 @@ def test_a_locked_file_is_an_error_and_works_when_it_is_free(store: SQLiteStore,
     with closing(sqlite3.connect(db)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"chats\.db is locked.*0\.1 s \(busy_timeout\)"):
-            writer.append([AddMessage(user_content("x"))])
+            writer.append([added(user_content("x"))])
         assert store.load("ann").info.messages == 0
         writer.release()  # can't now
         (problem,) = store.check()
         assert "locked" in problem
     again = store.write("ann")  # the release is made up for
-    again.append([AddMessage(user_content("x"))])
+    again.append([added(user_content("x"))])
     assert store.load("ann").info.messages == 1
 
 
@@ -387,14 +390,12 @@ def test_a_full_disk_is_an_error_and_takes_nothing_away(db: Path) -> None:
 def test_a_file_that_can_grow_no_more_is_an_error_and_works_when_it_can(store: SQLiteStore) -> None:
     store.create("ann")
     writer = store.write("ann")
-    with store._file.reading() as connection:
-        connection.execute("PRAGMA max_page_count = 1")  # of this connection: as many as there are
+    store._db._connected().execute("PRAGMA max_page_count = 1")  # of this connection: as many as there are
     with pytest.raises(StoreError, match=r"chats\.db can't grow, the disk is full"):
-        writer.append([AddMessage(user_content("x" * 100_000))])
+        writer.append([added(user_content("x" * 100_000))])
     assert store.load("ann").info.messages == 0
-    with store._file.reading() as connection:
-        connection.execute("PRAGMA max_page_count = 1000000")
-    writer.append([AddMessage(user_content("x" * 100_000))])
+    store._db._connected().execute("PRAGMA max_page_count = 1000000")
+    writer.append([added(user_content("x" * 100_000))])
     assert store.check() == []
 
 
@@ -445,7 +446,7 @@ def test_a_writer_that_nobody_has_any_more_is_none(store: SQLiteStore) -> None:
     writer = store.write("ann")
     with pytest.raises(SessionConflict):
         store.write("ann")
-    writer.append([AddMessage(user_content("x"))])
+    writer.append([added(user_content("x"))])
 
 
 def test_closing_a_store_releases_its_writers(store: SQLiteStore, db: Path) -> None:
@@ -454,20 +455,29 @@ def test_closing_a_store_releases_its_writers(store: SQLiteStore, db: Path) -> N
         writer = other.write("ann")
     store.write("ann")
     writer.release()
-    with pytest.raises(StoreError, match="closed"):
-        writer.append([AddMessage(user_content("late"))])
+    with pytest.raises(StoreError, match="released"):
+        writer.append([added(user_content("late"))])
 
 
 LEASES = {
-    "the number of a process, used again": ("started = '1'", True),
-    "an ended process": ("pid = 2147483647", True),
-    "a process of another user": ("pid = 1, started = 'x'", True),
-    "another container, just now": ("host = 'elsewhere'", False),
-    "another container, long ago": ("host = 'elsewhere', taken = taken - 700", True),
-    "a process whose start isn't known": ("started = ''", False),
-    "a process whose start isn't known, long ago": ("started = '', taken = taken - 700", True),
-    "itself": ("taken = taken - 700", False),
+    "the number of a process, used again": ({3: "1"}, True),
+    "an ended process": ({2: 2147483647}, True),
+    "a process of another user": ({2: 1, 3: "x"}, True),
+    "another container, just now": ({1: "elsewhere"}, False),
+    "another container, long ago": ({1: "elsewhere", 0: -700}, True),
+    "a process whose start isn't known": ({3: ""}, False),
+    "a process whose start isn't known, long ago": ({3: "", 0: -700}, True),
+    "itself": ({0: -700}, False),
 }
+
+
+def change_owner(db: Path, change: Any) -> None:
+    """Change who has the lease of the only session: when it was taken, host, pid, start of the process."""
+    ((owner,),) = sql(db, "SELECT owner FROM sessions")
+    values = json.loads(owner)
+    for index, value in change.items():
+        values[index] = values[index] + value if index == 0 else value
+    sql(db, f"UPDATE sessions SET owner = '{json.dumps(values)}'")
 
 
 @pytest.mark.parametrize("case", LEASES)
@@ -475,25 +485,29 @@ def test_the_lease_of_a_process_that_is_gone_is_free(store: SQLiteStore, db: Pat
     change, free = LEASES[case]
     store.create("ann")
     first = store.write("ann")
-    sql(db, f"UPDATE writers SET {change}", "UPDATE sessions SET updated = updated - 700")
-    if not free:
+    change_owner(db, change)
+    sql(db, "UPDATE sessions SET updated = updated - 700")
+    with SQLiteStore(db) as other:
+        TURNS.evict((other.identity, "ann"))  # as if this were another process
+        if not free:
+            with pytest.raises(SessionConflict):
+                other.write("ann")
+            first.append([added(user_content("still mine"))])
+            return
+        second = other.write("ann")
         with pytest.raises(SessionConflict):
-            store.write("ann")
-        first.append([AddMessage(user_content("still mine"))])
-        return
-    second = store.write("ann")
-    with pytest.raises(SessionConflict):
-        first.append([AddMessage(user_content("late"))])
-    first.release()
-    second.append([AddMessage(user_content("mine"))])
-    assert [m.content for m in store.load("ann").messages] == [user_content("mine")]
+            first.append([added(user_content("late"))])
+        first.release()
+        second.append([added(user_content("mine"))])
+        assert [m.content for m in store.load("ann").messages] == [user_content("mine")]
 
 
 def test_a_lease_from_elsewhere_lasts_while_messages_come(store: SQLiteStore, db: Path) -> None:
     store.create("ann")
     writer = store.write("ann")
-    sql(db, "UPDATE writers SET host = 'elsewhere', taken = taken - 700")
-    writer.append([AddMessage(user_content("x"))])
+    change_owner(db, {1: "elsewhere", 0: -700})
+    writer.append([added(user_content("x"))])
+    TURNS.evict((store.identity, "ann"))
     with pytest.raises(SessionConflict):
         store.write("ann")
 
@@ -505,10 +519,14 @@ def test_where_the_system_tells_little_a_lease_lasts_a_while(
     monkeypatch.setattr(_owner, "_current", _owner._current.__wrapped__)  # not what was found before
     store.create("ann")
     writer = store.write("ann")
-    assert sql(db, "SELECT host, started FROM writers") == [(platform.node(), "")]
+    ((owner,),) = sql(db, "SELECT owner FROM sessions")
+    _, host, _, started = json.loads(owner)
+    assert (host, started) == (platform.node(), "")
+    TURNS.evict((store.identity, "ann"))
     with pytest.raises(SessionConflict):
         store.write("ann")
-    sql(db, "UPDATE writers SET taken = taken - 700", "UPDATE sessions SET updated = updated - 700")
+    change_owner(db, {0: -700})
+    sql(db, "UPDATE sessions SET updated = updated - 700")
     store.write("ann")
     with pytest.raises(SessionConflict):
         writer.append([])
@@ -527,39 +545,13 @@ def test_a_process_of_another_user_is_there(store: SQLiteStore, monkeypatch: pyt
     store.write("ann").release()
 
 
-# -- searching without FTS5
-
-
-def test_without_fts5_all_messages_are_read(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as built:
-        built.setattr(_sqlite_schema, "has_fts5", lambda connection: False)
-        built.setattr(_sqlite_file, "has_fts5", lambda connection: False)
-        with SQLiteStore(db) as store:
-            store.create("ann")
-            store.write("ann").append(
-                [AddMessage(user_content(text)) for text in ("Ein Bär", "zwei Bären", "bar")]
-            )
-            assert [(hit.seq, hit.snippet) for hit in store.search("BAR ein")] == [(0, "Ein Bär")]
-            assert [hit.seq for hit in store.search("bär")] == [2, 0]
-            assert [hit.seq for hit in store.search("bär", limit=1)] == [2]
-            assert list(store.search('"*')) == []
-            assert store.check() == []
-    with SQLiteStore(db) as store:  # a file keeps what it was made with
-        assert [hit.seq for hit in store.search("zwei")] == [1]
-        store.delete("ann")
-        assert store.check() == []
-
-
-def test_a_file_with_an_index_needs_fts5(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sqlite_file, "has_fts5", lambda connection: False)
-    with pytest.raises(StoreError, match=r"chats\.db has an FTS5 index"):
-        SQLiteStore(filled)
+# -- the index
 
 
 def test_the_index_follows_whatever_removes_messages(store: SQLiteStore) -> None:
     for n in range(3):
         store.create(f"s{n}", expires=float(n))
-        store.write(f"s{n}").append([AddMessage(user_content(f"cat {m}")) for m in range(5)])
+        store.write(f"s{n}").append([added(user_content(f"cat {m}")) for m in range(5)])
     store.write("s2").append([Cut(1)])
     assert len(store.search("cat")) == 11
     store.delete("s1")
@@ -581,9 +573,7 @@ def bytes_per_step(store: SQLiteStore, db: Path, steps: int) -> float:
         log = db.with_name(db.name + "-wal")
         before = log.stat().st_size
         for n in range(steps):
-            writer.append(
-                [AddMessage(user_content(f"message {n} " + "word " * 20), usage=Usage(total_tokens=n))]
-            )
+            writer.append([added(user_content(f"message {n} " + "word " * 20), usage=Usage(total_tokens=n))])
         written = log.stat().st_size - before
     writer.release()
     return written / steps
@@ -594,7 +584,7 @@ def test_a_step_writes_as_much_in_a_long_chat_as_in_a_short_one(db: Path) -> Non
         store.create("ann", instructions="kind " * 5000)
         early = bytes_per_step(store, db, 64)
         writer = store.write("ann")
-        writer.append([AddMessage(user_content(f"between {n} " + "word " * 20)) for n in range(2000)])
+        writer.append([added(user_content(f"between {n} " + "word " * 20)) for n in range(2000)])
         writer.release()
         late = bytes_per_step(store, db, 64)
     assert 1000 < late < 1.5 * early < 40_000
@@ -606,7 +596,7 @@ def test_a_step_writes_as_much_in_a_chat_with_many_results(db: Path) -> None:
         early = bytes_per_step(store, db, 64)
         writer = store.write("ann")
         for n in range(300):
-            writer.append([SaveResult(f"r{n}", "long " * 4000), AddMessage(user_content("x"))])
+            writer.append([SaveResult(f"r{n}", "long " * 4000), added(user_content("x"))])
         writer.release()
         late = bytes_per_step(store, db, 64)
     assert 1000 < late < 1.5 * early < 40_000
@@ -615,11 +605,10 @@ def test_a_step_writes_as_much_in_a_chat_with_many_results(db: Path) -> None:
 def test_only_who_asks_for_results_reads_their_table(filled: Path) -> None:
     said: list[str] = []
     with SQLiteStore(filled) as store:
-        with store._file.reading() as connection:
-            connection.set_trace_callback(said.append)
+        store._db._connected().set_trace_callback(said.append)
         writer = store.write("ann")
         writer.load()
-        writer.append([AddMessage(user_content("next")), AddMessage(model_content("one"))])
+        writer.append([added(user_content("next")), added(model_content("one"))])
         writer.release()
         store.list()
         store.search("next")
@@ -640,7 +629,7 @@ def test_taking_and_releasing_a_session_leaves_nothing_behind(store: SQLiteStore
     for _ in range(50):
         store.write("ann").release()
     assert sql(db, "PRAGMA page_count") == before
-    assert sql(db, "SELECT * FROM writers") == []
+    assert sql(db, "SELECT owner FROM sessions") == [(None,)]
     assert store.info("ann").version == version
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from agentkit.errors import SessionConflict
-from agentkit.stores._sqlite_schema import PAGE_SIZE
-from agentkit.stores.base import AddMessage, StoredSession
+from agentkit.stores.base import StoredSession
 from agentkit.stores.sqlite import SQLiteStore
+from agentkit.stores.sqlite_file import PAGE_SIZE
 from agentkit.wire.content import user_content
 from agentkit.wire.history import check
+from tests.helpers.stored_chats import added
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,9 +75,9 @@ def kill_again_and_again(db: Path, rounds: int) -> None:
             session = store.load("ann")
             seen = session.info.messages
             assert seen in (stored, stored + 2)  # what it was killed in before it could tell may be there
-            for message in session.messages:
-                said = "answer" if message.seq % 2 else "message"
-                assert message.content["parts"] == [{"text": f"{said} {message.seq - message.seq % 2}"}]
+            for seq, message in enumerate(session.messages):
+                said = "answer" if seq % 2 else "message"
+                assert message.content["parts"] == [{"text": f"{said} {seq - seq % 2}"}]
             results = [(result.seq, result.id) for result in store.results("ann")]
             assert results == [(n + 1, f"result {n}") for n in range(0, seen, 2)]
             store.write("ann").release()  # the killed process has it no longer
@@ -91,9 +92,9 @@ def test_a_kill_while_what_was_stored_is_moved_into_the_file_loses_nothing(db: P
     killed = tmp_path / "killed.db"
     with SQLiteStore(db) as store:
         store.create("ann")
-        store._file._connected().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store._db._connected().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         writer = store.write("ann")
-        writer.append([AddMessage(user_content(f"{n} " + "x" * 5000)) for n in range(40)])
+        writer.append([added(user_content(f"{n} " + "x" * 5000)) for n in range(40)])
         for end in ("", "-wal"):
             shutil.copy(f"{db}{end}", f"{killed}{end}")
     # The first page is moved first: it says how long the file will be. Each is in `-wal` after 24 bytes about it.
@@ -188,7 +189,7 @@ def test_a_writer_in_another_process_is_named_and_free_when_that_ends(db: Path) 
             process.kill()
             assert process.stdout is not None
             process.stdout.read()  # it has ended, but nobody asked how: the system still keeps its number
-            store.write("ann", wait=5).append([AddMessage(user_content("mine"))])
+            store.write("ann", wait=5).append([added(user_content("mine"))])
 
 
 def test_a_store_that_was_opened_before_a_fork_works_in_both_processes(db: Path) -> None:

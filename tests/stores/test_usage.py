@@ -12,9 +12,10 @@ from agentkit.errors import StoreError
 from agentkit.limits import ModelUsage, Usage, read_by_model
 from agentkit.stores._values import DamagedRow, decode_usage, encode_usage
 from agentkit.stores.archive import from_archive, to_archive
-from agentkit.stores.base import AddMessage, AddUsage, SessionStore, StoredMessage
-from agentkit.stores.memory import MemoryStore
+from agentkit.stores.base import AddUsage, Message, SessionStore
+from agentkit.stores.sqlite import MemoryStore
 from agentkit.wire.content import model_content, user_content
+from tests.helpers.stored_chats import added
 
 MORE = Usage.from_wire({"promptTokenCount": 4}, "a")
 WHOLE = MORE + Usage.from_wire({"promptTokenCount": 250_000, "cachedContentTokenCount": 7}, "b")
@@ -23,8 +24,8 @@ WHOLE = MORE + Usage.from_wire({"promptTokenCount": 250_000, "cachedContentToken
 def test_a_store_keeps_whose_tokens_they_are(store: SessionStore) -> None:
     store.create("ann")
     writer = store.write("ann")
-    writer.append([AddMessage(user_content("hi"))])
-    writer.append([AddMessage(model_content("ho"), usage=WHOLE), AddUsage(MORE)])
+    writer.append([added(user_content("hi"))])
+    writer.append([added(model_content("ho"), usage=WHOLE), AddUsage(MORE)])
     writer.release()
     stored = store.load("ann").messages[1].usage
     assert stored is not None
@@ -35,8 +36,8 @@ def test_a_store_keeps_whose_tokens_they_are(store: SessionStore) -> None:
 def test_an_archive_keeps_whose_tokens_they_are() -> None:
     store = MemoryStore()
     begin = [
-        StoredMessage(seq=0, content=user_content("hi"), created=1.0),
-        StoredMessage(seq=1, content=model_content("ho"), created=2.0, usage=WHOLE),
+        Message(content=user_content("hi"), created=1.0),
+        Message(content=model_content("ho"), created=2.0, usage=WHOLE),
     ]
     archive = to_archive(store.create("ann", messages=begin), begin)
     read = from_archive(archive, "It")
@@ -45,7 +46,8 @@ def test_an_archive_keeps_whose_tokens_they_are() -> None:
     assert info.usage.by_model == messages[1].usage.by_model == WHOLE.by_model
     archive["messages"][1]["usage"]["by_model"] = [{"model": "a", "requests": -1}]
     with pytest.raises(
-        StoreError, match="It is damaged: by_model has an entry with an odd or missing requests"
+        StoreError,
+        match=r"It is damaged: messages\[1\].usage.by_model: by_model has an entry with an odd or missing requests",
     ):
         from_archive(archive, "It")
 
@@ -114,5 +116,5 @@ def test_a_usage_that_could_not_be_read_is_not_stored(
     writer = store.write("ann")
     writer.append([AddUsage(MORE)])
     with pytest.raises(StoreError, match="can't be stored"):
-        writer.append([AddMessage(user_content("hi")), AddMessage(model_content("ho"), usage=usage)])
+        writer.append([added(user_content("hi")), added(model_content("ho"), usage=usage)])
     assert (store.info("ann").messages, store.info("ann").usage) == (0, MORE)

@@ -1,29 +1,24 @@
-"""What `SQLStore` does beyond the contract: its URLs, faults, schema and rows; see also test_sql_leases.py."""
+"""What `PostgresStore` does beyond the contract: its URLs, faults, schema and rows; see also test_sql_leases.py."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
-from agentkit.stores._sql_schema import MIGRATIONS
-from agentkit.stores.base import AddMessage, SaveResult, StoredMessage, StoredResult
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.base import Message, SaveResult, StoredResult
+from agentkit.stores.postgres import PostgresStore
 from agentkit.wire.content import user_content
 from tests.helpers.postgres import PASSWORD, server
-from tests.helpers.sql import (
+from tests.helpers.postgres_cases import (
     ROOT,
     Open,
     child,
@@ -36,35 +31,30 @@ from tests.helpers.sql import (
     setting,
     texts,
 )
+from tests.helpers.stored_chats import added
 
 # -- setting up
 
 
-def test_the_module_can_be_imported_without_sqlalchemy() -> None:
-    code = """
+@pytest.mark.parametrize("missing", ["psycopg", "psycopg_pool"])
+def test_a_missing_driver_is_named(missing: str) -> None:
+    code = f"""
 import sys
-sys.modules["sqlalchemy"] = None
-from agentkit.stores.sql import SQLStore
-from agentkit.errors import ConfigurationError
+sys.modules["{missing}"] = None
+from agentkit import ConfigurationError, PostgresStore
 try:
-    SQLStore("sqlite:///x.db")
+    PostgresStore("postgresql://localhost/x")
 except ConfigurationError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 'pip install "agentkit[postgres]"' in done.stdout
+    assert 'pip install "agentkit[postgres]"' in done.stdout and missing in done.stdout
 
 
-def test_the_module_does_not_import_sqlalchemy() -> None:
-    code = "import sys, agentkit.stores.sql; print('sqlalchemy' in sys.modules, 'psycopg' in sys.modules)"
+def test_importing_the_class_imports_no_driver() -> None:
+    code = "import sys; from agentkit import PostgresStore; print('psycopg' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
-
-
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigurationError, match=r'psycopg.*pip install "agentkit\[postgres\]"'):
-        SQLStore("postgresql+psycopg://localhost/x")
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.parametrize(
@@ -77,29 +67,24 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "postgresql+psycopg:/ann:hunter2@localhost/x",
         "postgresql+psycopg://ann:hunter2@localhost:port/x",
         "postgresql+psycopg://ann:1@hunter2@localhost/x",
-        "sqlite://",
-        "sqlite:///:memory:",
+        "sqlite:///chats.db",
+        "host=localhost password=hunter2",
         7,
         None,
     ],
 )
 def test_what_is_no_url_of_a_database_is_refused_without_showing_it(url: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        SQLStore(url)
+        PostgresStore(url)
     shown = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in shown
-    assert "SQLStore" in str(caught.value)
+    assert "PostgresStore" in str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql+psycopg"])
 def test_other_ways_to_write_postgresql_are_understood(open_store: Open, postgres: str, scheme: str) -> None:
-    store = open_store(postgres.replace("postgresql+psycopg", scheme))
+    store = open_store(postgres.replace("postgresql", scheme, 1))
     assert store.list() == []
-
-
-def test_a_url_object_is_taken_as_well(open_store: Open, sqlite: Path) -> None:
-    assert open_store(sa.URL.create("sqlite", database=str(sqlite))).list() == []
-    assert sqlite.exists()
 
 
 def test_no_repr_shows_a_password(open_store: Open, postgres: str) -> None:
@@ -191,84 +176,37 @@ def test_a_lease_that_could_not_be_noted_is_free(open_store: Open, postgres: str
     other.write("ann").append([message("hello")])
 
 
-def test_connections_that_are_all_in_use_are_told(open_store: Open, url: str) -> None:
-    store = open_store(url, timeout=0.2)
+def test_connections_that_are_all_in_use_are_told(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres, timeout=0.2)
     with contextlib.ExitStack() as used:
         for _ in range(15):
-            used.enter_context(store._database.reading())
+            used.enter_context(store._db._connection(0.0))
         assert "all connections of this process were in use" in fault(store.list)
     assert store.list() == []
 
 
-def test_a_row_that_is_damaged_is_told(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_a_row_that_is_damaged_is_told(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     made(store, "hello")
-    run(url, "UPDATE agentkit_messages SET content = '{'")
+    run(postgres, "UPDATE agentkit_messages SET content = '{'")
     assert "is damaged" in fault(lambda: store.load("ann"))
 
 
-def test_a_table_that_is_gone_is_told(open_store: Open, url: str) -> None:
-    store = open_store(url)
-    run(url, "DROP TABLE agentkit_summaries")
+def test_a_table_that_is_gone_is_told(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
+    run(postgres, "DROP TABLE agentkit_summaries")
     made(store)
     assert "agentkit_summaries" in fault(lambda: store.load("ann"))
 
 
-def test_errors_do_not_quote_what_was_said(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_errors_do_not_quote_what_was_said(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     writer = made(store)
     secret = "what I tell nobody"
-    run(url, "DROP TABLE agentkit_messages")
+    run(postgres, "DROP TABLE agentkit_messages")
     with pytest.raises(StoreError) as caught:
         writer.append([message(secret)])
     assert secret not in "".join(traceback.format_exception(caught.value))
-
-
-@pytest.mark.parametrize(
-    "make", [lambda file: file.mkdir(), lambda file: file.write_bytes(b"no database" * 99)]
-)
-def test_a_file_that_is_no_database_is_told_and_left_as_it_is(
-    open_store: Open, sqlite: Path, make: Callable[[Path], None]
-) -> None:
-    make(sqlite)
-    before = sqlite.is_dir() or sqlite.read_bytes()
-    words = fault(lambda: open_store(f"sqlite:///{sqlite}"))
-    assert "can't be opened" in words or "is not an SQLite database" in words
-    assert before == (sqlite.is_dir() or sqlite.read_bytes())
-
-
-def test_an_sqlite_file_that_is_locked_is_told(open_store: Open, sqlite: Path) -> None:
-    store = open_store(f"sqlite:///{sqlite}", timeout=0.1)
-    writer = made(store, "hello")
-    with contextlib.closing(sqlite3.connect(sqlite, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        assert "is locked" in fault(lambda: writer.append([message("lost")]))
-        assert texts(store) == ["hello"]
-        writer.release()  # can't be noted now, and says nothing
-        other.execute("ROLLBACK")
-    store.write("ann").append([message("there")])
-    assert texts(store) == ["hello", "there"]
-
-
-def test_a_store_may_be_opened_while_another_writes(open_store: Open, sqlite: Path) -> None:
-    with SQLStore(f"sqlite:///{sqlite}") as store:
-        made(store, "hello")
-    with contextlib.closing(sqlite3.connect(sqlite, isolation_level=None)) as other:
-        other.execute("PRAGMA journal_mode = DELETE")  # not WAL, which then can't be set
-        other.execute("BEGIN IMMEDIATE")
-        assert texts(open_store(f"sqlite:///{sqlite}", timeout=0.1)) == ["hello"]
-
-
-def test_a_file_that_can_only_be_read_is_told(open_store: Open, sqlite: Path) -> None:
-    with SQLStore(f"sqlite:///{sqlite}") as store:
-        made(store, "hello")
-    reader = open_store(f"sqlite:///file:{sqlite}?mode=ro&uri=true")
-    assert texts(reader) == ["hello"]
-    assert "is read-only" in fault(lambda: reader.rename("ann", "x"))
-    reader.close()
-    with contextlib.closing(sqlite3.connect(sqlite)) as other:
-        other.execute("PRAGMA journal_mode = DELETE")  # not WAL, which then can't be set
-    assert "is read-only" in fault(lambda: open_store(f"sqlite:///file:{sqlite}?mode=ro&uri=true"))
 
 
 def test_a_step_that_the_database_refuses_at_last_is_not_stored(open_store: Open, postgres: str) -> None:
@@ -289,19 +227,19 @@ def test_a_step_that_the_database_refuses_at_last_is_not_stored(open_store: Open
 # -- the schema
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(open_store: Open, url: str) -> None:
-    made(open_store(url), "hello")
-    run(url, "INSERT INTO agentkit_schema VALUES (1000, 0)")
+def test_a_newer_schema_is_refused_and_left_as_it_is(open_store: Open, postgres: str) -> None:
+    made(open_store(postgres), "hello")
+    run(postgres, "INSERT INTO agentkit_schema VALUES (1000, 0)")
     with pytest.raises(StoreVersionError, match=r"newer agentkit \(schema 1000"):
-        open_store(url)
-    assert run(url, "SELECT count(*) FROM agentkit_messages") == [(1,)]
+        open_store(postgres)
+    assert run(postgres, "SELECT count(*) FROM agentkit_messages") == [(1,)]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
-def test_processes_that_start_at_once_make_the_tables_once(url: str) -> None:
-    with child("start", url, "6") as process:
+def test_processes_that_start_at_once_make_the_tables_once(postgres: str) -> None:
+    with child("start", postgres, "6") as process:
         assert said(process) == [0] * 6
-    assert run(url, "SELECT count(*) FROM agentkit_schema") == [(len(MIGRATIONS),)]
+    assert run(postgres, "SELECT count(*) FROM agentkit_schema") == [(1,)]
 
 
 def test_a_user_who_may_not_make_tables_can_use_those_there_are(open_store: Open, postgres: str) -> None:
@@ -318,9 +256,11 @@ def test_a_user_who_may_not_make_tables_can_use_those_there_are(open_store: Open
 @pytest.mark.parametrize(
     "text", ["\0", "\\", "\\x00", "\\\\x00\0", "a\ud800\\ud800", "C:\\x00ab\\u0041", "é\\é"]
 )
-def test_text_that_the_database_has_not_comes_back_as_it_was(open_store: Open, url: str, text: str) -> None:
-    store = open_store(url)
-    message = StoredMessage(seq=0, content=user_content("x"), created=0.0)
+def test_text_that_the_database_has_not_comes_back_as_it_was(
+    open_store: Open, postgres: str, text: str
+) -> None:
+    store = open_store(postgres)
+    message = Message(content=user_content("x"), created=0.0)
     result = StoredResult(id=text, seq=0, text=text)
     settings: Any = {"title": text, "model": text, "instructions": text, "parent": text}
     store.create(text, messages=[message], results=[result], **settings)
@@ -347,14 +287,8 @@ def test_the_index_of_words_is_used(open_store: Open, postgres: str) -> None:
     assert scans
 
 
-def test_what_has_the_words_more_often_is_found_first(open_store: Open, postgres: str) -> None:
+def test_a_message_with_too_many_words_for_the_index_is_stored(open_store: Open, postgres: str) -> None:
     store = open_store(postgres)
-    made(store, "a cat, and a cat, and one more cat", "a cat and a dog", "a dog")
-    assert [hit.seq for hit in store.search("CAT")] == [0, 1]
-
-
-def test_a_message_with_too_many_words_for_the_index_is_stored(open_store: Open, url: str) -> None:
-    store = open_store(url)
     made(store, " ".join(f"w{number}" for number in range(200_000)), "x" * 1_000_000, "é" * 100_000)
     assert [hit.seq for hit in store.search("w17 w1")] == [0]
     assert len(texts(store)[1]) == 1_000_000
@@ -368,12 +302,12 @@ def test_a_step_costs_the_same_however_long_the_chat_is(open_store: Open, postgr
     store, content = open_store(postgres), user_content("x" * 500)
     costs = []
     for length in (10, 3000):
-        begin = [StoredMessage(seq=seq, content=content, created=0.0) for seq in range(length)]
+        begin = [Message(content=content, created=0.0) for seq in range(length)]
         store.create(f"of {length}", messages=begin)
         writer = store.write(f"of {length}")
         before = wal(postgres)
         for _ in range(20):
-            writer.append([AddMessage(content)])
+            writer.append([added(content)])
         costs.append((wal(postgres) - before) / 20)
     assert costs[1] < 2 * costs[0]
 
@@ -386,24 +320,32 @@ def test_a_step_costs_the_same_with_many_results(open_store: Open, postgres: str
         store.create(id)
         writer = store.write(id)
         for n in range(number):
-            writer.append([SaveResult(f"r{n}", f"{n} " * 5000), AddMessage(content)])
+            writer.append([SaveResult(f"r{n}", f"{n} " * 5000), added(content)])
         before = wal(postgres)
         for _ in range(20):
-            writer.append([AddMessage(content)])
+            writer.append([added(content)])
         costs.append((wal(postgres) - before) / 20)
     assert costs[1] < 2 * costs[0]
 
 
-def test_only_who_asks_for_results_reads_their_table(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_only_who_asks_for_results_reads_their_table(
+    open_store: Open, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(postgres)
     writer = made(store, "a cat")
     writer.append([SaveResult("r", "whole"), message("a dog")])
     said: list[str] = []
-    sa.event.listen(store._database.engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+    real = store._db.run
+
+    def note(statements: Any, **given: Any) -> Any:
+        said.extend(text for text, _ in statements)
+        return real(statements, **given)
+
+    monkeypatch.setattr(store._db, "run", note)
     writer.load()
     writer.append([message("a cow"), message("a cat")])
     store.info("ann")
     store.list()
     assert len(store.search("cat")) == 2
-    assert said and not any("agentkit_results" in statement for statement in said)
-    assert store.result("ann", "r") == "whole" and "agentkit_results" in said[-1]
+    assert said and not any("results" in statement for statement in said)
+    assert store.result("ann", "r") == "whole" and "results" in said[-1]

@@ -1,4 +1,4 @@
-"""What the tests of `SQLStore` run in processes of their own: `python -m tests.helpers.sql_child WHAT URL ...`."""
+"""Processes that use a `PostgresStore`: `python -m tests.helpers.postgres_child WHAT URL ...`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 
-import psycopg  # noqa: F401 - so that not each fork must
-
-import agentkit.stores._sql_leases  # noqa: F401
+import agentkit.stores.postgres_database  # noqa: F401 - so that not each fork must
 from agentkit.errors import SessionConflict, StoreError
 from agentkit.stores.base import AddMessage
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.postgres import PostgresStore
 from agentkit.wire.content import model_content, user_content
+from tests.helpers.stored_chats import added
 
 
 def pair(mark: str) -> list[AddMessage]:
-    return [AddMessage(user_content(mark)), AddMessage(model_content(mark))]
+    return [added(user_content(mark)), added(model_content(mark))]
 
 
 def say(value: object) -> None:
@@ -37,13 +37,13 @@ def start(url: str, count: str) -> None:
 
 def open_at(url: str, at: float) -> None:
     time.sleep(max(0.0, at - time.time()))
-    with SQLStore(url) as store:
+    with PostgresStore(url) as store:
         store.list()
 
 
 def write(url: str) -> None:
     """Write a session without end."""
-    store = SQLStore(url)
+    store = PostgresStore(url)
     writer = store.write("ann")
     say("ready")
     for number in range(1_000_000):
@@ -52,7 +52,7 @@ def write(url: str) -> None:
 
 def fork(url: str) -> None:
     """Become the writer, and fork a child that lives on; say what becomes of the store in it."""
-    store = SQLStore(url)
+    store = PostgresStore(url)
     writer = store.write("ann")
     writer.append(pair("parent"))
     reading, writing = os.pipe()
@@ -96,6 +96,8 @@ def in_child(job: Callable[[], None]) -> int:
         try:
             job()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return child
@@ -103,7 +105,7 @@ def in_child(job: Callable[[], None]) -> int:
 
 def work(url: str, name: str, id: str, seconds: float, results: int) -> None:
     done, conflicts, faults = 0, 0, []
-    with SQLStore(url) as store:
+    with PostgresStore(url) as store:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:

@@ -1,4 +1,4 @@
-"""What the tests of `SQLStore` share."""
+"""What the tests of `PostgresStore` share."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-import sqlalchemy as sa
 
 from agentkit.errors import StoreError
 from agentkit.stores.base import AddMessage, SessionWriter
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.postgres import PostgresStore
+from agentkit.stores.waiting import TURNS
 from agentkit.wire.content import user_content
 from tests.helpers.postgres import PASSWORD
+from tests.helpers.stored_chats import added
 
 ROOT = Path(__file__).parents[2]
-Open = Callable[..., SQLStore]
+Open = Callable[..., PostgresStore]
 
 
 def message(text: str) -> AddMessage:
-    return AddMessage(user_content(text))
+    return added(user_content(text))
 
 
-def texts(store: SQLStore, id: str = "ann") -> list[str]:
+def texts(store: PostgresStore, id: str = "ann") -> list[str]:
     return [each.content["parts"][0]["text"] for each in store.load(id).messages]
 
 
-def made(store: SQLStore, *words: str, id: str = "ann") -> SessionWriter:
+def made(store: PostgresStore, *words: str, id: str = "ann") -> SessionWriter:
     store.create(id)
     writer = store.write(id)
     writer.append([message(text) for text in words])
@@ -46,16 +48,15 @@ def setting(url: str, options: str) -> str:
 
 def run(url: str, statement: str) -> list[Any]:
     """Run a statement on a database, past the store."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        result = connection.exec_driver_sql(statement)
-        return list(result.fetchall()) if result.returns_rows else []
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextlib.contextmanager
 def child(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a function of `sql_child.py` in a process that is gone at the end."""
-    command = [sys.executable, "-m", "tests.helpers.sql_child", *arguments]
+    """Run a function of `postgres_child.py` in a process that is gone at the end."""
+    command = [sys.executable, "-m", "tests.helpers.postgres_child", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -81,7 +82,12 @@ def fault(make: Callable[[], object]) -> str:
 @contextlib.contextmanager
 def row_locked(url: str) -> Iterator[None]:
     """Hold the session's row, as somebody at a console might."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1 FROM agentkit_sessions FOR UPDATE")
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT 1 FROM agentkit_sessions FOR UPDATE")
         yield
+        connection.rollback()
+
+
+def as_another_process(store: PostgresStore, id: str = "ann") -> None:
+    """Let who takes a session next ask the database alone, as another process does: no writer of this one is known."""
+    TURNS.evict((store.identity, id))

@@ -1,36 +1,46 @@
-"""The writers of a `SQLStore`: processes that die, fork, crowd, or lose their connection."""
+"""The writers of a `PostgresStore`: processes that die, fork, crowd, or lose their connection."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-import sqlalchemy as sa
 
 from agentkit.errors import SessionConflict, SessionExists, SessionNotFound, StoreError
-from agentkit.stores.sql import SQLStore
+from agentkit.stores.base import SaveSummary
+from agentkit.stores.postgres import PostgresStore
 from tests.helpers.postgres import Server, new_server, server
+from tests.helpers.postgres_cases import (
+    Open,
+    as_another_process,
+    child,
+    fault,
+    made,
+    message,
+    row_locked,
+    run,
+    said,
+    setting,
+    texts,
+)
 from tests.helpers.proxy import Proxy
-from tests.helpers.sql import Open, child, fault, made, message, row_locked, run, said, setting, texts
 
 # -- leases
 
 
-def test_the_lease_of_a_process_that_was_killed_is_free_at_once(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_the_lease_of_a_process_that_was_killed_is_free_at_once(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     store.create("ann")
-    with child("write", url) as process:
+    with child("write", postgres) as process:
         assert said(process) == "ready"
         while store.info("ann").messages < 40:
             time.sleep(0.01)
@@ -50,7 +60,8 @@ def test_a_lease_is_kept_while_nothing_is_written(open_store: Open, postgres: st
     store = open_store(setting(postgres, "-cidle_session_timeout=100"))
     writer = made(store)
     time.sleep(0.5)
-    with pytest.raises(SessionConflict):
+    as_another_process(store)
+    with pytest.raises(SessionConflict, match="another process"):
         open_store(postgres).write("ann")
     writer.append([message("hello")])
     assert texts(store) == ["hello"]
@@ -75,6 +86,7 @@ def test_a_writer_that_lost_its_lease_can_not_tear_the_turn_of_the_next(
     store, other = open_store(f"{postgres}&application_name=first"), open_store(postgres)
     writer = made(store, "first")
     end_locks(postgres, "first")
+    as_another_process(other)
     next_writer = other.write("ann", wait=5)
     with pytest.raises(SessionConflict):
         writer.append([message("torn")])
@@ -91,7 +103,8 @@ def test_a_lease_that_was_lost_is_taken_again(open_store: Open, postgres: str) -
     end_locks(postgres, "again")
     store.create("bob")
     store.write("bob").release()
-    with pytest.raises(SessionConflict):
+    as_another_process(other)
+    with pytest.raises(SessionConflict, match="another process"):
         other.write("ann")
     writer.append([message("second")])
     writer.release()
@@ -109,25 +122,25 @@ def test_connections_that_were_ended_are_made_anew(open_store: Open, postgres: s
     store.write("ann").release()
 
 
-def test_a_writer_that_nobody_has_any_more_is_none(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_a_writer_that_nobody_has_any_more_is_none(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     made(store, "hello")  # the writer is dropped
     gc.collect()
     store.write("ann").append([message("there")])
     assert texts(store) == ["hello", "there"]
 
 
-def test_closing_a_store_releases_its_writers(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_closing_a_store_releases_its_writers(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     writer = made(store)
     store.close()
     store.close()
-    open_store(url).write("ann", wait=5).append([message("hello")])
+    open_store(postgres).write("ann", wait=5).append([message("hello")])
     writer.release()
 
 
-def test_a_session_made_anew_does_not_wait_for_the_old_ones_writer(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_a_session_made_anew_does_not_wait_for_the_old_ones_writer(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     old = made(store, "old")
     store.delete("ann")
     made(store, "new")
@@ -141,42 +154,25 @@ def test_a_session_that_is_deleted_while_it_is_being_taken_is_not_found(
 ) -> None:
     store = open_store(postgres)
     made(store).release()
-    engine = sa.create_engine(postgres, poolclass=sa.NullPool)
-    with ThreadPoolExecutor(1) as pool, engine.connect() as connection:
-        connection.exec_driver_sql("DELETE FROM agentkit_sessions")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(postgres) as connection:
+        connection.execute("DELETE FROM agentkit_sessions")
         taken = pool.submit(store.write, "ann")
         while not run(postgres, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
             time.sleep(0.01)
         connection.commit()
         with pytest.raises(SessionNotFound):
             taken.result()
-    while run(postgres, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"):
-        time.sleep(0.01)  # other tests' connections may just be ending
-
-
-@pytest.mark.parametrize(("age", "free"), [(0, False), (590, False), (610, True)])
-def test_a_process_of_another_container_is_gone_after_ten_minutes(
-    open_store: Open, sqlite: Path, age: float, free: bool
-) -> None:
-    store = open_store(f"sqlite:///{sqlite}")
-    store.create("ann")
-    then = time.time() - age
-    note = {"token": "t", "taken": then, "owner": {"host": "elsewhere", "pid": 1, "started": "1"}}
-    with contextlib.closing(sqlite3.connect(sqlite, isolation_level=None)) as other:
-        other.execute("UPDATE agentkit_sessions SET owner = ?, updated = ?", (json.dumps(note), then))
-    with contextlib.nullcontext() if free else pytest.raises(SessionConflict, match="process 1"):
-        store.write("ann")
 
 
 # -- forks
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
-def test_a_fork_has_connections_of_its_own_and_no_writer(open_store: Open, url: str) -> None:
-    store = open_store(url)
+def test_a_fork_has_connections_of_its_own_and_no_writer(open_store: Open, postgres: str) -> None:
+    store = open_store(postgres)
     store.create("ann")
     store.create("bob")
-    with child("fork", url) as process:
+    with child("fork", postgres) as process:
         forked, seen = said(process)
         try:
             assert seen == "refused, conflict, 2"
@@ -205,7 +201,7 @@ def own_server() -> Iterator[Server]:
 def test_a_server_that_stops_while_steps_are_stored_loses_and_tears_nothing(
     open_store: Open, own_server: Server
 ) -> None:
-    store = open_store(own_server.url(), timeout=2)
+    store = open_store(own_server.url(), timeout=2, reconnect_timeout=0.2)
     writer = made(store)
     stored: list[str] = []
     stopping = threading.Timer(0.3, own_server.stop)
@@ -224,16 +220,40 @@ def test_a_server_that_stops_while_steps_are_stored_loses_and_tears_nothing(
 
 
 def test_a_server_that_is_gone_can_be_used_when_it_is_back(open_store: Open, own_server: Server) -> None:
-    store = open_store(own_server.url(), timeout=2)
+    store = open_store(own_server.url(), timeout=2, reconnect_timeout=0.5)
     writer = made(store, "first")
     own_server.stop()
     assert "can't be reached" in fault(store.list)
     assert "can't be reached" in fault(lambda: writer.append([message("lost")]))
-    assert "can't be reached" in fault(lambda: store.write("ann"))
+    assert "can't be reached" in fault(lambda: store.write("bob"))
     writer.release()
     own_server.start()
     store.write("ann").append([message("second")])
     assert texts(store) == ["first", "second"]
+
+
+@pytest.mark.slow
+def test_a_server_that_restarts_is_waited_for_and_no_step_is_stored_twice(
+    open_store: Open, own_server: Server
+) -> None:
+    store = open_store(own_server.url(), timeout=5, reconnect_timeout=30)
+    writer = made(store)
+
+    def restart() -> None:
+        for _ in range(3):
+            time.sleep(0.3)
+            own_server.stop()
+            time.sleep(0.5)
+            own_server.start()
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    count = 0
+    while restarting.is_alive():
+        writer.append([message(f"{count}")])
+        count += 1
+    restarting.join()
+    assert texts(store) == [f"{n}" for n in range(count)]
 
 
 @pytest.fixture
@@ -244,44 +264,42 @@ def proxy() -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def far(open_store: Open, postgres: str, proxy: Proxy) -> SQLStore:
+def far(open_store: Open, postgres: str, proxy: Proxy) -> PostgresStore:
     """A store behind the proxy."""
-    return open_store(postgres.replace(f":{server().port}/", f":{proxy.port}/"), timeout=2)
+    return open_store(
+        postgres.replace(f":{server().port}/", f":{proxy.port}/"), timeout=2, reconnect_timeout=1
+    )
 
 
-def test_a_step_whose_connection_breaks_off_is_told_and_can_be_stored_again(
-    far: SQLStore, proxy: Proxy, postgres: str
+def test_a_step_whose_connection_breaks_off_while_it_is_on_its_way_is_stored_once(
+    far: PostgresStore, proxy: Proxy, postgres: str
 ) -> None:
     writer = made(far, "first")
-    with row_locked(postgres):  # so that it is still on its way
-        breaking = threading.Timer(0.2, proxy.break_off)
-        breaking.start()
-        assert "was lost: the connection ended" in fault(lambda: writer.append([message("second")]))
-        breaking.join()
-    writer.append([message("second")])
-    assert texts(far) == ["first", "second"]
-
-
-def test_a_step_that_was_lost_on_its_way_is_told_and_can_be_stored_again(far: SQLStore, proxy: Proxy) -> None:
-    writer = made(far, "first")
-    proxy.cut = "before"
-    assert "Nothing was stored" in fault(lambda: writer.append([message("second")]))
-    assert texts(far) == ["first"]
-    writer.append([message("second")])
-    assert texts(far) == ["first", "second"]
-
-
-def test_a_step_that_was_stored_though_nobody_said_so_is_stored(far: SQLStore, proxy: Proxy) -> None:
-    writer = made(far, "first")
-    proxy.cut = "after"
-    writer.append([message("second")])
+    with ThreadPoolExecutor(1) as pool:
+        with row_locked(postgres):
+            storing = pool.submit(writer.append, [message("second")])
+            while not run(postgres, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                time.sleep(0.01)
+            proxy.break_off()  # the server has it, and does it as soon as it can
+            time.sleep(0.2)
+        storing.result(20)
     writer.append([message("third")])
     assert texts(far) == ["first", "second", "third"]
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_step_whose_connection_was_cut_is_stored_once(far: PostgresStore, proxy: Proxy, cut: Any) -> None:
+    writer = made(far, "first")
+    proxy.cut = cut
+    writer.append([message("second"), SaveSummary(1, "sum")])
+    writer.append([message("third")])
+    assert texts(far) == ["first", "second", "third"]
+    assert far.info("ann").version == writer.info.version
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_step_of_which_nothing_is_known_can_be_stored_again_safely(
-    far: SQLStore, proxy: Proxy, cut: Any
+    far: PostgresStore, proxy: Proxy, cut: Any
 ) -> None:
     writer = made(far, "first")
     proxy.cut, proxy.closed = cut, True
@@ -293,27 +311,47 @@ def test_a_step_of_which_nothing_is_known_can_be_stored_again_safely(
 
 
 def test_a_step_that_was_lost_may_find_its_session_deleted(
-    open_store: Open, postgres: str, far: SQLStore, proxy: Proxy
+    open_store: Open, postgres: str, far: PostgresStore, proxy: Proxy
 ) -> None:
     writer, other = made(far, "first"), open_store(postgres)
     proxy.cut = "before"
-    proxy.before_next = lambda: other.delete("ann")
+
+    def delete() -> None:
+        proxy.before_next = lambda: None
+        other.delete("ann")
+
+    proxy.before_next = delete
     with pytest.raises(SessionConflict):
         writer.append([message("second")])
 
 
-def test_other_changes_of_which_nothing_is_known_say_so(far: SQLStore, proxy: Proxy) -> None:
-    made(far).release()
-    proxy.cut = "after"
-    assert "isn't known whether" in fault(lambda: far.rename("ann", "title"))
+def test_a_session_that_was_taken_though_nobody_said_so_is_taken_once(
+    far: PostgresStore, proxy: Proxy
+) -> None:
+    proxy.cut, proxy.mark = "after", b"secondly"
+    writer = far.write("ann", create={"instructions": "secondly", "title": "t"})
+    writer.append([message("first")])
+    assert texts(far) == ["first"] and far.info("ann").instructions == "secondly"
+
+
+def test_other_changes_are_made_again_or_say_that_nothing_is_known(far: PostgresStore, proxy: Proxy) -> None:
+    made(far, "second").release()
+    proxy.cut, proxy.mark = "after", b"title"
+    far.rename("ann", "title")
     assert far.info("ann").title == "title"
+    proxy.cut, proxy.mark = "after", b"ann"
+    assert texts(far) == ["second"]  # a read is read again
+    proxy.cut = "after"
+    assert "isn't known whether" in fault(lambda: far.delete("ann"))
+    with pytest.raises(SessionNotFound):
+        far.info("ann")
 
 
 # -- many at once
 
 
 def check_crowd(url: str, seconds: str) -> None:
-    with SQLStore(url) as store:
+    with PostgresStore(url) as store:
         for id in ["shared", *(f"own {n}" for n in range(10))]:
             store.create(id)
         with child("crowd", url, seconds) as process:
@@ -339,14 +377,14 @@ def test_many_processes_lose_and_tear_nothing(postgres: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
-def test_many_processes_lose_and_tear_nothing_for_long(url: str) -> None:
-    check_crowd(url, "10")
+def test_many_processes_lose_and_tear_nothing_for_long(postgres: str) -> None:
+    check_crowd(postgres, "10")
 
 
-def test_an_id_is_taken_once_even_at_the_same_moment(open_store: Open, url: str) -> None:
-    stores = [open_store(url) for _ in range(4)]
+def test_an_id_is_taken_once_even_at_the_same_moment(open_store: Open, postgres: str) -> None:
+    stores = [open_store(postgres) for _ in range(4)]
 
-    def create(store: SQLStore) -> bool:
+    def create(store: PostgresStore) -> bool:
         try:
             store.create("ann")
         except SessionExists:

@@ -1,0 +1,120 @@
+"""What changes a chat, beside what is said in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agentkit.chats.pending import resolve
+from agentkit.errors import SessionNotFound
+from agentkit.stores.archive import Archived
+from agentkit.stores.base import (
+    AddMessage,
+    Cut,
+    DamagedMessage,
+    SaveResult,
+    SaveState,
+    SessionWriter,
+    Step,
+)
+from agentkit.stores.waiting import Turn
+from agentkit.wire.content import Content
+from agentkit.wire.history import turn_starts
+
+if TYPE_CHECKING:
+    from agentkit.chats.conversation import Conversation
+
+
+class Changing:
+    """The changes of a conversation, for who has its turn.
+
+    Args:
+        conversation: What is changed.
+        turn: Of this process's writers.
+        wait: Seconds to wait for the writers of others.
+    """
+
+    def __init__(self, conversation: Conversation, turn: Turn, wait: float) -> None:
+        self._conversation = conversation
+        self._turn = turn
+        self._wait = wait
+
+    def clear(self) -> None:
+        """Remove all messages."""
+        self._change_if_there(lambda writer: [Cut(0)] if writer.info.messages else [])
+
+    def undo(self) -> list[Content]:
+        """Remove the last turn; return it, as far as it can be read."""
+        removed: list[Content] = []
+
+        def steps(writer: SessionWriter) -> Sequence[Step]:
+            start, contents = self._last_turn(writer)
+            removed.extend(contents)
+            return [] if start is None else [Cut(start)]
+
+        self._change_if_there(steps)
+        return removed
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Put another state in the place of the chat's."""
+        self._change(lambda _: [SaveState(dict(state))], create=True)
+
+    def replace_with(self, archived: Archived) -> None:
+        """Put other messages in place of all, with results that belong to them, and another state."""
+        saved: dict[int, list[Step]] = {}
+        for result in archived.results:
+            saved.setdefault(result.seq, []).append(SaveResult(result.id, result.text))
+        steps: list[Step] = [Cut(0), SaveState(archived.state)]
+        for seq, message in enumerate(archived.messages):
+            steps += saved.get(seq, ())
+            steps.append(AddMessage(message))
+        self._change(lambda _: steps, create=True)
+
+    def resolve(self, call_id: str, result: Any, *, retry: bool) -> None:
+        """Say what became of a call that nobody knows of: its result, or that it may run again."""
+
+        def steps(writer: SessionWriter) -> Sequence[Step]:
+            seen = self._conversation.see(writer)
+            content = seen.contents[-1] if seen.contents else None
+            return resolve(content, seen.calls, call_id, result, retry=retry)
+
+        self._change(steps)
+
+    def _change(self, make: Callable[[SessionWriter], Sequence[Step]], *, create: bool = False) -> None:
+        """Become the writer, and store steps that are made of what is there."""
+        writer = self._conversation.write(self._turn, self._wait, create=create)
+        try:
+            if steps := make(writer):
+                writer.append(steps, release=True)
+                self._conversation.forget()
+        finally:
+            writer.release()
+
+    def _change_if_there(self, make: Callable[[SessionWriter], Sequence[Step]]) -> None:
+        try:
+            self._change(make)
+        except SessionNotFound:
+            if self._conversation.must_exist:
+                raise
+
+    def _last_turn(self, writer: SessionWriter) -> tuple[int | None, Sequence[Content]]:
+        """Find where the last turn begins, and what it has; messages that are damaged may be before it, or in it."""
+        damaged: list[int] = []
+        while True:
+            first = damaged[-1] + 1 if damaged else 0
+            try:
+                contents = self._sound(first) if damaged else self._conversation.see(writer).contents
+                break
+            except DamagedMessage as error:
+                damaged.append(error.seq)
+        while not (starts := turn_starts(contents)):
+            if not damaged:
+                return (0 if first or contents else None), contents
+            end = damaged.pop()
+            first = damaged[-1] + 1 if damaged else 0
+            contents = [*self._sound(first, end), *contents]
+        return first + starts[-1], contents[starts[-1] :]
+
+    def _sound(self, start: int, end: int | None = None) -> list[Content]:
+        messages = self._conversation.messages(start, end)
+        return [message.content for message in messages]

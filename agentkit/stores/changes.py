@@ -1,0 +1,174 @@
+"""A change of a session: steps that become statements, guarded by the fence.
+
+A writer knows what its session looks like (`Mirror`): nobody else can change that while its fence holds. So a list
+of steps is checked here, and becomes statements that need no answer; they are sent at once, in one transaction. The
+first takes the old fence and puts a new one; each other does something only where that is in place. No step is half
+done, and nobody has to look before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+from agentkit.stores import _values as values
+from agentkit.stores.base import (
+    AddMessage,
+    AddUsage,
+    Cut,
+    DeferCall,
+    EditCall,
+    FinishCall,
+    SaveResult,
+    SaveState,
+    SaveSummary,
+    SessionInfo,
+    StartCalls,
+    Step,
+    StoredCall,
+)
+from agentkit.stores.rows import MESSAGE, RESULT, STATE, Statement, call_row, message_row
+from agentkit.stores.schema import exact
+
+_PUT = """
+    UPDATE {p}sessions SET fence = ?, version = version + ?, messages = ?, usage = COALESCE(?, usage),
+        updated = COALESCE(?, updated),
+        owner = CASE WHEN ? = 1 THEN NULL ELSE owner END WHERE key = ? AND fence = ?
+    RETURNING version, {told}"""
+_MINE = " FROM {p}sessions s WHERE s.key = ? AND s.fence = ?"
+_MY_ROWS = "session = (SELECT key FROM {p}sessions WHERE key = ? AND fence = ?)"
+_MESSAGE = MESSAGE + _MINE
+_RESULT = f"{RESULT}{_MINE} ON CONFLICT (session, id) DO UPDATE SET seq = excluded.seq, text = excluded.text"
+_STATE = f"{STATE}{_MINE} ON CONFLICT (session, seq) DO UPDATE SET state = excluded.state"
+_SUMMARY = f"INSERT INTO {{p}}summaries (session, upto, text) SELECT s.key, ?, ?{_MINE}"
+_CALL = f"""
+    INSERT INTO {{p}}calls (session, number, call_id, name, effect, args, started, response, deferred)
+    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?{_MINE}"""
+_CUTS = tuple(
+    f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
+    for table, beyond in (
+        *(
+            ("messages", "seq >= ?"),
+            ("results", "seq >= ?"),
+            ("summaries", "upto > ?"),
+            ("states", "seq > ?"),
+        ),
+    )
+)
+
+
+class Mirror:
+    """A session as its writer knows it."""
+
+    def __init__(self, key: int, info: SessionInfo, calls: dict[int, bool]) -> None:
+        self.key = key
+        self.info = info
+        self.calls = calls
+        """The entries of the ledger: whether each is open."""
+
+    def take_over(self, change: Change, version: int) -> None:
+        """Note that a change was stored."""
+        self.calls = change.calls
+        self.info = replace(
+            self.info,
+            messages=change.count,
+            usage=change.usage,
+            version=version,
+            updated=change.updated or self.info.updated,
+        )
+
+
+class Change:
+    """Steps on their way into the database."""
+
+    def __init__(self, mirror: Mirror, steps: Sequence[Step]) -> None:
+        self._was = mirror
+        self._steps = len(steps)
+        self.count, self.usage = mirror.info.messages, mirror.info.usage
+        self.calls = mirror.calls.copy()
+        self.updated: float | None = None
+        self._body: list[Statement] = []
+        """Without the guard, which is the session's key and the new fence."""
+        self._cleared = False
+        self._new: dict[int, StoredCall] = {}
+        self._changed: list[Statement] = []
+        for step in steps:
+            self._apply(step)
+
+    def statements(self, old: str, new: str, *, release: bool) -> list[Statement]:
+        """Make the statements that store it, given the fence to show and the one to put."""
+        key = self._was.key
+        usage = None if self.usage is self._was.info.usage else values.encode_usage(self.usage)
+        row = (self._steps, self.count, usage, self.updated, int(release), key, old)
+        rest = [*self._body]
+        if self._cleared and self._was.calls:
+            rest.append((f"DELETE FROM {{p}}calls WHERE {_MY_ROWS}", ()))
+        rest += [(_CALL, call_row(call)) for call in self._new.values()]
+        rest += self._changed
+        return [(_PUT, (new, *row)), *((text, (*given, key, new)) for text, given in rest)]
+
+    def _apply(self, step: Step) -> None:
+        match step:
+            case AddMessage():
+                self._add(step)
+            case StartCalls():
+                for index in step.indexes:
+                    self._set(index, started=step.started)
+            case EditCall():
+                self._set(step.index, args=step.args)
+            case FinishCall():
+                self._set(step.index, response=step.response)
+                self.calls[step.index] = False
+            case DeferCall():
+                self._set(step.index, started=False, deferred=step.state)
+            case SaveResult():
+                values.check_result(step)
+                self._body.append((_RESULT, (exact(step.id), self.count, exact(step.text))))
+            case SaveState():
+                self._body.append((_STATE, (self.count, values.encode_object("A state", step.state))))
+            case Cut():
+                values.check_position(step, step.seq, self.count)
+                self._body += [(text, (step.seq,)) for text in _CUTS]
+                self._clear_calls()
+                self.count, self.updated = step.seq, time.time()
+            case AddUsage():
+                self.usage += step.usage
+            case SaveSummary():
+                values.check_position(step, step.upto, self.count)
+                self._body.append((_SUMMARY, (step.upto, exact(step.text))))
+            case _:
+                assert_never(step)
+
+    def _add(self, step: AddMessage) -> None:
+        message, self.updated = step.message, time.time()
+        if message.created is None:
+            message = replace(message, created=self.updated)
+        self._body.append((_MESSAGE, message_row(self.count, message)))
+        self.count += 1
+        if message.usage is not None:
+            self.usage += message.usage
+        self._clear_calls()
+        self._new = {call.index: call for call in step.calls}
+        self.calls = {call.index: call.response is None for call in step.calls}
+        for call in step.calls:
+            call_row(call)  # raises now if it can't be stored
+
+    def _clear_calls(self) -> None:
+        self.calls, self._new, self._changed, self._cleared = {}, {}, [], True
+
+    def _set(self, index: int, **columns: Any) -> None:
+        if not self.calls.get(index, False):
+            raise values.no_open_call(index)
+        encoded = [
+            int(value) if isinstance(value, bool) else values.encode_object(f"The {name} of a call", value)
+            for name, value in columns.items()
+        ]
+        if index in self._new:
+            self._new[index] = replace(self._new[index], **columns)
+            return
+        change = ", ".join(f"{name} = ?" for name in columns)
+        self._changed.append(
+            (f"UPDATE {{p}}calls SET {change} WHERE number = ? AND {_MY_ROWS}", (*encoded, index))
+        )

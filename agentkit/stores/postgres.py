@@ -1,0 +1,56 @@
+"""Chats kept in PostgreSQL: `PostgresStore`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentkit.errors import ConfigurationError
+from agentkit.stores.store import Store
+
+if TYPE_CHECKING:
+    from agentkit.stores.postgres_database import Postgres
+
+
+class PostgresStore(Store):
+    """Keeps sessions in PostgreSQL, in tables `agentkit_*`. See `SessionStore` for the methods.
+
+    Any number of threads, processes and machines may share it. Its methods block; asynchronous callers run
+    them in threads, as `agent.aio` does, so there is no second, asynchronous store. What is appended is durable
+    when `append` returns, as far as the server's `synchronous_commit` says so.
+
+    The writers of a store hold an advisory lock: a process that ends frees it at once, one that lives keeps it
+    as long as its connection to the server. If that breaks off, or the server restarts, the lock is taken
+    again; should another writer come first, this one's next step is a SessionConflict. A store needs one
+    connection for the lock, and up to 15 for short transactions. A pooler between that gives each transaction
+    another connection (PgBouncer's `transaction` mode) would lose track of the lock, and is refused where it is
+    noticed: connect to the server itself, or through a pool in `session` mode.
+
+    A server that is away for a while is waited for. No step is stored twice meanwhile.
+
+    Searching finds the text that people read: no thoughts, calls or responses. Words are compared without regard to
+    case, accents and ligatures; in scripts without spaces, a word inside a sentence is found. Of a message, the first
+    megabyte of different words is searched.
+
+    Args:
+        url: `postgresql://user:password@host/database`. No error or repr shows the password. The tables are made in
+            the first schema of the user's `search_path`.
+        timeout: Seconds to wait for a connection that is free, and for locks that others hold for the length of a
+            step.
+        reconnect_timeout: Seconds to wait for a server that can't be reached any more.
+
+    Raises:
+        ConfigurationError: The URL is wrong, or psycopg isn't installed.
+        StoreError: The database can't be reached or used.
+        StoreVersionError: A newer agentkit wrote it.
+    """
+
+    _db: Postgres
+
+    def __init__(self, url: str, *, timeout: float = 10.0, reconnect_timeout: float = 60.0) -> None:
+        try:
+            from agentkit.stores.postgres_database import Postgres
+        except ImportError as error:
+            raise ConfigurationError(
+                f'PostgresStore needs psycopg 3 and psycopg_pool ({error}): pip install "agentkit[postgres]".'
+            ) from error
+        super().__init__(Postgres(url, timeout, reconnect_timeout))

@@ -1,0 +1,470 @@
+"""The database of a `PostgresStore`: psycopg 3, its pool, and the connection that holds the leases."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.numeric import FloatDumper, Int8Dumper
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from agentkit.errors import AgentError, ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores.migrations import migrate
+from agentkit.stores.rows import Statement
+from agentkit.stores.schema import VERSION, exact
+from agentkit.stores.store import UnknownOutcome
+
+_MIGRATING = 0x616B6974_6D696772  # the key of an advisory lock: "akitmigr"
+_CONNECTIONS = 15
+_LISTENING = 4
+"""How many of the connections may wait for other processes; who comes then looks again after a while."""
+_PARTS = {
+    "p": "agentkit_",
+    "int": "BIGINT",
+    "float": "DOUBLE PRECISION",
+    "id": 'TEXT COLLATE "C"',
+    "strict": "",
+    "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "words": "TSVECTOR",
+    # As they are: no parser of the server's, with rules and a locale of its own, between our words and the index.
+    "index": "array_to_tsvector(array_remove(string_to_array(?, ' '), ''))",
+    # The lease of a store whose process has ended: its lock is free. Shared, so that nobody is in the way who asks too.
+    "gone": "pg_try_advisory_xact_lock_shared(s.owner::bigint)",
+    "told": "CASE WHEN waited = 1 AND owner IS NULL THEN pg_notify('agentkit', key::text) END",
+}
+_INDEX = ("CREATE INDEX agentkit_messages_by_word ON agentkit_messages USING gin (words)",)
+_KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""libpq's settings to notice within half a minute that the server is gone, or the way to it."""
+_STATES = {
+    "57014": "took too long: the statement was cancelled. Nothing was stored",
+    "55P03": "is locked: somebody else has held a row for too long. Nothing was stored; try again",
+    "25006": "is read-only: this may be a standby server",
+    "53100": "can't grow, the server's disk is full. Nothing was stored, and what was before stays",
+    "3F": "has no schema for the tables: is the first one of the search_path there, and may this user use it?",
+    "42501": "doesn't let this user do it: it must own the tables agentkit_*, or be allowed to make them",
+}
+"""What PostgreSQL's error codes mean here (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+_PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+"""Words of a server that refuses connections for a while only."""
+
+
+class Postgres:
+    """A few connections, for all threads; each list of statements is one round trip and one transaction.
+
+    All leases of a store are one advisory lock, which the server ends with the connection that holds it; its number
+    is what the rows of sessions have as `owner`. See `Dialect`.
+    """
+
+    hits = "(SELECT id FROM agentkit_messages WHERE words @@ ?::tsquery ORDER BY id DESC LIMIT ?)"
+
+    def __init__(self, url: str, timeout: float, reconnect_timeout: float) -> None:
+        self._params = {"connect_timeout": max(2, round(timeout)), **_KEEPALIVES, **_read(url)}
+        shown = {name: self._params.get(name, "") for name in ("user", "host", "port", "dbname")}
+        self.name = "postgresql://{user}@{host}:{port}/{dbname}".format(**shown)
+        self._timeout = timeout
+        self._reconnect_timeout = reconnect_timeout
+        self._closed = False
+        with self._in_words(), self._connect() as db:
+            if (encoding := db.info.parameter_status("server_encoding")) != "UTF8":
+                raise ConfigurationError(
+                    f"{self.name} can't hold every text: its encoding is {encoding}. Make a database WITH ENCODING "
+                    "'UTF8'."
+                )
+            migrate(_Migrated(self.name, db))
+            row = db.execute(b"SELECT store FROM agentkit_meta").fetchone()
+        self.identity: Hashable = row
+        self._start_anew()
+        with _OPEN_LOCK:
+            _OPEN.add(self)
+
+    def _start_anew(self) -> None:
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
+        self._lease: psycopg.Connection[Any] | None = None
+        self._key = secrets.randbits(62)
+        self._listening = threading.BoundedSemaphore(_LISTENING)
+        self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._thread = threading.local()
+
+    # -- the dialect
+
+    def run(
+        self,
+        statements: Sequence[Statement],
+        *,
+        write: bool = True,
+        durable: bool = True,
+        again: bool = False,
+    ) -> list[list[Any]]:
+        """Run statements in one transaction and one round trip; see `Dialect.run`.
+
+        A server that is away is waited for, up to `reconnect_timeout`.
+        """
+        if getattr(self._thread, "runs", False):  # it could wait for itself
+            raise StoreError(
+                f"{self.name} can't be used here: what runs now (a signal's handler, or the end of an object "
+                "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
+            )
+        until = time.monotonic() + self._reconnect_timeout
+        self._thread.runs = True
+        try:
+            if write and self._lease is not None:
+                self._hold_lock(until)  # taken anew, if its connection was lost
+            while True:
+                with self._in_words(), self._connection(until) as db:
+                    try:
+                        return _send(db, statements, write=write)
+                    except psycopg.OperationalError as error:
+                        if not db.closed:
+                            raise
+                        if write and not again:
+                            raise UnknownOutcome(
+                                f"{self.name} was lost while a change was being made durable: it isn't known whether "
+                                f"it was stored ({_said(error)})."
+                            ) from error
+        finally:
+            self._thread.runs = False
+
+    def owner(self) -> str:
+        """Name the lock of this store, which is held as long as the process lives; take it if it isn't."""
+        self._hold_lock(time.monotonic() + self._reconnect_timeout)
+        return str(self._key)
+
+    def holder(self, owner: str) -> str:
+        """Say who has a lease, as far as that is known."""
+        return "another thread or task of this process" if owner == str(self._key) else "another process"
+
+    def wait(self, id: str, seconds: float) -> None:
+        """Wait until another process tells that it has left a session (NOTIFY), at most so long.
+
+        A process that was killed can't tell; so it is at most a second or so.
+        """
+        seconds = min(seconds, random.uniform(0.8, 1.2))  # noqa: S311 - so that not all ask at once
+        if not self._listening.acquire(blocking=False):
+            time.sleep(min(seconds, 0.25))
+            return
+        text = "UPDATE {p}sessions SET waited = 1 WHERE id = ? AND owner IS NOT NULL RETURNING 0"
+        try:
+            with self._in_words(), self._connection(time.monotonic() + seconds) as db:
+                db.execute(b"LISTEN agentkit")
+                try:
+                    if _send(db, [(text, (exact(id),))], write=True)[0]:
+                        for _ in db.notifies(timeout=seconds, stop_after=1):
+                            pass
+                finally:
+                    db.execute(b"UNLISTEN *")
+        finally:
+            self._listening.release()
+
+    def query(self, words: Sequence[str]) -> str:
+        """Ask for all words."""
+        return " & ".join(f"'{word[:-1]}':*" if word[-1] == "*" else f"'{word}'" for word in words)
+
+    def check(self) -> Sequence[str]:
+        """Nothing: the server checks its own structures."""
+        return ()
+
+    def close(self) -> None:
+        """Close the connections for good; may be called more than once."""
+        self._closed = True
+        with self._lock:
+            if self._lease is not None:
+                self._lease.close()
+            if self._pool is not None:
+                self._pool.close()
+
+    # -- connections
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        db = psycopg.connect(
+            make_conninfo(**self._params),
+            autocommit=True,
+            cursor_factory=psycopg.RawCursor,
+            prepare_threshold=1,
+        )
+        self._configure(db)
+        return db
+
+    def _configure(self, db: psycopg.Connection[Any]) -> None:
+        db.prepared_max = 200
+        db.adapters.register_dumper(
+            int, Int8Dumper
+        )  # one type for all: else each size is a statement of its own
+        db.adapters.register_dumper(float, FloatDumper)
+        if "lock_timeout" not in str(self._params.get("options", "")):
+            db.execute(f"SET lock_timeout = {round(self._timeout * 1000)}".encode())
+        if hasattr(self, "_all"):
+            self._all.add(db)
+
+    def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        with self._lock:
+            if self._closed:
+                raise StoreError(f"The store {self.name} is closed.")
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    make_conninfo(**self._params),
+                    kwargs={"autocommit": True, "cursor_factory": psycopg.RawCursor, "prepare_threshold": 1},
+                    configure=self._configure,
+                    check=_refuse_lost,
+                    min_size=0,
+                    max_size=_CONNECTIONS,
+                    reconnect_timeout=0,  # this class waits, and tells why
+                    num_workers=1,
+                    open=True,
+                    name="agentkit",
+                )
+            return self._pool
+
+    @contextmanager
+    def _connection(self, until: float) -> Iterator[psycopg.Connection[Any]]:
+        pool, began, db = self._opened(), time.monotonic(), None
+        while db is None:
+            try:
+                db = pool.getconn(timeout=0.5)
+            except PoolTimeout:
+                self._explain_waiting(pool, began, until)
+            except PoolClosed:
+                raise StoreError(f"The store {self.name} is closed.") from None
+        try:
+            yield db
+        except BaseException:  # what is prepared on it isn't known any more
+            db.close()
+            raise
+        finally:
+            pool.putconn(db)
+
+    def _explain_waiting(self, pool: ConnectionPool[Any], began: float, until: float) -> None:
+        """Find out why there is no connection, and wait for a server that is away; raise if that took too long."""
+        if pool.get_stats()["pool_size"] >= _CONNECTIONS:
+            if time.monotonic() - began >= self._timeout:
+                raise StoreError(
+                    f"{self.name} is busy: all connections of this process were in use for {self._timeout:g} s."
+                )
+            return
+        self._connect_again(until).close()
+
+    def _connect_again(self, until: float) -> psycopg.Connection[Any]:
+        """Connect to a server that may be away for a while."""
+        while True:
+            try:
+                return self._connect()
+            except psycopg.OperationalError as error:
+                passes = "FATAL" not in str(error) or any(words in str(error) for words in _PASSING)
+                if not passes or time.monotonic() >= until:
+                    raise
+            time.sleep(0.2)
+
+    def _hold_lock(self, until: float) -> None:
+        """Take the lock of this store's leases, if it isn't held."""
+        with self._lock, self._in_words():
+            if self._closed:
+                raise StoreError(f"The store {self.name} is closed.")
+            while self._lease is None or _is_lost(self._lease):
+                try:
+                    self._lease = self._take_lock(self._connect_again(until))
+                except psycopg.OperationalError:
+                    if time.monotonic() >= until:
+                        raise
+
+    def _take_lock(self, db: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+        db.execute(b"SET idle_session_timeout = 0")
+        if _pid(db) != db.info.backend_pid:  # somebody stands between
+            with self._connect() as other:
+                if _pid(other) == _pid(db):
+                    raise ConfigurationError(
+                        f"{self.name} is a pooler that gives each transaction another connection: a session's lock "
+                        "can't be held through it. Connect to the server itself, or to a pool in session mode."
+                    )
+        taken = db.execute(b"SELECT pg_try_advisory_lock($1)", (self._key,)).fetchone()
+        if taken != (True,):  # the server hasn't noticed yet that the connection which held it is lost
+            self._key = secrets.randbits(62)
+            db.execute(b"SELECT pg_advisory_lock($1)", (self._key,))
+        return db
+
+    def _abandon(self) -> None:
+        """Let go, in a process that a fork made, of the connections that are the parent's.
+
+        Were they open here too, the server wouldn't notice that the parent has ended; and to close them here would
+        end them there.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for db in self._all:
+            if not db.closed:
+                os.dup2(nowhere, db.pgconn.socket, inheritable=False)
+        os.close(nowhere)
+        _ABANDONED.extend([*self._all, self._pool])
+        self._start_anew()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn what psycopg raises into StoreErrors without a password."""
+        try:
+            yield
+        except AgentError:
+            raise
+        except psycopg.Error as error:
+            raise StoreError(f"{self.name} {_explain(error)}.") from error
+
+
+class _Migrated:
+    """A database as `migrate` sees it."""
+
+    kind = "postgres"
+    index: Sequence[str] = _INDEX
+
+    def __init__(self, name: str, db: psycopg.Connection[Any]) -> None:
+        self._name = name
+        self._db = db
+
+    def execute(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement; return its rows."""
+        cursor = self._db.execute(_filled(text), values, prepare=False)  # tables come and go
+        return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Open a transaction: others that start now wait here."""
+        # Before it begins: in one that has begun, the server wouldn't see tables that others have made meanwhile.
+        self._db.execute(b"SELECT pg_advisory_lock($1)", (_MIGRATING,))
+        try:
+            with self._db.transaction():
+                yield
+        finally:
+            with suppress(psycopg.Error):
+                self._db.execute(b"SELECT pg_advisory_unlock($1)", (_MIGRATING,))
+
+    def version(self) -> int:
+        """Return the version of the schema; 0 is an empty database."""
+        if not self.has("agentkit_schema"):
+            return 0
+        version: int = self.execute("SELECT max(version) FROM agentkit_schema")[0][0] or 0
+        if version > VERSION:
+            raise StoreVersionError(
+                f"{self._name} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was "
+                "left as it is. Upgrade agentkit."
+            )
+        return version
+
+    def set_version(self, version: int) -> None:
+        """Note the version of the schema."""
+        self.execute(
+            "CREATE TABLE IF NOT EXISTS {p}schema (version BIGINT PRIMARY KEY, applied DOUBLE PRECISION NOT NULL)"
+        )
+        self.execute("INSERT INTO {p}schema VALUES (?, ?)", (version, time.time()))
+
+    def has(self, table: str) -> bool:
+        """Return whether there is a table."""
+        return self.execute("SELECT to_regclass(?::text) IS NOT NULL", (table,)) == [(True,)]
+
+
+def _send(db: psycopg.Connection[Any], statements: Sequence[Statement], *, write: bool) -> list[list[Any]]:
+    if len(statements) == 1:  # a transaction of its own
+        text, values = statements[0]
+        cursor = db.execute(_filled(text), values)
+        return [cursor.fetchall() if cursor.description else []]
+    with db.pipeline():
+        db.execute(b"BEGIN" if write else b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        cursors = [db.execute(_filled(text), values) for text, values in statements]
+        db.execute(b"COMMIT")
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+@lru_cache(maxsize=256)
+def _filled(text: str) -> bytes:
+    for name, value in _PARTS.items():
+        text = text.replace(f"{{{name}}}", value)
+    head, *rest = text.split("?")
+    return "".join([head, *(f"${n}{piece}" for n, piece in enumerate(rest, 1))]).encode()
+
+
+def _is_lost(db: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has ended a connection, as far as is known without asking it."""
+    try:
+        _refuse_lost(db)
+    except psycopg.OperationalError:
+        db.close()
+    return db.closed
+
+
+def _refuse_lost(db: psycopg.Connection[Any]) -> None:
+    for _ in range(2):  # its last words may be there to read before its end is
+        db.pgconn.consume_input()
+
+
+def _pid(db: psycopg.Connection[Any]) -> int:
+    row = db.execute(b"SELECT pg_backend_pid()").fetchone()
+    return row[0] if row else 0
+
+
+def _explain(error: psycopg.Error) -> str:
+    said, state = _said(error), error.sqlstate or ""
+    for prefix, what in _STATES.items():
+        if state.startswith(prefix):
+            return f"{what} ({said})"
+    if state.startswith("23505") and "sender" in str(error.diag.constraint_name):
+        return f"has a message of this sender's id in this session already: nothing was stored ({said})"
+    if state.startswith(("57", "08")):
+        return f"was lost: the server ended the connection. Nothing was stored; try again ({said})"
+    if state:
+        return f"can't be used: {said}"
+    if "FATAL" in said:
+        return f"refused the connection: {said}"
+    return f"can't be reached. Is the server running, and is the address right? ({said})"
+
+
+def _said(error: psycopg.Error) -> str:
+    """Give the driver's own words, on one line; PostgreSQL's details are left out, for they quote rows."""
+    said = error.diag.message_primary or str(error)
+    return " ".join(said.split()).rstrip(".") or type(error).__name__
+
+
+def _read(url: object) -> dict[str, Any]:
+    """Read a URL; the errors don't show it, for it may hold a password."""
+    wrong = ConfigurationError(
+        "PostgresStore: this is no URL of a PostgreSQL database: give postgresql://user:password@host/database; in the "
+        "password, write each of @ : / % as %40 %3A %2F %25."
+    )
+    scheme, found, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
+    if not found or scheme not in ("postgresql", "postgres", "postgresql+psycopg") or rest.count("@") > 1:
+        raise wrong
+    try:
+        read = dict(conninfo_to_dict(f"postgresql://{rest}"))
+    except (psycopg.Error, ValueError):
+        raise wrong from None
+    if not all(port.isdigit() for port in str(read.get("port", "0")).split(",")):
+        raise wrong
+    return read
+
+
+_OPEN: weakref.WeakSet[Postgres] = weakref.WeakSet()
+_OPEN_LOCK = threading.RLock()
+_ABANDONED: list[Any] = []
+
+
+def _after_fork_in_child() -> None:
+    _OPEN_LOCK.release()
+    for database in list(_OPEN):
+        database._abandon()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(
+        before=_OPEN_LOCK.acquire,
+        after_in_parent=_OPEN_LOCK.release,
+        after_in_child=_after_fork_in_child,
+    )

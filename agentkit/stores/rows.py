@@ -1,0 +1,282 @@
+"""Rows of the tables: the statements that read and write them, and the values which they stand for.
+
+Statements are the same for both databases: `?` is a value, `{...}` is what a dialect fills in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from agentkit.limits import Usage
+from agentkit.stores import _values as values
+from agentkit.stores.base import (
+    DamagedMessage,
+    Message,
+    SessionInfo,
+    SessionSettings,
+    StoredCall,
+    StoredResult,
+    StoredSession,
+    StoredSummary,
+)
+from agentkit.stores.schema import exact, maybe, plain
+from agentkit.stores.search import indexed
+
+Statement = tuple[str, tuple[Any, ...]]
+"""Text and values. Several of them are one transaction."""
+Row = Sequence[Any]
+
+_INFO = """id, created, updated, version, messages, usage, title, model,
+    (SELECT i.text FROM {p}instructions i WHERE i.session = key), expires, parent"""
+INFO = f"SELECT {_INFO} FROM {{p}}sessions s"
+BY_ID = "session = (SELECT key FROM {p}sessions WHERE id = ?)"
+TAKEN = "session = (SELECT key FROM {p}sessions WHERE id = ? AND fence = ?)"
+
+# One statement makes a session that isn't there, takes its lease if that is free, and reads it. It may be sent twice.
+_TAKE = f"""
+    INSERT INTO {{p}}sessions AS s (id, created, updated, version, messages, usage, title, model, expires, parent,
+        fence, owner) VALUES (?, ?, ?, ?, 0, '{{}}', ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET fence = excluded.fence, owner = excluded.owner, waited = 0
+        WHERE s.owner IS NULL OR s.fence = excluded.fence OR {{gone}}
+    RETURNING {_INFO}, key"""
+_CLAIM = f"""
+    UPDATE {{p}}sessions AS s SET fence = ?, owner = ?, waited = 0
+        WHERE s.id = ? AND (s.owner IS NULL OR s.fence = ? OR {{gone}})
+    RETURNING {_INFO}, key"""
+_CREATE = """
+    INSERT INTO {p}sessions AS s (id, created, updated, version, messages, usage, title, model, expires, parent,
+        fence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET fence = s.fence WHERE s.fence = excluded.fence RETURNING key"""
+_MADE = " FROM {p}sessions s WHERE s.id = ? AND s.fence = ? AND s.version = ?"
+_INSTRUCTIONS = (
+    f"INSERT INTO {{p}}instructions (session, text) SELECT s.key, ?{_MADE} ON CONFLICT (session) DO NOTHING"
+)
+MESSAGE = """
+    INSERT INTO {p}messages (session, seq, created, role, content, usage, finish_reason, model, endpoint, metadata,
+        sender_id, files, cleared, words)
+    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {index}"""
+RESULT = "INSERT INTO {p}results (session, id, seq, text) SELECT s.key, ?, ?, ?"
+STATE = "INSERT INTO {p}states (session, seq, state) SELECT s.key, ?, ?"
+
+_MESSAGES = """SELECT seq, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared
+    FROM {p}messages WHERE {of} AND seq >= ? AND seq < ? ORDER BY seq"""
+_CALLS = """SELECT number, call_id, name, effect, args, started, response, deferred
+    FROM {p}calls WHERE {of} ORDER BY number"""
+_SUMMARY = "SELECT upto, text FROM {p}summaries WHERE {of} AND upto <= ? ORDER BY id DESC LIMIT 1"
+_STATE = "SELECT state FROM {p}states WHERE {of} AND seq <= ? ORDER BY seq DESC LIMIT 1"
+_ALL = 2**62
+
+
+def part(text: str, **parts: str) -> str:
+    """Fill in parts of a statement that no dialect knows."""
+    for name, value in parts.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _reading(of: str) -> tuple[str, ...]:
+    return tuple(part(text, of=of) for text in (_MESSAGES, _CALLS, _SUMMARY, _STATE))
+
+
+_LOAD, _TAKEN_LOAD = _reading(BY_ID), _reading(TAKEN)
+_NEWER = part(
+    _MESSAGES, of="session = (SELECT key FROM {p}sessions WHERE id = ? AND fence = ? AND version <> ?)"
+)
+_SENT = part("SELECT seq FROM {p}messages WHERE {of} AND sender_id = ?", of=TAKEN)
+
+
+# -- statements
+
+
+def load(id: str, start: int, end: int | None) -> list[Statement]:
+    """Read a session: to be given to `session_of`."""
+    who, until = (exact(id),), _ALL if end is None else end
+    messages, calls, summary, state = _LOAD
+    return [
+        (f"{INFO} WHERE s.id = ?", who),
+        (messages, (*who, start, until)),
+        (calls, who),
+        (summary, (*who, until)),
+        (state, (*who, until)),
+    ]
+
+
+def create(
+    info: SessionInfo,
+    fence: str,
+    messages: Sequence[Message],
+    results: Sequence[StoredResult],
+    state: str | None,
+) -> list[Statement]:
+    """Make a session with what it begins with; the rest is stored only where the first made it."""
+    who = exact(info.id)
+    row = (
+        *(who, info.created, info.updated, info.version, info.messages, values.encode_usage(info.usage)),
+        *(exact(info.title), exact(info.model), info.expires, exact(info.parent), fence),
+    )
+    where = (who, fence, info.version)
+    made: list[Statement] = [(_CREATE, row)]
+    if info.instructions is not None:
+        made.append((_INSTRUCTIONS, (exact(info.instructions), *where)))
+    made += [(MESSAGE + _MADE, (*message_row(n, message), *where)) for n, message in enumerate(messages)]
+    made += [(RESULT + _MADE, (exact(r.id), r.seq, exact(r.text), *where)) for r in results]
+    if state is not None:
+        made.append((STATE + _MADE, (info.messages, state, *where)))
+    return made
+
+
+def take(
+    id: str,
+    fence: str,
+    owner: str,
+    *,
+    create: SessionSettings | None,
+    version: int,
+    seen: int | None,
+    sender_id: str | None,
+) -> list[Statement]:
+    """Take a session's lease, and read what is asked for of it.
+
+    That is its row, its ledger, what it has of a sender's id, and, if its version isn't the one seen, all else.
+    """
+    who = exact(id)
+    mine = (who, fence)
+    statements: list[Statement] = [(_CLAIM, (fence, owner, who, fence))]
+    if create is not None:
+        now = time.time()
+        settings = (exact(create.get("title")), exact(create.get("model")), create.get("expires"))
+        statements = [(_TAKE, (who, now, now, version, *settings, exact(create.get("parent")), fence, owner))]
+        if (instructions := create.get("instructions")) is not None:
+            statements.append((_INSTRUCTIONS, (exact(instructions), *mine, version)))
+    _, calls, summary, state = _TAKEN_LOAD
+    statements.append((calls, mine))
+    if sender_id is not None:
+        statements.append((_SENT, (*mine, exact(sender_id))))
+    if seen is not None:
+        statements += [(_NEWER, (*mine, seen, 0, _ALL)), (summary, (*mine, _ALL)), (state, (*mine, _ALL))]
+    return statements
+
+
+def message_row(seq: int, message: Message) -> tuple[Any, ...]:
+    """Make the values of a message's row. Raises StoreError if it can't be stored."""
+    if message.sender_id is not None:
+        values.check_short("A sender's id", message.sender_id)
+    role, content, text = values.encode_content(message.content)
+    return (
+        *(
+            seq,
+            message.created,
+            role,
+            content,
+            values.encode_usage(message.usage),
+            exact(message.finish_reason),
+        ),
+        *(exact(message.model), exact(message.endpoint), _object("Metadata", message.metadata)),
+        *(
+            exact(message.sender_id),
+            _object("A message's files", {"files": [*message.files]} if message.files else None),
+        ),
+        *(_object("What is cleared", {**message.cleared} or None), indexed(text)),
+    )
+
+
+def call_row(call: StoredCall) -> tuple[Any, ...]:
+    """Make the values of a row of the ledger. Raises StoreError if it can't be stored."""
+    return (
+        *(call.index, exact(call.call_id), exact(call.name), call.effect, _object("Arguments", call.args)),
+        *(
+            int(call.started),
+            _object("A response", call.response),
+            _object("What a call waits for", call.deferred),
+        ),
+    )
+
+
+def _object(what: str, value: object) -> str | None:
+    return None if value is None else values.encode_object(what, value)
+
+
+# -- rows
+
+
+def info_of(row: Row) -> SessionInfo:
+    """Make a session's info of a row that `INFO` selects. Usage that can't be read counts as none."""
+    id, created, updated, version, messages, usage, title, model, instructions, expires, parent, *_ = row
+    try:
+        used = values.decode_usage(usage)
+    except values.DamagedRow:  # a count: `check()` tells; what was said is worth more
+        used = None
+    return SessionInfo(
+        id=plain(id),
+        created=created,
+        updated=updated,
+        version=version,
+        messages=messages,
+        usage=used or Usage(),
+        title=maybe(title),
+        model=maybe(model),
+        instructions=maybe(instructions),
+        expires=expires,
+        parent=maybe(parent),
+    )
+
+
+def session_of(
+    info: SessionInfo, messages: Sequence[Row], calls: Sequence[Row], summary: Sequence[Row], state: Sequence[Row],
+    *, start: int = 0,
+) -> StoredSession:  # fmt: skip
+    """Make a session of its rows. Raises DamagedMessage or StoreError, which name what can't be read."""
+    try:
+        return StoredSession(
+            info=info,
+            messages=[_message(info.id, start + n, row) for n, row in enumerate(messages)],
+            calls=[_call(row) for row in calls],
+            summary=StoredSummary(upto=summary[0][0], text=plain(summary[0][1])) if summary else None,
+            state=(values.decode_object(state[0][0]) or {}) if state else {},
+        )
+    except ValueError as error:
+        raise values.DamagedRow(f"of the ledger, summary or state of session {info.id!r}: {error}") from error
+
+
+def _message(id: str, seq: int, row: Row) -> Message:
+    found, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared = row
+    try:
+        if found != seq:
+            raise values.DamagedRow("it isn't there")
+        return Message(
+            content=values.decode_content(content),
+            created=created,
+            usage=values.decode_usage(usage),
+            finish_reason=maybe(finish_reason),
+            model=maybe(model),
+            endpoint=maybe(endpoint),
+            metadata=values.decode_object(metadata),
+            sender_id=maybe(sender_id),
+            files=(values.decode_object(files) or {}).get("files", ()),
+            cleared=values.decode_object(cleared) or {},
+        )
+    except ValueError as error:
+        raise DamagedMessage(
+            f"message {seq} of session {id!r} can't be read ({error}); those before it can", seq=seq
+        ) from error
+
+
+def _call(row: Row) -> StoredCall:
+    number, call_id, name, effect, args, started, response, deferred = row
+    return StoredCall(
+        index=number,
+        call_id=plain(call_id),
+        name=plain(name),
+        effect=effect,
+        args=values.decode_object(args),
+        started=bool(started),
+        response=values.decode_object(response),  # type: ignore[arg-type]
+        deferred=values.decode_object(deferred),
+    )
+
+
+def is_open(row: Row) -> bool:
+    """Return whether a call of the ledger has no response yet."""
+    return row[6] is None

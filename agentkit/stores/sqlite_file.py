@@ -1,0 +1,438 @@
+"""The file of a `SQLiteStore`: opening it, transactions on it, and what went wrong in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores._owner import Owner
+from agentkit.stores.migrations import migrate
+from agentkit.stores.rows import Statement
+from agentkit.stores.schema import VERSION
+
+APPLICATION_ID = 0x616B6974  # "akit"; see https://sqlite.org/pragma.html#pragma_application_id
+PAGE_SIZE = 1024  # a step changes about ten pages, so a third of the bytes that the usual 4096 costs
+_OLDEST = (3, 37)  # STRICT tables
+_GROWING = 0.3  # seconds that a file may look damaged
+_UNSEEN = 600.0  # seconds without a step after which a writer is gone that can't be seen from here
+
+_PARTS = {
+    "p": "",
+    "int": "INTEGER",
+    "float": "REAL",
+    "id": "TEXT",
+    "serial": "INTEGER PRIMARY KEY",
+    "strict": " STRICT",
+    "words": "TEXT",
+    "index": "?",
+    "gone": "gone(s.owner, s.updated)",
+    "told": "0",
+}
+# Words were folded in Python, so the tokenizer has only spaces to look for: all else is a letter to "ascii".
+# The index has no copy of them (https://sqlite.org/fts5.html#external_content_tables). Messages without words aren't in
+# it.
+INDEX = (
+    "CREATE VIEW texts AS SELECT id, words FROM messages WHERE words <> ''",
+    "CREATE VIRTUAL TABLE found USING fts5 (words, content = 'texts', content_rowid = 'id', tokenize = 'ascii')",
+    """CREATE TRIGGER message_added AFTER INSERT ON messages WHEN new.words <> '' BEGIN
+        INSERT INTO found (rowid, words) VALUES (new.id, new.words); END""",
+    """CREATE TRIGGER message_removed AFTER DELETE ON messages WHEN old.words <> '' BEGIN
+        INSERT INTO found (found, rowid, words) VALUES ('delete', old.id, old.words); END""",
+)
+
+
+class SQLite:
+    """One connection behind a lock, for all threads; see `Dialect`.
+
+    To a file, it never crosses a fork, which would break SQLite's locks (https://sqlite.org/howtocorrupt.html, 2.6):
+    it is closed just before, and opened again by whoever needs it.
+    """
+
+    hits = "(SELECT rowid AS id FROM found WHERE found MATCH ? ORDER BY rowid DESC LIMIT ?)"
+    _connection: sqlite3.Connection | None = None
+
+    def __init__(self, path: str | os.PathLike[str], busy_timeout: float) -> None:
+        name = os.fspath(path)
+        if name == "":
+            raise ConfigurationError('SQLiteStore(""): give the path of a file, or ":memory:".')
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise StoreError(
+                f"SQLiteStore needs SQLite 3.37 or later; this Python has {sqlite3.sqlite_version}."
+            )
+        self.memory = name == ":memory:"
+        self.path = Path(name) if self.memory else Path(name).absolute()
+        self.name = str(self.path)
+        self.identity: Hashable = None
+        self._busy_timeout = busy_timeout
+        self._lock = threading.RLock()
+        self._in_transaction = False
+        self._durable: bool | None = None
+        """What SQLite was told of the transactions to come."""
+        self._file: tuple[int, int] | None = None
+        """Device and inode of what is open."""
+        self._pid = 0
+        self._closed = False
+        self._seen = -1
+        with _FILES_LOCK:
+            _FILES.add(self)
+        with self._lock, self._in_words():
+            self._connected()
+
+    # -- the dialect
+
+    def run(
+        self,
+        statements: Sequence[Statement],
+        *,
+        write: bool = True,
+        durable: bool = True,
+        again: bool = False,
+    ) -> list[list[Any]]:
+        """Run statements in one transaction; see `Dialect.run`."""
+        with self._lock, self._in_words():
+            if self._in_transaction:  # of this thread, as it got the lock: it mustn't be touched from here
+                raise StoreError(
+                    f"{self.name} can't be used here: what runs now (a signal's handler, or the end of an object "
+                    "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
+                )
+            try:
+                self._in_transaction = True
+                connection = self._connected()
+                try:
+                    if write and not self.memory:
+                        self._prepare_to_write(connection, durable=durable)
+                    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                    found = [
+                        connection.execute(_filled(text), values).fetchall() for text, values in statements
+                    ]
+                    connection.execute("COMMIT")
+                    return found
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        connection.rollback()
+                    raise
+            finally:
+                self._in_transaction = False
+
+    def owner(self) -> str:
+        """Name this process."""
+        me = Owner.current()
+        return json.dumps([time.time(), me.host, me.pid, me.started])
+
+    def holder(self, owner: str) -> str:
+        """Say which process has a lease."""
+        found = Owner(*json.loads(owner)[1:])
+        return (
+            "another thread or task of this process"
+            if found == Owner.current()
+            else f"another process (pid {found.pid})"
+        )
+
+    def wait(self, id: str, seconds: float) -> None:
+        """Wait until another connection has written something (SQLite's data version), at most so long."""
+        until, pause = time.monotonic() + seconds, 0.001
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(pause, left))
+            with self._lock, self._in_words():
+                if self._in_transaction or self._connected() is None:
+                    return
+                version = self._connected().execute("PRAGMA data_version").fetchone()[0]
+            if version != self._seen:
+                self._seen = version
+                return
+            pause = min(pause * 1.3, 0.02)
+
+    def query(self, words: Sequence[str]) -> str:
+        """Ask for all words: each a string of FTS5's."""
+        return " AND ".join(f'"{word[:-1]}"*' if word[-1] == "*" else f'"{word}"' for word in words)
+
+    def check(self) -> Sequence[str]:
+        """Let SQLite check its own structures, and the index."""
+        found = self.run([("PRAGMA integrity_check", ()), ("PRAGMA foreign_key_check", ())], write=False)
+        told = [f"SQLite: {row[0]}" for row in found[0] if row[0] != "ok"]
+        told += [f"{table}: row {row} belongs to no session." for table, row, *_ in found[1]]
+        if not told:
+            try:
+                self.run([("INSERT INTO found (found, rank) VALUES ('integrity-check', 1)", ())])
+            except StoreError as error:
+                if not isinstance(error.__cause__, sqlite3.Error) or "malformed" not in str(error.__cause__):
+                    raise
+                told.append("The index of words doesn't fit the messages.")
+        return told
+
+    def close(self) -> None:
+        """Close the file for good; may be called more than once."""
+        with self._lock:
+            self._closed = True
+            self._disconnect()
+
+    def __del__(self) -> None:
+        self._disconnect()
+
+    # -- the connection
+
+    def _prepare_to_write(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        self._check_file()
+        if durable != self._durable:
+            self._durable = None  # until it is said
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+    def _check_file(self) -> None:
+        if (found := _identity(self.path)) != self._file:
+            raise StoreError(
+                f"{self.path} {'is gone' if found is None else 'is another file now'}: it was deleted, moved or "
+                "replaced while it was open. Nothing was stored; open the store again."
+            )
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"The store of {self.name} is closed.")
+        if self._connection is not None and self._pid != os.getpid() and not self.memory:
+            raise StoreError(
+                f"{self.name} was opened before a fork that Python knew nothing of; open it after."
+            )
+        if self._connection is None:
+            self._durable = None
+            self._connection = self._open()
+            self._pid = os.getpid()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.memory:
+            self._look_at_path()
+        connection = sqlite3.connect(
+            str(self.path),
+            timeout=self._busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        try:
+            self._prepare(connection)
+            (store,) = connection.execute("SELECT store FROM meta").fetchone()
+            self._file = None if self.memory else _identity(self.path)
+            self.identity = (store, self._file)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _look_at_path(self) -> None:
+        """Raise if there can't be a file of ours; at first in a mode in which SQLite can't change anything.
+
+        Reading its first bytes without SQLite would drop the locks that this process has on it. That mode takes
+        no locks either, and doesn't look into `-wal`: a file that another process is just making longer, or was
+        killed while it did, looks damaged. SQLite itself sees it whole.
+        """
+        if not self.path.parent.is_dir():
+            raise StoreError(
+                f"There is no folder {self.path.parent}: make it, then open {self.path.name} in it."
+            )
+        if self.path.is_dir():
+            raise StoreError(f"{self.path} is a folder: give the path of a file.")
+        if self._file is not None:  # open before: what is there now must still be that
+            self._check_file()
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return
+        until, mode = time.monotonic() + _GROWING, "mode=ro&immutable=1"
+        while True:
+            try:
+                uri = f"{self.path.as_uri()}?{mode}"
+                with closing(sqlite3.connect(uri, uri=True, timeout=self._busy_timeout)) as connection:
+                    self._version(connection)
+                return
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT or time.monotonic() > until:
+                    raise
+            mode = "mode=rw"
+            time.sleep(0.01)
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Return the version of the schema. Raises StoreError if the file isn't ours, or newer."""
+        if _pragma(connection, "application_id") != APPLICATION_ID:
+            raise StoreError(
+                f"{self.path} is an SQLite database, but not one of agentkit; it was left as it is."
+            )
+        version = _pragma(connection, "user_version")
+        if version > VERSION:
+            raise StoreVersionError(
+                f"{self.path} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was "
+                "left as it is. Upgrade agentkit."
+            )
+        return version
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.text_factory = _text
+        connection.create_function("gone", 2, _gone)
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new file
+        migrate(_Migrated(self, connection))
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not self.memory:
+            self._use_wal(connection)
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        until = time.monotonic() + self._busy_timeout
+        while True:  # for this one thing SQLite doesn't wait by itself
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Turn what SQLite raises into StoreErrors."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name} {self._explain(error)}.") from error
+        except UnicodeDecodeError as error:
+            raise StoreError(
+                f"{self.name} is damaged: what SQLite says of it can't be read ({error})."
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self.name} can't be opened: {error.strerror}.") from error
+
+    def _explain(self, error: sqlite3.Error) -> str:
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the rest of the bits are details
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return (
+                    f"is locked: somebody else has been writing to it for {self._busy_timeout:g} s (busy_timeout). "
+                    "Nothing was stored; try again"
+                )
+            case sqlite3.SQLITE_FULL:
+                return "can't grow, the disk is full. Nothing was stored, and what was before stays"
+            case sqlite3.SQLITE_IOERR:
+                return f"can't be read or written ({error}): the disk, or what this user may have of it, may be full"
+            case sqlite3.SQLITE_READONLY:
+                return "is read-only, or its folder is: SQLite has to write in both"
+            case sqlite3.SQLITE_CANTOPEN:
+                return "can't be opened: this user has to be able to read and write it and its folder"
+            case sqlite3.SQLITE_NOTADB:
+                return "is not an SQLite database, or its beginning is damaged; it was left as it is"
+            case sqlite3.SQLITE_CORRUPT:
+                return f"is damaged: {error}. Take a copy from before; `check()` tells what is wrong"
+            case sqlite3.SQLITE_CONSTRAINT if "sender_id" in str(error):
+                return "has a message of this sender's id in this session already: nothing was stored"
+            case _:
+                return f"can't be used: {error}"
+
+
+class _Migrated:
+    """A file as `migrate` sees it."""
+
+    kind = "sqlite"
+    index: Sequence[str] = INDEX
+
+    def __init__(self, file: SQLite, connection: sqlite3.Connection) -> None:
+        self._file = file
+        self._connection = connection
+
+    def execute(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement; return its rows."""
+        return self._connection.execute(_filled(text), values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Open a transaction: what others do waits for its end."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.rollback()
+            raise
+
+    def version(self) -> int:
+        """Return the version of the schema; 0 is an empty file."""
+        if not self.execute("SELECT 1 FROM sqlite_schema"):
+            return 0
+        return self._file._version(self._connection)
+
+    def set_version(self, version: int) -> None:
+        """Note the version of the schema."""
+        self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {version}")
+
+    def has(self, table: str) -> bool:
+        """Return whether there is a table."""
+        return bool(self.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)))
+
+
+@lru_cache(maxsize=256)
+def _filled(text: str) -> str:
+    for name, value in _PARTS.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - before each write
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Decode a text; one that is damaged stays bytes, so that its row can be named."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _gone(owner: str, updated: float) -> bool:
+    """Return whether the process that has a lease has ended, as SQL asks it."""
+    taken, *who = json.loads(owner)
+    alive = Owner(*who).alive()
+    return time.time() - max(taken, updated) >= _UNSEEN if alive is None else not alive
+
+
+_FILES: weakref.WeakSet[SQLite] = weakref.WeakSet()
+_FILES_LOCK = threading.RLock()
+_forking: list[SQLite] = []
+
+
+def _before_fork() -> None:
+    _FILES_LOCK.acquire()
+    for file in list(_FILES):
+        file._lock.acquire()
+        _forking.append(file)
+        if not file.memory:
+            file._disconnect()
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop()._lock.release()
+    _FILES_LOCK.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
