@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agentkit.core.repair import RetryPolicy as RetryPolicy
     from agentkit.errors import AgentError as AgentError
     from agentkit.errors import ConfigurationError as ConfigurationError
+    from agentkit.errors import DecisionError as DecisionError
     from agentkit.errors import HistoryError as HistoryError
     from agentkit.errors import MissingCredentials as MissingCredentials
     from agentkit.errors import ModelError as ModelError
@@ -65,8 +66,8 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.core.hooks": "Hooks",
         "agentkit.core.rate_limit": "RateLimit",
         "agentkit.core.repair": "RetryPolicy",
-        "agentkit.errors": "AgentError ConfigurationError HistoryError MissingCredentials ModelError RunStopped"
-        " SessionConflict SessionExists SessionNotFound StoreError StoreVersionError ToolDeferred"
+        "agentkit.errors": "AgentError ConfigurationError DecisionError HistoryError MissingCredentials ModelError"
+        " RunStopped SessionConflict SessionExists SessionNotFound StoreError StoreVersionError ToolDeferred"
         " ToolDefinitionError ToolError ToolRetriesExceeded ToolRetry ToolTimeout",
         "agentkit.gemini.model": "GeminiModel",
         "agentkit.limits": "Limits Usage",

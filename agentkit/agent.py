@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.core.effects import Plan, State
+from agentkit.core.config import config_in
+from agentkit.core.history import History, messages_in
 from agentkit.core.hooks import Hooks
-from agentkit.core.loop import run_loop
+from agentkit.core.log import log
+from agentkit.core.loop import Loop
+from agentkit.core.meter import Meter
 from agentkit.core.models import NamedModels
 from agentkit.core.options import (
     Approver,
@@ -23,47 +26,69 @@ from agentkit.core.options import (
     RunOptions,
     ToolChoice,
     check_choice,
+    check_decisions,
     check_instructions,
     check_names,
+    check_observers,
+    check_options,
+    check_settings,
+    for_each,
+    going_on,
     prepare,
 )
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.repair import RetryPolicy
+from agentkit.core.state import Observer, RunState, Settings, Setup
 from agentkit.drivers.aio import AsyncDriver
+from agentkit.drivers.many import as_tasks, in_threads
 from agentkit.drivers.sync import SyncDriver
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
 from agentkit.model import Model
 from agentkit.output import Output, OutputTaker, takes_schema
-from agentkit.run import AsyncRunStream, Resume, Run, RunStream, resumed_state
-from agentkit.tooling.context import Context
+from agentkit.run import (
+    AsyncRunStream,
+    Mapped,
+    Parked,
+    Resume,
+    Run,
+    RunStream,
+    amapped,
+    mapped,
+    resumed_state,
+)
+from agentkit.stores.message import Message
+from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
-from agentkit.wire.convert import UserInput, config_in, history_in, user_input
-from agentkit.wire.history import check
+from agentkit.wire.content import keep
+from agentkit.wire.convert import UserInput, user_input
 
 if TYPE_CHECKING:
     from google import genai
 
     from agentkit.chats.chat import AsyncChat, Chat
     from agentkit.chats.conversation import Conversation
-    from agentkit.drivers.many import Mapped
     from agentkit.stores.base import SessionStore
 
-T = TypeVar("T", default=None)
+T = TypeVar("T", default=Any)
+OutputType = type[T] | Output[T] | UnionType | None
+"""What an output may be given as; of `A | B`, only some type checkers see what it makes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
     """A run that is ready to be driven."""
 
-    plan: Plan
-    state: State
+    state: RunState
+    given: Mapping[str, Any]
+    """The options that it was given."""
+    resumed: Parked | None
 
 
-class Agent:
+class Agent(Generic[Deps]):
     """A model with tools and instructions; each `run` is one question and all that it takes to answer it.
 
     An agent is never changed by its runs and may be used from many threads and event loops at once.
@@ -72,7 +97,7 @@ class Agent:
     Args:
         model: A Gemini model name, `"local"` for the embedded model, or any `Model`. Without one, the
             environment's `AGENTKIT_MODEL` or else agentkit's default Gemini model. Of a list, each stands in
-            for the one before it when that fails for good with an outage or an exhausted quota, until the run
+            for the one before it when that fails finally with an outage or an exhausted quota, until the run
             ends; `run.model` and a `ModelChanged` event tell.
         tools: Functions, `Tool`s, registries, and `(declaration, handler)` pairs.
         instructions: The system instruction: a text, or a function of the context (sync or async).
@@ -85,7 +110,7 @@ class Agent:
         on_error: `"respond"`: the model is told that a tool failed and the exception is in `run.errors`;
             `"raise"`: the exception of a tool ends the run.
         tool_timeout: Seconds that a call may take where its tool sets none; None is no limit.
-        retry: How a model that fails in a passing way is asked again.
+        retry: How transient failures of a model are met.
         approver: Decides at once about calls that need approval; without one, the run stops with them.
         hooks: Functions to be called before and after the model and the tools.
         choose_tools: A function of the context that names the tools which the next turn has.
@@ -94,6 +119,7 @@ class Agent:
             is kept, and the model gets a tool, `read_result`, to read on.
         on_max_tokens: `"stop"`: a reply that was cut off ends the run. `"continue"`: the model goes on with its
             text; a call that was cut off is never run.
+        observers: Functions that hear of every event of each run, `(event, context)`, as whoever streams it does.
 
     Raises:
         ConfigurationError: Something in it can't work; `ToolDefinitionError` if it is a tool.
@@ -119,15 +145,9 @@ class Agent:
         rate_limit: RateLimit | None = None,
         max_result_chars: int = 100_000,
         on_max_tokens: Literal["stop", "continue"] = "stop",
+        observers: Iterable[Observer] = (),
     ) -> None:
-        if on_error not in ("respond", "raise"):
-            raise ConfigurationError(f"Agent(on_error={on_error!r}): it is 'respond' or 'raise'.")
-        if tool_timeout is not None and not tool_timeout > 0:
-            raise ConfigurationError(f"Agent(tool_timeout={tool_timeout!r}): give seconds above 0, or None.")
-        if on_max_tokens not in ("stop", "continue"):
-            raise ConfigurationError(f"Agent(on_max_tokens={on_max_tokens!r}): it is 'stop' or 'continue'.")
-        if max_result_chars < 500:
-            raise ConfigurationError(f"Agent(max_result_chars={max_result_chars!r}): give a number from 500.")
+        check_settings(on_error, tool_timeout, on_max_tokens, max_result_chars)
         for what, function in (("approver", approver), ("choose_tools", choose_tools)):
             if function is not None and not callable(function):
                 raise ConfigurationError(f"Agent({what}={function!r:.100}): give a function, or None.")
@@ -148,6 +168,7 @@ class Agent:
         self._rate_limit = rate_limit
         self._max_result_chars = max_result_chars
         self._continue_text = on_max_tokens == "continue"
+        self._observers = check_observers(observers)
         self._models = NamedModels(client)
         self._outputs: dict[Any, Output[Any]] = {}
         self._lock = threading.Lock()
@@ -165,7 +186,7 @@ class Agent:
         return tuple(self._tools.values())
 
     @property
-    def aio(self) -> AsyncAgent:
+    def aio(self) -> AsyncAgent[Deps]:
         """The same agent for async callers: `await agent.aio.run(...)`."""
         return AsyncAgent(self)
 
@@ -174,10 +195,10 @@ class Agent:
 
     def run(
         self,
-        input: UserInput,  # noqa: A002 - what it is
+        input: UserInput,
         *,
-        output: type[T] | Output[T] | None = None,
-        **options: Unpack[RunOptions],
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Ask, run the tools that the model calls, and return the answer.
 
@@ -199,10 +220,10 @@ class Agent:
 
     def stream(
         self,
-        input: UserInput,  # noqa: A002 - what it is
+        input: UserInput,
         *,
-        output: type[T] | Output[T] | None = None,
-        **options: Unpack[RunOptions],
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[T]:
         """Do as `run` does, and tell what happens while it happens.
 
@@ -217,8 +238,8 @@ class Agent:
         decisions: Mapping[str, Decision] | None = None,
         *,
         store: SessionStore | None = None,
-        output: type[T] | Output[T] | None = None,
-        **options: Unpack[RunOptions],
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Go on with a run that stopped: for an approval, a deferred tool, a limit, a fault.
 
@@ -239,8 +260,14 @@ class Agent:
         return self._resumed(run, decisions, store, output, options).drain()
 
     def map(
-        self, inputs: Iterable[UserInput], *, concurrency: int = 8, ordered: bool = True, **options: Any
-    ) -> Iterator[Mapped]:
+        self,
+        inputs: Iterable[UserInput],
+        *,
+        concurrency: int = 8,
+        ordered: bool = True,
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> Iterator[Mapped[T]]:
         """Run many inputs, so many at a time; each comes back as a `Mapped`, with its run or what it raised.
 
         One that fails ends none of the others. Inputs are read as they are needed. Breaking off the iteration
@@ -250,15 +277,24 @@ class Agent:
             inputs: What `run` takes, one each.
             concurrency: How many run at the same time.
             ordered: In the order of the inputs; else as they are done.
+            output: As in `run`, for each.
             options: As in `run`, for each.
-        """
-        from agentkit.drivers.many import run_map
 
-        return run_map(self, inputs, concurrency=concurrency, ordered=ordered, options=options)
+        Raises:
+            ConfigurationError: The inputs are no list or other iterable, or `concurrency` is no number above 0.
+        """
+        shared = for_each(options)
+        done = in_threads(
+            inputs,
+            lambda value: self._stream(value, shared, output, stream=False),
+            concurrency=concurrency,
+            ordered=ordered,
+        )
+        return mapped(done)
 
     def chat(
         self,
-        id: str | None = None,  # noqa: A002 - what it is
+        id: str | None = None,
         store: SessionStore | None = None,
         *,
         history: Iterable[Any] | None = None,
@@ -284,7 +320,7 @@ class Agent:
         from agentkit.chats.chat import Chat
         from agentkit.chats.conversation import Conversation
 
-        conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
+        conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
         return Chat(self, conversation, deps=deps)
 
     def as_tool(
@@ -292,7 +328,7 @@ class Agent:
         *,
         name: str | None = None,
         description: str | None = None,
-        effect: Effect = "read",
+        effect: Effect | None = None,
         timeout: float = 600.0,
         share: float = 1.0,
     ) -> Tool:
@@ -306,7 +342,7 @@ class Agent:
         Args:
             name: The tool's name; the agent's own name by default.
             description: What it is for, in words that the calling model understands.
-            effect: `"write"` if its tools change something, so that it runs alone and in order.
+            effect: What the tool does, as of any tool; by default `"read"` if all of its tools are.
             timeout: Seconds that it may take, whatever this agent's limits are.
             share: How much it may use of what is left of the outer run's tokens, cost and tool calls when it is
                 called: 1.0 is all of it, shared with whatever else runs; 0.5 splits it in half.
@@ -325,66 +361,72 @@ class Agent:
     def _stream(
         self,
         value: UserInput,
-        options: RunOptions,
-        output: type[T] | Output[T] | None = None,
+        options: RunOptions[Deps],
+        output: OutputType[T] = None,
         *,
         stream: bool,
         conversation: Conversation | None = None,
         resume: Resume | None = None,
     ) -> RunStream[T]:
-        start = self._start(value, options, output, conversation, resume, watched=stream)
-        driver = SyncDriver(
-            start.plan.models[0],
-            stream=stream,
-            seconds=start.plan.limits.seconds,
-            tool_timeout=self._tool_timeout,
-        )
-
-        steps = driver.drive(run_loop(start.plan, start.state), start.state)
-        events = (
-            steps
-            if conversation is None
-            else conversation.send(steps, start.state, resume=resume is not None)
-        )
-        return RunStream(events, start.plan, start.state)
+        start = self._start(value, options, output, conversation, resume, stream=stream)
+        state = start.state
+        driver = SyncDriver(state, stream=stream, tool_timeout=self._tool_timeout)
+        steps = driver.drive(Loop(state).steps())
+        if conversation is not None:
+            steps = conversation.send(steps, state, resume=resume is not None)
+        return RunStream(steps, state, start.given, start.resumed)
 
     def _astream(
         self,
         value: UserInput,
-        options: RunOptions,
-        output: type[T] | Output[T] | None = None,
+        options: RunOptions[Deps],
+        output: OutputType[T] = None,
         *,
         stream: bool,
         conversation: Conversation | None = None,
         resume: Resume | None = None,
         outer: Context[Any] | None = None,
     ) -> AsyncRunStream[T]:
-        start = self._start(value, options, output, conversation, resume, outer, watched=stream)
-        driver = AsyncDriver(
-            start.plan.models[0],
-            stream=stream,
-            seconds=start.plan.limits.seconds,
-            tool_timeout=self._tool_timeout,
-        )
+        start = self._start(value, options, output, conversation, resume, outer, stream=stream)
+        state = start.state
+        driver = AsyncDriver(state, stream=stream, tool_timeout=self._tool_timeout)
+        steps = driver.drive(Loop(state).steps())
+        if conversation is not None:
+            steps = conversation.asend(steps, state, resume=resume is not None)
+        return AsyncRunStream(steps, state, start.given, start.resumed)
 
-        steps = driver.drive(run_loop(start.plan, start.state), start.state)
-        events = (
-            steps
-            if conversation is None
-            else conversation.asend(steps, start.state, resume=resume is not None)
+    @property
+    def decides(self) -> bool:
+        """Whether the agent has an approver of its own."""
+        return self._approver is not None
+
+    def run_inside(
+        self,
+        outer: Context[Any],
+        request: str,
+        *,
+        resumed: str | None,
+        decisions: Mapping[str, Decision],
+        limits: Limits,
+        approver: Approver | None,
+    ) -> AsyncRunStream[Any]:
+        """Begin a run that answers a call of an outer run, or go on with it; `as_tool` does."""
+        options: RunOptions[Deps] = {"deps": outer.deps, "limits": limits, "approver": approver}
+        resume = None if resumed is None else Resume(decisions, Run.from_json(resumed))
+        return self._astream(
+            None if resume else request, options, stream=outer._run.streamed, resume=resume, outer=outer
         )
-        return AsyncRunStream(events, start.plan, start.state)
 
     def _resumed(
         self,
         run: Run[Any] | str | bytes,
         decisions: Mapping[str, Decision] | None,
         store: SessionStore | None,
-        output: type[T] | Output[T] | None,
-        options: RunOptions,
+        output: OutputType[T],
+        options: RunOptions[Deps],
     ) -> RunStream[T]:
         run, conversation = self._find(run, store)
-        resume = Resume(decisions or {}, None if conversation else run)
+        resume = _resume_of(run, decisions, in_chat=conversation is not None)
         return self._stream(None, options, output, stream=False, conversation=conversation, resume=resume)
 
     def _find(
@@ -411,71 +453,88 @@ class Agent:
     def _start(
         self,
         value: UserInput,
-        options: RunOptions,
+        options: RunOptions[Deps],
         output: Any,
         conversation: Conversation | None,
         resume: Resume | None,
         outer: Context[Any] | None = None,
         *,
-        watched: bool,
+        stream: bool,
     ) -> _Start:
-        unknown = set(options) - set(RunOptions.__annotations__)
-        if unknown:
-            raise ConfigurationError(
-                f"A run has no option {sorted(unknown)[0]!r}; there are {', '.join(RunOptions.__annotations__)}."
+        parked = resume.run._parked if resume and resume.run else None
+        check_options(options, conversation is not None, parked is not None)
+        given: dict[str, Any] = {**options, **({} if output is None else {"output": output})}
+        if resume is not None:
+            given = going_on(resume.given if parked is None else parked.given, given)
+        run_id = resume.run.run_id if resume and resume.run else uuid.uuid4().hex
+        setup, settings, limits = self._set_up(given, conversation, resume, outer, run_id, stream=stream)
+        meter = Meter(limits, outer=outer._run.limit_reached if outer else None)
+        history = messages_in(given.pop("history")) if "history" in given else []
+        if parked is not None and resume is not None and resume.run is not None:
+            parked.take()
+            meter.go_on_from(resume.run.turn_usages, resume.run.usage)
+            return _Start(
+                state=resumed_state(parked, resume.run, setup, settings, meter), given=given, resumed=parked
             )
-        resumed = resume.run if resume else None
-        if conversation is not None and options.get("history") is not None:
-            raise ConfigurationError("A chat has its own history: give history= to agent.chat().")
-        if resumed is not None and options.get("history") is not None:
-            raise ConfigurationError("resume() goes on with the run's own history: leave out history=.")
-        tools = (
-            self._tools if options.get("tools") is None else check_names(collect(options.get("tools") or ()))
-        )
-        choice = options.get("tool_choice", self._tool_choice if options.get("tools") is None else "auto")
-        models = self._fallbacks if options.get("model") is None else self._models.each(options.get("model"))
-        limits = options.get("limits") or self.limits
+        said = [] if resume else user_input(value)
+        state = RunState(setup, settings, meter, History(history))
+        state.session.started_with = state.session.known = len(history)
+        for content in said:
+            state.history.add(Message(content=keep(content)))
+        return _Start(state=state, given=given, resumed=None)
+
+    def _set_up(
+        self,
+        given: Mapping[str, Any],
+        conversation: Conversation | None,
+        resume: Resume | None,
+        outer: Context[Any] | None,
+        run_id: str,
+        *,
+        stream: bool,
+    ) -> tuple[Setup, Settings, Limits]:
+        own = given.get("tools") is None
+        tools = self._tools if own else check_names(collect(given["tools"]))
+        choice = given.get("tool_choice", self._tool_choice if own else "auto")
+        models = self._fallbacks if given.get("model") is None else self._models.each(given["model"])
+        limits = given.get("limits") or self.limits
         if limits.cost is not None:
             limits.check_prices([model.name for model in models])
-        approver = options.get("approver") or self._approver
+        approver = given.get("approver") or self._approver
         kept = conversation is not None and conversation.kept
-        inherited = outer is not None and outer.guarded  # what waits inside waits outside
+        inherited = outer is not None and outer._run.guarded  # what waits inside waits outside
         guarded = {"approve": True, "allow": False, "auto": kept or approver is not None or inherited}
-        plan = Plan(
+        setup = Setup(
+            models=models,
+            model_of=self._models.find,
             tools=tools,
-            instructions=check_instructions(options.get("instructions", self.instructions)),
-            tool_choice=check_choice(choice, tools),
-            limits=limits,
+            hooks=self._hooks,
             retry=self._retry,
+            rate_limit=self._rate_limit,
+            memory=conversation.memory if conversation else None,
+            approver=approver,
+            decisions=check_decisions(resume.decisions) if resume else {},
+            guarded=guarded[limits.after_untrusted],
+            max_result_chars=self._max_result_chars,
+            deps=given.get("deps"),
+            run_id=run_id,
+            session_id=conversation.id if conversation else None,
+            watched=stream or bool(self._observers) or (outer is not None and outer.watched),
+            streamed=stream,
+        )
+        settings = Settings(
+            instructions=check_instructions(given["instructions"])
+            if "instructions" in given
+            else self.instructions,
+            tool_choice=choice if choice is self._tool_choice else check_choice(choice, tools),
             config=self._config,
             on_error=self._on_error,
-            context=Context(
-                deps=options.get("deps"),
-                run_id=resumed.run_id if resumed else uuid.uuid4().hex,
-                session_id=conversation.id if conversation else None,
-                watched=watched,
-            ),
-            jitter=random.random,
-            models=models,
-            memory=conversation.memory if conversation else None,
-            model_of=self._models.find,
-            hooks=self._hooks,
-            approver=approver,
-            decisions=dict(resume.decisions) if resume else {},
-            guarded=guarded[limits.after_untrusted],
             choose_tools=self._choose_tools,
-            output=self._taker(output, models, tools),
-            rate_limit=self._rate_limit,
-            result_chars=self._max_result_chars,
             continue_text=self._continue_text,
-            outer_limit=outer.limit_reached if outer else None,
+            output=self._taker(given.get("output"), models, tools),
+            observers=(log, *self._observers),
         )
-        if resumed is not None:
-            return _Start(plan, resumed_state(resumed))
-        history = history_in(options.get("history"))
-        said = [] if resume else user_input(value)
-        check(said)  # whole by itself, it is so after any whole history
-        return _Start(plan, State(contents=[*history, *said], started_with=len(history), known=len(history)))
+        return setup, settings, limits
 
     def _taker(
         self, output: Any, models: Sequence[Model], tools: Mapping[str, Tool]
@@ -502,18 +561,18 @@ class Agent:
             return Output(kind)
 
 
-class AsyncAgent:
+class AsyncAgent(Generic[Deps]):
     """An agent's methods for async callers; see `Agent`."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent[Deps]) -> None:
         self._agent = agent
 
     async def run(
         self,
-        input: UserInput,  # noqa: A002 - what it is
+        input: UserInput,
         *,
-        output: type[T] | Output[T] | None = None,
-        **options: Unpack[RunOptions],
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Do as `Agent.run` does. Cancelling the task ends the run, its request and its tools."""
         async with self._agent._astream(input, options, output, stream=False) as events:
@@ -521,10 +580,10 @@ class AsyncAgent:
 
     def stream(
         self,
-        input: UserInput,  # noqa: A002 - what it is
+        input: UserInput,
         *,
-        output: type[T] | Output[T] | None = None,
-        **options: Unpack[RunOptions],
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[T]:
         """Do as `Agent.stream` does; use it in an `async with` block."""
         return self._agent._astream(input, options, output, stream=True)
@@ -535,28 +594,39 @@ class AsyncAgent:
         decisions: Mapping[str, Decision] | None = None,
         *,
         store: SessionStore | None = None,
-        output: type[T] | Output[T] | None = None,
-        **options: Unpack[RunOptions],
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Go on with a run that stopped; see `Agent.resume`."""
         run, conversation = self._agent._find(run, store)
-        resume = Resume(decisions or {}, None if conversation else run)
+        resume = _resume_of(run, decisions, in_chat=conversation is not None)
         async with self._agent._astream(
             None, options, output, stream=False, conversation=conversation, resume=resume
         ) as events:
             return await events.drain()
 
     def map(
-        self, inputs: Iterable[UserInput], *, concurrency: int = 8, ordered: bool = True, **options: Any
-    ) -> AsyncGenerator[Mapped, None]:
+        self,
+        inputs: Iterable[UserInput],
+        *,
+        concurrency: int = 8,
+        ordered: bool = True,
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> AsyncGenerator[Mapped[T], None]:
         """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
-        from agentkit.drivers.many import run_amap
-
-        return run_amap(self._agent, inputs, concurrency=concurrency, ordered=ordered, options=options)
+        shared = for_each(options)
+        done = as_tasks(
+            inputs,
+            lambda value: self.run(value, output=output, **shared),
+            concurrency=concurrency,
+            ordered=ordered,
+        )
+        return amapped(done)
 
     def chat(
         self,
-        id: str | None = None,  # noqa: A002 - what it is
+        id: str | None = None,
         store: SessionStore | None = None,
         *,
         history: Iterable[Any] | None = None,
@@ -568,5 +638,10 @@ class AsyncAgent:
         from agentkit.chats.chat import AsyncChat
         from agentkit.chats.conversation import Conversation
 
-        conversation = Conversation(id, store, history=history_in(history), memory=memory, wait=wait)
+        conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
         return AsyncChat(self._agent, conversation, deps=deps)
+
+
+def _resume_of(run: Run[Any], decisions: Mapping[str, Decision] | None, *, in_chat: bool) -> Resume:
+    said = {} if decisions is None else decisions
+    return Resume(said, None, run._parked.given) if in_chat else Resume(said, run)

@@ -1,41 +1,53 @@
 """Every error that agentkit raises.
 
 Exception
-├── AgentError                  anything that agentkit reports to the developer
-│   ├── ConfigurationError      an agent, a run or a model was set up wrongly; nothing was sent
-│   │   ├── ToolDefinitionError a callable can't be declared as a tool
-│   │   └── MissingCredentials  no key and no project for Gemini
-│   ├── HistoryError            contents break a rule of the server
-│   ├── ModelError              the model can't be reached or refused the request
-│   ├── ToolRetriesExceeded     a tool was retried more often than it allows (in `run.errors`)
-│   ├── ToolTimeout             a tool ran longer than it may (in `run.errors`)
-│   └── RunStopped              `run.raise_for_stop()`: the run ended without an answer
-├── ToolRetry                   raised by a tool: the model should try again, differently
-├── ToolError                   raised by a tool: final; the model is told
-└── ToolDeferred                raised by a tool: its result comes later, from elsewhere
+├── AgentError                      anything that agentkit reports to the developer
+│   ├── ConfigurationError          an agent, a run or a model was set up wrongly; nothing was sent
+│   │   ├── DecisionError           what was said of a call that waits can't be done; it waits on
+│   │   ├── MissingCredentials      no key and no project for Gemini
+│   │   └── ToolDefinitionError     a callable can't be declared as a tool
+│   ├── HistoryError                contents break a rule of the server
+│   ├── ModelError                  the model can't be reached or refused the request
+│   ├── RunStopped                  `run.expect()`, `run.raise_for_stop()`: the run ended without an answer
+│   ├── StoreError                  a store can't be read or written
+│   │   ├── SessionConflict         another writer has the session
+│   │   ├── SessionExists           there is a session of that id already
+│   │   ├── SessionNotFound         there is no session of that id
+│   │   └── StoreVersionError       the store was written by a newer agentkit
+│   ├── ToolRetriesExceeded         a tool was retried more often than it allows (in `run.errors`)
+│   └── ToolTimeout                 a tool ran longer than it may (in `run.errors`)
+├── ToolRetry                       raised by a tool: the model should try again, differently
+├── ToolError                       raised by a tool: final; the model is told
+└── ToolDeferred                    raised by a tool: its result comes later, from elsewhere
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from agentkit.run import Run
-    from agentkit.tooling.decisions import PendingCall
+from typing import Any
 
 
 class AgentError(Exception):
-    """Anything that agentkit reports to the developer."""
+    """Anything that agentkit reports to the developer.
+
+    Attributes:
+        run: The `Run` that the error ended, with what there was; None outside a run.
+    """
+
+    run: Any = None
 
 
 class ConfigurationError(AgentError, ValueError):
     """An agent, a run or a model was set up wrongly; nothing was sent."""
 
 
+class DecisionError(ConfigurationError):
+    """What a person, a hook or an approver said of a call can't be done: it waits on, as if nothing had been said."""
+
+
 class ToolDefinitionError(ConfigurationError):
-    """A callable can't be declared as a tool; the message names it, the reason and the mend."""
+    """A callable can't be declared as a tool; the message names it, the reason and what to do."""
 
 
 class MissingCredentials(ConfigurationError):
@@ -64,7 +76,6 @@ class ModelError(AgentError):
         status: The server's word for it, e.g. `RESOURCE_EXHAUSTED`.
         retryable: Whether the same request may succeed later.
         retry_after: Seconds that the server asks to wait (`RetryInfo` or `Retry-After`), if it does.
-        run: What the run had when the error ended it, or None outside a run.
     """
 
     def __init__(
@@ -81,7 +92,6 @@ class ModelError(AgentError):
         self.status = status
         self.retryable = retryable
         self.retry_after = retry_after
-        self.run: Run | None = None
 
 
 class ToolRetriesExceeded(AgentError):
@@ -119,7 +129,7 @@ class RunStopped(AgentError):
         run: The run; `run.stop` says why it ended.
     """
 
-    def __init__(self, message: str, *, run: Run) -> None:
+    def __init__(self, message: str, *, run: Any) -> None:
         super().__init__(message)
         self.run = run
 
@@ -132,7 +142,7 @@ class ToolRetry(Exception):
 
 
 class ToolError(Exception):
-    """Raise it in a tool when it failed for good: the model is told the message and goes on."""
+    """Raise it in a tool when it failed and a retry would not help: the model is told the message and goes on."""
 
 
 class ToolDeferred(Exception):
@@ -145,7 +155,7 @@ class ToolDeferred(Exception):
         message: What it waits for, in words: `PendingCall.why`.
         state: JSON that the tool gets back as `ctx.resumed` when a decision is there about one of `pending`:
             then the tool is called again, and `ctx.decisions` has what was said. It goes with `pending` alone.
-        pending: Calls of the tool's own that wait, as those of a sub-agent do. Without any, the call itself
+        pending: `PendingCall`s of the tool's own that wait, as those of a sub-agent do. Without any, the call itself
             waits: it ends with a `Result` or a `Deny`, and the tool isn't called again.
 
     Raises:
@@ -153,13 +163,19 @@ class ToolDeferred(Exception):
     """
 
     def __init__(
-        self, message: str = "", *, state: dict[str, Any] | None = None, pending: Sequence[PendingCall] = ()
+        self, message: str = "", *, state: dict[str, Any] | None = None, pending: Sequence[Any] = ()
     ) -> None:
         super().__init__(message)
         try:
             json.dumps(state, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"ToolDeferred(state=...): it is JSON, to be kept: {error}") from error
+        try:
+            json.dumps([call.to_wire() for call in pending], allow_nan=False)
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                f"ToolDeferred(pending=...): give PendingCalls whose args are JSON: {error}"
+            ) from error
         if state is not None and not pending:
             raise ConfigurationError(
                 "ToolDeferred(state=...) goes with pending=[PendingCall(...), ...]: the tool is called again, with the"

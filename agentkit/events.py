@@ -1,15 +1,21 @@
-"""What a run tells while it happens: one frozen dataclass for each kind of news."""
+"""What a run tells while it happens: one frozen dataclass for each kind of news, each with a JSON form.
+
+As JSON an event is an object with `v` (the version of the form), `type` (its class in snake_case) and its fields in
+camelCase; see `to_wire` and `from_wire`. Fields may be added to it: readers leave out what they don't know.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final, get_args
 
-from agentkit.limits import Usage
+from agentkit.errors import ConfigurationError
+from agentkit.limits import Usage, read_by_model
 from agentkit.wire.content import Content, FunctionResponse, JsonObject
-
-if TYPE_CHECKING:
-    from agentkit.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,8 @@ class TurnFinished:
 class RunFinished:
     """The last event of every run."""
 
-    run: Run
+    run: Any
+    """The `Run`."""
 
 
 Event = (
@@ -152,3 +159,174 @@ Event = (
     | TurnFinished
     | RunFinished
 )
+
+
+VERSION: Final = 1
+"""Of the JSON form of events."""
+
+
+class ToldError(Exception):
+    """What went wrong in a call, as the JSON form of a `ToolFinished` tells it: the kind, and no more."""
+
+
+def to_wire(event: Event) -> JsonObject:
+    """Make JSON of an event.
+
+    Of a tool's error only the kind is told, since its text may hold secrets; what the model gets is in `response`.
+    What a tool tells as progress, and isn't JSON, becomes its repr.
+    """
+    wire: JsonObject = {"v": VERSION, "type": _snake(type(event).__name__)}
+    for each in dataclasses.fields(event):
+        wire[_camel(each.name)] = _value_out(event, each.name, getattr(event, each.name))
+    return wire
+
+
+def _value_out(event: Event, name: str, value: Any) -> Any:
+    if isinstance(event, ToolProgress) and name == "message":
+        return _as_json(value)
+    match value:
+        case Usage():
+            return _usage_out(value)
+        case BaseException():
+            return str(value) if isinstance(value, ToldError) else type(value).__name__
+        case tuple():
+            return list(value)
+    if name == "event":
+        return to_wire(value)
+    if name == "run":
+        return value if isinstance(value, dict) else json.loads(value.to_json())
+    return value
+
+
+def _as_json(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return repr(value)
+    except Exception:  # a repr of the user's own may raise anything
+        return f"<{type(value).__name__}>"
+
+
+def _usage_out(usage: Usage) -> JsonObject:
+    counts = {_camel(each.name): getattr(usage, each.name) for each in dataclasses.fields(usage)}
+    rows = [
+        {_camel(name): count for name, count in dataclasses.asdict(used).items()} for used in usage.by_model
+    ]
+    return {**counts, "byModel": rows}
+
+
+def from_wire(wire: Mapping[str, Any], *, read_run: Callable[[str], Any] | None = None) -> Event:
+    """Read what `to_wire` made.
+
+    Args:
+        wire: The JSON object.
+        read_run: Reads the run of a `RunFinished`: `Run.from_json`; without it, the run stays JSON.
+
+    Raises:
+        ConfigurationError: It is no event, or one of a newer agentkit.
+    """
+    if not isinstance(wire, Mapping):
+        raise ConfigurationError(f"This is no event: {wire!r:.200}.")
+    kind = wire.get("type")
+    cls = _KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None or wire.get("v") != VERSION:
+        raise ConfigurationError(f"This is no event that this agentkit can read: {dict(wire)!r:.200}.")
+    try:
+        names = [each.name for each in dataclasses.fields(cls) if _camel(each.name) in wire]
+        values = {name: _value_in(name, wire[_camel(name)], read_run) for name in names}
+        return cls(**values)  # type: ignore[no-any-return]
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise ConfigurationError(f"This event is damaged: {error!r:.200}.") from error
+
+
+_TYPES: Final[dict[str, Any]] = {
+    **dict.fromkeys(
+        ("text", "call_id", "name", "reason", "discarded", "before", "after", "finish_reason", "model"), str
+    ),
+    **dict.fromkeys(("args", "response", "content"), dict),
+    **dict.fromkeys(("seconds", "delay"), (int, float)),
+    **dict.fromkeys(("attempt", "turn"), int),
+    "path": list,
+}
+
+
+def _value_in(name: str, value: Any, read_run: Callable[[str], Any] | None) -> Any:
+    wanted = _TYPES.get(name)
+    if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+        raise ValueError(f"{_camel(name)} is a {type(value).__name__}")
+    match name:
+        case "usage":
+            return _usage_in(value)
+        case "error":
+            return None if value is None else ToldError(str(value))
+        case "path":
+            return tuple(map(str, value))
+        case "event":
+            return from_wire(value, read_run=read_run)
+        case "run":
+            return value if read_run is None else read_run(json.dumps(value))
+    return value
+
+
+def _usage_in(wire: Any) -> Usage:
+    counts = {each.name: wire[_camel(each.name)] for each in dataclasses.fields(Usage)}
+    rows = counts.pop("by_model")
+    if any(type(count) is not (bool if name == "estimated" else int) for name, count in counts.items()):
+        raise ValueError("a count is no whole number")
+    return Usage(**counts, by_model=read_by_model([{_snake(key): row[key] for key in row} for row in rows]))
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+_KINDS: Final[dict[str, Any]] = {_snake(kind.__name__): kind for kind in get_args(Event)}
+
+
+class OpenCalls:
+    """Calls that have begun and not finished: one that is cut off doesn't tell of its end itself."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, ...], ToolStarted | AgentEvent] = {}
+
+    def before(self, event: Event) -> list[Event]:
+        """Note an event; return what has to be told before it: the ends of calls inside one that ends."""
+        inner = event.event if isinstance(event, AgentEvent) else event
+        if not isinstance(inner, (ToolStarted, ToolFinished)):
+            return []
+        key = (*event.path, inner.call_id) if isinstance(event, AgentEvent) else (inner.call_id,)
+        if isinstance(inner, ToolStarted):
+            self._begun[key] = event  # type: ignore[assignment] # one of the two
+            return []
+        self._begun.pop(key, None)
+        if isinstance(event, AgentEvent):
+            return []
+        return self._end([key for key, each in self._begun.items() if _answers(each, inner.call_id)])
+
+    def left(self) -> list[Event]:
+        """Return the ends of all calls that are still open."""
+        return self._end(list(self._begun))
+
+    def _end(self, keys: list[tuple[str, ...]]) -> list[Event]:
+        return [_cut_off(self._begun.pop(key)) for key in reversed(keys)]
+
+
+def _answers(event: ToolStarted | AgentEvent, call_id: str) -> bool:
+    return isinstance(event, AgentEvent) and event.call_id == call_id
+
+
+def _cut_off(event: Any) -> Event:
+    call: Any = event.event if isinstance(event, AgentEvent) else event
+    text = "Not finished: it was under way and may have taken effect; the run ended before."
+    response: FunctionResponse = {"name": call.name, "response": {"error": text}}
+    ended = ToolFinished(call.call_id, call.name, response, 0.0)
+    return AgentEvent(event.path, event.call_id, ended) if isinstance(event, AgentEvent) else ended

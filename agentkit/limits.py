@@ -1,18 +1,59 @@
-"""How far a run may go, and what it used."""
+"""How far a run may go, why it ended, and what it used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agentkit.errors import ConfigurationError
 from agentkit.prices import PRICES, Price, price_of
 
 if TYPE_CHECKING:
-    from agentkit.core.repair import Stop
     from agentkit.wire.content import UsageMetadata
+
+
+Stop = Literal[
+    "turns",
+    "tool_calls",
+    "tokens",
+    "seconds",
+    "cost",
+    "repeats",
+    "approval",
+    "deferred",
+    "max_tokens",
+    "refused",
+    "malformed",
+    "empty",
+    "output",
+    "other",
+    "error",
+    "cancelled",
+    "unknown_effect",
+    "too_large",
+]
+"""Why a run ended without an answer:
+
+- `turns`, `tool_calls`, `tokens`, `seconds`, `cost`, `repeats`: that limit was reached;
+- `approval`: calls in `run.pending` wait for a person; `resume` goes on;
+- `deferred`: calls in `run.pending` wait for their results; `resume` goes on;
+- `max_tokens`: the reply was cut off (its calls, if any, were not run);
+- `refused`: the prompt or the reply was blocked, or a hook refused it; `run.finish_reason` has the word for it;
+- `malformed`, `empty`: the model made no usable reply, also when asked again;
+- `output`: the model gave no output of the type that was asked for, also when asked again;
+- `other`: a finish reason that agentkit doesn't know, or that says nothing;
+- `error`: an exception ended it, which was raised too (`ModelError.run` is such a run);
+- `cancelled`: the caller broke off;
+- `unknown_effect`: a resumed chat has calls of `write` tools, in `run.pending`, of which nobody knows whether
+  they took effect: the process ended while they ran;
+- `too_large`: the current turn alone is larger than what the chat's memory may send.
+"""
+
+LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "seconds", "cost", "repeats"})
+"""The stops after which `Limits(on_limit="answer")` has a last turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +92,11 @@ class Limits:
             value = getattr(self, name)
             if value is None and name != "answer_seconds":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ConfigurationError(f"Limits({name}={value!r}): give a number above 0, or None.")
+            whole = name in ("turns", "tool_calls", "tokens", "repeats")
+            kinds = (int,) if whole else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+                number = "a whole number" if whole else "a number"
+                raise ConfigurationError(f"Limits({name}={value!r}): give {number} above 0, or None.")
         if self.repeats is not None and self.repeats < 2:
             raise ConfigurationError(f"Limits(repeats={self.repeats!r}): give a number from 2, or None.")
         for name, words in (
@@ -77,47 +121,12 @@ class Limits:
                 )
 
 
-def reached(limits: Limits, usage: Callable[[], Usage], *, turns: int) -> Stop | None:
-    """Name the limit that so much usage and so many turns reach, if any; seconds are the driver's.
-
-    Adding up the usage is left out where no limit asks for it.
-    """
-    if limits.turns is not None and turns >= limits.turns:
-        return "turns"
-    if limits.tokens is not None and usage().total_tokens >= limits.tokens:
-        return "tokens"
-    if limits.cost is not None:
-        cost = usage().cost(PRICES if limits.prices is None else limits.prices)
-        if cost is None or cost >= limits.cost:
-            return "cost"
-    return None
-
-
-def share_left(limits: Limits, usage: Usage, tool_calls: int, share: float) -> dict[str, Any]:
-    """Give a share of what is left of limits that count: tokens, cost and tool calls, where they are limited.
-
-    With the cost come the prices that it goes by.
-    """
-    cost = usage.cost(PRICES if limits.prices is None else limits.prices)
-    used = {
-        "tokens": usage.total_tokens,
-        "tool_calls": tool_calls,
-        "cost": limits.cost if cost is None else cost,
-    }
-    left: dict[str, Any] = {}
-    for name, spent in used.items():
-        if (limit := getattr(limits, name)) is not None:
-            rest = max(0.0, limit - spent) * share
-            left[name] = rest if name == "cost" else int(rest)
-    if "cost" in left:
-        left["prices"] = limits.prices
-    return left
-
-
 LONG_PROMPT = 200_000
 """Tokens of a prompt above which some models have other prices."""
 
 
+MOST_TOKENS: Final = 2**53
+"""No request has so many tokens: a larger count says nothing."""
 _COUNTS = (
     "promptTokenCount",
     "cachedContentTokenCount",
@@ -199,10 +208,10 @@ class Usage:
 
         With the name of the model that replied, `by_model` tells its tokens, if the reply tells any.
         """
-        wire = metadata or {}
+        wire = metadata if isinstance(metadata, dict) else {}
         counts = map(wire.get, _COUNTS)
         prompt, cached, candidates, thoughts, tools, total = (
-            count if type(count) is int and count > 0 else 0 for count in counts
+            count if type(count) is int and 0 < count < MOST_TOKENS else 0 for count in counts
         )
         used = ModelUsage(
             model=model,
@@ -235,20 +244,25 @@ class Usage:
             prices: The models' prices by their names; see `agentkit.prices` for what the default ones leave out.
             on: The day of the requests, for prices that change on a day that is announced; None: today.
         """
+        if self.why_unpriced(prices) is not None:
+            return None
+        day = on or date.today()
+        prices_of = ((used, price_of(used.model, prices)) for used in self.by_model)
+        return sum((used.cost(price.on(day)) for used, price in prices_of if price is not None), 0.0)
+
+    def why_unpriced(self, prices: Mapping[str, Price] = PRICES) -> str | None:
+        """Say in words why nobody knows the cost, or return None where it is known."""
         parts = (
             self.prompt_tokens + self.tool_use_prompt_tokens + self.candidates_tokens + self.thoughts_tokens
         )
         told = sum(used.tokens for used in self.by_model)
-        if told < max(parts, self.total_tokens) or sum(u.requests for u in self.by_model) < self.requests:
-            return None
-        day = on or date.today()
-        dollars = 0.0
-        for used in self.by_model:
-            price = price_of(used.model, prices)
-            if price is None:
-                return None
-            dollars += used.cost(price.on(day))
-        return dollars
+        if unknown := [used.model for used in self.by_model if price_of(used.model, prices) is None]:
+            return f"there is no price for {' and '.join(map(repr, dict.fromkeys(unknown)))}"
+        if told < max(parts, self.total_tokens):
+            return "some tokens were counted without the name of a model"
+        if sum(used.requests for used in self.by_model) < self.requests:
+            return "a reply told no tokens"
+        return None
 
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from typing import Protocol, runtime_checkable
+import asyncio
+import contextvars
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing, suppress
+from dataclasses import dataclass
+from typing import Any, Final
 
-from agentkit.wire.content import Reply, Request
+from agentkit.wire.content import Reply, Request, encode_request
+from agentkit.wire.reply import ReplyAssembler
 
 
-@runtime_checkable
-class Model(Protocol):
-    """A model: Gemini, the embedded one, a scripted one, or yours.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a model takes and how it behaves. The defaults refuse nothing."""
+
+    endpoint: str | None = None
+    """Where it is asked, if its thought signatures are for one endpoint alone: `gemini` or `vertex` (rule 13)."""
+    window: int | None = None
+    """Tokens that it takes in a request, or None where nobody knows."""
+    json_schema: bool = True
+    """Whether it takes a JSON schema for its reply at all."""
+    schema_with_tools: bool = True
+    """Whether it takes a JSON schema for its reply beside tools (rule 8)."""
+    server_tools_with_functions: bool = True
+    """Whether it takes Gemini's own tools beside functions (rule 5)."""
+    media_in_responses: frozenset[str] | None = None
+    """Kinds of media that a function response may hold (rule 10); None is any."""
+    caches: bool = True
+    """Whether there are explicit caches for it (rule 12)."""
+    connect_seconds: float = 10.0
+    """How long a connection may take."""
+    first_byte_seconds: float = 300.0
+    """How long it may be silent before it begins to reply."""
+    chunk_seconds: float = 120.0
+    """How long it may be silent within a streamed reply."""
+
+
+NO_TRAITS: Final = Traits()
+
+
+class Model(ABC):
+    """A model: Gemini, the embedded one, a scripted one, or yours, which has a `name` and `stream`.
 
     Every method takes a request body and `timeout`, and raises `ModelError` when there is no proper reply;
     `retryable` in it says whether the same request may succeed later. The whole of it takes at most `timeout`
@@ -19,35 +54,102 @@ class Model(Protocol):
     leaves the request as it is.
 
     `stream` yields chunks, each of them a `Reply`; the last one has a `finishReason`, and a stream that ends
-    without one is a `ModelError`. Closing the generator closes the connection at once. A subclass of another
-    model may leave methods to it; a model for only sync or only async use may raise in the others.
+    without one is a `ModelError`. Closing the generator closes the connection at once. By default the async
+    methods use the sync ones in threads, and `generate` puts together what `stream` yields.
     """
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The model's name, as requests and traces show it."""
-        ...
+
+    @property
+    def traits(self) -> Traits:
+        """What it takes and how it behaves."""
+        return NO_TRAITS
+
+    @abstractmethod
+    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
+        """Answer a request in chunks."""
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request."""
-        ...
-
-    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
-        """Answer a request in chunks."""
-        ...
+        assembler = ReplyAssembler()
+        with closing(self.stream(request, timeout=timeout)) as chunks:
+            for chunk in chunks:
+                assembler.add(chunk)
+        return assembler.reply()
 
     def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
-        """Count the tokens of a request, its tools and system instruction included."""
-        ...
+        """Count the tokens of a request, its tools and system instruction included: about one for four bytes."""
+        return len(encode_request(request)) // 4
+
+    async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
+        """Answer a request in chunks, async."""
+        loop, items, left = asyncio.get_running_loop(), asyncio.Queue[Any](), threading.Event()
+
+        def put(item: Any) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(items.put_nowait, item)
+
+        def work() -> None:
+            try:
+                with closing(self.stream(request, timeout=timeout)) as chunks:
+                    for chunk in chunks:
+                        if left.is_set():
+                            return
+                        put(chunk)
+                put(None)
+            except BaseException as error:
+                put(error)
+
+        _start(work)
+        try:
+            while (item := await items.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            left.set()  # whoever is in the generator closes it: it can't be closed from here
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async."""
-        ...
-
-    def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
-        """Answer a request in chunks, async."""
-        ...
+        assembler = ReplyAssembler()
+        async with aclosing(self.astream(request, timeout=timeout)) as chunks:
+            async for chunk in chunks:
+                assembler.add(chunk)
+        return assembler.reply()
 
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Count the tokens of a request, async."""
-        ...
+        loop = asyncio.get_running_loop()
+        counted: asyncio.Future[int] = loop.create_future()
+
+        def tell(tokens: int | None, error: BaseException | None) -> None:
+            if counted.done():
+                return
+            if error is not None:
+                counted.set_exception(error)
+            else:
+                counted.set_result(tokens or 0)
+
+        def work() -> None:
+            tokens = error = None
+            try:
+                tokens = self.count_tokens(request, timeout=timeout)
+            except BaseException as raised:
+                error = raised
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, tokens, error)
+
+        _start(work)
+        return await counted
+
+    def prepare_for(self, request: Request) -> None:  # noqa: B027 - most models need not
+        """Hear what first requests to expect, to make them quick; this does nothing."""
+
+
+def _start(work: Callable[[], None]) -> None:
+    """Begin work in a thread of its own, which keeps nothing waiting that is given up."""
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), name="agentkit-model", daemon=True).start()

@@ -11,19 +11,18 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import TypeVar
 
-from agentkit.core.repair import unfence
-from agentkit.core.survey import ACCEPTED, FIND_TOOLS
 from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.model import Model
 from agentkit.tooling.annotations import make_typed_dict, supported
 from agentkit.tooling.context import Context
 from agentkit.tooling.corrections import correct
 from agentkit.tooling.json_schema import JsonSchema, tidy
+from agentkit.tooling.names import ACCEPTED, FIND_TOOLS, READ_RESULT
 from agentkit.tooling.problems import describe_problems, reason_of
-from agentkit.tooling.results import READ_ON
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, dumps
+from agentkit.wire.text import unfence
 
 T = TypeVar("T")
 Mode = Literal["auto", "native", "tool"]
@@ -75,7 +74,7 @@ class Output(Generic[T]):
 
     def __init__(
         self,
-        type: Any,  # noqa: A002 - what it is
+        type: Any,
         *,
         validator: Callable[[T, Context[Any]], T | Awaitable[T]] | None = None,
         retries: int = 2,
@@ -88,7 +87,7 @@ class Output(Generic[T]):
         again: Any = retries
         if not isinstance(again, int) or isinstance(again, bool) or again < 0:
             raise ConfigurationError(f"Output(retries={retries!r}): give a whole number from 0.")
-        if name in (FIND_TOOLS, READ_ON):
+        if name in (FIND_TOOLS, READ_RESULT):
             raise ConfigurationError(
                 f"Output(name={name!r}): agentkit has a tool of that name; give another."
             )
@@ -176,6 +175,8 @@ class OutputTaker(Generic[T]):
         self.spec = output
         self.native = native
         self.tool = None if native else self._make_tool()
+        self.value: T | None = None
+        """The value, once there is one."""
         self._given: dict[str, tuple[T, str]] = {}
 
     def given(self, call_id: str) -> tuple[T, str] | None:
@@ -218,6 +219,7 @@ class OutputTaker(Generic[T]):
                 "parametersJsonSchema": spec.schema,
             },
             binder=_Binder(spec),
+            effect="read",
             retries=spec.retries,
             is_async=inspect.iscoroutinefunction(spec.validator),
         )
@@ -234,9 +236,8 @@ class _Binder:
 
 
 def takes_schema(model: Model, *, with_tools: bool) -> bool:
-    """Tell whether a model takes a JSON schema for its reply; one that doesn't say is taken to (rule 8)."""
-    tells: Any = getattr(model, "takes_schema", None)
-    return bool(tells(with_tools=with_tools)) if callable(tells) else True
+    """Return whether a model takes a JSON schema for its reply (rule 8)."""
+    return model.traits.json_schema and (model.traits.schema_with_tools or not with_tools)
 
 
 def complaint(error: InvalidArguments | ToolRetry) -> str:

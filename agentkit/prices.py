@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
+from typing import Any
 
 from agentkit.errors import ConfigurationError
 
@@ -51,6 +52,28 @@ class Price:
                 raise ConfigurationError(
                     f"Price({name}={value!r}): give dollars per million tokens, from 0 on."
                 )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Make JSON of it."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "cached": self.cached,
+            "long": self.long and self.long.to_wire(),
+            "later": self.later and [self.later[0].isoformat(), self.later[1].to_wire()],
+        }
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Price:
+        """Read what `to_wire` made. Raises an error of Python's where it isn't that."""
+        long, later = wire["long"], wire["later"]
+        return cls(
+            input=wire["input"],
+            output=wire["output"],
+            cached=wire["cached"],
+            long=None if long is None else cls.from_wire(long),
+            later=None if later is None else (date.fromisoformat(later[0]), cls.from_wire(later[1])),
+        )
 
     def on(self, day: date) -> Price:
         """Return the prices that hold on a day, as far as they are known."""

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import logging
+import threading
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import Any, Generic, Self, cast
 
 from typing_extensions import TypeVar
 
-from agentkit.core.effects import OpenTurn, Plan, State
-from agentkit.core.repair import Stop
-from agentkit.errors import AgentError, ConfigurationError, ModelError, RunStopped
-from agentkit.events import Event, RunFinished, TextDelta
-from agentkit.limits import Usage
-from agentkit.model import Model
-from agentkit.stores.steps import StoredCall
+from agentkit.core.history import History
+from agentkit.core.meter import Meter
+from agentkit.core.state import OpenTurn, RunState, Settings, Setup
+from agentkit.drivers.many import Done
+from agentkit.errors import AgentError, RunStopped
+from agentkit.events import Event, OpenCalls, RunFinished, TextDelta
+from agentkit.limits import Stop, Usage
+from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
-from agentkit.wire.content import Content, JsonObject, calls_of, copy_contents, keep, model_of, text_of
+from agentkit.wire.content import Content, copy_content, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
@@ -31,12 +34,52 @@ class Resume:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     run: Run[Any] | None = None
     """Which run; None is the last one of a chat."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The options that it was given, if `run` doesn't know."""
 
 
 Out = TypeVar("Out", default=Any)
 """What a run's output is: None unless `run(output=...)` asks for a type."""
 
-_FORMAT = 1
+
+class Parked:
+    """What a run goes on from, if it is resumed.
+
+    Args:
+        messages: The whole history.
+        started_with: How many there were before the run's own.
+        opened: The calls that the history ends with, if they wait.
+        given: The options that the run was given, `output` among them.
+        shared: What the run was resumed from and nothing came of: only one of the two goes on.
+    """
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        started_with: int,
+        opened: OpenTurn | None = None,
+        given: Mapping[str, Any] | None = None,
+        shared: Parked | None = None,
+    ) -> None:
+        self.messages = tuple(messages)
+        self.started_with = started_with
+        self.opened = opened
+        self.given = dict(given or {})
+        self._taken: threading.Lock = threading.Lock() if shared is None else shared._taken
+
+    def take(self) -> None:
+        """Note that the run goes on from here: calls that wait are run once.
+
+        Raises:
+            AgentError: It does already.
+        """
+        if self.opened is not None and not self._taken.acquire(blocking=False):
+            raise AgentError("This run was resumed already: go on with the run that came of it.")
+
+    def give_back(self) -> None:
+        """Note that nothing came of it."""
+        if self._taken.locked():
+            self._taken.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +90,12 @@ class Run(Generic[Out]):
     """Unique to the run; `agent.resume` keeps it, each message and resume of a chat has its own."""
     text: str
     """The answer. Without one, what text there is of the last reply, also if that was broken off."""
-    output: Out
+    output: Out | None
     """The value of the type that `run(output=...)` asked for; None without one, and where the run stopped."""
     stop: Stop | None
     """Why the run ended without an answer, or None."""
+    why: str
+    """That in words, with what was reached, refused or said; of a limit also where there is an answer all the same."""
     limit: Stop | None
     """The limit that was reached, if one was; with `Limits(on_limit="answer")` there may be an answer all the same."""
     finish_reason: str | None
@@ -69,9 +114,7 @@ class Run(Generic[Out]):
     """The chat's id, if the run belongs to one."""
     results: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The whole of results that were cut for the model, by the id that their mark names."""
-    _contents: tuple[Content, ...] = field(repr=False)
-    _started_with: int = field(repr=False)
-    _opened: OpenTurn | None = field(default=None, repr=False)
+    _parked: Parked = field(repr=False, compare=False)
 
     @property
     def turns(self) -> int:
@@ -79,14 +122,27 @@ class Run(Generic[Out]):
         return len(self.turn_usages)
 
     @property
+    def messages(self) -> tuple[Message, ...]:
+        """The whole history, with what is known about each content; not to be changed."""
+        return self._parked.messages
+
+    @property
     def contents(self) -> list[Content]:
         """The whole history, valid whatever happened: a copy, to be given to `history=` or `json.dumps`."""
-        return copy_contents(self._contents)
+        return copies_of(self._parked.messages)
 
     @property
     def new_contents(self) -> list[Content]:
         """What this run added, from the user's input on: a copy."""
-        return copy_contents(self._contents[self._started_with :])
+        return copies_of(self._parked.messages[self._parked.started_with :])
+
+    def expect(self) -> Out:
+        """Return the output of a run that was asked for one.
+
+        Raises:
+            RunStopped: There is none; the message says why.
+        """
+        return cast(Out, self.raise_for_stop().output)
 
     def raise_for_stop(self) -> Self:
         """Return the run if it ended with an answer.
@@ -97,43 +153,45 @@ class Run(Generic[Out]):
         if self.stop is None:
             return self
         reason = f" (finish reason {self.finish_reason})" if self.finish_reason else ""
-        raise RunStopped(f"The run stopped without an answer: {self.stop}{reason}.", run=self)
+        raise RunStopped(
+            f"The run stopped without an answer: {self.stop}{reason}. {self.why}".strip(), run=self
+        )
 
     def to_json(self) -> str:
         """Write the run down, so that `agent.resume` can go on with it in any process.
 
-        Of `errors` only the kinds are written, for their texts may hold secrets; `output` isn't.
+        Of `errors` only the kinds are written, for their texts may hold secrets; `output` isn't. What the run was
+        given goes along as far as it can be written down; what can't has to be given again: `deps`, an output type,
+        functions. Written down, nothing keeps the run from being resumed twice: that is up to who does it.
         """
-        from agentkit.stores._values import encode_usage
+        from agentkit.core.options import write_options
+        from agentkit.stores import parked
 
-        opened = self._opened
-        text = json.dumps(
-            {
-                "agentkitRun": _FORMAT,
-                "runId": self.run_id,
-                "sessionId": self.session_id,
-                "text": self.text,
-                "stop": self.stop,
-                "limit": self.limit,
-                "finishReason": self.finish_reason,
-                "model": self.model,
-                "usage": encode_usage(self.usage),
-                "turnUsages": [encode_usage(usage) for usage in self.turn_usages],
-                "errors": [
-                    error.kind if isinstance(error, _Noted) else type(error).__name__ for error in self.errors
-                ],
-                "pending": [call.to_wire() for call in self.pending],
-                "results": dict(self.results),
-                "contents": self._contents,
-                "startedWith": self._started_with,
-                "models": [model_of(content) for content in self._contents],
-                "opened": opened
-                and {"content": opened.content, "calls": [dataclasses.asdict(call) for call in opened.calls]},
-            },
-            ensure_ascii=False,
-            allow_nan=False,
+        left = self._parked
+        opened = None
+        if left.opened is not None:
+            calls = [parked.CallRecord.of(call) for call in left.opened.calls]
+            opened = parked.OpenRecord(message=parked.MessageRecord.of(left.opened.message), calls=calls)
+        record = parked.RunRecord(
+            run_id=self.run_id,
+            session_id=self.session_id,
+            text=self.text,
+            stop=self.stop,
+            why=self.why,
+            limit=self.limit,
+            finish_reason=self.finish_reason,
+            model=self.model,
+            usage=parked.UsageRecord.of(self.usage),
+            turn_usages=[parked.UsageRecord.of(usage) for usage in self.turn_usages],
+            errors=[parked.kind_of(error) for error in self.errors],
+            pending=[parked.PendingRecord.model_validate(call.to_wire()) for call in self.pending],
+            results=dict(self.results),
+            messages=[parked.MessageRecord.of(message) for message in left.messages],
+            started_with=left.started_with,
+            opened=opened,
+            given=parked.GivenRecord.model_validate(write_options(left.given)),
         )
-        return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate is an escape of JSON's
+        return parked.write_record(record)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Run[Any]:
@@ -142,116 +200,110 @@ class Run(Generic[Out]):
         Raises:
             ConfigurationError: It is no run, or damaged, or of a newer agentkit.
         """
-        try:
-            wire = json.loads(text)
-            if wire["agentkitRun"] > _FORMAT:
-                raise ConfigurationError("This run was written by a newer agentkit: it can't be read here.")
-            return _run_in(wire)
-        except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
-            if isinstance(error, ConfigurationError):
-                raise
-            raise ConfigurationError(f"This is no run that Run.to_json() wrote: {error!r:.200}.") from error
+        from agentkit.core.options import read_options
+        from agentkit.stores import parked
+
+        record = parked.read_record(text)
+        messages = [message.message() for message in record.messages]
+        given = read_options(record.given.model_dump(by_alias=True, exclude_none=True))
+        opened = None
+        if record.opened is not None:
+            opened = OpenTurn(messages[-2], [call.call() for call in record.opened.calls])
+        return Run(
+            run_id=record.run_id,
+            text=record.text,
+            output=None,
+            stop=record.stop,
+            why=record.why,
+            limit=record.limit,
+            finish_reason=record.finish_reason,
+            model=record.model,
+            usage=record.usage.usage(),
+            turn_usages=tuple(usage.usage() for usage in record.turn_usages),
+            errors=tuple(parked.NotedError(kind) for kind in record.errors),
+            pending=tuple(PendingCall.from_wire(call.model_dump(by_alias=True)) for call in record.pending),
+            session_id=record.session_id,
+            results=record.results,
+            _parked=Parked(messages, record.started_with, opened, given),
+        )
 
 
-class _Noted(AgentError):
-    """An error of which only the kind was written down."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped(Generic[Out]):
+    """What came of one of many inputs: its run, or what it raised."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"{kind} (its text was not kept)")
-        self.kind = kind
-
-
-def _run_in(wire: JsonObject) -> Run[Any]:
-    models = wire["models"]
-    contents = tuple(
-        keep(content, model=model) for content, model in zip(wire["contents"], models, strict=True)
-    )
-    check(contents)
-    opened = wire["opened"]
-    if opened is not None:
-        content = keep(opened["content"], model=models[-2])
-        calls = [StoredCall(**call) for call in opened["calls"]]
-        if [call.name for call in calls] != [call["name"] for call in calls_of(content)]:
-            raise ConfigurationError("This run is damaged: its open calls are not those of its last turn.")
-        opened = OpenTurn(content, calls)
-    return Run(
-        run_id=wire["runId"],
-        session_id=wire["sessionId"],
-        text=wire["text"],
-        output=None,
-        stop=wire["stop"],
-        limit=wire["limit"],
-        finish_reason=wire["finishReason"],
-        model=wire["model"],
-        usage=_usage_in(wire["usage"]),
-        turn_usages=tuple(_usage_in(usage) for usage in wire["turnUsages"]),
-        errors=tuple(_Noted(kind) for kind in wire["errors"]),
-        pending=tuple(PendingCall.from_wire(call) for call in wire["pending"]),
-        results=wire["results"],
-        _contents=contents,
-        _started_with=wire["startedWith"],
-        _opened=opened,
-    )
+    index: int
+    """Which input, from 0."""
+    input: Any
+    run: Run[Out] | None = None
+    error: Exception | None = None
+    """What the run raised; an `AgentError` has what there was in its `run`."""
 
 
-def _usage_in(raw: str) -> Usage:
-    from agentkit.stores._values import decode_usage
-
-    usage = decode_usage(raw)
-    if usage is None:
-        raise ConfigurationError("This run is damaged: a usage is missing.")
-    return usage
-
-
-def make_run(run_id: str, state: State, *, session_id: str | None, models: Sequence[Model]) -> Run[Any]:
+def make_run(state: RunState, given: Mapping[str, Any], shared: Parked | None = None) -> Run[Any]:
     """Take down what a run has so far."""
-    new = state.contents[state.started_with :]
-    last = new[-1] if new else None
+    end, meter, own = state.end, state.meter, state.own_messages
+    last = own[-1].content if own else None
+    output = state.output
     return Run(
-        run_id=run_id,
-        session_id=session_id,
-        text=state.partial or (text_of(last) if last and last["role"] == "model" else ""),
-        output=state.output,
-        stop=state.stop,
-        limit=state.limit,
-        finish_reason=state.finish_reason,
-        model=models[state.standing_in].name,
-        usage=state.usage_of_all(),
-        turn_usages=(*state.earlier, *state.usages),
-        errors=tuple(state.errors),
-        pending=tuple(state.pending),
-        results=dict(state.results),
-        _contents=tuple(state.contents),
-        _started_with=state.started_with,
-        _opened=state.opened,
+        run_id=state.context.run_id,
+        session_id=state.context.session_id,
+        text=end.partial or (text_of(last) if last and last["role"] == "model" else ""),
+        output=output.value if output is not None and end.answered else None,
+        stop=end.stop,
+        why=end.why,
+        limit=end.limit,
+        finish_reason=end.finish_reason,
+        model=state.requests.model.name,
+        usage=meter.total(),
+        turn_usages=(*meter.earlier, *meter.turns),
+        errors=tuple(end.errors),
+        pending=tuple(state.waiting.pending),
+        results=dict(state.tools.results),
+        _parked=Parked(state.history.messages, state.session.started_with, state.waiting.left, given, shared),
     )
 
 
-def resumed_state(run: Run[Any]) -> State:
+def mapped(done: Generator[Done, None, None]) -> Iterator[Mapped[Any]]:
+    """Make what `Agent.map` gives of what was done."""
+    with closing(done):
+        for each in done:
+            yield Mapped(index=each.index, input=each.input, run=each.run, error=each.error)
+
+
+async def amapped(done: AsyncGenerator[Done, None]) -> AsyncGenerator[Mapped[Any], None]:
+    """Make what `AsyncAgent.map` gives of what was done."""
+    async with aclosing(done):
+        async for each in done:
+            yield Mapped(index=each.index, input=each.input, run=each.run, error=each.error)
+
+
+def resumed_state(parked: Parked, run: Run[Any], setup: Setup, settings: Settings, meter: Meter) -> RunState:
     """Make the state from which a run goes on."""
-    contents, opened = list(run._contents), run._opened
-    if opened is not None:
-        del contents[-2:]  # the calls, and what stands in for their responses
-    elif run.stop is not None and contents[-1]["role"] == "model":
-        del contents[-1]  # a reply that was no answer: it is asked for again
-    return State(
-        contents=contents,
-        started_with=run._started_with,
-        known=len(contents),
-        earlier=run.turn_usages,
-        earlier_usage=run.usage,
-        resumed=opened.content if opened else None,
-        ledger=opened.calls if opened else (),
-        results=dict(run.results),
-    )
+    messages = list(parked.messages)
+    if parked.opened is not None:
+        del messages[-2:]  # the calls, and what stands in for their responses
+    elif run.stop is not None and messages[-1].content["role"] == "model":
+        del messages[-1]  # a reply that was no answer: it is asked for again
+    state = RunState(setup, settings, meter, History(messages))
+    state.session.started_with, state.session.known = parked.started_with, len(messages)
+    state.waiting.resumed = parked.opened
+    state.tools.results = dict(run.results)
+    return state
 
 
-class _Ending(Generic[Out]):
+class _Stream(Generic[Out]):
     """What sync and async streams share: when the run is over, and what came of it."""
 
-    def __init__(self, plan: Plan, state: State) -> None:
-        self._plan = plan
+    def __init__(self, state: RunState, given: Mapping[str, Any], resumed: Parked | None) -> None:
         self._state = state
+        self._observers = state.settings.observers
+        self._open = OpenCalls()
+        self._ahead: deque[Event] = deque()
+        """What is told before more is asked of the run."""
+        self._given = given
+        self._resumed = resumed
+        self._shared: Parked | None = None
         self._run: Run[Out] | None = None
 
     def send(self, message: UserInput) -> None:
@@ -269,13 +321,13 @@ class _Ending(Generic[Out]):
             raise AgentError("The run is over: it takes no more messages. Start another with its contents.")
 
     def usage_now(self) -> Usage:
-        """Tell what was used so far, since the run began or was resumed."""
-        return self._state.usage()
+        """Return what was used so far, since the run began or was resumed."""
+        return self._state.meter.usage()
 
     @property
     def unsent(self) -> list[Content]:
         """What was said with `send` and the run ended before it was added."""
-        return copy_contents(self._state.inbox.left)
+        return [copy_content(content) for content in self._state.inbox.left]
 
     @property
     def run(self) -> Run[Out]:
@@ -288,26 +340,69 @@ class _Ending(Generic[Out]):
             raise AgentError("The run still goes on: read its events to the end, or close the stream, first.")
         return self._run
 
+    def _told(self, event: Event) -> Event:
+        """Return what is to be told next: an event, or what has to be told before it."""
+        self._ahead += [*self._open.before(event), event]
+        return self._tell(self._ahead.popleft())
+
+    def _last(self) -> Event:
+        """Return what is told at the end: the ends of calls that were cut off, then that of the run."""
+        self._ahead += [*self._open.left(), RunFinished(self._end())]
+        return self._tell(self._ahead.popleft())
+
+    def _tell(self, event: Event) -> Event:
+        """Let the observers hear of an event; one that fails ends nothing."""
+        context = self._state.context
+        for observer in self._observers:
+            try:
+                observer(event, context)
+            except Exception:
+                logging.getLogger("agentkit.run").exception("An observer failed.")
+        if isinstance(event, RunFinished):
+            self._observers = ()
+        return event
+
     def _end(self) -> Run[Out]:
         if self._run is None:
-            if not self._state.done:  # closed before it began
-                self._state.stop = "cancelled"
+            if not self._state.end.over:  # closed before it began
+                if self._state.end.stop is None:
+                    self._state.end.end("cancelled")
                 self._state.inbox.close()
-            context = self._plan.context
-            self._run = make_run(
-                context.run_id, self._state, session_id=context.session_id, models=self._plan.models
-            )
+            if (
+                not self._state.meter.turns
+                and not self._state.waiting.began
+                and self._state.end.stop is not None
+            ):
+                self._give_back()  # nothing was done
+            self._run = make_run(self._state, self._given, self._shared)
         return self._run
 
-    def _fail(self, error: BaseException) -> None:
-        if self._state.stop is None and not self._state.answered:
-            self._state.stop = "error"
+    def _break_off(self) -> Run[Out]:
+        """End what was not read to its end; the observers hear of it all the same."""
         run = self._end()
-        if isinstance(error, ModelError):
-            error.run = run
+        while self._ahead:
+            self._tell(self._ahead.popleft())
+        if self._observers:
+            for event in (*self._open.left(), RunFinished(run)):
+                self._tell(event)
+        return run
+
+    def _give_back(self) -> None:
+        if self._resumed is not None:
+            self._resumed.give_back()
+            self._shared, self._resumed = self._resumed, None
+
+    def _fail(self, error: BaseException) -> None:
+        end = self._state.end
+        if end.stop is None and not end.answered:
+            said = f": {error}" if isinstance(error, AgentError) else ""  # others may hold secrets
+            end.end("error", f"{type(error).__name__} ended the run{said}")
+        run = self._break_off()
+        with suppress(AttributeError, TypeError):  # most exceptions take it, not only agentkit's
+            error.run = run  # type: ignore[attr-defined]
 
 
-class RunStream(_Ending[Out]):
+class RunStream(_Stream[Out]):
     """The events of a run as they happen; iterate over it, best in a `with` block.
 
     Leaving the block, `close()` or an exception ends the run at once, and so does dropping the stream: its
@@ -315,20 +410,28 @@ class RunStream(_Ending[Out]):
     reply that was under way is in `run.text`, not in `run.contents`.
     """
 
-    def __init__(self, events: Generator[Event, None, None], plan: Plan, state: State) -> None:
-        super().__init__(plan, state)
+    def __init__(
+        self,
+        events: Generator[Event, None, None],
+        state: RunState,
+        given: Mapping[str, Any],
+        resumed: Parked | None,
+    ) -> None:
+        super().__init__(state, given, resumed)
         self._events = events
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
+        if self._ahead:
+            return self._tell(self._ahead.popleft())
         try:
-            return next(self._events)
+            return self._told(next(self._events))
         except StopIteration:
             if self._run is not None:
                 raise
-            return RunFinished(self._end())
+            return self._last()
         except BaseException as error:
             self._fail(error)
             raise
@@ -351,13 +454,12 @@ class RunStream(_Ending[Out]):
         It takes effect at once while tools run or the run waits, else at the next piece of the model's reply.
         In the thread that reads the events, `close` is the way, or leaving the block.
         """
-        self._state.cancelled = True
-        self._state.wake()
+        self._state.signals.cancel()
 
     def close(self) -> None:
         """End the run, wherever it is."""
         self._events.close()
-        self._end()
+        self._break_off()
 
     def __enter__(self) -> Self:
         return self
@@ -368,26 +470,34 @@ class RunStream(_Ending[Out]):
         self.close()
 
 
-class AsyncRunStream(_Ending[Out]):
+class AsyncRunStream(_Stream[Out]):
     """The events of a run as they happen, async; iterate over it in an `async with` block.
 
     It ends as `RunStream` does; a cancelled task ends it too.
     """
 
-    def __init__(self, events: AsyncGenerator[Event, None], plan: Plan, state: State) -> None:
-        super().__init__(plan, state)
+    def __init__(
+        self,
+        events: AsyncGenerator[Event, None],
+        state: RunState,
+        given: Mapping[str, Any],
+        resumed: Parked | None,
+    ) -> None:
+        super().__init__(state, given, resumed)
         self._events = events
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
     async def __anext__(self) -> Event:
+        if self._ahead:
+            return self._tell(self._ahead.popleft())
         try:
-            return await anext(self._events)
+            return self._told(await anext(self._events))
         except StopAsyncIteration:
             if self._run is not None:
                 raise
-            return RunFinished(self._end())
+            return self._last()
         except BaseException as error:
             self._fail(error)
             raise
@@ -404,10 +514,14 @@ class AsyncRunStream(_Ending[Out]):
             pass
         return self.run
 
+    def cancel(self) -> None:
+        """End the run from another task or thread; who reads it gets a run with `stop="cancelled"`."""
+        self._state.signals.cancel()
+
     async def aclose(self) -> None:
         """End the run, wherever it is."""
         await self._events.aclose()
-        self._end()
+        self._break_off()
 
     async def __aenter__(self) -> Self:
         return self

@@ -148,3 +148,10 @@ def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
 def test_no_docstring_has_an_example_that_is_not_a_block() -> None:
     for name in modules():
         assert not any(">>> " in docstring for docstring in docstrings(name)), name
+
+
+def test_the_commands_of_readme_are_those_that_ci_runs() -> None:
+    commands = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "README.md").read_text(), re.M | re.S)[:2]
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert len(commands) == 2
+    assert all(command in ci for command in commands)

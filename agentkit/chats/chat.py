@@ -20,7 +20,7 @@ from agentkit.run import AsyncRunStream, Resume, Run, RunStream
 from agentkit.stores.archive import read_archive, write_archive
 from agentkit.stores.base import Message, SessionInfo
 from agentkit.tooling.decisions import Decision, PendingCall
-from agentkit.wire.content import Content, copy_contents
+from agentkit.wire.content import Content, copy_content
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class _BaseChat:
         self._conversation = conversation
         self._deps = deps
         self._options = options
+        self._given: dict[str, Any] = {}
+        """What the last message was given."""
 
     @property
     def id(self) -> str:
@@ -77,9 +79,13 @@ class _BaseChat:
             return self._conversation
         return cast(Conversation, _OneSend(self._conversation, sending))
 
-    def _with_defaults(self, options: RunOptions) -> RunOptions:
-        merged: Any = {"deps": self._deps, **self._options, **options}
-        return merged  # type: ignore[no-any-return]
+    def _options_of(self, options: RunOptions, output: Any, *, resumed: bool) -> tuple[RunOptions, Any]:
+        """Return what a run is given: by the chat and now; a resumed one what its message was given, too."""
+        said: Any = {**options, **({} if output is None else {"output": output})}
+        self._given = {**self._given, **said} if resumed else said
+        merged: Any = {"deps": self._deps, **self._options, **self._given}
+        output = merged.pop("output", None)
+        return merged, output
 
 
 class Chat(_BaseChat):
@@ -189,7 +195,7 @@ class Chat(_BaseChat):
         Args:
             curated: Leave out the turns that ended without an answer, as the SDK's own chat does.
         """
-        return copy_contents(self._conversation.contents(curated=curated))
+        return self._conversation.contents(curated=curated)
 
     def get_messages(self, start: int = 0, end: int | None = None) -> list[Message]:
         """Return what was said so far (`[start:end]` of it), with what is known about each message."""
@@ -219,7 +225,7 @@ class Chat(_BaseChat):
 
     def undo(self) -> list[Content]:
         """Take back the last message of the user and all that followed; return it."""
-        return copy_contents(self._conversation.change(lambda chat: chat.undo()))
+        return [copy_content(content) for content in self._conversation.change(lambda chat: chat.undo())]
 
     def fork(self, *, at: int | None = None, id: str | None = None) -> Chat:
         """Make a chat of its own that begins with this one's messages.
@@ -263,7 +269,7 @@ class Chat(_BaseChat):
         sending: _Sending = (None, None),
         resume: Resume | None = None,
     ) -> RunStream[Out]:
-        merged = self._with_defaults(options)
+        merged, output = self._options_of(options, output, resumed=resume is not None)
         return self._agent._stream(
             message, merged, output, stream=stream, conversation=self._sent(sending), resume=resume
         )
@@ -326,7 +332,7 @@ class AsyncChat(_BaseChat):
 
     async def get_history(self, *, curated: bool = False) -> list[Content]:
         """Return what was said so far; see `Chat.get_history`."""
-        return await self._read(lambda chat: copy_contents(chat.contents(curated=curated)))
+        return await self._read(lambda chat: chat.contents(curated=curated))
 
     async def get_messages(self, start: int = 0, end: int | None = None) -> list[Message]:
         """Return what was said so far, with what is known about each message; see `Chat.get_messages`."""
@@ -354,7 +360,7 @@ class AsyncChat(_BaseChat):
 
     async def undo(self) -> list[Content]:
         """Take back the last message of the user and all that followed; return it."""
-        return copy_contents(await self._change(lambda chat: chat.undo()))
+        return [copy_content(content) for content in await self._change(lambda chat: chat.undo())]
 
     async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat:
         """Make a chat of its own that begins with this one's messages; see `Chat.fork`."""
@@ -386,7 +392,7 @@ class AsyncChat(_BaseChat):
         sending: _Sending = (None, None),
         resume: Resume | None = None,
     ) -> AsyncRunStream[Out]:
-        merged = self._with_defaults(options)
+        merged, output = self._options_of(options, output, resumed=resume is not None)
         return self._agent._astream(
             message, merged, output, stream=stream, conversation=self._sent(sending), resume=resume
         )

@@ -24,7 +24,8 @@ from agentkit.chats.changing import Changing
 from agentkit.chats.own_session import OwnSession
 from agentkit.chats.pending import pending_in
 from agentkit.chats.runs import Seen
-from agentkit.core.effects import State
+from agentkit.core.history import History
+from agentkit.core.state import RunState
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError, SessionConflict, SessionExists, SessionNotFound, StoreError
 from agentkit.events import Event
@@ -43,10 +44,11 @@ from agentkit.stores.base import (
     SessionWriter,
     StoredResult,
 )
+from agentkit.stores.message import copies_of
 from agentkit.stores.sqlite import MemoryStore
 from agentkit.stores.waiting import TURNS, Turn
 from agentkit.tooling.decisions import PendingCall
-from agentkit.wire.content import Content, JsonObject, calls_of, copy_contents
+from agentkit.wire.content import Content, JsonObject, calls_of, copy_content
 from agentkit.wire.history import starts_turn, turn_starts, turns
 
 T = TypeVar("T")
@@ -102,7 +104,7 @@ class Conversation:
         id: str | None = None,
         store: SessionStore | None = None,
         *,
-        history: Sequence[Content] = (),
+        history: Sequence[Message] = (),
         memory: Memory | Iterable[Memory] | None = None,
         wait: float | None = None,
         messages: Sequence[Message] | None = None,
@@ -146,7 +148,7 @@ class Conversation:
     def send(
         self,
         steps: Generator[Event, None, None],
-        state: State,
+        state: RunState,
         *,
         resume: bool,
         sender_id: str | None = None,
@@ -179,7 +181,7 @@ class Conversation:
     async def asend(
         self,
         steps: AsyncGenerator[Event, None],
-        state: State,
+        state: RunState,
         *,
         resume: bool,
         sender_id: str | None = None,
@@ -211,7 +213,7 @@ class Conversation:
                 await self.run_off_loop(lambda: self._close(opened, state))
 
     def _open(
-        self, opened: list[_Send], state: State, writer: SessionWriter, resume: bool, sender_id: str | None
+        self, opened: list[_Send], state: RunState, writer: SessionWriter, resume: bool, sender_id: str | None
     ) -> None:
         """Look what is there, and let the run go on from it."""
         try:
@@ -232,7 +234,7 @@ class Conversation:
             writer.release()
             raise
 
-    def _close(self, opened: list[_Send], state: State) -> None:
+    def _close(self, opened: list[_Send], state: RunState) -> None:
         """Store what is not stored yet, see what is stored, and let others write; once."""
         if not opened:
             return
@@ -364,8 +366,7 @@ class Conversation:
         except SessionNotFound:
             if self.must_exist:
                 raise
-            contents = tuple(message.content for message in self._begins_with)
-            self._seen = Seen(contents=contents, state=self._begins_with_more["state"] or {})
+            self._seen = Seen(history=History(self._begins_with), state=self._begins_with_more["state"] or {})
         return self._seen
 
     def messages(self, start: int = 0, end: int | None = None) -> list[Message]:
@@ -407,12 +408,13 @@ class Conversation:
         return to_archive(self.info(), self.messages(), self.results(), self.look().state)
 
     def contents(self, *, curated: bool) -> list[Content]:
-        """Return what was said; `curated`: without the turns that ended without an answer."""
+        """Return a copy of what was said; `curated`: without the turns that ended without an answer."""
         seen = self.look()
+        messages = seen.history.messages
         # Open calls are not yet, or after a crash not any more, part of a valid history.
-        contents = seen.contents[:-1] if seen.has_open_calls else seen.contents
+        contents = copies_of(messages[:-1] if seen.has_open_calls else messages)
         if not curated:
-            return list(contents)
+            return contents
         return [
             content
             for turn in turns(contents)
@@ -503,8 +505,7 @@ class Conversation:
 
 
 def _copied(messages: Sequence[Message]) -> list[Message]:
-    contents = copy_contents(message.content for message in messages)
-    return [replace(message, content=content) for message, content in zip(messages, contents, strict=True)]
+    return [replace(message, content=copy_content(message.content)) for message in messages]
 
 
 def _token_limit(memory: Memory | None) -> int | None:
@@ -512,6 +513,6 @@ def _token_limit(memory: Memory | None) -> int | None:
     return next((each.tokens for each in chain if isinstance(each, TokenBudget)), None)
 
 
-def _as_messages(history: Sequence[Content]) -> list[Message]:
+def _as_messages(history: Sequence[Message]) -> list[Message]:
     now = time.time()
-    return [Message(content=content, created=now) for content in history]
+    return [replace(message, created=now) for message in history]

@@ -10,24 +10,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from typing_extensions import Unpack
+from typing_extensions import TypeVar, Unpack
 
 from agentkit.chats.chat import Chat
 from agentkit.chats.conversation import Conversation
 from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
+from agentkit.output import Output
 from agentkit.run import Run, RunStream
 from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, Message, SessionInfo, SessionStore
 from agentkit.stores.sqlite import MemoryStore
+from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.content import Content
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
+    from agentkit.chats.async_manager import AsyncChatManager
     from agentkit.core.options import RunOptions
 
 
 _RECENT = 32
+Out = TypeVar("Out", default=None)
 
 
 class ChatManager:
@@ -96,10 +101,11 @@ class ChatManager:
         message: UserInput,
         *,
         stream: Literal[False] = False,
+        output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions],
-    ) -> Run: ...
+    ) -> Run[Out]: ...
 
     @overload
     def send_message(
@@ -108,10 +114,11 @@ class ChatManager:
         message: UserInput,
         *,
         stream: Literal[True],
+        output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions],
-    ) -> RunStream: ...
+    ) -> RunStream[Out]: ...
 
     def send_message(
         self,
@@ -119,10 +126,11 @@ class ChatManager:
         message: UserInput,
         *,
         stream: bool = False,
+        output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions],
-    ) -> Run | RunStream:
+    ) -> Run[Out] | RunStream[Out]:
         """Send a message in the chat of an id; see `Chat.send_message` and `Chat.send_message_stream`.
 
         `message_id` is what they take as `id`: the sender's own id of the message.
@@ -131,7 +139,42 @@ class ChatManager:
         """
         chat = self.get(id)
         send = chat.send_message_stream if stream else chat.send_message
-        return send(message, id=message_id, wait=wait, **options)
+        return send(message, output=output, id=message_id, wait=wait, **options)
+
+    def resume(
+        self,
+        id: str,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]:
+        """Go on where the last message of a chat got to; see `Chat.resume`."""
+        return self.get(id).resume(decisions, output=output, wait=wait, **options)
+
+    def pending(self, id: str) -> builtins.list[PendingCall]:
+        """Return the calls of a chat that somebody must say something about; see `Chat.pending`."""
+        return self.get(id).pending
+
+    def resolve(self, id: str, call_id: str, **said: Any) -> None:
+        """Say what became of a call of a chat: `result=` or `retry=True`; see `Chat.resolve`."""
+        self.get(id).resolve(call_id, **said)
+
+    def undo(self, id: str) -> builtins.list[Content]:
+        """Take back the last message of a chat and all that followed; return it."""
+        return self.get(id).undo()
+
+    def info(self, id: str) -> SessionInfo:
+        """Return what is known of a chat. Raises `SessionNotFound`."""
+        return self._store.info(id)
+
+    @property
+    def aio(self) -> AsyncChatManager:
+        """The same chats for async callers."""
+        from agentkit.chats.async_manager import AsyncChatManager
+
+        return AsyncChatManager(self)
 
     def get_history(self, id: str, start: int = 0, end: int | None = None) -> builtins.list[Message]:
         """Return the messages of a chat (`[start:end]` of them), with what is known about each.

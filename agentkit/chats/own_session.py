@@ -121,7 +121,7 @@ class OwnWriter:
     @property
     def info(self) -> SessionInfo:
         """The session as of the last append."""
-        assert self._own._info is not None  # noqa: S101 - there is no writer before
+        assert self._own._info is not None
         return self._own._info
 
     def load(self) -> StoredSession:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from agentkit.core.effects import Sent, State
-from agentkit.core.survey import Survey
+from agentkit.core.history import History
+from agentkit.core.state import OpenTurn, RunState
+from agentkit.core.views import Sent
 from agentkit.errors import AgentError
 from agentkit.limits import Usage
 from agentkit.stores.base import (
@@ -23,7 +24,7 @@ from agentkit.stores.base import (
     StoredCall,
     StoredSession,
 )
-from agentkit.wire.content import Content, Joined, JsonObject, calls_of, keep
+from agentkit.wire.content import Content, JsonObject, calls_of
 from agentkit.wire.history import turn_starts
 
 Journal = Callable[[Sequence[Step]], None]
@@ -34,15 +35,13 @@ class Seen:
     """A session as it was at one instant; replaced as a whole, so that no thread sees a half of it."""
 
     version: int | None = None
-    contents: Sequence[Content] = ()
+    history: History = field(default_factory=History)
     calls: Sequence[StoredCall] = ()
     state: JsonObject = field(default_factory=dict)
     """The user's own."""
     sent: Sent = field(default_factory=Sent)
     summary: tuple[int, str] | None = None
     usage: Usage = field(default_factory=Usage)
-    survey: Survey = field(default_factory=Survey)
-    joined: Joined = field(default_factory=Joined)
     half: bool = False
     """Whether the last content is a reply that was no answer: cut off, or blocked in the midst of it."""
 
@@ -52,7 +51,7 @@ class Seen:
         last = next((message.usage for message in reversed(session.messages) if message.usage), None)
         return cls(
             version=session.info.version,
-            contents=tuple(_made_by(message) for message in session.messages),
+            history=History(map(_made_by, session.messages)),
             calls=session.calls,
             state=session.state,
             sent=Sent(usage=last),
@@ -60,6 +59,11 @@ class Seen:
             usage=session.info.usage,
             half=bool(session.messages) and _is_half(session.messages[-1]),
         )
+
+    @property
+    def contents(self) -> Sequence[Content]:
+        """What was said."""
+        return self.history.contents
 
     @property
     def has_open_calls(self) -> bool:
@@ -70,7 +74,7 @@ class Seen:
 # -- at its start
 
 
-def begin(state: State, seen: Seen, id: str) -> None:
+def begin(state: RunState, seen: Seen, id: str) -> None:
     """Let a run begin with a message that follows what was said. Raises AgentError if it can't."""
     if seen.has_open_calls:
         raise AgentError(
@@ -78,23 +82,25 @@ def begin(state: State, seen: Seen, id: str) -> None:
             "pending), or it broke off while they ran. Finish that first with resume(), or take it back "
             "with undo()."
         )
-    state.go_on_from(seen.contents)
-    _know(state, seen)
+    state.go_on_from(seen.history.copy())
+    state.go_on_sending(seen.sent, seen.summary)
 
 
-def go_on(state: State, seen: Seen, id: str) -> None:
+def go_on(state: RunState, seen: Seen, id: str) -> None:
     """Let a run go on where the last one got to. Raises AgentError if there is nothing."""
     contents = seen.contents
     if not contents:
         raise nothing_to_resume(id)
-    state.contents[:] = contents
+    state.history.become(seen.history.copy())
     if seen.has_open_calls:
-        state.resumed, state.ledger = state.contents.pop(), seen.calls
-    elif seen.half:
-        state.contents.pop()  # it is asked for again, and stays until there is another
-    state.known = len(state.contents)
-    state.started_with = turn_starts(contents)[-1]
-    _know(state, seen)
+        state.waiting.resumed = OpenTurn(seen.history.messages[-1], seen.calls)
+    if (
+        seen.has_open_calls or seen.half
+    ):  # what is half there is asked for again, and stays until there is another
+        state.history.cut(len(contents) - 1)
+    state.session.known = len(state.history)
+    state.session.started_with = turn_starts(contents)[-1]
+    state.go_on_sending(seen.sent, seen.summary)
 
 
 def nothing_to_resume(id: str) -> AgentError:
@@ -102,23 +108,22 @@ def nothing_to_resume(id: str) -> AgentError:
     return AgentError(f"The chat {id!r} has nothing to resume: nothing was said yet.")
 
 
-def repeat(state: State, seen: Seen, at: int) -> None:
+def repeat(state: RunState, seen: Seen, at: int) -> None:
     """Let a run have the answer that the message at an index got, from which the chat has gone on; it does nothing."""
     end = next((start for start in turn_starts(seen.contents) if start > at), len(seen.contents))
-    state.contents[:] = seen.contents[:end]
-    state.known, state.started_with, state.answered = end, at, True
-
-
-def _know(state: State, seen: Seen) -> None:
-    state.sent, state.summary, state.survey = seen.sent, seen.summary, seen.survey.copy()
-    state.joined = seen.joined
+    history = seen.history.copy()
+    history.cut(end)
+    state.history.become(history)
+    state.session.known, state.session.started_with = end, at
+    state.end.answer()
 
 
 def connect(
-    state: State, journal: Journal, read_result: Callable[[str], str | None], *, blocks: bool
+    state: RunState, journal: Journal, read_result: Callable[[str], str | None], *, blocks: bool
 ) -> None:
     """Tell a run where to store what happens, and where to read results that were cut."""
-    state.journal, state.journal_blocks, state.read_result = journal, blocks, read_result
+    state.session.append, state.session.blocks = journal, blocks
+    state.tools.read_stored = read_result
 
 
 def journal_of(writer: SessionWriter, seen: Seen, *, resume: bool, sender_id: str | None) -> Journal:
@@ -162,45 +167,47 @@ def refuse(id: str) -> Journal:
 # -- at its end
 
 
-def settle(state: State, info: SessionInfo, *, resume: bool) -> tuple[bool, list[Step]]:
+def settle(state: RunState, info: SessionInfo, *, resume: bool) -> tuple[bool, list[Step]]:
     """Say whether a send is kept or, if nothing came of it, taken back; and what is still to be stored."""
-    stored = info.messages
-    said = any(content["role"] == "model" for content in state.contents[state.started_with :])
+    stored, messages, started_with = info.messages, state.history.messages, state.session.started_with
+    left_open = state.waiting.left is not None
+    said = any(message.content["role"] == "model" for message in state.own_messages)
     # Calls that are stored may have run.
-    kept = state.open or said or resume or stored > len(state.contents)
+    kept = left_open or said or resume or stored > len(messages)
     steps: list[Step] = []
-    if state.open:
+    if left_open:
         pass  # the last turn stays as it is stored
     elif kept:
-        steps += [AddMessage(Message(content=content)) for content in state.contents[stored:]]
+        steps += [AddMessage(message) for message in messages[stored:]]
+        for message in messages[stored:]:
+            state.note_stored(message)  # its usage is stored with it
     else:
-        del state.contents[state.started_with :]
-        if stored > state.started_with:
-            steps.append(Cut(state.started_with))
-    if (loose := state.loose_usage()) != Usage():
+        state.history.cut(started_with)
+        if stored > started_with:
+            steps.append(Cut(started_with))
+    if (loose := state.meter.loose()) != Usage():
         steps.append(AddUsage(loose))
     return kept, steps
 
 
-def see_end(state: State, info: SessionInfo, before: Seen, *, kept: bool) -> Seen:
+def see_end(state: RunState, info: SessionInfo, before: Seen, *, kept: bool) -> Seen:
     """See the session as a run has left it."""
-    whole = info.messages == len(state.contents) and not state.open
+    contents = state.history.contents
+    whole = info.messages == len(contents) and state.waiting.left is None
     return Seen(
         version=info.version if whole else None,  # else it is read anew
-        contents=tuple(state.contents),
+        history=state.history.copy(),
         state=before.state,
-        sent=state.sent if kept else before.sent,
-        summary=state.summary,
+        sent=state.views.sent if kept else before.sent,
+        summary=state.views.summary,
         usage=info.usage,
-        survey=state.survey if kept and whole else Survey(),
-        joined=state.joined,
-        half=state.stop is not None and bool(state.contents) and state.contents[-1]["role"] == "model",
+        half=kept and state.end.stop is not None and bool(contents) and contents[-1]["role"] == "model",
     )
 
 
-def disconnect(state: State) -> None:
+def disconnect(state: RunState) -> None:
     """Let a run store nothing more."""
-    state.journal = None
+    state.session.append = None
 
 
 def _is_half(message: Message) -> bool:
@@ -208,7 +215,9 @@ def _is_half(message: Message) -> bool:
     return message.content["role"] == "model" and not calls_of(message.content) and not whole
 
 
-def _made_by(message: Message) -> Content:
-    """Note which model made a content, as far as is known: its signatures are for that one only."""
-    models = {used.model for used in message.usage.by_model} if message.usage else set()
-    return keep(message.content, model=message.model or (models.pop() if len(models) == 1 else None))
+def _made_by(message: Message) -> Message:
+    """Note which model made a message, as far as its usage tells, where an early agentkit didn't store it."""
+    if message.model is not None or message.usage is None:
+        return message
+    models = {used.model for used in message.usage.by_model}
+    return replace(message, model=models.pop()) if len(models) == 1 else message

@@ -4,109 +4,139 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from agentkit.core.effects import EXPIRED, Effect, Plan, Resolve, State
-from agentkit.errors import ConfigurationError, ToolDeferred
+from agentkit.core.effects import EXPIRED, Effect, Resolve
+from agentkit.core.end import RunEnd
+from agentkit.core.history import History
+from agentkit.core.hooks import Hooks
+from agentkit.core.outcomes import Outcomes
+from agentkit.errors import DecisionError, ToolDeferred
 from agentkit.events import Event
 from agentkit.stores.steps import StoredCall
+from agentkit.tooling.context import Context
 from agentkit.tooling.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
-from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
+from agentkit.tooling.invoke import Invocation, args_of, edit, fail, hold, prepare
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject
 
-Deciding = Generator[Event | Effect, Any, None]
+Settling = Generator[Event | Effect, Any, None]
+Approver = Callable[[PendingCall, Context[Any]], Any]
 
 _SAID = (Approve, Deny, Edit, Result)
+_HOOK_SAYS = (Edit, Deny, Result)
 
 
-def check_decisions(decisions: Mapping[str, Decision], ledger: Sequence[StoredCall]) -> None:
-    """Refuse decisions that fit no call that waits, before anything is done.
+class Approvals:
+    """Settles what becomes of calls before any of them runs.
 
-    Raises:
-        ConfigurationError: An id is none of theirs, or what is said is no decision.
+    Args:
+        approver: Decides at once about calls that need approval; without one they wait.
+        decisions: What was said of calls that the run stopped for, by their ids.
+        guarded: Whether untrusted words in the history make sensitive calls need approval.
+        tools: All that the run may ever call: they say whose words are untrusted.
+        output: The tool that takes the structured output, if any: nobody is asked about its calls.
     """
-    waiting = [entry.call_id for entry in ledger if entry.response is None]
-    for entry in ledger:
-        waiting += [call.call_id for call in _nested(entry)]
-    for call_id, decision in decisions.items():
-        if call_id not in waiting:
-            raise ConfigurationError(f"No call waits under the id {call_id!r}; those that do: {waiting}.")
-        if not isinstance(decision, _SAID):
-            raise ConfigurationError(
-                f"{decision!r:.100} is no decision: give Approve(), Deny(why), Edit(args) or Result(value)."
-            )
-    for entry in ledger:
-        if is_unknown(entry) and entry.call_id in decisions:
-            raise ConfigurationError(
-                f"Nobody knows whether the call {entry.call_id!r} of {entry.name!r} took effect: find out, and say"
-                " so with chat.resolve(call_id, result=...) or chat.resolve(call_id, retry=True)."
-            )
 
+    def __init__(
+        self,
+        hooks: Hooks,
+        *,
+        approver: Approver | None,
+        decisions: Mapping[str, Decision],
+        guarded: bool,
+        tools: Mapping[str, Tool],
+        output: Tool | None,
+        outcomes: Outcomes,
+        history: History,
+        end: RunEnd,
+    ) -> None:
+        self.decisions = decisions
+        self._hook = hooks.before_tool
+        self._approver = approver
+        self._guarded = guarded
+        self._all = tools
+        self._output = output
+        self._outcomes = outcomes
+        self._history = history
+        self._end = end
 
-def is_unknown(entry: StoredCall) -> bool:
-    """Tell whether nobody knows if a call took effect: a write that was under way when its process ended."""
-    return entry.started and entry.effect == "write" and entry.response is None
+    def check(self, ledger: Sequence[StoredCall]) -> None:
+        """Refuse decisions that fit no call that waits, before anything is done.
 
+        Raises:
+            DecisionError: An id is none of theirs, or what is said is no decision.
+        """
+        waiting = [entry.call_id for entry in ledger if entry.response is None]
+        for entry in ledger:
+            waiting += [call.call_id for call in waiting_inside(entry)]
+        for call_id, decision in self.decisions.items():
+            if call_id not in waiting:
+                raise DecisionError(f"No call waits under the id {call_id!r}; those that do: {waiting}.")
+            if not isinstance(decision, _SAID):
+                raise DecisionError(
+                    f"{decision!r:.100} is no decision: give Approve(), Deny(why), Edit(args) or Result(value)."
+                )
+        for entry in ledger:
+            if is_unknown(entry) and entry.call_id in self.decisions:
+                raise DecisionError(
+                    f"Nobody knows whether the call {entry.call_id!r} of {entry.name!r} took effect: find out, and"
+                    " say so with chat.resolve(call_id, result=...) or chat.resolve(call_id, retry=True)."
+                )
 
-def _nested(entry: StoredCall) -> list[PendingCall]:
-    if entry.deferred is None or entry.response is not None:
-        return []
-    return [PendingCall.from_wire(call) for call in entry.deferred["pending"]]
+    def settle(self, invocation: Invocation, entry: StoredCall | None, tools: Mapping[str, Tool]) -> Settling:
+        """Let a call run, or give it an outcome without; the run has ended if the time is up.
 
-
-class Desk:
-    """Settles what becomes of the calls of one turn, before any of them runs."""
-
-    def __init__(self, plan: Plan, state: State, tools: Mapping[str, Tool]) -> None:
-        self._plan = plan
-        self._state = state
-        self._tools = tools
-
-    def settle(self, invocation: Invocation, entry: StoredCall | None) -> Deciding:
-        """Let a call run, or give it an outcome without; `state.stop` is set if the time is up."""
+        Raises:
+            DecisionError: What a person, a hook or the approver said can't be done. The call waits.
+        """
         if entry is not None and entry.deferred is not None:
-            self._go_on(invocation, entry, entry.deferred)
+            self._go_on(invocation, entry, entry.deferred, tools)
             return
-        decision = self._plan.decisions.get(invocation.context.call_id)
+        decision = self.decisions.get(invocation.context.call_id)
         if self._is_settled(invocation):
             self._answer_anyway(invocation, decision)
             return
-        yield from self._hear_hook(invocation)
-        if self._is_settled(invocation):
-            return
+        if self._hook is not None and not (self._output is not None and invocation.tool is self._output):
+            yield from self._hear_hook(self._hook, invocation)
+            if self._is_settled(invocation):
+                return
         if decision is None and (why := self._why_not(invocation)):
             pending = hold(invocation, "approval", why)
-            if self._plan.approver is not None:
-                decision = yield from self._ask(self._plan.approver, pending, invocation)
+            if self._approver is None:
+                return
+            decision = yield from self._ask(self._approver, pending, invocation)
             if decision is None:
                 return
-            invocation.outcome = None
-        if decision is not None:
-            self._apply(invocation, decision, "A person")
+            self._check(decision, _SAID, invocation)
+            if isinstance(decision, Approve):
+                invocation.outcome = None
+        if decision is not None and not isinstance(decision, Approve):
+            self._outcomes.say(invocation, decision, "A person")
 
     def _is_settled(self, invocation: Invocation) -> bool:
-        return invocation.outcome is not None or self._state.stop is not None
+        return invocation.outcome is not None or self._end.stop is not None
 
     def _answer_anyway(self, invocation: Invocation, decision: Decision | None) -> None:
         """Hear what was said of a call that can't run: its tool is gone, say, since it began to wait."""
-        if isinstance(decision, (Deny, Result)):
-            self._apply(invocation, decision, "A person")
+        misfit = invocation.outcome is not None and invocation.outcome.kind == "invalid"
+        if isinstance(decision, (Deny, Result)) or (isinstance(decision, Edit) and misfit):
+            self._outcomes.say(invocation, decision, "A person")
         elif decision is not None:
             self._need_tool(invocation)
 
     def _need_tool(self, invocation: Invocation) -> None:
         if invocation.tool is None:
-            raise ConfigurationError(
+            raise DecisionError(
                 f"The agent has no tool {invocation.context.tool_name!r} any more to run this call: give it the"
                 " tool, or say Deny(why) or Result(value)."
             )
 
     def _why_not(self, invocation: Invocation) -> str | None:
-        """Say why a call must not simply run, or None if it may."""
+        """Return why a call must not simply run, or None if it may."""
         tool = invocation.tool
-        assert tool is not None  # noqa: S101 - what has no tool has its outcome
+        assert tool is not None
         try:
             held: Any = tool.approval
             if callable(held):
@@ -116,136 +146,72 @@ class Desk:
             return None
         if held:
             return held if isinstance(held, str) else f"The tool {tool.name!r} needs approval."
-        if self._plan.guarded and (tool.effect == "write" or tool.sensitive):
-            self._state.survey.read(self._state.contents)
-            if source := self._state.survey.untrusted(self._plan.tools):
+        if self._guarded and (tool.effect == "write" or tool.sensitive):
+            source = self._history.untrusted(self._all)
+            if source:
                 return (
                     f"Words that {source!r} brought in may be a stranger's; {tool.name!r} could act on them."
                 )
         return None
 
-    def _hear_hook(self, invocation: Invocation) -> Deciding:
-        hook = self._plan.hooks.before_tool
-        if hook is None or _gives_output(self._plan, invocation):
-            return
+    def _hear_hook(self, hook: Any, invocation: Invocation) -> Settling:
         said = yield from self._ask(hook, args_of(invocation), invocation)
-        if self._state.stop is None and said is not None:
-            self._apply(invocation, said, "The program", allowed=(Edit, Deny, Result))
+        if self._end.stop is None and said is not None:
+            self._check(said, _HOOK_SAYS, invocation)
+            self._outcomes.say(invocation, said, "The program")
 
     def _ask(self, function: Any, about: Any, invocation: Invocation) -> Generator[Event | Effect, Any, Any]:
         said = yield Resolve(lambda: function(about, invocation.context))
         if said is EXPIRED:
-            self._state.stop = "seconds"
+            self._end.end("seconds")
             return None
         return said
 
-    def _apply(self, invocation: Invocation, said: Any, who: str, allowed: tuple[type, ...] = _SAID) -> None:
+    @staticmethod
+    def _check(said: Any, allowed: tuple[type, ...], invocation: Invocation) -> None:
         if not isinstance(said, allowed):
             names = ", ".join(each.__name__ for each in allowed)
-            raise ConfigurationError(
+            raise DecisionError(
                 f"{said!r:.100} is no answer about the call of {invocation.context.tool_name!r}: give {names}."
             )
-        match said:
-            case Edit(args):
-                self._edit(invocation, args, who)
-            case Deny(why):
-                because = f": {why}" if why else "."
-                invocation.outcome = refuse(invocation, f"{who} refused this call{because}", "refused")
-            case Result(value):
-                invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
-                self._refuse_bad(invocation, "Result", who)
 
-    def _refuse_bad(self, invocation: Invocation, what: str, who: str) -> None:
-        """Give a person's mistake back to them, not to the model."""
-        outcome = invocation.outcome
-        if who == "A person" and outcome is not None and outcome.error is not None:
-            raise ConfigurationError(
-                f"{what}(...) of {invocation.context.tool_name!r}: {outcome.error}"
-            ) from outcome.error
-
-    def _edit(self, invocation: Invocation, args: JsonObject, who: str) -> None:
-        """Change the arguments; ones that don't fit are a mistake of whoever gave them, not of the model."""
-        name = invocation.context.tool_name
-        try:
-            edit(invocation, copy.deepcopy(args), who, max_chars=self._plan.result_chars)
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"Edit(...) of {name!r}: this is no JSON: {error}") from error
-        if invocation.outcome is not None:
-            raise ConfigurationError(f"Edit(...) of {name!r}: {invocation.outcome.error}")
-
-    def _go_on(self, invocation: Invocation, entry: StoredCall, deferred: JsonObject) -> None:
+    def _go_on(
+        self, invocation: Invocation, entry: StoredCall, deferred: JsonObject, tools: Mapping[str, Tool]
+    ) -> None:
         """Go on with a call whose result was to come later."""
-        decisions, nested = self._plan.decisions, _nested(entry)
+        decisions, inside = self.decisions, waiting_inside(entry)
         invocation.args = deferred.get("args")
         said = decisions.get(entry.call_id)
-        if said is not None and not (nested and isinstance(said, Approve)):
+        if said is not None and not (inside and isinstance(said, Approve)):
             if isinstance(said, (Approve, Edit)):
-                raise ConfigurationError(
+                raise DecisionError(
                     f"The call {entry.call_id!r} waits for its result: give Result(value) or Deny(why)."
                 )
-            self._apply(invocation, said, "A person")
+            self._outcomes.say(invocation, said, "A person")
             return
-        answers = {call.call_id: decisions[call.call_id] for call in nested if call.call_id in decisions}
-        if answers:
-            self._need_tool(invocation)
-            state = copy.deepcopy(deferred["state"])
-            invocation.context = dataclasses.replace(invocation.context, resumed=state, decisions=answers)
-            if invocation.args is not None:
-                edit(invocation, invocation.args, "Somebody", max_chars=self._plan.result_chars)
-                return
-            again = prepare(
-                invocation.call, self._tools, invocation.context, max_chars=self._plan.result_chars
-            )
-            invocation.function, invocation.outcome = again.function, again.outcome
+        answers = {call.call_id: decisions[call.call_id] for call in inside if call.call_id in decisions}
+        if not answers:
+            still = ToolDeferred(deferred["why"], state=deferred["state"], pending=inside)
+            invocation.outcome = fail(invocation, still)
             return
-        still = ToolDeferred(deferred["why"], state=deferred["state"], pending=nested)
-        invocation.outcome = fail(invocation, still)
+        self._need_tool(invocation)
+        state = copy.deepcopy(deferred["state"])
+        invocation.context = dataclasses.replace(invocation.context, resumed=state, decisions=answers)
+        max_chars = self._outcomes.max_chars
+        if invocation.args is not None:
+            edit(invocation, invocation.args, "Somebody", max_chars=max_chars)
+            return
+        again = prepare(invocation.call, tools, invocation.context, max_chars=max_chars)
+        invocation.function, invocation.outcome = again.function, again.outcome
 
 
-def _gives_output(plan: Plan, invocation: Invocation) -> bool:
-    """Tell whether a call is how the structured output is given: hooks of tools aren't asked, its validator is."""
-    return plan.output is not None and invocation.tool is not None and invocation.tool is plan.output.tool
+def is_unknown(entry: StoredCall) -> bool:
+    """Return whether nobody knows if a call took effect: it was under way when its process ended."""
+    return entry.started and entry.effect != "read" and entry.response is None
 
 
-class AfterTool:
-    """Hears the developer's hook about a response, before that is stored.
-
-    Until the hook has said what becomes of it, the response is withheld: one that it is to keep from the model
-    must not get there because the hook fails, or the time is up before it answers.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    @property
-    def wanted(self) -> bool:
-        """Tell whether there is a hook."""
-        return self._plan.hooks.after_tool is not None
-
-    def hold(self, invocation: Invocation) -> Outcome | None:
-        """Take the outcome back until it is settled; None if there is nothing to ask."""
-        held = invocation.outcome
-        if held is None or held.kind == "waits" or _gives_output(self._plan, invocation):
-            return None
-        text = "The call was made; the run ended before its result was released."
-        invocation.outcome = refuse(invocation, text, "cancelled")
-        return held
-
-    def ask(self, invocation: Invocation, held: Outcome) -> Any:
-        """Call the hook; what it returns may have to be awaited."""
-        hook = self._plan.hooks.after_tool
-        assert hook is not None  # noqa: S101 - asked only if wanted
-        return hook(copy.deepcopy(held.part["functionResponse"]), invocation.context)
-
-    def take(self, invocation: Invocation, held: Outcome, said: Any) -> None:
-        """Do as it said."""
-        match said:
-            case None:
-                invocation.outcome = held
-            case Result(value):
-                invocation.outcome = succeed(invocation, value, max_chars=self._plan.result_chars)
-            case Deny(why):
-                text = why or f"The result of {invocation.context.tool_name!r} is withheld."
-                invocation.outcome = refuse(invocation, text, "refused")
-            case _:
-                raise ConfigurationError(f"after_tool returned {said!r:.100}: return Result, Deny or None.")
+def waiting_inside(entry: StoredCall) -> list[PendingCall]:
+    """List the calls inside a call that wait, such as those of a sub-agent."""
+    if entry.deferred is None or entry.response is not None:
+        return []
+    return [PendingCall.from_wire(call) for call in entry.deferred["pending"]]

@@ -5,86 +5,75 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agentkit.core.approvals import AfterTool, Desk, check_decisions, is_unknown
-from agentkit.core.effects import (
-    EXPIRED,
-    Effect,
-    OpenTurn,
-    Plan,
-    Resolve,
-    RunCalls,
-    Save,
-    State,
-    Steps,
-    deferred_state,
-)
-from agentkit.core.survey import ACCEPTED
-from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry
-from agentkit.events import AgentEvent, Event, ToolFinished, ToolProgress, ToolStarted
-from agentkit.limits import reached, share_left
+from agentkit.core.approvals import is_unknown, waiting_inside
+from agentkit.core.effects import EXPIRED, CallDone, Effect, NextNews, Resolve, Save, StartCalls, Steps
+from agentkit.core.subagents import Mistake
+from agentkit.errors import AgentError, DecisionError, ToolDeferred, ToolError, ToolRetry
+from agentkit.events import Event, ToolFinished, ToolStarted
+from agentkit.limits import Stop
+from agentkit.stores import steps as store
 from agentkit.stores.message import Message
-from agentkit.stores.steps import AddMessage, FinishCall, SaveResult, StartCalls, Step, StoredCall
-from agentkit.tooling.context import Context
-from agentkit.tooling.invoke import Invocation, Outcome, args_of, hold, prepare, refuse
+from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
+from agentkit.tooling.names import ACCEPTED
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import Content, FunctionCall, calls_of, keep
+from agentkit.wire.content import JsonObject, calls_of, keep
+
+if TYPE_CHECKING:
+    from agentkit.core.state import RunState
+
+_TIME_UP = "the time of the run was up before"
 
 
-class CallsOfTurn:
-    """The calls of one content of the model, on their way to their responses.
+class Calls:
+    """The calls of one message of the model, on their way to their responses.
 
     With a `ledger` the turn is one that a run stopped in, or a process ended in; it says what is known of each.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        state: State,
-        content: Content,
+        run: RunState,
+        message: Message,
         tools: Mapping[str, Tool],
-        ledger: Sequence[StoredCall] | None = None,
+        ledger: Sequence[store.StoredCall] | None = None,
     ) -> None:
-        self._plan = plan
-        self._state = state
-        self._content = content
+        self._run = run
+        self._message = message
         self._tools = tools
         self._resumed = ledger is not None
         self._entries = {entry.index: entry for entry in ledger or ()}
         self._begun: set[int] = set()
+        self._open = self._resumed  # what waits goes on waiting until it is settled what becomes of it
         self._closing = "the run was cancelled before"
+        self._mistake: DecisionError | None = None
         self.invocations: list[Invocation] = []
+
+    # -- the whole of it
 
     def answer(self) -> Steps:
         """Give every call its one response, in one content, whatever happens (rule 2); or leave the turn open."""
-        state = self._state
-        state.open = self._resumed  # what waits goes on waiting until it is settled what becomes of it
+        end = self._run.end
         try:
-            if self._resumed:
-                check_decisions(self._plan.decisions, list(self._entries.values()))
             self._look()
-            if state.pending:
-                state.stop = "unknown_effect"
+            if self._resumed:
+                self._check_decisions()
+            if self._run.waiting.pending:
+                end.end("unknown_effect")
                 return
-            if not self._resumed and state.kept:
+            if not self._resumed and self._run.stored:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
-                yield from save_reply(state, self._content, entries, later=True)
-            desk = Desk(self._plan, state, self._tools)
-            for index, invocation in enumerate(self.invocations):
-                if not invocation.stored and state.stop is None:
-                    yield from desk.settle(invocation, self._entries.get(index))
-            if self._resumed and state.stop is not None:
-                self._hold_all()
+                yield Save([store.AddMessage(self._message, entries)], later=True)
+                self._run.note_stored(self._message)
+            yield from self._settle()
             self._list_pending()
-            state.open = bool(state.pending)
-            if state.stop is None:
-                yield from self._run()
+            if end.stop is None:
+                yield from self._make_calls()
             else:
-                self._closing = "the time of the run was up before"
+                self._closing = _TIME_UP
             self._list_pending()
-            state.open = bool(state.pending)
-            if state.open:
+            if self._open:
                 yield from self._wait()
                 return
         except Exception:
@@ -92,16 +81,18 @@ class CallsOfTurn:
             raise
         finally:
             self._close()
-        if state.kept:
-            yield Save([*self._wholes(), AddMessage(Message(content=state.contents[-1]))])
-        limit = self._plan.limits.tool_calls
-        if state.stop is None and limit is not None and state.tool_calls > limit:
-            state.stop = "tool_calls"
+        if self._run.stored:
+            # With an output there is one more message at once: after a crash it must not be asked for again.
+            output = any(self._gives_output(invocation) for invocation in self.invocations)
+            yield Save([*self._wholes(), store.AddMessage(self._run.history.messages[-1])], later=output)
+        if end.stop is None and self._run.meter.out_of_calls:
+            end.end(
+                "tool_calls", f"The limit of {self._run.meter.limits.tool_calls} function calls is reached."
+            )
 
     def take_output_again(self) -> Steps:
         """Take the structured output that a call gave before the run stopped: it isn't kept with the response."""
-        output = self._plan.output
-        tool = output.tool if output is not None else None
+        tool = self._run.output.tool if self._run.output is not None else None
         for invocation in self.invocations:
             said = invocation.outcome.part["functionResponse"] if invocation.outcome else None
             if tool is None or said is None or said["name"] != tool.name or not invocation.stored:
@@ -113,108 +104,214 @@ class CallsOfTurn:
                     with suppress(ToolRetry, ToolError):  # the model is asked for it again
                         yield Resolve(again.function)
 
+    # -- before anything runs
+
     def _look(self) -> None:
         """Find the tool of each call and validate its arguments; what has its response already keeps it."""
-        state = self._state
-        state.pending = []
-        turn = len(state.earlier) + len(state.usages)
+        run = self._run
+        turn = len(run.meter.earlier) + len(run.meter.turns)
         unknown = any(map(is_unknown, self._entries.values()))
-        for index, call in enumerate(calls_of(self._content)):
+        for index, call in enumerate(calls_of(self._message.content)):
             entry = self._entries.get(index)
             # The server's ids may be missing, or the same in every turn: this one is an idempotency key.
-            call_id = entry.call_id if entry else f"{self._plan.context.run_id}-{turn}-{index}"
-            invocation = Invocation(call, self._context(call, call_id))
+            call_id = entry.call_id if entry else f"{run.context.run_id}-{turn}-{index}"
+            invocation = Invocation(call, run.call_context(call, call_id))
             self.invocations.append(invocation)
             if entry and entry.response:  # it ran before the run stopped
                 invocation.outcome, invocation.stored = Outcome("ok", entry.response), True
             elif entry and is_unknown(entry):
-                hold(invocation, "unknown_effect", "Its process ended while it ran.")
+                invocation.args = entry.args
+                hold(invocation, "unknown_effect", _why_unknown(entry))
             elif not unknown:  # nothing is run before a person has said what became of those
-                self._prepare(invocation)
-        self._list_pending()
+                self._prepare(invocation, entry)
+        self._list_pending(opens=False)
 
-    def _prepare(self, invocation: Invocation) -> None:
-        plan, state = self._plan, self._state
-        ready = prepare(invocation.call, self._tools, invocation.context, max_chars=plan.result_chars)
+    def _prepare(self, invocation: Invocation, entry: store.StoredCall | None) -> None:
+        run, max_chars = self._run, self._run.tools.max_chars
+        ready = prepare(invocation.call, self._tools, invocation.context, max_chars=max_chars)
         invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
-        if ready.tool is not None and plan.output is not None and ready.tool is plan.output.tool:
+        if (
+            invocation.tool is not None
+            and entry is not None
+            and entry.args is not None
+            and not entry.deferred
+        ):
+            edit(invocation, entry.args, "A person", max_chars=max_chars)
+        if self._gives_output(invocation):
             return  # it does nothing: it is how the answer is given
-        state.tool_calls += 1
-        if plan.limits.tool_calls is not None and state.tool_calls > plan.limits.tool_calls:
+        run.meter.tool_calls += 1
+        if run.meter.out_of_calls:
             text = "The limit of tool calls is reached; this call was not run."
             invocation.outcome = refuse(invocation, text, "refused")
 
-    def _context(self, call: FunctionCall, call_id: str) -> Context[Any]:
-        base, state, limits = self._plan.context, self._state, self._plan.limits
-        outer = self._plan.outer_limit
-        return Context(
-            deps=base.deps,
-            run_id=base.run_id,
-            session_id=base.session_id,
-            call_id=call_id,
-            tool_name=call["name"],
-            retry=state.failures.get(call["name"], 0),
-            turn=len(state.usages),
-            on_progress=lambda message: state.report(ToolProgress(call_id, call["name"], message)),
-            on_event=lambda event: state.report(_from_inside(event, call_id)),
-            on_usage=state.extra_usages.append,
-            on_live_usage=state.live_usages.append,
-            watched=base.watched,
-            limit_reached=lambda: reached(limits, state.usage, turns=0) or (outer() if outer else None),
-            guarded=self._plan.guarded,
-            approver=self._plan.approver,
-            share_left=lambda share: share_left(limits, state.usage(), state.tool_calls, share),
-        )
+    def _gives_output(self, invocation: Invocation) -> bool:
+        """Return whether a call is how the structured output is given: its validator is asked, hooks aren't."""
+        output = self._run.output
+        return output is not None and invocation.tool is not None and invocation.tool is output.tool
 
-    def _list_pending(self) -> None:
+    def _check_decisions(self) -> None:
+        try:
+            self._run.approvals.check(list(self._entries.values()))
+        except DecisionError:
+            self._hold("Nothing fitting was said of it.", anew=True)
+            raise
+
+    def _settle(self) -> Steps:
+        """Settle what becomes of each call: it runs, waits, or has its outcome without running."""
+        run = self._run
+        for index, invocation in enumerate(self.invocations):
+            if invocation.stored or run.end.stop is not None:
+                continue
+            try:
+                yield from run.approvals.settle(invocation, self._entries.get(index), self._tools)
+            except DecisionError as error:
+                if not self._resumed:
+                    invocation.outcome = None
+                self._hold(f"What was said of it can't be done: {error}", anew=self._resumed)
+                raise
+        waits = self._resumed or any(map(self._waits, range(len(self.invocations))))
+        if waits and run.end.stop is not None:
+            self._hold("The time of the run was up before it was settled.")
+
+    def _hold(self, why: str, *, anew: bool = False) -> None:
+        """Let the calls that were not settled wait; with `anew`, all that have not run: nothing was said of any."""
+        for index, invocation in enumerate(self.invocations):
+            entry = self._entries.get(index)
+            known = invocation.stored or (entry is not None and is_unknown(entry))
+            if invocation.outcome is None or (anew and not known):
+                if entry is not None and entry.deferred is not None:
+                    self._wait_on(invocation, entry.deferred, entry)
+                else:
+                    hold(invocation, "approval", why)
+
+    def _list_pending(self, *, opens: bool = True) -> None:
         outcomes = [invocation.outcome for invocation in self.invocations]
-        self._state.pending = [call for outcome in outcomes if outcome for call in outcome.pending]
+        pending = [call for outcome in outcomes if outcome for call in outcome.pending]
+        self._run.waiting.pending = pending
+        if opens:
+            self._open = bool(pending)
 
-    def _hold_all(self) -> None:
-        """Let the calls that were not settled wait on: the time was up, and some may need a decision."""
-        for invocation in self.invocations:
-            if invocation.outcome is None:
-                hold(invocation, "approval", "The time of the run was up before it was settled.")
+    # -- running them
 
-    def _run(self) -> Steps:
+    def _make_calls(self) -> Steps:
         for batch in _batches(self.invocations):
             self._begun.update(batch)
-            if (yield from self._run_batch(batch)):
-                self._closing = "the time of the run was up before"
+            for index in batch:
+                invocation = self.invocations[index]  # told when the run stopped, or not yet
+                if invocation.outcome is not None and not (invocation.stored or self._waits(index)):
+                    yield started(invocation)
+                    yield finished(invocation, 0.0)
+            ready = [index for index in batch if self.invocations[index].outcome is None]
+            if ready and (yield from self._run_batch(ready)):
+                self._closing = _TIME_UP
+                yield from self._tell_cut_off(ready)
                 return
-            if self._plan.on_error == "raise":
+            if self._mistake is not None:
+                self._hold("It was not run: what was said of another call can't be done.")
+                raise DecisionError(str(self._mistake)) from self._mistake
+            if self._run.settings.on_error == "raise":
                 _raise_failure([self.invocations[index] for index in batch])
 
-    def _run_batch(self, batch: Sequence[int]) -> Generator[Event | Effect, Any, bool]:
+    def _run_batch(self, ready: Sequence[int]) -> Generator[Event | Effect, Any, bool]:
         """Run calls at the same time; return whether the time of the run is up."""
-        invocations = self.invocations
-        ready = [index for index in batch if invocations[index].outcome is None]
-        for index in batch:
-            told = invocations[index].stored or self._waits(index)  # told when the run stopped, or not yet
-            if index not in ready and not told:  # answered without being run
-                yield started(invocations[index])
-                yield finished(invocations[index], 0.0)
-        if not ready:
-            return False
-        if self._state.kept:
-            yield Save([StartCalls(ready)])
-        after = AfterTool(self._plan)
-        step = RunCalls([invocations[index] for index in ready], ready, after if after.wanted else None)
-        return (yield step) is EXPIRED
+        run, invocations = self._run, [self.invocations[index] for index in ready]
+        if run.stored:
+            arguments = ((index, self.invocations[index].args) for index in ready)
+            edited = [store.EditCall(index, args) for index, args in arguments if args is not None]
+            yield Save([*edited, store.StartCalls(ready)])
+        if run.context._run.watched:
+            yield from map(started, invocations)
+        run.waiting.began = True
+        yield StartCalls(invocations)
+        left = len(invocations)
+        while left:
+            news = yield NextNews()
+            if news is EXPIRED:
+                return True
+            if not isinstance(news, CallDone):
+                yield news
+                continue
+            left -= 1
+            invocation = invocations[news.position]
+            yield from self._take(invocation, news)
+            if run.stored:
+                steps = self._finish(ready[news.position])
+                yield Save(steps, later=not left and not run.context._run.watched)
+            yield finished(invocation, news.seconds)
+            if run.end.stop is not None:  # while a hook was asked
+                return True
+        return False
+
+    def _take(self, invocation: Invocation, done: CallDone) -> Steps:
+        """Make the outcome of a call that was run."""
+        if isinstance(done.error, Mistake):  # told when all calls of the batch are done
+            self._mistake, error = done.error.error, done.error.waits
+            if error is None:
+                text = "Not finished: what was said of a call inside could not be done."
+                invocation.outcome = refuse(invocation, text, "cancelled")
+            else:
+                invocation.outcome = fail(invocation, error)
+            return
+        if isinstance(done.error, DecisionError) and invocation.context.decisions:  # of a tool's own calls
+            entry = self._entries[self.invocations.index(invocation)]
+            self._mistake = done.error
+            self._wait_on(invocation, entry.deferred or {}, entry)
+            return
+        if done.error is not None:
+            made = fail(invocation, done.error)
+        else:
+            made = succeed(invocation, done.value, max_chars=self._run.tools.max_chars)
+        withheld = self._run.outcomes.after_tool is not None and made.kind not in ("timeout", "waits")
+        if withheld and not self._gives_output(invocation):
+            yield from self._run.outcomes.release(invocation, made)
+        else:
+            invocation.outcome = made
+
+    @staticmethod
+    def _wait_on(invocation: Invocation, deferred: JsonObject, entry: store.StoredCall) -> None:
+        """Let a call wait for its result as it did before."""
+        inside = waiting_inside(entry)
+        invocation.outcome = fail(
+            invocation, ToolDeferred(deferred["why"], state=deferred["state"], pending=inside)
+        )
+
+    def _finish(self, index: int) -> list[store.Step]:
+        """Make the steps that store what became of a call that was run."""
+        invocation = self.invocations[index]
+        outcome = invocation.outcome
+        assert outcome is not None
+        invocation.stored = True
+        if outcome.deferred is not None:
+            return [store.DeferCall(index, deferred_state(outcome.deferred, invocation.args))]
+        whole = outcome.whole
+        kept = [] if whole is None else [store.SaveResult(invocation.context.call_id, whole)]
+        return [*kept, store.FinishCall(index, outcome.part)]
+
+    def _tell_cut_off(self, ready: Sequence[int]) -> Steps:
+        """Tell that the calls which were under way have come to their end."""
+        for index in ready:
+            if self.invocations[index].outcome is None:
+                self._give_up(index)
+                yield finished(self.invocations[index], 0.0)
+
+    # -- waiting
 
     def _wait(self) -> Steps:
-        """Stop, with what waits in `state.pending` and all else kept."""
-        state = self._state
-        state.stop = "approval" if any(call.kind == "approval" for call in state.pending) else "deferred"
+        """Stop, with what waits listed and all else kept."""
+        pending = self._run.waiting.pending
+        kind: Stop = "approval" if any(call.kind == "approval" for call in pending) else "deferred"
+        names = ", ".join(dict.fromkeys(call.name for call in pending))
+        what = "a person's decision" if kind == "approval" else "results that come later"
+        self._run.end.end(kind, f"Calls wait for {what}: {names}.")
         self._give_up_begun()
-        done: list[Step] = [
-            FinishCall(index, invocation.outcome.part)
+        done: list[store.Step] = [
+            store.FinishCall(index, invocation.outcome.part)
             for index, invocation in enumerate(self.invocations)
-            if invocation.outcome is not None and invocation.outcome.kind != "waits" and not invocation.stored
+            if invocation.outcome is not None and not self._waits(index) and not invocation.stored
         ]
         cut_off = [index for index, entry in self._entries.items() if entry.started and self._waits(index)]
         if cut_off:  # when its process ended, and waits again
-            done.append(StartCalls(cut_off, started=False))
+            done.append(store.StartCalls(cut_off, started=False))
         if done:
             yield Save([*self._wholes(), *done])
 
@@ -222,60 +319,55 @@ class CallsOfTurn:
         outcome = self.invocations[index].outcome
         return outcome is not None and outcome.kind == "waits"
 
-    def _wholes(self) -> list[Step]:
-        """Give what keeps the results that were cut of calls which didn't run: a decision or a hook brought them."""
+    def _wholes(self) -> list[store.Step]:
+        """Return what keeps the results that were cut of calls which didn't run: a decision or a hook brought them."""
         return [
-            SaveResult(invocation.context.call_id, invocation.outcome.whole)
+            store.SaveResult(invocation.context.call_id, invocation.outcome.whole)
             for invocation in self.invocations
             if invocation.outcome is not None
             and invocation.outcome.whole is not None
             and not invocation.stored
         ]
 
-    def _entry(self, index: int, *, at_first: bool = False) -> StoredCall:
+    def _entry(self, index: int, *, at_first: bool = False) -> store.StoredCall:
         """Write down what is known of a call; `at_first`, before anything has run."""
         invocation, known = self.invocations[index], self._entries.get(index)
         outcome = invocation.outcome
         tool, final = invocation.tool, outcome is not None and outcome.kind != "waits"
-        return StoredCall(
+        deferred = outcome.deferred if outcome else None
+        return store.StoredCall(
             index=index,
             call_id=invocation.context.call_id,
             name=invocation.context.tool_name,
-            effect=tool.ledger_effect if tool else known.effect if known else "read",
+            effect=tool.effect if tool else known.effect if known else "read",
             started=known is not None and is_unknown(known),
             response=outcome.part if outcome and final and not at_first else None,
-            deferred=deferred_state(outcome.deferred, invocation.args)
-            if outcome and outcome.deferred
-            else None,
+            deferred=deferred_state(deferred, invocation.args) if deferred else None,
+            args=invocation.args,
         )
+
+    # -- the end
 
     def _close(self) -> None:
         """Add the calls with all their responses to the history, in one go: it is valid before and after."""
-        state, invocations = self._state, self.invocations
-        for call in calls_of(self._content)[len(invocations) :]:  # broken off before they were looked at
-            invocations.append(Invocation(call, self._context(call, "")))
+        run, invocations = self._run, self.invocations
+        for call in calls_of(self._message.content)[
+            len(invocations) :
+        ]:  # broken off before they were looked at
+            invocations.append(Invocation(call, run.call_context(call, "")))
+        still_open = self._open
         self._list_pending()
-        state.open = state.open or bool(state.pending)  # what waits is not lost to what breaks off the others
+        self._open = self._open or still_open  # what waits is not lost to what breaks off the others
         self._give_up_begun()
-        if state.open:
-            state.opened = OpenTurn(self._content, [self._entry(index) for index in range(len(invocations))])
-        failed: dict[str, bool] = {}
+        if self._open:
+            run.waiting.open(self._message, [self._entry(index) for index in range(len(invocations))])
         for index, invocation in enumerate(invocations):
             if invocation.outcome is None:
                 self._give_up(index)
-            outcome, name = invocation.outcome, invocation.context.tool_name
-            assert outcome is not None  # noqa: S101 - set above
-            failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
-            if outcome.whole is not None:
-                state.results[invocation.context.call_id] = outcome.whole
-            if outcome.error is not None and (
-                outcome.kind in ("error", "timeout") or isinstance(outcome.error, ToolRetriesExceeded)
-            ):
-                state.errors.append(outcome.error)
-        for name, again in failed.items():
-            state.failures[name] = state.failures.get(name, 0) + 1 if again else 0
+        run.note_outcomes(invocations)
         parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
-        state.contents += [self._content, keep({"role": "user", "parts": parts})]
+        run.history.add(self._message)
+        run.history.add(Message(content=keep({"role": "user", "parts": parts})))
 
     def _give_up_begun(self) -> None:
         """Answer the calls that were cut off while they were under way: they are not to be run again."""
@@ -291,25 +383,30 @@ class CallsOfTurn:
         invocation.outcome = refuse(invocation, f"{how}; {self._closing}.", "cancelled")
 
 
-def save_reply(
-    state: State, content: Content, calls: Sequence[StoredCall] = (), *, later: bool = False
-) -> Steps:
-    """Store a reply of the model with what it cost."""
-    message = Message(content=content, usage=state.usages[-1], finish_reason=state.finish_reason)
-    yield Save([AddMessage(message, calls)], later)
-    state.stored_usages.append(state.usages[-1])
+def deferred_state(deferred: ToolDeferred, args: JsonObject | None) -> JsonObject:
+    """Write down what a call waits for, as it stands in the ledger; `args` are those that a decision gave it."""
+    return {
+        "args": args,
+        "why": str(deferred),
+        "state": deferred.state,
+        "pending": [call.to_wire() for call in deferred.pending],
+    }
 
 
-def _from_inside(event: Event, call_id: str) -> Event:
-    """Pass on what happens in a sub-agent, under the call of this run that it answers."""
-    return AgentEvent(event.path, call_id, event.event) if isinstance(event, AgentEvent) else event
+def _why_unknown(entry: store.StoredCall) -> str:
+    if entry.effect == "write":
+        return "Its process ended while it ran."
+    return (
+        f"Its process ended while it ran, and nobody said what {entry.name!r} does: where it only reads,"
+        " @tool(effect='read') has it run again."
+    )
 
 
 def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
-    """Split into groups that may run at the same time: a write runs alone, and everything in call order."""
+    """Split into groups that may run at the same time: only what reads does, and everything in call order."""
     batch: list[int] = []
     for index, invocation in enumerate(invocations):
-        if invocation.outcome is None and invocation.tool is not None and invocation.tool.effect == "write":
+        if invocation.outcome is None and invocation.tool is not None and invocation.tool.effect != "read":
             if batch:
                 yield batch
             yield [index]
@@ -323,15 +420,17 @@ def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
 def started(invocation: Invocation) -> ToolStarted:
     """Make the event that a call begins; where nobody watches, without copies of what is in it."""
     context = invocation.context
-    return ToolStarted(context.call_id, context.tool_name, args_of(invocation) if context.watched else {})
+    return ToolStarted(
+        context.call_id, context.tool_name, args_of(invocation) if context._run.watched else {}
+    )
 
 
 def finished(invocation: Invocation, seconds: float) -> ToolFinished:
     """Make the event that a call has its response."""
     outcome, context = invocation.outcome, invocation.context
-    assert outcome is not None  # noqa: S101 - the driver's side of the contract
+    assert outcome is not None
     response = outcome.part["functionResponse"]
-    if context.watched:
+    if context._run.watched:
         response = copy.deepcopy(response)
     return ToolFinished(context.call_id, context.tool_name, response, seconds, outcome.error)
 
@@ -339,11 +438,9 @@ def finished(invocation: Invocation, seconds: float) -> ToolFinished:
 def _raise_failure(batch: Sequence[Invocation]) -> None:
     for invocation in batch:
         outcome = invocation.outcome
-        if (
-            outcome
-            and outcome.kind in ("error", "timeout")
-            and not isinstance(outcome.error, (ToolError, type(None)))
-        ):
-            if isinstance(outcome.error, StopIteration):  # a generator can't raise it
-                raise AgentError(f"A tool raised {outcome.error!r}.") from outcome.error
-            raise outcome.error
+        error = outcome.error if outcome and outcome.kind in ("error", "timeout") else None
+        if error is None or isinstance(error, ToolError):
+            continue
+        if isinstance(error, StopIteration):  # a generator can't raise it
+            raise AgentError(f"A tool raised {error!r}.") from error
+        raise error

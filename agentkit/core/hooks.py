@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from agentkit.errors import ConfigurationError
+from agentkit.errors import ConfigurationError, ModelError
 from agentkit.tooling.context import Context
-from agentkit.wire.content import FunctionResponse, JsonObject, Reply, Request
+from agentkit.wire.content import FunctionResponse, JsonObject, Reply, Request, dumps
 from agentkit.wire.history import check
 from agentkit.wire.reply import ReplyAssembler
 from agentkit.wire.signatures import signed_by_nobody
@@ -19,14 +19,15 @@ class Hooks:
     """Functions that a run calls on its way, sync or async. What they return changes it; None changes nothing.
 
     They are the developer's own code: what they raise ends the run as it is, with a valid history. They run
-    one at a time, and count in `Limits.seconds`. What they get is theirs to read, not to change in place:
-    return something new instead. A structured output that comes as a call is not a tool's: its validator is
-    asked, and those of tools are not.
+    one at a time, and count in `Limits.seconds`. `before_model` and `after_model` hear of every request: turns,
+    repairs, continuations, summaries, last turns and, `before_model` alone, counts; `ctx.purpose` says which. A
+    structured output that comes as a call is not a tool's: its validator is asked, and those of tools are not.
     """
 
     before_model: Callable[[Request, Context[Any]], Any] | None = None
-    """Gets the request. May return a request, to be sent in its place; a reply (`agentkit.testing.reply(...)`),
-    to be taken without asking; or `Deny(why)`: the run stops with `stop="refused"`."""
+    """Gets a copy of the request, and may change it in place. May return a request, to be sent in its place; a
+    reply (`agentkit.testing.reply(...)`), to be taken without asking; or `Deny(why)`: the run stops with
+    `stop="refused"`. A summary that is denied is not made; tokens whose count is denied are estimated."""
     after_model: Callable[[Reply, Context[Any]], Any] | None = None
     """Gets the whole reply. May return a reply, to be taken in its place, or `Deny(why)`: it is dropped and the
     run stops with `stop="refused"`. Text that was streamed has been shown by then."""
@@ -52,7 +53,7 @@ def check_request(said: JsonObject) -> None:
         ConfigurationError: Its contents are none.
         HistoryError: They break a rule of the server.
     """
-    contents = said["contents"]
+    contents = said.get("contents")
     if not isinstance(contents, (list, tuple)) or not contents:
         raise ConfigurationError(
             f"A hook returned a request with the contents {contents!r:.100}: give a list."
@@ -68,10 +69,11 @@ def made_by_hook(said: JsonObject, model: str) -> Reply:
     """
     assembler = ReplyAssembler()
     try:
+        dumps(said)
         assembler.add(cast(Reply, said))
         assembler.text.encode()
         parts = signed_by_nobody(assembler.parts, model)
-    except (AttributeError, TypeError, ValueError, LookupError) as error:
+    except (ModelError, AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
         raise ConfigurationError(
             f"A hook returned {said!r:.200}, which is no reply: make one with agentkit.testing.reply(...)."
         ) from error

@@ -13,31 +13,32 @@ class Inbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._contents: list[Content] = []
+        self.contents: list[Content] = []
+        """What waits; changed by the methods alone."""
         self._closed = False
 
     def put(self, contents: Sequence[Content]) -> bool:
         """Add messages; False if the run takes no more."""
         with self._lock:
             if not self._closed:
-                self._contents += contents
+                self.contents += contents
             return not self._closed
 
     def take(self) -> Iterator[Content]:
         """Take out what is there by now, one by one: what isn't asked for stays."""
         for _ in self.left:
             with self._lock:
-                content = self._contents.pop(0)
+                content = self.contents.pop(0)
             yield content
 
     def close(self, *, if_empty: bool = False) -> bool:
-        """Take no more; with `if_empty` only where nothing waits. Tell whether it is closed."""
+        """Take no more; with `if_empty` only where nothing waits. Return whether it is closed."""
         with self._lock:
-            self._closed = self._closed or not (if_empty and self._contents)
+            self._closed = self._closed or not (if_empty and self.contents)
             return self._closed
 
     @property
     def left(self) -> list[Content]:
         """What was not taken."""
         with self._lock:
-            return list(self._contents)
+            return list(self.contents)

@@ -1,32 +1,34 @@
 """The agent loop, sans-IO: a generator that yields what is to be done and is sent what came of it.
 
-No I/O, no clock, no thread and no event loop is in here; a driver performs the steps (`agentkit.core.effects`).
-After every step, and when it is closed in the midst of one, `state.contents` is a valid history.
+No I/O, no clock, no thread and no event loop is in here; a driver performs the effects (`agentkit.core.effects`).
+After every step, and when it is closed in the midst of one, the run's history is valid.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from agentkit.core.calls import CallsOfTurn
-from agentkit.core.effects import EXPIRED, Effect, Extend, Plan, Resolve, Save, State, Steps
-from agentkit.core.repair import LANDING, LAST_TURN, REPEATED
-from agentkit.core.toolbox import Toolbox
-from agentkit.core.turn import limit_reached, model_turn, take_json, turn_context
-from agentkit.errors import ConfigurationError, ModelError, ToolError, ToolRetriesExceeded
+from agentkit.core.calls import Calls
+from agentkit.core.effects import EXPIRED, Effect, Extend, Resolve, Save, Steps
+from agentkit.core.repair import LAST_TURN, REPEATED
+from agentkit.core.state import RunState
+from agentkit.core.turn import Turn, take_json
+from agentkit.errors import ConfigurationError, DecisionError, ModelError, ToolError, ToolRetriesExceeded
 from agentkit.events import Event, MessageAdded
+from agentkit.limits import LANDING
+from agentkit.output import OutputTaker
 from agentkit.stores.message import Message
 from agentkit.stores.steps import AddMessage
+from agentkit.tooling.context import Context
+from agentkit.tooling.invoke import Outcome
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import (
     Content,
-    EncodedList,
     JsonObject,
     calls_of,
-    copy_contents,
-    dumps,
+    copy_content,
     forced,
     keep,
     model_content,
@@ -41,158 +43,166 @@ _COUNTS = re.compile(r"[0-9a-f]{32}-\d+-\d+|failed \d+ times in a row")
 """What differs between calls that are the same: their ids, and how often they have failed."""
 
 
-def run_loop(plan: Plan, state: State) -> Steps:
-    """Go on until the model answers or something stops the run."""
-    try:
-        yield from _Run(plan, state).steps()
-    except GeneratorExit:
-        if not state.answered and state.stop is None:
-            state.stop = "cancelled"
-        raise
-    finally:
-        state.inbox.close()
-        state.done = True
+class Loop:
+    """Goes on until the model answers or something stops the run."""
 
-
-class _Run:
-    def __init__(self, plan: Plan, state: State) -> None:
-        self._plan = plan
-        self._state = state
-        self._box = Toolbox(plan, state)
-        self._base: JsonObject = dict(plan.config)
-        self._declared: tuple[list[str], JsonObject] = ([], {})
+    def __init__(self, run: RunState) -> None:
+        self._run = run
+        self._base: JsonObject = dict(run.settings.config)
+        self._nudge: str | None = None
+        """What the model is told along with the next request, and is not in the history."""
+        self._repeated = 1
+        """How many turns in a row made the same calls and got the same responses."""
 
     def steps(self) -> Steps:
-        plan, state = self._plan, self._state
-        if plan.decisions and state.resumed is None:
-            raise ConfigurationError("No call waits: there is nothing to decide.")
-        instructions = plan.instructions
+        """Yield what happens and what is to be done, to the end."""
+        run = self._run
+        try:
+            yield from self._steps()
+        except GeneratorExit:
+            if not run.end.answered and run.end.stop is None:
+                run.end.end("cancelled")
+            raise
+        finally:
+            run.inbox.close()
+            run.end.over = True
+
+    def _steps(self) -> Steps:
+        run, end = self._run, self._run.end
+        resumed = run.waiting.resumed
+        if run.approvals.decisions and resumed is None:
+            raise DecisionError("No call waits: there is nothing to decide.")
+        instructions = run.settings.instructions
         if callable(instructions):
-            ask = instructions
-            instructions = yield Resolve(lambda: ask(plan.context))
-            if instructions is EXPIRED:
-                state.stop = state.limit = "seconds"
+            instructions = yield from self._ask_for_instructions(instructions)
+            if end.stop is not None:
                 return
-            if instructions is not None and not isinstance(instructions, str):
-                kind = type(instructions).__name__
-                raise ConfigurationError(
-                    f"instructions returned {kind}; a function of the instructions returns a str."
-                )
         if instructions:
             self._base["systemInstruction"] = user_content(instructions)
-        if state.kept:
-            yield Save([AddMessage(Message(content=content)) for content in state.contents[state.known :]])
-        fresh = starts_turn(state.contents[-1])  # else its first turn, which may be forced, is behind
-        state.survey.read(state.contents)
-        if state.resumed is not None:
-            yield from self._answer(state.resumed, self._box.every(), resumed=True)
-        elif state.contents[-1]["role"] == "model":
-            state.nudge = yield from self._take_up_answer(state.contents[-1])
-        yield from self._turns(fresh=fresh and state.resumed is None)
-        if state.stop in LANDING:
-            state.limit = state.stop
-            if plan.limits.on_limit == "answer" and not (plan.outer_limit and plan.outer_limit()):
-                yield from self._land()
+        if run.stored:
+            yield Save([AddMessage(message) for message in run.history.messages[run.session.known :]])
+        last = run.history.contents[-1]
+        fresh = starts_turn(last)  # else its first turn, which may be forced, is behind
+        if resumed is not None:
+            yield from self._answer(resumed.message, run.tools.every(), resumed=True)
+        elif last["role"] == "model":
+            yield from self._take_up_answer(last)
+        yield from self._turns(fresh=fresh and resumed is None)
+        if (
+            run.end.stop in LANDING
+            and run.meter.limits.on_limit == "answer"
+            and not run.meter.outer_reached()
+        ):
+            yield from self._land()
 
-    def _take_up_answer(self, content: Content) -> Generator[Event | Effect, Any, str | None]:
-        """Take an answer that a resumed run has already; return what is wrong with it as an output, if anything."""
-        plan, state = self._plan, self._state
-        wrong = None if plan.output is None else (yield from take_json(plan, state, text_of(content)))
-        state.answered = wrong is None
-        return wrong
+    def _ask_for_instructions(
+        self, ask: Callable[[Context[Any]], Any]
+    ) -> Generator[Event | Effect, Any, str | None]:
+        """Ask the function of the instructions for them; the run ends if there is no time."""
+        said = yield Resolve(lambda: ask(self._run.context))
+        if said is EXPIRED:
+            self._run.end.end("seconds")
+            return None
+        if said is not None and not isinstance(said, str):
+            kind = type(said).__name__
+            raise ConfigurationError(
+                f"instructions returned {kind}; a function of the instructions returns a str."
+            )
+        return said
+
+    def _take_up_answer(self, content: Content) -> Steps:
+        """Take an answer that a resumed run has already; if it doesn't fit as an output, the model is told why."""
+        wrong = None
+        if self._run.output is not None:
+            wrong = yield from take_json(self._run, text_of(content))
+        if wrong is None:
+            self._run.end.answer()
+        self._nudge = wrong
 
     def _turns(self, *, fresh: bool) -> Steps:
-        plan, state = self._plan, self._state
-        while state.stop is None:
-            if state.answered and state.inbox.close(if_empty=True):
+        run, end = self._run, self._run.end
+        while end.stop is None:
+            if end.answered and run.inbox.close(if_empty=True):
                 return
-            if (limit := limit_reached(plan, state)) is not None:
-                if state.answered:  # the answer stands; what was said during it is left unsent
-                    state.limit = limit
+            if (limit := run.meter.reached()) is not None:
+                if end.answered:  # the answer stands; what was said during it is left unsent
+                    end.limit, end.why = limit
                 else:
-                    state.stop = limit
+                    end.end(*limit)
                 return
-            state.answered, state.output = False, None
-            yield from self._take_messages()
+            end.go_on()
+            if run.output is not None:
+                run.output.value = None
+            if run.inbox.contents:
+                yield from self._take_messages()
             tools = yield from self._tools()
             if tools is None:
                 return
-            base = self._with_tools(tools)
-            names = list(tools)
-            base = self._with_choice(base, names, first=fresh and not state.usages)
-            content = yield from model_turn(plan, state, base, names)
-            if content is not None:
-                yield from self._answer(content, self._box.known(tools, content))
+            base = self._with_choice(
+                run.tools.added_to(self._base, tools), list(tools), first=fresh and not run.meter.turns
+            )
+            nudge, self._nudge = self._nudge, None
+            message = yield from Turn(run, base, list(tools), nudge=nudge).take()
+            if message is not None:
+                yield from self._answer(message, run.tools.known(tools, message.content))
 
     def _land(self) -> Steps:
         """Give the model a last turn, to answer without tools."""
-        plan, state = self._plan, self._state
-        limit, partial, output = state.stop, state.partial, plan.output
-        if limit == "seconds":
-            yield Extend(plan.limits.answer_seconds)
-        state.survey.read(state.contents)
-        tools = self._box.declared()
-        base, tries = self._with_tools(tools), 1
+        run, end, output = self._run, self._run.end, self._run.output
+        stop, why, partial = end.stop, end.why, end.partial
+        assert stop is not None
+        if stop == "seconds":
+            yield Extend(run.meter.limits.answer_seconds)
+        tools = run.tools.declared()
+        base, tries = run.tools.added_to(self._base, tools), 1
         if output is not None and output.tool is not None:
             base, tries = forced(base, [output.tool.name]), 1 + output.spec.retries
             tools = {output.tool.name: output.tool}
         elif tools:
             base = with_calling(base, {"mode": "NONE"})
-        state.stop, state.partial, state.nudge = None, "", LAST_TURN
+        end.go_on()
+        self._nudge = LAST_TURN
         try:
             for _ in range(tries):
-                content = yield from model_turn(plan, state, base, list(tools), last=True)
-                if content is None or output is None or output.tool is None:
+                nudge, self._nudge = self._nudge, None
+                message = yield from Turn(run, base, list(tools), nudge=nudge, last=True).take()
+                if message is None or output is None or output.tool is None:
                     break
-                yield from self._answer(content, tools)
-                if state.answered or state.stop is not None:
+                yield from self._answer(message, tools)
+                if end.answered or end.stop is not None:
                     break
         except ModelError:
-            state.stop = limit
+            end.end(stop, why)
             raise
-        if not state.answered:
-            state.stop, state.partial = limit, state.partial or partial
+        if end.answered:
+            end.limit, end.why = stop, why
+        else:
+            end.end(stop, why)
+            end.partial = end.partial or partial
 
     def _take_messages(self) -> Steps:
         """Add what the user has said meanwhile."""
-        state = self._state
-        for content in state.inbox.take():
-            state.contents.append(keep(content))
-            yield Save([AddMessage(Message(content=state.contents[-1]))])
-            yield MessageAdded(*copy_contents([content]))
+        for content in self._run.inbox.take():
+            message = Message(content=keep(content))
+            self._run.history.add(message)
+            yield Save([AddMessage(message)])
+            yield MessageAdded(copy_content(content))
 
     def _tools(self) -> Generator[Event | Effect, Any, dict[str, Tool] | None]:
         """Find the tools of the next turn; None if the time of the run is up."""
-        plan, state = self._plan, self._state
-        if plan.choose_tools is not None:
-            choose = plan.choose_tools
-            chosen = yield Resolve(lambda: choose(turn_context(plan, state)))
+        choose = self._run.settings.choose_tools
+        if choose is not None:
+            context = self._run.requests.context()
+            chosen = yield Resolve(lambda: choose(context))
             if chosen is EXPIRED:
-                state.stop = "seconds"
+                self._run.end.end("seconds")
                 return None
-            self._box.choose(chosen)
-        state.survey.read(state.contents)
-        return self._box.declared()
-
-    def _with_tools(self, tools: Mapping[str, Tool]) -> JsonObject:
-        """Add the declarations; while they are the same, so is the request's base."""
-        names = list(tools)
-        if not self._declared[1] or self._declared[0] != names:
-            base = {**self._base}
-            if tools:
-                declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
-                others = base.get("tools", ())
-                encoded = b",".join(tool.encoded for tool in tools.values())
-                encoded = b",".join([b'{"functionDeclarations":[' + encoded + b"]}", *map(dumps, others)])
-                base["tools"] = EncodedList([declared, *others], b"[" + encoded + b"]")
-            if self._plan.output is not None:
-                base = self._plan.output.request(base)
-            self._declared = (names, base)
-        return self._declared[1]
+            self._run.tools.choose(chosen)
+        return self._run.tools.declared()
 
     def _with_choice(self, base: JsonObject, names: Sequence[str], *, first: bool) -> JsonObject:
         """Add the mode. `required` and names force the first turn only: forced on each, a run never ends (rule 9)."""
-        choice, output = self._plan.tool_choice, self._plan.output
+        choice, output = self._run.settings.tool_choice, self._run.output
         alone = len(names) == 1 and not self._base.get("tools")
         if output is not None and output.tool is not None and (choice == "none" or alone):
             return forced(base, [output.tool.name])  # there is nothing else that it may do
@@ -205,63 +215,63 @@ class _Run:
         allowed = [name for name in choice if name in names]
         return forced(base, allowed) if allowed else base
 
-    def _answer(self, content: Content, tools: Mapping[str, Tool], *, resumed: bool = False) -> Steps:
+    def _answer(self, message: Message, tools: Mapping[str, Tool], *, resumed: bool = False) -> Steps:
         """Answer the calls of a turn, and see what follows from that."""
-        plan, state = self._plan, self._state
-        calls = CallsOfTurn(plan, state, content, tools, state.ledger if resumed else None)
+        run, turn = self._run, self._run.waiting.resumed
+        calls = Calls(run, message, tools, turn.calls if resumed and turn else None)
         yield from calls.answer()
-        if plan.output is not None and plan.output.tool is not None:
-            if resumed and not state.open:
+        if run.output is not None and run.output.tool is not None:
+            if resumed and run.waiting.left is None:
                 yield from calls.take_output_again()
-            yield from self._end_with_output(calls)
-        if state.stop is None and not state.answered:
+            yield from self._end_with_output(calls, run.output)
+        if run.end.stop is None and not run.end.answered:
             self._watch_repeats()
 
-    def _end_with_output(self, calls: CallsOfTurn) -> Steps:
+    def _end_with_output(self, calls: Calls, output: OutputTaker[Any]) -> Steps:
         """End the run if a call gave its structured output: the history ends with that as the model's text."""
-        state, output = self._state, self._plan.output
-        assert output is not None  # noqa: S101 - asked by the caller
-        outcomes = [
+        run, end = self._run, self._run.end
+        outcomes: list[tuple[str, Outcome]] = [
             (invocation.context.call_id, invocation.outcome)
             for invocation in calls.invocations
             if invocation.outcome is not None and invocation.tool is output.tool
         ]
         taken = (output.given(call_id) for call_id, outcome in outcomes if outcome.kind == "ok")
         first = next(filter(None, taken), None)
-        if first is not None and (state.stop is None or state.stop in LANDING):
-            state.output, text = first
-            content = keep(model_content(text))
-            state.contents.append(content)
-            state.answered, state.limit, state.stop = True, state.limit or state.stop, None
-            yield Save([AddMessage(Message(content=content))])
+        if first is not None and (end.stop is None or end.stop in LANDING):
+            output.value, text = first
+            message = Message(content=keep(model_content(text)), model=run.requests.model.name)
+            run.history.add(message)
+            end.answer()
+            yield Save([AddMessage(message)])
             return
         for _, outcome in outcomes:
             if isinstance(outcome.error, (ToolRetriesExceeded, ToolError)):
-                state.stop = state.stop or "output"
+                if end.stop is None:
+                    end.end("output", str(outcome.error))
             elif outcome.kind == "error" and outcome.error is not None:
                 raise outcome.error
 
     def _watch_repeats(self) -> None:
         """Count turns that are the same as the one before; tell the model once, then stop."""
-        state, most = self._state, self._plan.limits.repeats
-        if most is None or len(state.contents) < 4 or not calls_of(state.contents[-2]):
+        contents, most = self._run.history.contents, self._run.meter.limits.repeats
+        if most is None or len(contents) < 4 or not calls_of(contents[-2]):
             return
-        before, now = state.contents[-4:-2], state.contents[-2:]
+        before, now = contents[-4:-2], contents[-2:]
         same = _asked(before[0]) == _asked(now[0]) and _told(before[1]) == _told(now[1])
-        state.repeated = state.repeated + 1 if same else 1
-        if state.repeated > most:
-            state.stop = "repeats"
-        elif state.repeated == most:
-            state.nudge = REPEATED
+        self._repeated = self._repeated + 1 if same else 1
+        if self._repeated > most:
+            self._run.end.end("repeats")
+        elif self._repeated == most:
+            self._nudge = REPEATED
 
 
 def _asked(content: Content) -> list[Any]:
-    """Give the calls of a content, without their ids."""
+    """Return the calls of a content, without their ids."""
     return [(call["name"], call.get("args") or {}) for call in calls_of(content)]
 
 
 def _told(content: Content) -> list[Any]:
-    """Give the responses of a content, without ids and without how often a call has failed by now."""
+    """Return the responses of a content, without ids and without how often a call has failed by now."""
     return [
         (
             {k: _COUNTS.sub("", v) if isinstance(v, str) else v for k, v in response["response"].items()},

@@ -28,6 +28,14 @@ class NamedModels:
 
     def each(self, model: str | Model | Sequence[str | Model] | None) -> tuple[Model, ...]:
         """Find one model, or several in order. Raises ConfigurationError."""
+        models = self._each(model)
+        if self._client is not None and not self._made.keys() - {"local"}:
+            raise ConfigurationError(
+                "Agent(client=...) goes with the name of a Gemini model; there is none here."
+            )
+        return models
+
+    def _each(self, model: str | Model | Sequence[str | Model] | None) -> tuple[Model, ...]:
         if isinstance(model, (list, tuple)):
             if not model:
                 raise ConfigurationError("Agent(model=[]): name at least one.")
@@ -38,16 +46,12 @@ class NamedModels:
         """Find a model by its name; None is what AGENTKIT_MODEL says, else the default. Raises ConfigurationError."""
         if model is None:
             model = os.environ.get("AGENTKIT_MODEL") or ""
-        if not isinstance(model, str):
-            if self._client is not None:
-                raise ConfigurationError(
-                    "Agent(client=...) goes with the name of a Gemini model, not with a Model."
-                )
-            if not isinstance(model, Model):
-                raise ConfigurationError(
-                    f"model={model!r} is neither a name nor a Model (see agentkit.model)."
-                )
+        if isinstance(model, Model):
             return model
+        if not isinstance(model, str):
+            raise ConfigurationError(
+                f"model={model!r:.100} is neither a name nor a Model: a Model inherits from agentkit.Model."
+            )
         with self._lock:
             if model not in self._made:
                 self._made[model] = self._make(model)
@@ -55,10 +59,6 @@ class NamedModels:
 
     def _make(self, name: str) -> Model:
         if name == "local":
-            if self._client is not None:
-                raise ConfigurationError(
-                    "Agent(client=...) goes with the name of a Gemini model, not with 'local'."
-                )
             from agentkit_local.model import LocalModel
 
             return LocalModel(start=False)  # one that only stands in may never be asked

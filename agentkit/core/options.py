@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Literal, cast
 
-from agentkit.core.survey import FIND_TOOLS
-from agentkit.errors import ConfigurationError
+from typing_extensions import TypedDict
+
+from agentkit.errors import ConfigurationError, DecisionError
 from agentkit.limits import Limits
 from agentkit.model import Model
-from agentkit.tooling.context import Context
-from agentkit.tooling.decisions import PendingCall
-from agentkit.tooling.results import READ_ON
+from agentkit.prices import Price
+from agentkit.tooling.context import Context, Deps
+from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import JsonObject, forced
+from agentkit.wire.content import JsonObject, Request, forced
 
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""
@@ -30,10 +34,10 @@ ChooseTools = Callable[[Context[Any]], Any]
 """Names the tools that the next turn has, sync or async; None is all."""
 
 
-class RunOptions(TypedDict, total=False):
+class RunOptions(TypedDict, Generic[Deps], total=False):
     """What a single run may be given, beside its input; what is left out is as the agent has it."""
 
-    deps: Any
+    deps: Deps
     """What tools get as `ctx.deps`."""
     history: Iterable[Any] | None
     """Contents before the input: dicts in either casing, or `types.Content`."""
@@ -60,10 +64,62 @@ def check_instructions(instructions: Instructions) -> Instructions:
     )
 
 
+def check_settings(on_error: object, tool_timeout: object, on_max_tokens: object, max_chars: object) -> None:
+    """Refuse settings of an agent that can't work."""
+    if on_error not in ("respond", "raise"):
+        raise ConfigurationError(f"Agent(on_error={on_error!r}): it is 'respond' or 'raise'.")
+    seconds: Any = tool_timeout
+    if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
+        raise ConfigurationError(f"Agent(tool_timeout={tool_timeout!r}): give seconds above 0, or None.")
+    if on_max_tokens not in ("stop", "continue"):
+        raise ConfigurationError(f"Agent(on_max_tokens={on_max_tokens!r}): it is 'stop' or 'continue'.")
+    if not isinstance(max_chars, int) or max_chars < 500:
+        raise ConfigurationError(f"Agent(max_result_chars={max_chars!r}): give a number from 500.")
+
+
+def check_options(options: RunOptions[Any], in_chat: bool, resumed: bool) -> None:
+    """Refuse options that there aren't, or that don't fit where they are given."""
+    unknown = set(options) - set(RunOptions.__annotations__)
+    if unknown:
+        raise ConfigurationError(
+            f"A run has no option {sorted(unknown)[0]!r}; there are {', '.join(RunOptions.__annotations__)}."
+        )
+    if in_chat and options.get("history") is not None:
+        raise ConfigurationError("A chat has its own history: give history= to agent.chat().")
+    if resumed and options.get("history") is not None:
+        raise ConfigurationError("resume() goes on with the run's own history: leave out history=.")
+
+
+def for_each(options: RunOptions[Any]) -> RunOptions[Any]:
+    """Make options that many runs can have: an iterator would be used up by the first."""
+    shared: Any = {name: list(v) if isinstance(v, Iterator) else v for name, v in options.items()}
+    return shared  # type: ignore[no-any-return]
+
+
+def check_observers(observers: object) -> tuple[Any, ...]:
+    """Refuse observers that can't be called, or would have to be awaited."""
+    listed = tuple(observers) if isinstance(observers, Iterable) else (observers,)
+    for observer in listed:
+        if not callable(observer) or inspect.iscoroutinefunction(observer):
+            raise ConfigurationError(
+                f"Agent(observers=...): {observer!r:.100} is no function of an event and a context (not async)."
+            )
+    return listed
+
+
+def check_decisions(decisions: object) -> Mapping[str, Decision]:
+    """Refuse decisions that are not by the ids of calls."""
+    if not isinstance(decisions, Mapping):
+        raise DecisionError(
+            f"decisions={decisions!r:.100}: give what is said of each call by its id: {{call_id: Approve()}}."
+        )
+    return dict(decisions)
+
+
 def check_names(tools: dict[str, Tool]) -> dict[str, Tool]:
     """Refuse tools that have the name of one of agentkit's own."""
-    if READ_ON in tools or (FIND_TOOLS in tools and any(tool.on_demand for tool in tools.values())):
-        name = READ_ON if READ_ON in tools else FIND_TOOLS
+    if READ_RESULT in tools or (FIND_TOOLS in tools and any(tool.on_demand for tool in tools.values())):
+        name = READ_RESULT if READ_RESULT in tools else FIND_TOOLS
         raise ConfigurationError(f"agentkit has a tool {name!r} of its own: give yours another name=.")
     return tools
 
@@ -86,14 +142,89 @@ def check_choice(choice: ToolChoice, tools: Mapping[str, Tool]) -> ToolChoice:
 
 
 def prepare(model: Model, tools: Mapping[str, Tool], choice: ToolChoice) -> None:
-    """Tell a model what first requests to expect, if it wants to know: the embedded one reads the tools ahead."""
-    prepare_for: Any = getattr(model, "prepare_for", None)
-    if not callable(prepare_for):
-        return
+    """Tell a model what first requests to expect: the embedded one reads the tools ahead."""
     declared = [tool.declaration for tool in tools.values() if choice != "none" and not tool.on_demand]
     request: JsonObject = {"contents": [], "tools": [{"functionDeclarations": declared}]}
     if choice == "required":
         request = forced(request, None)
     elif not isinstance(choice, str):
         request = forced(request, choice)
-    prepare_for(request)
+    model.prepare_for(cast(Request, request))
+
+
+_AGAIN = ("deps", "output", "tools")
+"""Options that can't be written down and that a run can't go on without. An approver may be missing: calls wait."""
+
+
+def write_options(given: Mapping[str, Any]) -> JsonObject:
+    """Write down what a run was given, as far as that is possible; the rest by name, in `again`."""
+    written: JsonObject = {}
+    again = [*given.get("again", ()), *(name for name in _AGAIN if given.get(name) is not None)]
+    if callable(given.get("instructions")):
+        again.append("instructions")
+    elif "instructions" in given:
+        written["instructions"] = given["instructions"]
+    if "tool_choice" in given:
+        choice = given["tool_choice"]
+        written["toolChoice"] = choice if isinstance(choice, str) else list(choice)
+    if given.get("limits") is not None:
+        written["limits"] = _written_limits(given["limits"])
+    models = given.get("model")
+    if models is not None:
+        names = [models] if isinstance(models, (str, Model)) else list(models)
+        if all(isinstance(name, str) for name in names):
+            written["model"] = names
+        else:
+            again.append("model")
+    return {**written, "again": again} if again else written
+
+
+def _written_limits(limits: Limits) -> JsonObject:
+    fields = {each.name: getattr(limits, each.name) for each in dataclasses.fields(limits)}
+    prices = fields.pop("prices")
+    return {
+        **{name: value for name, value in fields.items() if value != getattr(_NO_LIMITS, name)},
+        **({} if prices is None else {"prices": {name: price.to_wire() for name, price in prices.items()}}),
+    }
+
+
+_NO_LIMITS = Limits()
+
+
+def read_options(written: JsonObject) -> dict[str, Any]:
+    """Read what `write_options` wrote; `again` names the options that have to be given again.
+
+    Raises:
+        ConfigurationError: It is damaged.
+    """
+    given: dict[str, Any] = {"again": list(written.get("again", ()))}
+    if "instructions" in written:
+        given["instructions"] = check_instructions(written["instructions"])
+    if "toolChoice" in written:
+        given["tool_choice"] = written["toolChoice"]
+    if "model" in written:
+        given["model"] = written["model"]
+    if "limits" in written:
+        try:
+            fields = dict(written["limits"])
+            prices = fields.pop("prices", None)
+            if prices is not None:
+                fields["prices"] = {name: Price.from_wire(price) for name, price in prices.items()}
+            given["limits"] = Limits(**fields)
+        except (TypeError, AttributeError, LookupError, ValueError) as error:
+            raise ConfigurationError(f"This run is damaged: its limits can't be read: {error}") from error
+    return given
+
+
+def going_on(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with which a run goes on: those given now, else those that it was given.
+
+    Raises:
+        ConfigurationError: It was given something that was not written down, and has to be given again.
+    """
+    if missing := [name for name in given.get("again", ()) if name not in options]:
+        names = ", ".join(f"{name}=" for name in missing)
+        raise ConfigurationError(
+            f"This run was given {names} which can't be written down: give it again to resume()."
+        )
+    return {**{name: value for name, value in given.items() if name != "again"}, **options}

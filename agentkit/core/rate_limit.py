@@ -19,8 +19,8 @@ LONGEST_PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Place:
-    """A request's place in time, from `RateLimit.reserve`; to be settled or given back, once."""
+class Slot:
+    """A request's slot in time, from `RateLimit.reserve`; to be settled or given back, once."""
 
     seconds: float
     """How long to wait, from the reserving on, before the request is sent."""
@@ -35,13 +35,13 @@ class Place:
 class RateLimit:
     """Requests and tokens per minute, shared by any number of agents, threads and event loops.
 
-    It sleeps nowhere and asks nobody: who wants to send takes a place with `reserve`, waits as long as that
+    It sleeps nowhere and asks nobody: who wants to send takes a slot with `reserve`, waits as long as that
     says, sends, and tells with `settle` what it took. Places are given in the order of asking, at times that
-    never go back, so nobody is overtaken and nobody starves. Who doesn't send gives the place back with
+    never go back, so nobody is overtaken and nobody starves. Who doesn't send gives the slot back with
     `give_back`: whoever asks next may begin as early as if it had never been taken, as long as everybody who
     waits already can keep their own.
 
-    Within any 60 seconds at most `requests_per_minute` places begin, with at most `tokens_per_minute` tokens
+    Within any 60 seconds at most `requests_per_minute` slots begin, with at most `tokens_per_minute` tokens
     together, whether the limit is fresh or not: all of a minute's requests may go at once, and then none for a
     minute. What a request took beyond what was reserved counts as soon as `settle` tells it. A request larger
     than `tokens_per_minute` is let through alone: when nothing else was counted for a minute, and nothing else
@@ -76,10 +76,10 @@ class RateLimit:
         self._requests, self._tokens = requests_per_minute, tokens_per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        self._places: list[Place] = []
+        self._slots: list[Slot] = []
         """Those that count, by time: of the last minute and to come."""
         self._earliest = -math.inf
-        """Where the search for the next place begins."""
+        """Where the search for the next slot begins."""
         self._resume = -math.inf
         """When the last pause ends."""
         self._refusals = 0
@@ -88,8 +88,8 @@ class RateLimit:
     def __repr__(self) -> str:
         return f"RateLimit(requests_per_minute={self._requests}, tokens_per_minute={self._tokens})"
 
-    def reserve(self, tokens: int) -> Place:
-        """Take a place for a request of about so many tokens; it says how long to wait before that is sent.
+    def reserve(self, tokens: int) -> Slot:
+        """Take a slot for a request of about so many tokens; it says how long to wait before that is sent.
 
         A pause that begins while somebody waits isn't in what they were told: after the wait, see `pause`.
 
@@ -99,35 +99,35 @@ class RateLimit:
         _check_tokens(tokens)
         with self._lock:
             now = self._clock()
-            del self._places[: self._count_until(now - MINUTE)]
+            del self._slots[: self._count_until(now - MINUTE)]
             at = self._first_room(tokens, max(now, self._resume, self._earliest))
-            place = Place(seconds=at - now, at=at, tokens=tokens, earliest=self._earliest)
-            insort(self._places, place, key=_begin)
+            slot = Slot(seconds=at - now, at=at, tokens=tokens, earliest=self._earliest)
+            insort(self._slots, slot, key=_begin)
             self._earliest = at
-            return place
+            return slot
 
     def _count_until(self, time: float) -> int:
-        """Count the places that begin until then."""
-        return bisect_right(self._places, time, key=_begin)
+        """Count the slots that begin until then."""
+        return bisect_right(self._slots, time, key=_begin)
 
     def _first_room(self, tokens: int, at: float) -> float:
         """Return the first time from `at` on at which so many tokens fit into every minute around it.
 
-        Where places within a minute leave no room, a further one keeps away from them: it begins no later than
+        Where slots within a minute leave no room, a further one keeps away from them: it begins no later than
         a minute before the last of them, or no sooner than a minute after the first.
         """
         most = math.inf if self._requests is None else self._requests
         room = math.inf if self._tokens is None else max(0, self._tokens - tokens)  # the too large goes alone
-        places = self._places
+        slots = self._slots
         first = end = self._count_until(at - MINUTE)
         taken = 0
-        for start in range(first, len(places)):
+        for start in range(first, len(slots)):
             while end - start < most and taken <= room:
-                if end == len(places):
+                if end == len(slots):
                     return at
-                taken += places[end].tokens
+                taken += slots[end].tokens
                 end += 1
-            head, tail = places[start], places[end - 1]
+            head, tail = slots[start], slots[end - 1]
             if at <= tail.at - MINUTE:
                 return at
             if tail.at < head.at + MINUTE:
@@ -135,14 +135,14 @@ class RateLimit:
             taken -= head.tokens
         return at
 
-    def settle(self, place: Place, actual: int) -> None:
-        """Correct a place when it is known what the request took; 0 if it failed.
+    def settle(self, slot: Slot, actual: int) -> None:
+        """Correct a slot when it is known what the request took; 0 if it failed.
 
-        A request that was sent counts as one, failed or not. A place that was settled or given back before
+        A request that was sent counts as one, failed or not. A slot that was settled or given back before
         stays as it is.
 
         Args:
-            place: From `reserve`.
+            slot: From `reserve`.
             actual: Tokens that the reply says it took.
 
         Raises:
@@ -152,24 +152,24 @@ class RateLimit:
         with self._lock:
             if actual > 0 and self._clock() >= self._resume:
                 self._refusals = 0
-            if (index := self._index(place)) is not None:
-                self._places[index] = replace(place, tokens=actual)
+            if (index := self._index(slot)) is not None:
+                self._slots[index] = replace(slot, tokens=actual)
 
-    def give_back(self, place: Place) -> None:
-        """Free a place whose request wasn't sent and won't be: it counts no more, as if never taken.
+    def give_back(self, slot: Slot) -> None:
+        """Free a slot whose request wasn't sent and won't be: it counts no more, as if never taken.
 
-        A place that was settled or given back before stays as it is.
+        A slot that was settled or given back before stays as it is.
         """
         with self._lock:
-            if (index := self._index(place)) is not None:
-                del self._places[index]
-                self._earliest = min(self._earliest, place.earliest)
+            if (index := self._index(slot)) is not None:
+                del self._slots[index]
+                self._earliest = min(self._earliest, slot.earliest)
 
-    def _index(self, place: Place) -> int | None:
-        """Find a place as it was reserved, if it counts still."""
-        first = bisect_left(self._places, place.at, key=_begin)
-        same_time = range(first, self._count_until(place.at))
-        return next((index for index in same_time if self._places[index] is place), None)
+    def _index(self, slot: Slot) -> int | None:
+        """Find a slot as it was reserved, if it counts still."""
+        first = bisect_left(self._slots, slot.at, key=_begin)
+        same_time = range(first, self._count_until(slot.at))
+        return next((index for index in same_time if self._slots[index] is slot), None)
 
     def slow_down(self, seconds: float | None = None) -> None:
         """Make everybody wait, since the server answered 429.
@@ -192,15 +192,15 @@ class RateLimit:
     def pause(self) -> float:
         """Return for how many seconds from now nobody may send, since a 429 came; 0.0 if that is over.
 
-        Who has waited for a place asks this once more before sending. If it isn't over, `give_back` and
+        Who has waited for a slot asks this once more before sending. If it isn't over, `give_back` and
         `reserve` another one.
         """
         with self._lock:
             return max(0.0, self._resume - self._clock())
 
 
-def _begin(place: Place) -> float:
-    return place.at
+def _begin(slot: Slot) -> float:
+    return slot.at
 
 
 def _check_tokens(tokens: object) -> None:

@@ -11,53 +11,15 @@ import json
 import math
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.wire.content import Part, Reply, parts_of, text_in
+from agentkit.limits import Stop
+from agentkit.wire.content import Reply, parts_of, text_in
+from agentkit.wire.text import unfence
 
-Stop = Literal[
-    "turns",
-    "tool_calls",
-    "tokens",
-    "seconds",
-    "cost",
-    "repeats",
-    "approval",
-    "deferred",
-    "max_tokens",
-    "refused",
-    "malformed",
-    "empty",
-    "output",
-    "other",
-    "error",
-    "cancelled",
-    "unknown_effect",
-    "too_large",
-]
-"""Why a run ended without an answer:
-
-- `turns`, `tool_calls`, `tokens`, `seconds`, `cost`, `repeats`: that limit was reached;
-- `approval`: calls in `run.pending` wait for a person; `resume` goes on;
-- `deferred`: calls in `run.pending` wait for their results; `resume` goes on;
-- `max_tokens`: the reply was cut off (its calls, if any, were not run);
-- `refused`: the prompt or the reply was blocked, or a hook refused it; `run.finish_reason` has the word for it;
-- `malformed`, `empty`: the model made no usable reply, also when asked again;
-- `output`: the model gave no output of the type that was asked for, also when asked again;
-- `other`: a finish reason that agentkit doesn't know, or that says nothing;
-- `error`: an exception ended it, which was raised too (`ModelError.run` is such a run);
-- `cancelled`: the caller broke off;
-- `unknown_effect`: a resumed chat has calls of `write` tools, in `run.pending`, of which nobody knows whether
-  they took effect: the process ended while they ran;
-- `too_large`: the current turn alone is larger than what the chat's memory may send.
-"""
-
-LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "seconds", "cost", "repeats"})
-"""The stops after which `Limits(on_limit="answer")` has a last turn."""
-
-Action = Literal["calls", "answer", "continue", "retry", "stop"]
+Action = Literal["calls", "answer", "continue", "retry", "misfit", "stop"]
 
 MAX_REPAIRS: Final = 2
 """How often a turn is asked again after a malformed or empty reply."""
@@ -131,6 +93,8 @@ RULES: Final[dict[str, Rule]] = {
 _DEEPEST: Final = 100
 """Levels of a call's arguments: more than a declaration asks for, fewer than where copying them is an error."""
 
+_LONGEST_WORDS: Final = 500
+"""Characters of what a server says about a finish reason."""
 _ENDED = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED"})
 
 
@@ -145,22 +109,37 @@ class Verdict:
     """How the run ends where the action is `stop`, and where it is another and was tried often enough."""
     nudge: str | None = None
     """What to tell the model along with the next try."""
+    why: str = ""
+    """Why the run ends with it, where that is not what always holds of the stop."""
+    said: str = ""
+    """What the server said about it."""
 
 
 def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = False) -> Verdict:
-    """Say what to do about a reply.
+    """Return what to do about a reply.
 
     Args:
         reply: The whole of it.
         tools: Names of the tools that were declared: a call of one that is written as text is none.
         continue_text: Whether a text that was cut off is to be continued.
     """
+    verdict = _judge(reply, tools, continue_text=continue_text)
+    if verdict.action in ("calls", "answer"):
+        return verdict
+    candidates = reply.get("candidates") or [{}]
+    feedback: Any = reply.get("promptFeedback") or {}
+    words = candidates[0].get("finishMessage") or feedback.get("blockReasonMessage")
+    said = f"Finish reason: {verdict.finish_reason}" + (f": {str(words)[:_LONGEST_WORDS]}" if words else ".")
+    return replace(verdict, said=said)
+
+
+def _judge(reply: Reply, tools: Collection[str], *, continue_text: bool) -> Verdict:
     blocked = (reply.get("promptFeedback") or {}).get("blockReason")
     candidates = reply.get("candidates")
     if not candidates:
         return _by(_REFUSED, str(blocked)) if blocked else _by(_EMPTY, "NO_CANDIDATES")
     candidate = candidates[0]
-    reason = candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED"
+    reason = str(candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED")
     parts = parts_of(reply)
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
     rule = RULES.get(reason)
@@ -174,6 +153,8 @@ def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = Fa
         return _by(rule, reason)
     if reason not in _ENDED:
         return Verdict("stop", reason, "other")
+    if any("functionResponse" in part for part in parts):  # responses are the user's
+        return _by(RULES["MALFORMED_RESPONSE"], "MALFORMED_RESPONSE")
     if not all(map(_is_proper, calls)):
         return _by(_BAD_CALL, "MALFORMED_FUNCTION_CALL")
     if calls:
@@ -193,7 +174,7 @@ def _by(rule: Rule, reason: str) -> Verdict:
 
 
 def _is_proper(call: Any) -> bool:
-    """Tell whether a call has the form that it can be answered in."""
+    """Return whether a call has the form that it can be answered in."""
     return (
         isinstance(call, dict)
         and isinstance(call.get("name"), str)
@@ -204,7 +185,7 @@ def _is_proper(call: Any) -> bool:
 
 
 def _is_json(value: Any, depth: int) -> bool:
-    """Tell whether JSON can hold a value, so many levels deep: no NaN, which Python's reader takes."""
+    """Return whether JSON can hold a value, so many levels deep: no NaN, which Python's reader takes."""
     if isinstance(value, (dict, list)):
         items = value.values() if isinstance(value, dict) else value
         return depth > 0 and all(_is_json(item, depth - 1) for item in items)
@@ -215,7 +196,7 @@ _CODE = re.compile(r"\s*(?:print\s*\(\s*)?(default_api\s*\.\s*)?([A-Za-z_]\w*)\s
 
 
 def is_call_as_text(text: str, tools: Collection[str]) -> bool:
-    """Tell whether a reply's whole text is a call of a declared tool, as code or as JSON.
+    """Return whether a reply's whole text is a call of a declared tool, as code or as JSON.
 
     Code is what Gemini falls back to (`print(default_api.weather(city="Paris"))`, in a fence named `tool_code`
     or without one). A text that has a call beside other words is taken for an answer about code.
@@ -243,29 +224,8 @@ def is_call_as_text(text: str, tools: Collection[str]) -> bool:
     )
 
 
-def unfence(text: str) -> tuple[str | None, str]:
-    """Give the language and the code of a text that is one Markdown fence; of any other, None and the text.
-
-    (No regular expression: over the endless line ends that a model may lapse into, one takes hours.)
-    """
-    head, line_end, code = text.strip().partition("\n")
-    if not (head.startswith("```") and line_end and code.endswith("```")):
-        return None, text
-    language, code = head[3:].strip(), code[:-3].rstrip()
-    return (None, text) if "`" in language or "\n```" in code else (language.lower(), code)
-
-
-def without_fence(parts: list[Part]) -> list[Part]:
-    """Leave out the fence around a text, unless a part is signed: its text must stay (rule 3)."""
-    text = text_in(parts)
-    bare = unfence(text)[1]
-    if bare == text or any("thoughtSignature" in part for part in parts):
-        return parts
-    return [*(part for part in parts if part.get("thought") or "text" not in part), {"text": bare}]
-
-
 def _is_one_call(code: str) -> bool:
-    """Tell whether the first bracket of a piece of code closes at its end."""
+    """Return whether the first bracket of a piece of code closes at its end."""
     depth, quote, escaped = 0, "", False
     code = code.strip()
     for index, character in enumerate(code):
@@ -283,7 +243,7 @@ def _is_one_call(code: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how long a model that fails in a passing way is asked again.
+    """How often and how long a model is asked again after a transient failure.
 
     What the server asks for (`RetryInfo`, `Retry-After`) is obeyed; else the delay doubles from `base` up to
     `cap`, with jitter.
@@ -299,8 +259,11 @@ class RetryPolicy:
     """Seconds that all delays for one reply may add up to."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or min(self.base, self.cap, self.total) < 0:
-            raise ConfigurationError("RetryPolicy: attempts is at least 1, the seconds are not negative.")
+        seconds = (self.base, self.cap, self.total)
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise ConfigurationError(f"RetryPolicy(attempts={self.attempts!r}): give a whole number from 1.")
+        if not all(0 <= each < math.inf for each in seconds):
+            raise ConfigurationError("RetryPolicy(base=, cap=, total=): give seconds that are not negative.")
 
     def delay(self, error: ModelError, *, attempt: int, waited: float, jitter: float) -> float | None:
         """Say how many seconds to wait before asking again, or None to give up.

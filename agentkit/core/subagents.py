@@ -4,65 +4,122 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
 
-from agentkit.errors import ToolDeferred, ToolError
+from agentkit.errors import DecisionError, ToolDeferred, ToolError
 from agentkit.events import AgentEvent, Event, RunFinished
-from agentkit.limits import Limits
-from agentkit.run import Resume, Run
+from agentkit.limits import Limits, Usage
 from agentkit.tooling.context import Context
-from agentkit.tooling.decisions import PendingCall
+from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.tool import Tool
 
-if TYPE_CHECKING:
-    from agentkit.agent import Agent
+
+class InnerStream(Protocol):
+    """The events of a run that answers a call."""
+
+    @property
+    def run(self) -> Any:
+        """The run, once it is over."""
+        ...
+
+    def usage_now(self) -> Usage:
+        """Return what was used so far."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, *exc: Any) -> None: ...
+
+
+class InnerAgent(Protocol):
+    """An agent that answers calls."""
+
+    name: str
+    limits: Limits
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Its tools."""
+        ...
+
+    @property
+    def decides(self) -> bool:
+        """Whether it has an approver of its own."""
+        ...
+
+    def run_inside(
+        self,
+        outer: Context[Any],
+        request: str,
+        *,
+        resumed: str | None,
+        decisions: Mapping[str, Decision],
+        limits: Limits,
+        approver: Callable[[PendingCall, Context[Any]], Any] | None,
+    ) -> InnerStream:
+        """Begin a run that answers a call of an outer one, or go on with it."""
+        ...
+
+
+class Mistake(Exception):
+    """What somebody said of a call inside can't be done: it is for them, not for the model."""
+
+    def __init__(self, error: DecisionError, waits: ToolDeferred | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.waits = waits
+        """What the call around it waits for now, if it does."""
 
 
 class SubAgent:
     """Answers calls with runs of an agent."""
 
-    def __init__(self, agent: Agent, share: float) -> None:
+    def __init__(self, agent: InnerAgent, share: float) -> None:
         self._agent = agent
         self._share = share
 
     def as_tool(self, **options: Any) -> Tool:
         """Make the tool; what the agent's own tools bring in, and what they could do, holds of it too."""
         tools = self._agent.tools
+        if options.get("effect") is None:
+            options["effect"] = "read" if all(tool.effect == "read" for tool in tools) else None
         untrusted = any(tool.untrusted for tool in tools)
         sensitive = any(tool.sensitive or tool.effect == "write" for tool in tools)
         return Tool.of(self._ask, untrusted=untrusted, sensitive=sensitive, **options)
 
     async def _ask(self, request: str, ctx: Context[Any]) -> str:
-        resume = None
-        if ctx.resumed is not None:
-            inner = Run.from_json(json.dumps(ctx.resumed))
-            decisions = {key: said for key, said in ctx.decisions.items() if key != ctx.call_id}
-            resume = Resume(decisions, inner)
-        stream = self._agent._astream(
-            None if resume else request,
-            {"deps": ctx.deps, "limits": self._limits(ctx), "approver": self._approver(ctx)},
-            stream=ctx.watched,
-            resume=resume,
-            outer=ctx,
+        stream = self._agent.run_inside(
+            ctx,
+            request,
+            resumed=None if ctx.resumed is None else json.dumps(ctx.resumed),
+            decisions={key: said for key, said in ctx.decisions.items() if key != ctx.call_id},
+            limits=self._limits(ctx),
+            approver=self._approver(ctx),
         )
-        ctx.on_live_usage(stream.usage_now)
-        async with stream as events:
-            async for event in events:
-                if not isinstance(event, RunFinished):
-                    ctx.on_event(self._tell(event, ctx.call_id))
-        return self._answer(events.run)
+        ctx._run.add_live_usage(stream.usage_now)
+        try:
+            async with stream as events:
+                async for event in events:
+                    if not isinstance(event, RunFinished):
+                        ctx._run.report(self._tell(event, ctx.call_id))
+        except DecisionError as error:
+            run = stream.run
+            raise Mistake(error, self._wait(run) if run.pending else None) from error
+        return self._answer(stream.run)
 
     def _approver(self, ctx: Context[Any]) -> Callable[[PendingCall, Context[Any]], Any] | None:
         """Let whoever decides for the outer run decide inside too, unless the agent has an approver of its own."""
-        outer, name = ctx.approver, self._agent.name
-        if outer is None or self._agent._approver is not None:
+        outer, name = ctx._run.approver, self._agent.name
+        if outer is None or self._agent.decides:
             return None
         return lambda call, inner: outer(dataclasses.replace(call, path=(name, *call.path)), inner)
 
     def _limits(self, ctx: Context[Any]) -> Limits:
         """Hold the agent's own limits against its share of what is left of the outer run's."""
-        limits, left = self._agent.limits, ctx.share_left(self._share)
+        limits, left = self._agent.limits, ctx._run.share_left(self._share)
         outer_prices = left.pop("prices", None)
         for name, rest in left.items():
             if not rest > 0:
@@ -80,17 +137,21 @@ class SubAgent:
             return AgentEvent((name, *event.path), call_id, event.event)
         return AgentEvent((name,), call_id, event)
 
-    def _answer(self, run: Run[Any]) -> str:
+    def _wait(self, run: Any) -> ToolDeferred:
+        """Make what says that a run inside waits."""
+        name = self._agent.name
+        pending = [dataclasses.replace(call, path=(name, *call.path)) for call in run.pending]
+        return ToolDeferred(
+            f"The agent {name!r} waits: {', '.join(call.name for call in pending)}.",
+            state=json.loads(run.to_json()),
+            pending=pending,
+        )
+
+    def _answer(self, run: Any) -> str:
         if run.stop is None:
-            return run.text
+            return str(run.text)
         if run.stop in ("approval", "deferred"):
-            name = self._agent.name
-            pending = [dataclasses.replace(call, path=(name, *call.path)) for call in run.pending]
-            raise ToolDeferred(
-                f"The agent {name!r} waits: {', '.join(call.name for call in pending)}.",
-                state=json.loads(run.to_json()),
-                pending=pending,
-            )
+            raise self._wait(run)
         raise ToolError(
             f"The agent {self._agent.name!r} stopped without an answer: {run.stop}. {run.text}".strip()
         )

@@ -4,231 +4,254 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from agentkit.core.calls import finished, started
-from agentkit.core.effects import (
-    EXPIRED,
-    CallModel,
-    Count,
-    Extend,
-    Resolve,
-    RunCalls,
-    Save,
-    State,
-    Steps,
-    Wait,
-    nobody,
-)
+from agentkit.core import effects
+from agentkit.core.effects import EXPIRED, CallDone, CallModel, Steps
+from agentkit.core.rate_limit import RateLimit
+from agentkit.core.state import RunState
 from agentkit.drivers import threads
-from agentkit.drivers.batch import Batch
+from agentkit.drivers.batch import Batch, Clock
 from agentkit.errors import ModelError
-from agentkit.events import Event, ToolFinished
-from agentkit.model import Model
+from agentkit.events import Event
 from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
 
 T = TypeVar("T")
 _Done = tuple[int, Any, BaseException | None]
-_Message = Event | _Done
+_Message = Event | _Done | None
+"""None where somebody has ended the run."""
+
+
+class _Cancelled(Exception):
+    """Somebody ended the run from another task or thread."""
 
 
 class AsyncDriver:
-    """Performs the steps of one run."""
+    """Performs the effects of one run; see `SyncDriver` for its arguments."""
 
-    def __init__(
-        self, model: Model, *, stream: bool, seconds: float | None, tool_timeout: float | None
-    ) -> None:
-        self._model = model
+    def __init__(self, run: RunState, *, stream: bool, tool_timeout: float | None) -> None:
+        self._session = run.session
+        self._signals = run.signals
         self._stream = stream
-        self._seconds = seconds
+        self._seconds = run.meter.limits.seconds
         self._tool_timeout = tool_timeout
-        self._deadline: float | None = None
+        self._clock = Clock(None)
         self._value: Any = None
+        self._workers: _Workers | None = None
         self._unsaved: list[Step] = []
 
-    async def drive(self, steps: Steps, state: State) -> AsyncGenerator[Event, None]:
-        """Perform the steps; yield the events. Closing or cancelling it closes all that is under way."""
-        if self._seconds is not None:
-            self._deadline = time.monotonic() + self._seconds
+    async def drive(self, steps: Steps) -> AsyncGenerator[Event, None]:
+        """Perform the effects; yield the events. Closing or cancelling it closes all that is under way."""
+        self._clock = Clock(self._seconds)
         error: Exception | None = None
         try:
-            while True:
+            while not self._signals.cancelled:
                 try:
                     step = steps.send(self._value) if error is None else steps.throw(error)
                 except StopIteration:
                     return
                 self._value = error = None
-                if self._unsaved and not isinstance(step, Save):
-                    await self._save(state)
-                match step:
-                    case CallModel() if self._expired():
-                        self._value = EXPIRED
-                    case CallModel() if self._stream:
-                        async with aclosing(self._stream_reply(step)) as events:
+                try:
+                    told = not isinstance(step, effects.EFFECTS)
+                    if self._unsaved and not isinstance(step, effects.Save) and (self._stream or not told):
+                        await self._save()  # nobody hears of what isn't stored
+                    if isinstance(step, CallModel):
+                        async with aclosing(self._call_model(step)) as events:
                             async for event in events:
                                 yield event
-                    case CallModel():
-                        model = step.model or self._model
-                        reply = await self._ask(model.agenerate(step.request, timeout=self._left()))
-                        if reply is not None:
-                            for event in step.feed(reply):
-                                yield event
-                    case RunCalls():
-                        try:
-                            async with aclosing(self._run_calls(step, state)) as events:
-                                async for event in events:
-                                    yield event
-                        except Exception as raised:  # the loop's to handle, or to end with
-                            error = raised
-                    case Save(steps=happened, later=later):
-                        await self._save(state, happened, later=later)
-                    case Count():
-                        model = step.model or self._model
-                        tokens = await self._ask(model.acount_tokens(step.request, timeout=self._left()))
-                        if tokens is not None:
-                            self._value = tokens
-                    case Resolve():
-                        try:
-                            self._value = await self._resolve(step.function)
-                        except Exception as raised:  # the loop's to handle, or to end with
-                            error = raised
-                    case Wait():
-                        self._value = await self._wait(step.seconds)
-                    case Extend():
-                        self._deadline = time.monotonic() + step.seconds
-                    case _:
+                    elif isinstance(step, effects.PERFORMED):
+                        self._value = await self._perform(step)
+                    else:
                         yield step
+                except _Cancelled:
+                    return
+                except Exception as raised:  # the loop's to handle, or to end with
+                    error = raised
         finally:
-            steps.close()
-            await self._save(state)
+            try:
+                await self._close_workers()
+            finally:  # a second cancellation may come while tools clean up
+                steps.close()
+                await self._save()
 
-    async def _save(self, state: State, steps: Sequence[Step] = (), *, later: bool = False) -> None:
+    async def _perform(self, step: effects.Performed) -> Any:
+        match step:
+            case effects.Save(steps=happened, later=later):
+                return await self._save(happened, later=later)
+            case effects.StartCalls(invocations):
+                return self._start(invocations)
+            case effects.NextNews():
+                return await self._next_news()
+            case effects.Resolve(function):
+                return await self._in_time(threads.call(function, "agentkit-function"))
+            case effects.Wait(seconds):
+                return await self._wait(seconds)
+            case effects.Count(request, model):
+                return await self._count(model.acount_tokens(request, timeout=self._clock.left()))
+            case effects.AskLimit():
+                return await _ask_limit(step)
+            case effects.Extend(seconds):
+                return self._clock.extend(seconds)
+
+    async def _save(self, steps: Sequence[Step] = (), *, later: bool = False) -> None:
         """Store steps, after those that were put off, in a thread where that may block. Or put them off, too."""
-        if (journal := state.journal) is None:
+        if (append := self._session.append) is None:
             return
         self._unsaved += steps
         if self._unsaved and not later:
             steps, self._unsaved = self._unsaved, []
-            if state.journal_blocks:
-                await threads.off_loop(lambda: journal(steps))
+            if self._session.blocks:
+                await threads.off_loop(lambda: append(steps))
             else:
-                journal(steps)
+                append(steps)
 
-    async def _save_response(self, step: RunCalls, index: int, state: State, batch: Batch) -> None:
-        """Store a response before anybody hears of it; the last one may wait for the message with all of them."""
-        if state.kept:
-            await self._save(state, step.finish(index), later=not batch.waiting and not self._stream)
+    # -- the model
 
-    def _left(self) -> float | None:
-        return None if self._deadline is None else self._deadline - time.monotonic()
-
-    def _expired(self) -> bool:
-        left = self._left()
-        return left is not None and left <= 0
-
-    async def _stream_reply(self, step: CallModel) -> AsyncGenerator[Event, None]:
-        model = step.model or self._model
-        async with aclosing(model.astream(step.request, timeout=self._left())) as chunks:
-            # No scope may be open across a yield: its end would be raised in the caller's code.
-            while (chunk := await self._ask(anext(chunks, None))) is not None:
-                for event in step.feed(chunk):
+    async def _call_model(self, step: CallModel) -> AsyncGenerator[Event, None]:
+        model, left = step.model, self._clock.left()
+        try:
+            if self._clock.expired():
+                self._value = EXPIRED
+            elif not self._stream:
+                reply = await self._ask(model.agenerate(step.request, timeout=left))
+                for event in step.feed(reply) if reply is not None else ():
                     yield event
+            else:
+                async with aclosing(model.astream(step.request, timeout=left)) as chunks:
+                    # No scope may be open across a yield: its end would be raised in the caller's code.
+                    while (chunk := await self._ask(anext(chunks, None))) is not None:
+                        for event in step.feed(chunk):
+                            yield event
+                        if self._signals.cancelled:
+                            raise _Cancelled
+        finally:
+            if step.settle is not None:
+                with threads.logged("A rate limit failed when it was told what a request took."):
+                    await _ask_limit(step.settle)
 
     async def _ask(self, doing: Awaitable[T | None]) -> T | None:
         """Await what a model does; None where it fails or the time is up, and the step comes to that."""
         try:
             said: T | None = await self._in_time(doing)
         except ModelError as error:
-            self._value = EXPIRED if self._expired() else error
+            self._value = EXPIRED if self._clock.expired() else error
             return None
         if said is not EXPIRED:
             return said
         self._value = EXPIRED
         return None
 
+    async def _count(self, counting: Awaitable[int]) -> Any:
+        tokens = await self._ask(counting)
+        return self._value if tokens is None else tokens
+
     async def _in_time(self, doing: Awaitable[Any]) -> Any:
         """Await something; EXPIRED when the time of the run is up."""
-        if self._deadline is None:
-            return await doing
-        scope = asyncio.timeout(self._left())
+        scope, wake = asyncio.timeout(self._clock.left()), self._signals.wake
+        loop = asyncio.get_running_loop()
+        self._signals.wake = lambda: _wake(loop, scope)
         try:
             async with scope:
+                if self._signals.cancelled:  # before anybody could be woken
+                    scope.reschedule(loop.time())
                 return await doing
         except TimeoutError:
             if not scope.expired():
                 raise
+            if self._signals.cancelled:
+                raise _Cancelled from None
             return EXPIRED
-
-    async def _resolve(self, function: Callable[[], Any]) -> Any:
-        return await self._in_time(threads.call(function, "agentkit-function"))
-
-    async def _amend(self, step: RunCalls, index: int, event: ToolFinished) -> ToolFinished:
-        """Let the hook change what became of a call."""
-        invocation, after = step.invocations[index], step.after
-        assert after is not None  # noqa: S101 - asked by the caller
-        held = after.hold(invocation)
-        if held is None:
-            return event
-        said = await self._resolve(lambda: after.ask(invocation, held))
-        if said is not EXPIRED:
-            after.take(invocation, held, said)
-        return finished(invocation, event.seconds)
+        finally:
+            self._signals.wake = wake
 
     async def _wait(self, seconds: float) -> Any:
-        left = self._left()
+        left = self._clock.left()
         if left is not None and left < seconds:
             return EXPIRED
-        await asyncio.sleep(seconds)
-        return None
+        return await self._in_time(asyncio.sleep(seconds))
 
-    async def _run_calls(self, step: RunCalls, state: State) -> AsyncGenerator[Event, None]:
-        invocations = step.invocations
-        messages: asyncio.Queue[_Message] = asyncio.Queue()
+    # -- calls
+
+    def _start(self, invocations: Sequence[Invocation]) -> None:
         batch = Batch(invocations, self._tool_timeout)
-        workers = _Workers(messages, batch)
-        state.report = workers.put
-        try:
-            for invocation in invocations if self._stream else ():
-                yield started(invocation)
-            for index, invocation in enumerate(invocations):
-                batch.begin(index)
-                workers.start(index, invocation)
-            while batch.waiting and not self._expired():
-                for index, event in batch.expire():
-                    workers.cancel(index)
-                    await self._save_response(step, index, state, batch)
-                    yield event
-                if not batch.waiting:
-                    break
-                try:
-                    async with asyncio.timeout(batch.seconds_left(self._deadline)):
-                        message = await messages.get()
-                except TimeoutError:
-                    continue
-                if not isinstance(message, tuple):
-                    yield message
-                elif not workers.goes_on(message):
-                    for event in batch.finish(*message):
-                        if step.after is not None:
-                            event = await self._amend(step, message[0], event)
-                        await self._save_response(step, message[0], state, batch)
-                        yield event
-            self._value = EXPIRED if self._expired() else None
-        finally:
-            state.report = nobody
+        self._workers = workers = _Workers(asyncio.Queue(), batch)
+        self._signals.report = workers.put
+        self._signals.wake = lambda: workers.put(None)
+        for position, invocation in enumerate(invocations):
+            batch.begin(position)
+            workers.start(position, invocation)
+
+    async def _next_news(self) -> Any:
+        """Wait for the next event or end of a call; with the last one, or when the time is up, end the others."""
+        workers = self._workers
+        assert workers is not None
+        batch = workers.batch
+        while not self._clock.expired():
+            if (done := batch.expire()) is not None:
+                workers.cancel(done.position)
+                return await self._last(done, batch)
+            if self._signals.cancelled:  # before anybody could be woken
+                raise _Cancelled
+            try:
+                async with asyncio.timeout(batch.seconds_left(self._clock)):
+                    message = await workers.messages.get()
+            except TimeoutError:
+                continue
+            if message is None:
+                raise _Cancelled
+            if not isinstance(message, tuple):
+                return message
+            if not workers.goes_on(message) and (done := batch.finish(*message)) is not None:
+                return await self._last(done, batch)
+        await self._close_workers()
+        return EXPIRED
+
+    async def _last(self, done: CallDone, batch: Batch) -> CallDone:
+        if not batch.waiting:
+            await self._close_workers()
+        return done
+
+    async def _close_workers(self) -> None:
+        if self._workers is not None:
+            workers, self._workers = self._workers, None
+            self._signals.unplug()
             await workers.close()
+
+
+async def _ask_limit(step: effects.AskLimit) -> Any:
+    """Ask a rate limit; one of the user's own may block, and is asked in a thread."""
+    if type(step.limit) is RateLimit:
+        return step.function()
+    said: list[Any] = []
+    try:
+        await threads.off_loop(lambda: said.append(step.function()))
+    except asyncio.CancelledError:
+        if said and (undo := step.undo) is not None:
+            await threads.off_loop(lambda: undo(said[0]))
+        raise
+    return said[0]
+
+
+def _wake(loop: asyncio.AbstractEventLoop, scope: asyncio.Timeout) -> None:
+    """Let the time of a scope be up, from any thread."""
+
+    def expire() -> None:
+        with contextlib.suppress(RuntimeError):  # it is left already
+            scope.reschedule(loop.time())
+
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(expire)
 
 
 class _Workers:
     """Sync tools in threads, async tools as tasks; all report to one queue."""
 
     def __init__(self, messages: asyncio.Queue[_Message], batch: Batch) -> None:
-        self._messages = messages
-        self._batch = batch
+        self.messages = messages
+        self.batch = batch
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
@@ -239,21 +262,21 @@ class _Workers:
         except RuntimeError:
             here = False
         if here:  # at once, for a tool may be done before the loop turns
-            self._messages.put_nowait(message)
+            self.messages.put_nowait(message)
             return
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
+            self._loop.call_soon_threadsafe(self.messages.put_nowait, message)
 
     def start(self, index: int, invocation: Invocation) -> None:
         tool, function = invocation.tool, invocation.function
-        assert tool is not None and function is not None  # noqa: S101 - the loop sends only what can run
+        assert tool is not None and function is not None
         if tool.is_async:
             self.wait_for(index, function)
         else:
             threads.in_thread(function, lambda *result: self._done(index, *result), tool.name)
 
     def _done(self, index: int, value: Any, error: BaseException | None) -> None:
-        self._batch.note_done(index)
+        self.batch.note_done(index)
         self.put((index, value, error))
 
     def wait_for(self, index: int, function: Callable[[], Any]) -> None:
@@ -262,14 +285,14 @@ class _Workers:
                 value, error = await threads.settle(function)
             except asyncio.CancelledError as cancelled:
                 value, error = None, cancelled
-            self._batch.note_done(index)
-            self._messages.put_nowait((index, value, error))
+            self.batch.note_done(index)
+            self.messages.put_nowait((index, value, error))
 
-        self._batch.note_done(index, done=False)
+        self.batch.note_done(index, done=False)
         self._tasks[index] = asyncio.create_task(work())
 
     def goes_on(self, message: _Done) -> bool:
-        """Tell whether a plain function returned an awaitable, which is awaited now."""
+        """Return whether a plain function returned an awaitable, which is awaited now."""
         index, value, error = message
         if error is None and isinstance(value, Awaitable):
             self.wait_for(index, lambda: value)

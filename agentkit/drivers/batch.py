@@ -1,70 +1,87 @@
-"""What both drivers know of the calls under way: which still run, until when, and what has come of them."""
+"""What both drivers know: when the time of the run is up, and which calls still run and until when."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from agentkit.core.calls import finished
+from agentkit.core.effects import CallDone
 from agentkit.errors import ToolTimeout
-from agentkit.events import ToolFinished
-from agentkit.tooling.invoke import Invocation, Outcome, fail, succeed
+from agentkit.tooling.invoke import Invocation
+
+
+class Clock:
+    """The time of a run; without `seconds` it has no end."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.deadline: float | None = None
+        if seconds is not None:
+            self.extend(seconds)
+
+    def extend(self, seconds: float) -> None:
+        """Let the time end so many seconds from now."""
+        self.deadline = time.monotonic() + seconds
+
+    def left(self) -> float | None:
+        """Return the seconds that are left, or None without an end."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+    def expired(self) -> bool:
+        """Return whether the time is up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 class Batch:
-    """Calls that run at the same time, by their index."""
+    """Calls that run at the same time, by their position."""
 
     def __init__(self, invocations: Sequence[Invocation], tool_timeout: float | None) -> None:
-        self._invocations = invocations
+        self.invocations = invocations
         self._tool_timeout = tool_timeout
         self._began: dict[int, float] = {}
         self._until: dict[int, float] = {}
         self._in_time: set[int] = set()
         self.waiting: set[int] = set()
 
-    def begin(self, index: int) -> None:
+    def begin(self, position: int) -> None:
         """Count a call as running, from now on."""
-        tool = self._invocations[index].tool
+        tool = self.invocations[position].tool
         timeout = self._tool_timeout if tool is None or tool.timeout is None else tool.timeout
-        self._began[index] = time.monotonic()
-        if timeout is not None:
-            self._until[index] = self._began[index] + timeout
-        self.waiting.add(index)
+        self._began[position] = time.monotonic()
+        if timeout is not None and timeout < math.inf:
+            self._until[position] = self._began[position] + timeout
+        self.waiting.add(position)
 
-    def note_done(self, index: int, *, done: bool = True) -> None:
+    def note_done(self, position: int, *, done: bool = True) -> None:
         """Note, from any thread, that a call has ended, though its result may be read later; or goes on after all."""
         if not done:
-            self._in_time.discard(index)
-        elif time.monotonic() < self._until.get(index, float("inf")):
-            self._in_time.add(index)
+            self._in_time.discard(position)
+        elif time.monotonic() < self._until.get(position, float("inf")):
+            self._in_time.add(position)
 
-    def seconds_left(self, deadline: float | None) -> float | None:
-        """Say how long to wait at most: until the first call's time is up, or that of the run."""
-        ends = [self._until[index] for index in self.waiting if index in self._until]
-        if deadline is not None:
-            ends.append(deadline)
+    def seconds_left(self, clock: Clock) -> float | None:
+        """Return how long to wait at most: until the first call's time is up, or that of the run."""
+        ends = [self._until[position] for position in self.waiting if position in self._until]
+        if clock.deadline is not None:
+            ends.append(clock.deadline)
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
-    def finish(self, index: int, value: Any, error: BaseException | None) -> Iterator[ToolFinished]:
-        """Take what came of a call; nothing is made of one that was left behind before."""
-        if index in self.waiting:
-            invocation = self._invocations[index]
-            yield self._settle(
-                index, succeed(invocation, value) if error is None else fail(invocation, error)
-            )
+    def finish(self, position: int, value: Any, error: BaseException | None) -> CallDone | None:
+        """Take what came of a call; None is made of one that was left behind before."""
+        if position not in self.waiting:
+            return None
+        self.waiting.discard(position)
+        return CallDone(position, value, error, time.monotonic() - self._began[position])
 
-    def expire(self) -> Iterator[tuple[int, ToolFinished]]:
-        """Give up the calls whose time is up."""
+    def expire(self) -> CallDone | None:
+        """Give up the first call whose time is up, if there is one."""
         now = time.monotonic()
-        for index in sorted(self.waiting - self._in_time):
-            if now >= self._until.get(index, float("inf")):
-                seconds = self._until[index] - self._began[index]
-                name = self._invocations[index].context.tool_name
-                error = ToolTimeout(f"Tool {name!r} was not done after {seconds:g} s.")
-                yield index, self._settle(index, fail(self._invocations[index], error))
-
-    def _settle(self, index: int, outcome: Outcome) -> ToolFinished:
-        self.waiting.discard(index)
-        self._invocations[index].outcome = outcome
-        return finished(self._invocations[index], time.monotonic() - self._began[index])
+        for position in sorted(self.waiting - self._in_time):
+            if now >= self._until.get(position, float("inf")):
+                seconds = self._until[position] - self._began[position]
+                name = self.invocations[position].context.tool_name
+                return self.finish(
+                    position, None, ToolTimeout(f"Tool {name!r} was not done after {seconds:g} s.")
+                )
+        return None

@@ -1,4 +1,4 @@
-"""Many runs of one agent: so many at a time, in order or as they are done, and none ended by another's failure."""
+"""Many runs: so many at a time, in order or as they are done, and none ended by another's failure."""
 
 from __future__ import annotations
 
@@ -6,171 +6,175 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from agentkit.drivers.threads import CLOSING_SECONDS
 from agentkit.errors import ConfigurationError
-from agentkit.run import Run, RunStream
-
-if TYPE_CHECKING:
-    from agentkit.agent import Agent
-    from agentkit.core.options import RunOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mapped:
+@dataclass(frozen=True, slots=True)
+class Done:
     """What came of one of many inputs: its run, or what it raised."""
 
     index: int
-    """Which input, from 0."""
     input: Any
-    run: Run[Any] | None = None
+    run: Any = None
     error: Exception | None = None
-    """What the run raised; a `ModelError` has what there was in its `run`."""
 
 
-def _check(inputs: Iterable[Any], concurrency: int) -> None:
-    if type(concurrency) is not int or concurrency < 1:
-        raise ConfigurationError(f"map(concurrency={concurrency!r}): give a whole number above 0.")
-    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-        raise ConfigurationError(f"map({inputs!r:.100}): give a list, or another iterable, of inputs.")
+class Running(Protocol):
+    """A run that has not begun yet."""
+
+    def drain(self) -> Any:
+        """Go on to its end and return it."""
+        ...
+
+    def cancel(self) -> None:
+        """End it from another thread."""
+        ...
 
 
-def _split(options: Mapping[str, Any]) -> tuple[Any, RunOptions]:
-    rest: Any = dict(options)
-    return rest.pop("output", None), rest
+class _Queue:
+    """The inputs that are to come, and what is done and not yet handed out."""
+
+    def __init__(self, inputs: Iterable[Any], concurrency: int, *, ordered: bool) -> None:
+        if type(concurrency) is not int or concurrency < 1:
+            raise ConfigurationError(f"map(concurrency={concurrency!r}): give a whole number above 0.")
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+            raise ConfigurationError(f"map({inputs!r:.100}): give a list, or another iterable, of inputs.")
+        self._source: Iterator[Any] | None = iter(inputs)
+        self._concurrency = concurrency
+        self._ordered = ordered
+        self._begun = self._following = 0
+        self._waiting: dict[int, Done] = {}
+        self._broken: Exception | None = None
+
+    def begin(self, under_way: int) -> Iterator[tuple[int, Any]]:
+        """Yield the inputs that may begin now. What is done and not asked for counts, so that nothing piles up."""
+        begun = 0
+        while self._source is not None and under_way + begun + len(self._waiting) < self._concurrency:
+            try:
+                value = next(self._source)
+            except StopIteration:
+                self._source = None
+                return
+            except Exception as error:  # raised when what was begun is done
+                self._source, self._broken = None, error
+                return
+            before = len(self._waiting)
+            self._begun += 1
+            yield self._begun - 1, value
+            begun += len(self._waiting) == before  # else it failed at once
+
+    def put(self, done: Done) -> None:
+        """Take what is done."""
+        self._waiting[done.index] = done
+
+    def take(self) -> Done | None:
+        """Return what is to be handed out next, if it is there."""
+        ready = self._following if self._ordered else next(iter(self._waiting), None)
+        if ready is None or ready not in self._waiting:
+            return None
+        self._following += 1
+        return self._waiting.pop(ready)
+
+    def close(self) -> None:
+        """Raise what the inputs raised."""
+        if self._broken is not None:
+            raise self._broken
 
 
-def run_map(
-    agent: Agent, inputs: Iterable[Any], *, concurrency: int, ordered: bool, options: Mapping[str, Any]
-) -> Iterator[Mapped]:
-    """Run inputs in threads; see `Agent.map`."""
-    _check(inputs, concurrency)
-    return _map(agent, inputs, concurrency, ordered, options)
+def in_threads(
+    inputs: Iterable[Any], begin: Callable[[Any], Running], *, concurrency: int, ordered: bool
+) -> Generator[Done, None, None]:
+    """Run inputs in threads; `begin` makes the run of each."""
+    return _in_threads(_Queue(inputs, concurrency, ordered=ordered), begin)
 
 
-def _map(
-    agent: Agent, inputs: Iterable[Any], concurrency: int, ordered: bool, options: Mapping[str, Any]
-) -> Iterator[Mapped]:
-    done: SimpleQueue[Mapped] = SimpleQueue()
-    under_way: dict[int, tuple[threading.Thread, RunStream[Any]]] = {}
-    waiting: dict[int, Mapped] = {}
-    source, following, index, more = iter(inputs), 0, 0, True
-    broken: Exception | None = None
-    output, run_options = _split(options)
-
-    def work(index: int, value: Any, stream: RunStream[Any]) -> None:
-        try:
-            done.put(Mapped(index=index, input=value, run=stream.drain()))
-        except Exception as error:
-            done.put(Mapped(index=index, input=value, error=error))
-        except BaseException as error:
-            done.put(Mapped(index=index, input=value, error=RuntimeError(f"The run ended with {error!r}.")))
-
+def _in_threads(queue: _Queue, begin: Callable[[Any], Running]) -> Generator[Done, None, None]:
+    done: SimpleQueue[Done] = SimpleQueue()
+    under_way: dict[int, tuple[threading.Thread, Running]] = {}
     try:
         while True:
-            # What is done and not yet asked for counts too: a slow reader must not pile up answers.
-            while more and len(under_way) + len(waiting) < concurrency:
+            for index, value in queue.begin(len(under_way)):
                 try:
-                    value = next(source)
-                except StopIteration:
-                    more = False
-                    break
-                except Exception as error:  # raised when what was begun is done
-                    more, broken = False, error
-                    break
-                try:
-                    stream = agent._stream(value, run_options, output, stream=False)
+                    run = begin(value)
                 except Exception as error:
-                    waiting[index] = Mapped(index=index, input=value, error=error)
-                else:
-                    context = contextvars.copy_context()
-                    thread = threading.Thread(
-                        target=context.run,
-                        args=(work, index, value, stream),
-                        name="agentkit-map",
-                        daemon=True,
-                    )
-                    under_way[index] = (thread, stream)
-                    thread.start()
-                index += 1
-            ready = following if ordered else next(iter(waiting), None)
-            if ready is not None and ready in waiting:
-                yield waiting.pop(ready)
-                following += 1
+                    queue.put(Done(index, value, error=error))
+                    continue
+                thread = _thread(run, index, value, done)
+                under_way[index] = (thread, run)
+                thread.start()
+            if (next_one := queue.take()) is not None:
+                yield next_one
                 continue
             if not under_way:
                 break
-            mapped = done.get()
-            under_way.pop(mapped.index)[0].join()
-            waiting[mapped.index] = mapped
-        if broken is not None:
-            raise broken
+            ended = done.get()
+            under_way.pop(ended.index)[0].join()
+            queue.put(ended)
+        queue.close()
     finally:
-        for _, stream in under_way.values():
-            stream.cancel()
+        for _, run in under_way.values():
+            run.cancel()
         until = time.monotonic() + CLOSING_SECONDS
         for thread, _ in under_way.values():  # one that a model or a tool holds up ends by itself, later
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def run_amap(
-    agent: Agent, inputs: Iterable[Any], *, concurrency: int, ordered: bool, options: Mapping[str, Any]
-) -> AsyncGenerator[Mapped, None]:
-    """Run inputs as tasks; see `AsyncAgent.map`."""
-    _check(inputs, concurrency)
-    return _amap(agent, inputs, concurrency, ordered, options)
-
-
-async def _amap(
-    agent: Agent, inputs: Iterable[Any], concurrency: int, ordered: bool, options: Mapping[str, Any]
-) -> AsyncGenerator[Mapped, None]:
-    tasks: dict[asyncio.Task[Mapped], int] = {}
-    waiting: dict[int, Mapped] = {}
-    source, following, index, more = iter(inputs), 0, 0, True
-    broken: Exception | None = None
-
-    async def work(index: int, value: Any) -> Mapped:
+def _thread(run: Running, index: int, value: Any, done: SimpleQueue[Done]) -> threading.Thread:
+    def work() -> None:
         try:
-            return Mapped(index=index, input=value, run=await agent.aio.run(value, **options))
+            done.put(Done(index, value, run=run.drain()))
         except Exception as error:
-            return Mapped(index=index, input=value, error=error)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return Mapped(index=index, input=value, error=RuntimeError(f"The run ended with {error!r}."))
+            done.put(Done(index, value, error=error))
+        except BaseException as error:
+            done.put(Done(index, value, error=RuntimeError(f"The run ended with {error!r}.")))
 
+    context = contextvars.copy_context()
+    return threading.Thread(target=context.run, args=(work,), name="agentkit-map", daemon=True)
+
+
+def as_tasks(
+    inputs: Iterable[Any], run: Callable[[Any], Awaitable[Any]], *, concurrency: int, ordered: bool
+) -> AsyncGenerator[Done, None]:
+    """Run inputs as tasks of the event loop; `run` runs one."""
+    return _as_tasks(_Queue(inputs, concurrency, ordered=ordered), run)
+
+
+async def _as_tasks(queue: _Queue, run: Callable[[Any], Awaitable[Any]]) -> AsyncGenerator[Done, None]:
+    tasks: set[asyncio.Task[Done]] = set()
     try:
         while True:
-            while more and len(tasks) + len(waiting) < concurrency:
-                try:
-                    value = next(source)
-                except StopIteration:
-                    more = False
-                    break
-                except Exception as error:  # raised when what was begun is done
-                    more, broken = False, error
-                    break
-                tasks[asyncio.create_task(work(index, value))] = index
-                index += 1
-            ready = following if ordered else next(iter(waiting), None)
-            if ready is not None and ready in waiting:
-                yield waiting.pop(ready)
-                following += 1
+            for index, value in queue.begin(len(tasks)):
+                tasks.add(asyncio.create_task(_work(run, index, value)))
+            if (next_one := queue.take()) is not None:
+                yield next_one
                 continue
             if not tasks:
                 break
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                waiting[tasks.pop(task)] = task.result()
-        if broken is not None:
-            raise broken
+                tasks.discard(task)
+                queue.put(task.result())
+        queue.close()
     finally:
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+async def _work(run: Callable[[Any], Awaitable[Any]], index: int, value: Any) -> Done:
+    try:
+        return Done(index, value, run=await run(value))
+    except Exception as error:
+        return Done(index, value, error=error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return Done(index, value, error=RuntimeError(f"The run ended with {error!r}."))

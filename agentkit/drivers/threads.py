@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import inspect
+import logging
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -174,7 +176,16 @@ async def off_loop(function: Callable[[], T]) -> T:
     return result.result()
 
 
-class Seat:
+@contextlib.contextmanager
+def logged(what: str) -> Iterator[None]:
+    """Log what is raised, where it must not take the place of what was done."""
+    try:
+        yield
+    except Exception:
+        logging.getLogger("agentkit.run").exception(what)
+
+
+class PortalHandle:
     """A place on a portal's event loop, until `Portal.leave`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
@@ -202,7 +213,7 @@ class Seat:
         return cancel
 
     def responds(self) -> bool:
-        """Tell whether the loop still turns: an async tool that blocks holds it up."""
+        """Return whether the loop still turns: an async tool that blocks holds it up."""
         turned = threading.Event()
         self.loop.call_soon_threadsafe(turned.set)
         return turned.wait(RESPONSE_SECONDS)
@@ -211,7 +222,7 @@ class Seat:
 class Portal:
     """An event loop for the async tools of sync callers.
 
-    Its thread lives only while somebody has a seat; the loop itself stays, so that what a tool keeps from
+    Its thread lives only while somebody has a handle of it; the loop itself stays, so that what a tool keeps from
     one run to the next (an HTTP client's connections) still belongs to a loop that works. A task that a tool
     starts and leaves behind stands still in between. A loop that a tool blocks is left behind for a new one.
     """
@@ -220,11 +231,11 @@ class Portal:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._seats: weakref.WeakSet[Seat] = weakref.WeakSet()
+        self._handles: weakref.WeakSet[PortalHandle] = weakref.WeakSet()
         atexit.register(self._close)
 
-    def enter(self) -> Seat:
-        """Take a seat; the loop runs at least until it is left, or forgotten.
+    def enter(self) -> PortalHandle:
+        """Return a handle; the loop runs at least until that is left, or forgotten.
 
         Raises:
             AgentError: The caller is an async tool that runs here: it would wait for itself.
@@ -235,7 +246,7 @@ class Portal:
             )
         # A Ctrl-C may strike between any two of these lines: each state in between must do for the next one.
         with self._lock:
-            if not self._seats and self._thread is not None:
+            if not self._handles and self._thread is not None:
                 self._thread.join(RESPONSE_SECONDS)  # it was told to stop, and does unless a tool blocks it
                 self._thread = None
             if self._thread is None or not self._thread.is_alive():
@@ -246,20 +257,20 @@ class Portal:
                 )
                 thread.start()
                 self._thread = thread
-            assert self._loop is not None  # noqa: S101 - made above
-            seat = Seat(self._loop, self._thread)
-            self._seats.add(seat)
-            return seat
+            assert self._loop is not None
+            handle = PortalHandle(self._loop, self._thread)
+            self._handles.add(handle)
+            return handle
 
-    def leave(self, seat: Seat) -> None:
-        """Give a seat back; the last one out ends the loop's thread, and waits for that unless it is blocked."""
+    def leave(self, handle: PortalHandle) -> None:
+        """Give a handle back; the last one out ends the loop's thread, and waits for that unless it is blocked."""
         with self._lock:
-            self._seats.discard(seat)
-            if self._seats or seat.thread is not self._thread:
+            self._handles.discard(handle)
+            if self._handles or handle.thread is not self._thread:
                 return
-            seat.loop.call_soon_threadsafe(seat.loop.stop)
-        if seat.thread is not threading.current_thread():
-            seat.thread.join(RESPONSE_SECONDS)
+            handle.loop.call_soon_threadsafe(handle.loop.stop)
+        if handle.thread is not threading.current_thread():
+            handle.thread.join(RESPONSE_SECONDS)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_forever()

@@ -65,7 +65,7 @@ class Faults:
             try:
                 raise error from None
             finally:
-                # The chain ends here, for good: the exceptions below hold requests, and requests hold the key.
+                # The chain ends here: the exceptions below hold requests, and requests hold the key.
                 # Python links them even where the error is raised after the `except`: it comes out of `with`.
                 error.__context__ = None
 

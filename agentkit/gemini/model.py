@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, misshapen, with_server_tools
+from agentkit.gemini.traits import traits_of
+from agentkit.model import Model, Traits
 from agentkit.wire.content import JsonObject, Reply, Request
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ DEFAULT_MODEL = "gemini-3.8-flash"
 """The model where none is named."""
 
 
-class GeminiModel:
+class GeminiModel(Model):
     """A Gemini model, on the Gemini API or on Vertex AI.
 
     Credentials, project and location come from where google-genai takes them: `api_key`, else GOOGLE_API_KEY,
@@ -83,6 +84,12 @@ class GeminiModel:
     def name(self) -> str:
         """The model's name, as requests and traces show it."""
         return self._name
+
+    @property
+    def traits(self) -> Traits:
+        """What the model takes, by the table in `agentkit.gemini.traits`."""
+        vertex = self._client.vertexai if self._client is not None else _vertex_chosen()
+        return traits_of(self._name, "vertex" if vertex else "gemini")
 
     def __repr__(self) -> str:
         return f"GeminiModel({self._name!r})"
@@ -177,10 +184,6 @@ class GeminiModel:
         body = with_server_tools(request, vertex=wire.vertex)
         return self._count(await wire.afetch("countTokens", body, self._seconds(timeout)))
 
-    def takes_schema(self, *, with_tools: bool) -> bool:
-        """Tell whether the model takes a JSON schema for its reply: those before Gemini 3 not beside tools (rule 8)."""
-        return not (with_tools and re.search(r"(?:^|/)gemini-[12]\b", self._name))
-
     def close(self) -> None:
         """Close the connections of sync requests. The model stays usable."""
         if self._wire_made is not None:
@@ -239,7 +242,7 @@ class GeminiModel:
 
 
 def _finishes(reply: Reply) -> bool:
-    """Tell whether a chunk is the end of its reply, or of a refused prompt's."""
+    """Return whether a chunk is the end of its reply, or of a refused prompt's."""
     candidates = reply.get("candidates") or ()
     blocked = (reply.get("promptFeedback") or {}).get("blockReason")
     return bool(blocked) or any(candidate.get("finishReason") for candidate in candidates)

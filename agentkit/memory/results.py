@@ -54,7 +54,7 @@ class DropToolResults:
     def view(
         self,
         contents: Sequence[Content],
-        situation: Situation,  # noqa: ARG002 - a memory's
+        situation: Situation,
     ) -> Generator[Need, Any, Sequence[Content]]:
         """Replace the old results; as many contents as before, and nothing is asked."""
         yield from ()

@@ -58,7 +58,7 @@ def estimate(contents: Sequence[Content], base: JsonObject) -> int:
 
 
 def expected_tokens(contents: Sequence[Content], situation: Situation) -> int:
-    """Tell how many tokens a request with these contents has: counted as far as it was sent before, else estimated.
+    """Return how many tokens a request with these contents has: counted as far as it was sent before, else estimated.
 
     It is what `TokenBudget` and `Summarize` go by, and a chat's `token_usage`.
     """
@@ -148,18 +148,18 @@ class Gauge:
         return self.scale_by(self._situation.last_view, self._usage.prompt_tokens)
 
     def scale_by(self, view: Sequence[Content], counted: int) -> float:
-        """Tell the same by a view that was counted."""
+        """Return the same by a view that was counted."""
         return counted / (self.size(view).likely + self.base.likely)
 
     def likely(self, view: Sequence[Content]) -> float:
-        """Tell how many tokens a request with this view likely has."""
+        """Return how many tokens a request with this view likely has."""
         if self._usage is not None and self._shared(view) == len(self._situation.last_view):
             known, rest = self._after_reply(view, self._usage)
             return known + self.scale * self.size(rest).likely
         return self.scale * (self.size(view).likely + self.base.likely)
 
     def most(self, view: Sequence[Content]) -> float:
-        """Tell how many tokens it has at most."""
+        """Return how many tokens it has at most."""
         if self._usage is None:
             return self.size(view).most + self.base.most
         same = self._shared(view)
@@ -173,7 +173,7 @@ class Gauge:
         return shared(view, self._situation.last_view)
 
     def _after_reply(self, view: Sequence[Content], usage: Usage) -> tuple[int, Sequence[Content]]:
-        """Tell what the last view and the reply to it have, and what comes after them in a view that has both.
+        """Return what the last view and the reply to it have, and what comes after them in a view that has both.
 
         The thoughts count too: the reply's signatures bring them back.
         """

@@ -45,7 +45,7 @@ def summary_content(text: str) -> Content:
 
 
 def is_summary(content: Content) -> bool:
-    """Tell whether a content is one that `summary_content` made; not what someone wrote like it."""
+    """Return whether a content is one that `summary_content` made; not what someone wrote like it."""
     return isinstance(content, _SummaryContent)
 
 

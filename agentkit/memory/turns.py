@@ -45,7 +45,7 @@ class LastTurns:
     def view(
         self,
         contents: Sequence[Content],
-        situation: Situation,  # noqa: ARG002 - a memory's
+        situation: Situation,
     ) -> Generator[Need, Any, Sequence[Content]]:
         """Choose the last turns; nothing is asked."""
         yield from ()

@@ -28,7 +28,7 @@ class Owner:
         return _current(os.getpid())
 
     def alive(self) -> bool | None:
-        """Tell whether the process still runs; None is not known."""
+        """Return whether the process still runs; None is not known."""
         if self.host != Owner.current().host or sys.platform == "win32":  # there, os.kill would end it
             return None
         try:

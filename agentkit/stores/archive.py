@@ -240,12 +240,14 @@ def _session(archive: _Archive) -> Archived:
 
 
 def _message(seq: int, message: _Message) -> Message:
-    parts: list[Any] = message.content["parts"]
+    parts: Any = message.content["parts"]
     for part in parts:
         if not isinstance(part.get("text", ""), str):
             raise ValueError(f"messages[{seq}] has a part whose text is {short(part['text'])}, not a text")
     known = {name: getattr(message, name) for name in _Message.model_fields}
-    usage = None if message.usage is None else Usage(**dict(message.usage))
+    usage: Any = message.usage
+    if usage is not None:
+        usage = Usage(**dict(usage))
     return Message(**{**known, "content": keep(cast(Content, message.content)), "usage": usage})
 
 
@@ -326,9 +328,8 @@ def to_markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
         if any("functionResponse" in part for part in message.content["parts"]):
             speaker = "Tools"
         lines += [f"## {speaker}, {_when(message.created)}", ""]
-        parts: list[Any] = message.content["parts"]
-    for part in parts:
-        lines += [_markdown(part), ""]
+        for part in message.content["parts"]:
+            lines += [_markdown(part), ""]
     return "\n".join(lines)
 
 

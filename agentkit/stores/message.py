@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agentkit.limits import Usage
-from agentkit.wire.content import Content, JsonObject
+from agentkit.wire.content import Content, JsonObject, authored, copy_content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +36,8 @@ class Message:
     """Uploaded files that parts of it refer to: index of the part, path, sha256, URI and expiry of each."""
     cleared: Mapping[str, str] = field(default_factory=dict)
     """Results that are no longer sent: what stands in for each, by its call's id."""
+
+
+def copies_of(messages: Iterable[Message]) -> list[Content]:
+    """Copy the contents of messages, to be handed out: they may be changed, and still know who made them."""
+    return [authored(copy_content(m.content), m.model, m.endpoint) for m in messages]

@@ -154,7 +154,7 @@ class Postgres:
 
         A process that was killed can't tell; so it is at most a second or so.
         """
-        seconds = min(seconds, random.uniform(0.8, 1.2))  # noqa: S311 - so that not all ask at once
+        seconds = min(seconds, random.uniform(0.8, 1.2))
         if not self._listening.acquire(blocking=False):
             time.sleep(min(seconds, 0.25))
             return
@@ -180,7 +180,7 @@ class Postgres:
         return ()
 
     def close(self) -> None:
-        """Close the connections for good; may be called more than once."""
+        """Close the connections; may be called more than once."""
         self._closed = True
         with self._lock:
             if self._lease is not None:

@@ -171,7 +171,7 @@ class SQLite:
         return told
 
     def close(self) -> None:
-        """Close the file for good; may be called more than once."""
+        """Close the file; may be called more than once."""
         with self._lock:
             self._closed = True
             self._disconnect()

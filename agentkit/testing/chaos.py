@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing, closing
-from typing import Any, Final, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
 from agentkit.errors import ConfigurationError
-from agentkit.model import Model
+from agentkit.model import Model, Traits
 from agentkit.testing.faults import (
     CHANGES,
     FAILURES,
@@ -32,7 +32,7 @@ FAULTS: Final[tuple[str, ...]] = get_args(FaultKind)
 """The names of all that can go wrong; `FaultKind` says what each is."""
 
 
-class ChaosModel:
+class ChaosModel(Model):
     '''A `Model` that asks another, and lets something go wrong at each request with a probability.
 
     ```python
@@ -105,10 +105,10 @@ class ChaosModel:
         """The name of the model that answers."""
         return self._model.name
 
-    def takes_schema(self, *, with_tools: bool) -> bool:
-        """Tell what the model that answers tells, see `agentkit.output`."""
-        tells: Any = getattr(self._model, "takes_schema", None)
-        return bool(tells(with_tools=with_tools)) if callable(tells) else True
+    @property
+    def traits(self) -> Traits:
+        """The traits of the model that answers."""
+        return self._model.traits
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, or let something go wrong."""
@@ -188,7 +188,7 @@ class ChaosModel:
         digest = hashlib.sha256(encode_request(request) + b"counted" * counting).digest()
         with self._lock:
             asked = self._asked[digest] = self._asked.get(digest, 0) + 1
-        rng = random.Random(b"%d %d %b" % (self._seed, asked, digest))  # noqa: S311 - no secret
+        rng = random.Random(b"%d %d %b" % (self._seed, asked, digest))
         wrong, tool = rng.random() < self._p, victim(request, rng)
         kinds = [kind for kind in self._faults if fits(kind, tool)]
         if counting:

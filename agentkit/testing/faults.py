@@ -131,7 +131,7 @@ _INSTEAD_WITH_TOOL: dict[str, Callable[[str], Reply]] = {
 
 
 def fits(kind: str, tool: str | None) -> bool:
-    """Tell whether a kind is possible with this victim."""
+    """Return whether a kind is possible with this victim."""
     return tool is not None or kind not in _INSTEAD_WITH_TOOL
 
 

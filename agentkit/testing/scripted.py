@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mappi
 from typing import Any, cast
 
 from agentkit.errors import ModelError
+from agentkit.model import Model
 from agentkit.wire.content import (
     Content,
     Part,
@@ -49,7 +50,7 @@ def fault(code: int, message: str = "a scripted fault", *, retry_after: float | 
     return ModelError(message, code=code, retryable=retryable, retry_after=retry_after)
 
 
-class ScriptedModel:
+class ScriptedModel(Model):
     """A `Model` that gives the replies of a script, one for each request, and records the requests."""
 
     def __init__(self, script: Iterable[Script], *, name: str = "scripted") -> None:
@@ -82,23 +83,23 @@ class ScriptedModel:
             )
         return _reply(self._script[index], request)
 
-    def generate(self, request: Request, *, timeout: float | None = None) -> Reply:  # noqa: ARG002
+    def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Give the next reply."""
         return self._next(request)
 
-    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:  # noqa: ARG002
+    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
         """Give the next reply, its texts word by word."""
         yield from chunks_of(self._next(request))
 
-    def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:  # noqa: ARG002
+    def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Estimate the tokens: a quarter of the bytes."""
         return len(encode_request(request)) // 4
 
-    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:  # noqa: ARG002
+    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Give the next reply, async."""
         return self._next(request)
 
-    async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:  # noqa: ARG002
+    async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
         """Give the next reply, its texts word by word, async."""
         for chunk in chunks_of(self._next(request)):
             yield chunk

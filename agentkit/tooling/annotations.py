@@ -30,7 +30,7 @@ _QUALIFIERS: tuple[Any, ...] = (Required, NotRequired, ReadOnly)
 
 
 class Undeclarable(Exception):
-    """A type has no JSON form. The text is the reason and the mend."""
+    """A type has no JSON form. The text is the reason and what to do."""
 
 
 def supported(annotation: Any, names: dict[str, Any], *, within: tuple[Any, ...] = ()) -> Any:
@@ -80,7 +80,7 @@ def supported(annotation: Any, names: dict[str, Any], *, within: tuple[Any, ...]
 
 
 def is_typed_dict(annotation: Any) -> bool:
-    """Tell whether a type is a TypedDict, of typing or of typing_extensions."""
+    """Return whether a type is a TypedDict, of typing or of typing_extensions."""
     return isinstance(annotation, type) and typing_extensions.is_typeddict(annotation)
 
 

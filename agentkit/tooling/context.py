@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, Literal
 
 from typing_extensions import TypeVar
 
-from agentkit.core.repair import Stop
-from agentkit.limits import Usage
+from agentkit.events import Event, ToolProgress
+from agentkit.limits import MOST_TOKENS, Stop, Usage
 from agentkit.tooling.decisions import Decision, PendingCall
 
 Deps = TypeVar("Deps", default=Any)
+
+Purpose = Literal["turn", "repair", "continuation", "summary", "last_turn", "count"]
+"""What a request is for: a turn of the model, the same once more after an unusable reply, the rest of a text that
+was cut off, a summary, the turn that a limit leaves, a count of tokens."""
 
 
 def _nowhere(_: Any) -> None:
     """Drop what a context without a run is told."""
 
 
-def _never() -> None:
-    """Tell that no limit is reached, where there is no run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHandle:
+    """What agents that run as tools need of the run around them."""
+
+    report: Callable[[Event], None] = _nowhere
+    """Takes an event for whoever watches."""
+    add_usage: Callable[[Usage], None] = _nowhere
+    add_live_usage: Callable[[Callable[[], Usage]], None] = _nowhere
+    """Takes a function that returns what the tool has spent so far."""
+    watched: bool = False
+    """Whether somebody watches the run's events as they happen."""
+    streamed: bool = False
+    """Whether models are asked for their replies in chunks."""
+    limit_reached: Callable[[], tuple[Stop, str] | None] = lambda: None
+    """Returns the limit of the run that is reached by now, and that in words."""
+    share_left: Callable[[float], dict[str, Any]] = lambda _: {}
+    """Returns a share of what is left of the run's limits (tokens, tool_calls, cost)."""
+    approver: Callable[[PendingCall, Context[Any]], Any] | None = None
+    """Who decides about calls of the run that need approval, if anybody does at once."""
+    guarded: bool = False
+    """Whether the run asks for approval of what untrusted words could make a model do."""
+
+
+NO_RUN: Final = RunHandle()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context(Generic[Deps]):
-    """What a tool, or a function of the instructions, may know of the run.
+    """What a tool, a hook, or a function of the instructions may know of the run.
 
     A tool asks for it by annotation, under any name: `ctx: Context[MyDeps]`. The model doesn't see it.
     """
@@ -44,30 +70,38 @@ class Context(Generic[Deps]):
     """How many calls of this tool have failed in a row before this one."""
     turn: int = 0
     """How many replies the model has made in this run."""
+    purpose: Purpose = "turn"
+    """For `before_model` and `after_model`: what the request is for."""
     resumed: dict[str, Any] | None = field(default=None, repr=False)
     """What the tool gave as `ToolDeferred(state=...)`, now that it is called again."""
     decisions: Mapping[str, Decision] = field(default_factory=dict, repr=False)
     """Then: what was said of the calls in its `ToolDeferred(pending=...)`."""
-    on_progress: Callable[[Any], None] = field(default=_nowhere, repr=False)
-    on_event: Callable[[Any], None] = field(default=_nowhere, repr=False)
-    on_live_usage: Callable[[Callable[[], Usage]], None] = field(default=_nowhere, repr=False)
-    """Takes a function that tells what the tool has spent so far, for one that spends much."""
-    watched: bool = field(default=False, repr=False)
-    """Whether somebody watches the run's events as they happen."""
-    limit_reached: Callable[[], Stop | None] = field(default=_never, repr=False)
-    """Tells whether a limit of the run is reached by now, for a tool that spends much."""
-    share_left: Callable[[float], dict[str, Any]] = field(default=lambda _: {}, repr=False)
-    """Gives a share of what is left of the run's limits (tokens, tool_calls, cost), for a sub-agent."""
-    approver: Callable[[PendingCall, Context[Any]], Any] | None = field(default=None, repr=False)
-    """Who decides about calls of the run that need approval, if anybody does at once."""
-    guarded: bool = field(default=False, repr=False)
-    """Whether the run asks for approval of what untrusted words could make a model do."""
-    on_usage: Callable[[Usage], None] = field(default=_nowhere, repr=False)
+    _run: RunHandle = field(default=NO_RUN, repr=False)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches the run's events as they happen."""
+        return self._run.watched
 
     def progress(self, message: Any) -> None:
         """Tell whoever watches the run how far the tool is: a `ToolProgress` event."""
-        self.on_progress(message)
+        self._run.report(ToolProgress(self.call_id, self.tool_name, message))
 
     def add_usage(self, usage: Usage) -> None:
-        """Count tokens that the tool itself spent, so that they show in `run.usage` and its limits."""
-        self.on_usage(usage)
+        """Count tokens that the tool itself spent, so that they show in `run.usage` and its limits.
+
+        Raises:
+            TypeError: It is no `Usage`.
+            ValueError: It has more tokens than anything takes.
+        """
+        if not isinstance(usage, Usage):
+            raise TypeError(f"ctx.add_usage({usage!r:.100}): give a Usage.")
+        if usage.total_tokens >= MOST_TOKENS or usage.prompt_tokens >= MOST_TOKENS:
+            raise ValueError(
+                f"ctx.add_usage(...): nothing takes {max(usage.total_tokens, usage.prompt_tokens)} tokens."
+            )
+        self._run.add_usage(usage)
+
+    def at(self, *, turn: int, purpose: Purpose) -> Context[Deps]:
+        """Return the same context at another point of the run."""
+        return replace(self, turn=turn, purpose=purpose)

@@ -99,7 +99,7 @@ def prepare(
 
 def edit(invocation: Invocation, args: JsonObject, who: str, *, max_chars: int = MAX_CHARS) -> None:
     """Have a call made with other arguments; its result says so, and by whom: the model would think otherwise."""
-    assert invocation.tool is not None  # noqa: S101 - only what can run is edited
+    assert invocation.tool is not None
     invocation.args, invocation.outcome = args, None
     note = f"{who} changed the arguments before the call was made, to {to_text(args)}"
     shape = _Shape(invocation.tool.name, invocation.context.call_id, max_chars, note)
@@ -107,7 +107,7 @@ def edit(invocation: Invocation, args: JsonObject, who: str, *, max_chars: int =
 
 
 def _bind(invocation: Invocation, args: Any, shape: _Shape) -> None:
-    assert invocation.tool is not None  # noqa: S101 - callers have looked
+    assert invocation.tool is not None
     try:
         if not isinstance(args, dict):
             raise InvalidArguments([f"the arguments must be an object, not {type(args).__name__}"])

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from agentkit.tooling.names import READ_RESULT
 from agentkit.wire.content import Blob, Json, JsonObject
 
 _SCALARS = (str, int, float, bool, type(None))
@@ -23,9 +24,6 @@ _BYTES = (bytes, bytearray, memoryview)
 _LONGEST_ITERATOR = 100_000
 
 _NULLED = "Numbers that JSON can't hold (NaN, Infinity) are null in this result."
-
-READ_ON = "read_result"
-"""The tool that reads what was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ def excerpt(whole: str, offset: int, max_chars: int, *, key: str | None = None) 
         shown = whole[offset:end]
         if end < len(whole):
             shown += f"... [cut: {len(whole) - end:,} of {len(whole):,} characters are missing"
-            shown += f"; {READ_ON}(id={json.dumps(key)}, offset={end})]" if key else "]"
+            shown += f"; {READ_RESULT}(id={json.dumps(key)}, offset={end})]" if key else "]"
         length = len(to_text(shown))  # quotes and line ends take two characters in JSON
         if length <= max_chars or room == 0:
             return shown

@@ -95,7 +95,7 @@ def context_parameters(function: Callable[..., Any]) -> tuple[int, list[str]]:
 
 
 def is_context(annotation: Any) -> bool:
-    """Tell whether an annotation is `Context`, alone, parametrised, Annotated or optional."""
+    """Return whether an annotation is `Context`, alone, parametrised, Annotated or optional."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return is_context(get_args(annotation)[0])

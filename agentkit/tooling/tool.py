@@ -52,7 +52,9 @@ class Tool:
     binder: Binder = field(repr=False)
     """Validates a call's args."""
     effect: Effect | None = None
-    """`read`: calls of it may run side by side, and again. `write`: it changes something. None: nobody said."""
+    """`read`: calls of it may run side by side, and again after a crash. `write`: it changes something. None: nobody
+    said. All but `read` run alone, in the order of the calls, and after a crash count as what may have taken effect;
+    only `write` needs approval after strangers' words."""
     approval: Approval = False
     """Whether a person must allow a call, or a function of its args and context that tells."""
     timeout: float | None = None
@@ -79,11 +81,6 @@ class Tool:
         if problem:
             raise ToolDefinitionError(f"{place_of(self.function)}: {problem}")
 
-    @property
-    def ledger_effect(self) -> Effect:
-        """What the tool counts as while it runs and after a crash, where nobody said what it is too."""
-        return self.effect or "read"
-
     @classmethod
     def of(cls, source: Callable[..., Any] | Tool, /, **options: Unpack[ToolOptions]) -> Tool:
         """Make a tool of a callable, or a changed copy of a tool.
@@ -91,7 +88,7 @@ class Tool:
         Options given here win over those given to `@tool`.
 
         Raises:
-            ToolDefinitionError: It can't be declared: the message names the parameter, the reason and the mend.
+            ToolDefinitionError: It can't be declared: the message names the parameter, the reason and what to do.
         """
         if isinstance(source, Tool):
             return source.replace(**options)

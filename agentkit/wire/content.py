@@ -133,7 +133,7 @@ def model_content(*parts: str | Part) -> Content:
     return {"role": "model", "parts": [{"text": p} if isinstance(p, str) else p for p in parts]}
 
 
-def call_part(name: str, args: Mapping[str, Json] | None = None, *, id: str | None = None) -> Part:  # noqa: A002 - the wire's name
+def call_part(name: str, args: Mapping[str, Json] | None = None, *, id: str | None = None) -> Part:
     """Make a part that calls a function."""
     call: FunctionCall = {"name": name, "args": dict(args or {})}
     if id is not None:
@@ -209,9 +209,8 @@ class KeptContent(dict[str, Any]):
     It is a plain dict to everyone else. Outside the framework only copies are handed out.
     """
 
-    __slots__ = ("_json", "_model", "stand_in")
+    __slots__ = ("_json", "stand_in")
     _json: bytes
-    _model: str
     stand_in: tuple[int, Content | None]
     """What `memory.DropToolResults(over=)` sends in its place, if anything: `over`, and that, made once."""
 
@@ -229,18 +228,10 @@ class KeptContent(dict[str, Any]):
         if hasattr(self, "_json"):
             del self._json
 
-    @property
-    def model(self) -> str | None:
-        """Which model made it, where that is known: its signatures mean nothing to another."""
-        return getattr(self, "_model", None)
 
-
-def keep(content: Content, *, model: str | None = None) -> Content:
+def keep(content: Content) -> Content:
     """Hand a content over to a history: whoever calls this no longer changes it."""
-    kept = content if isinstance(content, KeptContent) else KeptContent(content)
-    if model:
-        kept._model = model
-    return cast(Content, kept)
+    return cast(Content, content if isinstance(content, KeptContent) else KeptContent(content))
 
 
 def content_json(content: Content) -> bytes:
@@ -311,27 +302,30 @@ def encode_request(request: Request) -> bytes:
 
 
 class ContentCopy(dict[str, Any]):
-    """A plain content, to be changed at will, that still knows which model made it."""
+    """A content outside the framework, to be changed at will, that still knows which model made it."""
 
-    __slots__ = ("model",)
+    __slots__ = ("endpoint", "model")
     model: str | None
+    endpoint: str | None
 
 
-def copy_contents(contents: Iterable[Content]) -> list[Content]:
-    """Copy contents deeply, so that the copy may be changed."""
-    copies = []
-    for content in contents:
-        copy = json.loads(content_json(content))
-        if model := model_of(content):
-            copy = ContentCopy(copy)
-            copy.model = model
-        copies.append(cast(Content, copy))
-    return copies
+def authored(content: Content, model: str | None, endpoint: str | None) -> Content:
+    """Note on a copy of a content which model made it, where that is known."""
+    if model is None:
+        return content
+    copy = ContentCopy(content)
+    copy.model, copy.endpoint = model, endpoint
+    return cast(Content, copy)
 
 
-def model_of(content: Content) -> str | None:
-    """Tell which model made a content, where that is known."""
-    return content.model if isinstance(content, (KeptContent, ContentCopy)) else None
+def author_of(content: object) -> tuple[str | None, str | None]:
+    """Return the model and the endpoint that made a content which comes from outside, where they are known."""
+    return (content.model, content.endpoint) if isinstance(content, ContentCopy) else (None, None)
+
+
+def copy_content(content: Content) -> Content:
+    """Copy a content deeply, so that the copy may be changed."""
+    return cast(Content, json.loads(content_json(content)))
 
 
 def iter_declarations(request: Request) -> Iterator[FunctionDeclaration]:

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from agentkit.errors import ConfigurationError, HistoryError
-from agentkit.tooling.json_schema import JsonSchema, tidy
-from agentkit.wire.content import Content, ContentCopy, JsonObject, KeptContent, Part, keep
+from agentkit.wire.content import Content, JsonObject, KeptContent, Part, author_of, keep
 from agentkit.wire.history import check
 from agentkit.wire.mime import sniff
+from agentkit.wire.signatures import Author
 
 if TYPE_CHECKING:
     from google.genai import types
@@ -39,17 +39,6 @@ _SCHEMA_PARTS = ("items", "additionalProperties")
 # Objects under these keys, and under `...Metadata`, only describe the part that they are in.
 _DESCRIPTIONS = ("mediaResolution", "mediaProcessing")
 
-_REQUEST_LEVEL = frozenset(
-    {"safetySettings", "cachedContent", "labels", "tools", "toolConfig", "serviceTier"}
-)
-_NOT_HERE = {
-    "systemInstruction": "give Agent(instructions=...)",
-    "httpOptions": "give GeminiModel(http_options=...)",
-    "automaticFunctionCalling": "agentkit runs the calls itself",
-    "automaticContinuation": "agentkit makes each request itself",
-    "shouldReturnHttpResponse": "agentkit reads the reply itself",
-}
-
 
 @functools.lru_cache(1000)
 def camel(key: str) -> str:
@@ -65,13 +54,14 @@ def to_wire(value: Any) -> Any:
     """
     fields = fields_of(value)
     if isinstance(fields, Mapping):
-        return {key: _item_to_wire(key, item) for key, item in fields.items()}
+        return {key: item_to_wire(key, item) for key, item in fields.items()}
     if isinstance(value, (list, tuple)):
         return [to_wire(item) for item in value]
     return _scalar(value)
 
 
-def _item_to_wire(key: str, item: Any) -> Any:
+def item_to_wire(key: str, item: Any) -> Any:
+    """Copy a field of a content or a request as wire JSON."""
     if key in _OPAQUE:
         return copy_json(item)
     return camel_schema(item) if key in _SCHEMAS else to_wire(item)
@@ -147,7 +137,12 @@ def _scalar(value: Any) -> Any:
 
 
 def history_in(history: Iterable[Any] | None) -> list[Content]:
-    """Take a history from outside: copy it as wire JSON and check it.
+    """Take a history from outside: copy it as wire JSON and check it. See `authored_in`."""
+    return [content for content, _ in authored_in(history)]
+
+
+def authored_in(history: Iterable[Any] | None) -> list[tuple[Content, Author]]:
+    """Take a history from outside, each content with the model that made it where that is known.
 
     Args:
         history: Contents, as dicts in either casing or as `types.Content`.
@@ -163,8 +158,8 @@ def history_in(history: Iterable[Any] | None) -> list[Content]:
             index=0,
             rule=4,
         )
-    contents = [_content_in(index, content) for index, content in enumerate(history)]
-    check(contents)
+    contents = [(_content_in(index, content), author_of(content)) for index, content in enumerate(history)]
+    check([content for content, _ in contents])
     return contents
 
 
@@ -196,8 +191,7 @@ def _content_in(index: int, content: Any) -> Content:
             index=index,
             rule=4,
         )
-    model = content.model if isinstance(content, ContentCopy) else None
-    return keep(cast(Content, wire), model=model)
+    return keep(cast(Content, wire))
 
 
 def user_input(value: UserInput) -> list[Content]:
@@ -208,6 +202,8 @@ def user_input(value: UserInput) -> list[Content]:
         HistoryError: Contents in it break a rule of the server.
         OSError: A file can't be read.
     """
+    if type(value) is str and value.strip():  # what most people say
+        return [keep({"role": "user", "parts": [{"text": value}]})]
     items: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value]
     contents: list[Any] = []
     open_parts: list[Part] = []
@@ -231,6 +227,7 @@ def user_input(value: UserInput) -> list[Content]:
     for content in wire:
         if content["role"] == "user":
             _check_said(content)
+    check(wire)  # whole by itself, it is so after any whole history
     return wire
 
 
@@ -247,7 +244,7 @@ def _check_said(content: Content) -> None:
 
 
 def _is_data(key: str, value: Any) -> bool:
-    """Tell whether this is what a part says; kinds that agentkit doesn't know yet are objects."""
+    """Return whether this is what a part says; kinds that agentkit doesn't know yet are objects."""
     if key == "text":
         return isinstance(value, str)
     return isinstance(value, dict) and key not in _DESCRIPTIONS and not key.endswith("Metadata")
@@ -298,81 +295,6 @@ def _sniff(data: bytes, where: str = "bytes") -> str:
             "{'inlineData': {'mimeType': 'image/png', 'data': ...}}."
         )
     return known
-
-
-def config_in(config: Any) -> JsonObject:
-    """Turn a `types.GenerateContentConfig`, or a dict of its fields in either casing, into request fields.
-
-    A type as `response_schema`, such as a pydantic model class, becomes the `responseJsonSchema` of it.
-    Names of fields aren't checked: agentkit would refuse what the server has learned since. The server
-    answers a misspelt one with a 400 that names it.
-
-    Raises:
-        ConfigurationError: A field has its place elsewhere, asks for more than one candidate, or would force
-            a call in every turn.
-    """
-    if config is None:
-        return {}
-    fields = fields_of(config)
-    if not isinstance(fields, Mapping):
-        raise ConfigurationError(
-            f"config= is a dict or a types.GenerateContentConfig, not {type(config).__name__}."
-        )
-    request: JsonObject = {}
-    generation: dict[str, Any] = {}
-    for key, value in fields.items():
-        if key in _NOT_HERE:
-            raise ConfigurationError(f"config[{key!r}] has no effect here: {_NOT_HERE[key]}.")
-        if key in _REQUEST_LEVEL:
-            request[key] = _item_to_wire(key, value)
-        elif key == "generationConfig":
-            generation = {**(fields_of(value) or {}), **generation}
-        else:
-            generation[key] = value
-    generation = _generation_in(generation)
-    if any("functionDeclarations" in tool for tool in request.get("tools") or ()):
-        raise ConfigurationError(
-            "config['tools'] is for the server's own tools; functions go in Agent(tools=[...])."
-        )
-    if _calling_mode(request.get("toolConfig")) == "ANY":
-        raise ConfigurationError(
-            "config['toolConfig']: the mode ANY holds for every turn, so that no run would end in text (rule 9)."
-            ' Give tool_choice="required" or a list of names: it forces the first turn only.'
-        )
-    if generation:
-        request["generationConfig"] = generation
-    return request
-
-
-def _calling_mode(tool_config: Any) -> str | None:
-    calling = tool_config.get("functionCallingConfig") if isinstance(tool_config, dict) else None
-    return str(calling.get("mode")).upper() if isinstance(calling, dict) else None
-
-
-def _generation_in(fields: Mapping[str, Any]) -> JsonObject:
-    generation: JsonObject = {}
-    for key, value in fields.items():
-        if key in ("responseSchema", "responseJsonSchema") and _is_type(value):
-            generation["responseJsonSchema"] = _schema_of(value)
-        else:
-            generation[key] = _item_to_wire(key, value)
-    if (generation.get("candidateCount") or 1) != 1:
-        raise ConfigurationError("config['candidateCount']: a run follows one candidate; leave it out.")
-    return generation
-
-
-def _is_type(schema: Any) -> bool:
-    return schema is not None and not isinstance(schema, (Mapping, BaseModel))
-
-
-def _schema_of(kind: Any) -> JsonObject:
-    try:
-        return tidy(TypeAdapter(kind).json_schema(schema_generator=JsonSchema))
-    except Exception as error:  # pydantic's, or that of a schema of the user's own
-        raise ConfigurationError(
-            f"config: {kind!r:.200} as a response schema: {str(error).partition(chr(10))[0]}"
-            " Give a pydantic model class, a types.Schema or a JSON schema as response_json_schema."
-        ) from error
 
 
 def to_types(contents: Iterable[Content]) -> list[types.Content]:

@@ -44,7 +44,7 @@ def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
 
 
 def starts_turn(content: Content) -> bool:
-    """Tell whether a content begins a turn: one of the user that answers no calls."""
+    """Return whether a content begins a turn: one of the user that answers no calls."""
     return content["role"] == "user" and not any("functionResponse" in part for part in content["parts"])
 
 

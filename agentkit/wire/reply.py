@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from agentkit.errors import ModelError
 from agentkit.wire.content import Content, Part, Reply
 
 _PLAIN_TEXT = frozenset({"text", "thought"})
@@ -18,10 +19,22 @@ class ReplyAssembler:
         self._parts: list[Part] = []
 
     def add(self, chunk: Reply) -> list[Part]:
-        """Take a chunk; return the parts that came with it."""
+        """Take a chunk; return the parts that came with it.
+
+        Raises:
+            ModelError: It hasn't the shape of a reply.
+        """
+        try:
+            return self._add(chunk)
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            raise ModelError(f"The model sent a reply of an odd shape: {error!r:.200}") from error
+
+    def _add(self, chunk: Reply) -> list[Part]:
         for key, value in chunk.items():
             if value is None or key == "candidates":
                 continue
+            if key in ("promptFeedback", "usageMetadata") and not isinstance(value, dict):
+                raise TypeError(f"{key} is no object")
             if isinstance(value, dict) and isinstance(self._reply.get(key), dict):
                 self._reply[key] = {**self._reply[key], **value}
             else:
@@ -37,6 +50,8 @@ class ReplyAssembler:
             for part in content.get("parts") or ()
         ]
         parts: list[Part] = [part for part in whole if part]
+        if any(not isinstance(part.get("text", ""), str) for part in parts):
+            raise TypeError("a part's text is no text")
         for part in parts:
             self._join(part)
         return parts

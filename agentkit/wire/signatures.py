@@ -1,33 +1,45 @@
-"""Thought signatures when the model changes: one model's mean nothing to another (rule 3)."""
+"""Thought signatures when the model changes: one model's mean nothing to another (rules 3 and 13)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-from agentkit.wire.content import Content, Part, keep, model_of
+from agentkit.wire.content import Content, Part, keep
 from agentkit.wire.history import turn_starts
 
 SKIP: Final = "skip_thought_signature_validator"
 """What the server takes in place of a signature for a call that another model made:
 https://ai.google.dev/gemini-api/docs/thought-signatures"""
 
+Author = tuple[str | None, str | None]
+"""The name of a model and the endpoint where it was asked; None is not known, and counts as the same."""
+
 _UNSIGNED = re.compile(r"(?:.*/)?gemini-[12]\b")
 
 
-def same_model(one: str, other: str) -> bool:
-    """Tell whether two names are the same model's."""
-    return one.removeprefix("models/") == other.removeprefix("models/")
+def foreign_to(reader: Author, author: Author) -> bool:
+    """Return whether what an author signed means nothing to a reader."""
+    (name, endpoint), (model, where) = reader, author
+    if (
+        model is not None
+        and name is not None
+        and model.removeprefix("models/") != name.removeprefix("models/")
+    ):
+        return True
+    return bool(where and endpoint and where != endpoint)
 
 
-def signed_for(contents: Sequence[Content], model: str) -> Sequence[Content]:
-    """Give a history as a model takes it: what other models signed goes without their signatures.
+def signed_for(
+    contents: Sequence[Content], model: str, is_foreign: Callable[[Content], bool]
+) -> Sequence[Content]:
+    """Return a history as a model takes it: what others signed goes without their signatures.
 
     In the current turn, the first call of each of their contents has `SKIP` instead, as the server demands one
-    there from Gemini 3 on. A content whose model isn't known counts as the model's own.
+    there from Gemini 3 on.
     """
-    foreign = [_is_foreign(content, model) for content in contents]
+    foreign = [is_foreign(content) for content in contents]
     if not any(foreign):
         return contents
     starts = turn_starts(contents)
@@ -40,7 +52,7 @@ def signed_for(contents: Sequence[Content], model: str) -> Sequence[Content]:
 
 
 def signed_by_nobody(parts: Sequence[Part], model: str) -> list[Part]:
-    """Give parts that were made in a model's place as it takes them back: the first call has `SKIP`, if nothing."""
+    """Return parts that were made in a model's place as it takes them back: the first call has `SKIP`, if nothing."""
     made, mark = list(parts), not _UNSIGNED.match(model)
     for index, part in enumerate(made):
         if "functionCall" in part:
@@ -48,11 +60,6 @@ def signed_by_nobody(parts: Sequence[Part], model: str) -> list[Part]:
                 made[index] = cast(Part, {**part, "thoughtSignature": SKIP})
             break
     return made
-
-
-def _is_foreign(content: Content, model: str) -> bool:
-    made_by = model_of(content)
-    return made_by is not None and not same_model(made_by, model)
 
 
 def _unsigned(content: Content, *, mark: bool) -> Content:

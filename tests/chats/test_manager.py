@@ -266,10 +266,10 @@ def test_a_second_message_of_an_id_is_a_conflict_at_once_or_waits_where_asked(st
             with pytest.raises(SessionConflict):
                 hasty.send_message("ann", "refused")
             with pytest.raises(SessionConflict):
-                thread.submit(hasty.send_message, "ann", "refused").result(20)
+                thread.submit(lambda: hasty.send_message("ann", "refused")).result(20)
         with patient.send_message("ann", "two", stream=True) as events:
             next(iter(events))
-            waiting = thread.submit(patient.send_message, "ann", "three")
+            waiting = thread.submit(lambda: patient.send_message("ann", "three"))
             assert not wait([waiting], 0.2).done
             events.drain()
         assert waiting.result(20).text == "to three"

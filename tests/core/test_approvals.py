@@ -36,14 +36,14 @@ from agentkit import (
     ToolDeferred,
     tool,
 )
-from agentkit.errors import ToolTimeout
+from agentkit.errors import DecisionError, ToolTimeout
 from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.memory.turns import LastTurns
 from agentkit.run import Resume
-from agentkit.stores.base import DeferCall, StartCalls, StoredCall
+from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
+from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import model_content, responses_of, user_content
-from tests.helpers.stored_chats import added
 from tests.helpers.ways import WAYS, Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
@@ -404,7 +404,8 @@ def crashed(names: list[str], *, started: tuple[int, ...]) -> MemoryStore:
     store = MemoryStore()
     store.create("ann")
     writer = store.write("ann")
-    writer.append([added(user_content("go")), added(model_content(*calls), calls=entries)])
+    asked, made = Message(content=user_content("go")), Message(content=model_content(*calls))
+    writer.append([AddMessage(asked), AddMessage(made, calls=entries)])
     writer.release()
     return store
 
@@ -968,7 +969,7 @@ def test_the_first_resume_of_two_wins_and_the_other_does_nothing_twice(shop: Sho
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(map(str, outcomes)) == sorted(map(str, ["done", ConfigurationError, ConfigurationError]))
+    assert sorted(map(str, outcomes)) == sorted(map(str, ["done", DecisionError, DecisionError]))
     assert shop.ran == ["stock B", "pack C", "order 1 A", "pay 5"]
 
 

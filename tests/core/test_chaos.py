@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from agentkit import ModelError, Run, Usage
-from agentkit.core.repair import Stop
+from agentkit.limits import Stop
 from agentkit.testing import check_history
 from agentkit.testing.chaos import FAULTS
 from tests.helpers.chaos_runs import Scenario, Total
@@ -30,8 +30,8 @@ class Ended:
     @property
     def run(self) -> Run:
         if isinstance(self.end, ModelError):
-            assert self.end.run is not None
-            return self.end.run
+            run: Run = self.end.run
+            return run
         return self.end
 
     @property

@@ -18,6 +18,7 @@ from agentkit import (
     Tool,
     ToolDeferred,
 )
+from agentkit.run import Run
 from agentkit.testing import ScriptedModel, call
 from tests.core.test_approvals import Parked, parked, responses
 from tests.helpers.ways import Way, either, way
@@ -62,11 +63,12 @@ def test_arguments_that_were_edited_stay_so_while_the_call_waits(parked: Parked)
     run = parked.begin(agent)
     run = parked.resume(agent, {run.pending[0].call_id: Edit({"paper": "B"})})
     assert [each.args for each in run.pending] == [{"paper": "B"}] * 2
-    before = run
+    before, written = run, run.to_json()
     run = parked.resume(agent, {run.pending[0].call_id: Approve()})
     assert (run.stop, len(run.pending)) == ("approval", 1)
     if parked.how == "run":  # nothing that was handed to the tool is shared with the run
-        assert parked.way.resume(agent, before, {}).pending == before.pending
+        again = Run.from_json(written)
+        assert parked.way.resume(agent, again, {}).pending == before.pending == again.pending
     run = parked.resume(agent, {run.pending[0].call_id: Deny()})
     assert responses(run)[0]["output"]["result"] == "B: Approve, Deny"
     assert "changed the arguments" in responses(run)[0]["output"]["note"]

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, Approve, GeminiModel, Limits, ModelError, RateLimit, Run, RunStopped, Tool
+from agentkit.core.history import History
 from agentkit.core.repair import RetryPolicy
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed, TextDelta, TurnFinished
 from agentkit.memory.tokens import TokenBudget
+from agentkit.model import Traits
+from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, check_history, fault
-from agentkit.wire.content import call_part, keep, model_content, user_content
-from agentkit.wire.signatures import SKIP, same_model, signed_by_nobody, signed_for
+from agentkit.wire.content import call_part, model_content, user_content
+from agentkit.wire.signatures import SKIP, signed_by_nobody
 from tests.helpers.gemini_server import GeminiServer, calls, text
 from tests.helpers.gemini_server import call as wire_call
 from tests.helpers.gemini_server import fault as wire_fault
@@ -27,6 +30,16 @@ KEY = "test-key-0123456789"
 NO_WAIT = RetryPolicy(attempts=2, base=0, cap=0.5)
 ONE, TWO, OLD = "gemini-3.8-flash", "gemini-3-pro", "gemini-2.5-flash"
 Make = Callable[..., Agent]
+
+
+class Named(ScriptedModel):
+    def __init__(self, name: str, endpoint: str | None) -> None:
+        super().__init__([], name=name)
+        self._traits = Traits(endpoint=endpoint)
+
+    @property
+    def traits(self) -> Traits:
+        return self._traits
 
 
 def add(a: int, b: int) -> int:
@@ -358,30 +371,51 @@ def test_a_429_that_is_waited_for_is_told_and_shared() -> None:
 def test_histories_are_given_as_each_model_takes_them() -> None:
     signed: Any = {**call_part("f"), "thoughtSignature": "c2ln"}
     end: Any = [{"text": "done"}, {"text": "", "thoughtSignature": "ZW5k"}]
-    history = [
-        user_content("q"),
-        keep(model_content(signed, call_part("g")), model="a"),
-        user_content("r"),
-        keep(model_content(*end), model="a"),
-        keep(model_content({"text": "", "thoughtSignature": "ZW5k"}), model="models/a"),
-        user_content("unknown maker"),
-        model_content(signed),
+    messages = [
+        Message(content=user_content("q")),
+        Message(content=model_content(signed, call_part("g")), model="a"),
+        Message(content=user_content("r")),
+        Message(content=model_content(*end), model="a"),
+        Message(content=model_content({"text": "", "thoughtSignature": "ZW5k"}), model="models/a"),
+        Message(content=user_content("unknown maker")),
+        Message(content=model_content(signed)),
     ]
-    assert signed_for(history, "models/a") is history
-    other = signed_for(history, "b")
+
+    def sent(messages: list[Message], model: str, endpoint: str | None = None) -> Any:
+        history = History(messages)
+        request: Any = {"contents": history.whole()}
+        return history.signed_for(request, Named(model, endpoint), ())["contents"]
+
+    history = [message.content for message in messages]
+    assert list(sent(messages, "models/a")) == history
+    other = sent(messages, "b")
     assert other[1] == model_content(call_part("f"), call_part("g"))
     assert other[3] == model_content("done")
     assert other[4] == model_content(" ")
-    assert other[6] is history[6]
-    assert signed_for(history[:2], "b")[1] == model_content(
+    assert other[6] == history[6]
+    assert sent(messages[:2], "b")[1] == model_content(
         {**call_part("f"), "thoughtSignature": SKIP}, call_part("g")
     )
-    assert signed_for(history[:2], "models/gemini-2.5-pro")[1] == model_content(
-        call_part("f"), call_part("g")
-    )
-    assert signed_for([keep(model_content(signed), model="a")], "b")[0] != model_content(signed)
+    assert sent(messages[:2], "models/gemini-2.5-pro")[1] == model_content(call_part("f"), call_part("g"))
     assert history[1]["parts"][0] == signed
-    assert same_model("models/a", "a")
+
+
+def test_signatures_are_for_one_endpoint_alone() -> None:
+    signed: Any = {**call_part("f"), "thoughtSignature": "c2ln"}
+
+    def sent(made_at: str | None, read_at: str | None) -> Any:
+        history = History(
+            [
+                Message(content=user_content("q")),
+                Message(content=model_content(signed), model=ONE, endpoint=made_at),
+            ]
+        )
+        request: Any = {"contents": history.whole()}
+        return history.signed_for(request, Named(ONE, read_at), ())["contents"][1]["parts"][0]
+
+    assert sent("gemini", "gemini") == signed
+    assert sent(None, "vertex") == signed  # nobody knows where it was made
+    assert sent("gemini", "vertex") == {**call_part("f"), "thoughtSignature": SKIP}
 
 
 def test_made_up_calls_get_a_mark_unless_they_are_signed_or_nobody_demands_one() -> None:

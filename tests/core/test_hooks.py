@@ -29,6 +29,7 @@ from agentkit import (
     Usage,
     tool,
 )
+from agentkit.errors import DecisionError
 from agentkit.events import AgentEvent, Event, TextDelta, ToolFinished
 from agentkit.output import Output
 from agentkit.testing import ScriptedModel, call, check_history, reply
@@ -353,10 +354,12 @@ def test_a_large_result_put_in_place_is_cut_and_can_be_read_on(go: Runner) -> No
     assert responses(run)[1] == {"output": "x" * 10}
 
 
-def test_what_can_not_be_json_in_place_of_a_result_is_an_error_of_that_call(go: Runner) -> None:
+def test_what_can_not_be_json_in_place_of_a_result_is_the_hooks_mistake_not_the_tools(go: Runner) -> None:
     hooks = Hooks(after_tool=lambda *_: Result(object()))
-    run = go(asking(hooks=hooks), "x")
-    assert "can't be shown" in responses(run)[0]["error"]
+    with pytest.raises(DecisionError, match="after_tool, Result") as raised:
+        go(asking(hooks=hooks), "x")
+    assert "ended before its result was released" in responses(raised.value.run)[0]["error"]
+    assert (raised.value.run.stop, raised.value.run.errors) == ("error", ())
 
 
 def test_hooks_are_called_one_at_a_time_though_calls_run_side_by_side(go: Runner, kind: Any) -> None:
@@ -380,7 +383,10 @@ def test_hooks_are_called_one_at_a_time_though_calls_run_side_by_side(go: Runner
         return "met"
 
     hooks = Hooks(before_tool=kind(watch), after_tool=kind(watch))
-    run = go(Agent(ScriptedModel([[call("meet")] * 6, "ok"]), tools=[meet], hooks=hooks), "x")
+    run = go(
+        Agent(ScriptedModel([[call("meet")] * 6, "ok"]), tools=[Tool.of(meet, effect="read")], hooks=hooks),
+        "x",
+    )
     assert responses(run) == [{"output": "met"}] * 6
     assert overlaps == [1] * 12
 

@@ -26,11 +26,12 @@ from agentkit import (
     Usage,
     tool,
 )
+from agentkit.core.meter import Meter
 from agentkit.core.repair import LAST_TURN, REPEATED
 from agentkit.events import TextDelta, TurnFinished
-from agentkit.limits import reached, share_left
 from agentkit.prices import PRICES
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
+from agentkit.tooling.tool import Tool
 from agentkit.wire.content import Request, call_part, model_content, user_content
 from tests.helpers.gemini_server import GeminiServer
 from tests.helpers.gemini_server import call as server_call
@@ -221,7 +222,9 @@ def test_an_output_in_the_turn_that_reaches_a_limit_is_taken(go: Runner) -> None
     assert (run.output, run.stop, run.limit) == (2, None, "tool_calls")
     assert "limit" in responses(run)[1]["error"]
     script = [[call("sleep_async"), call("final_result", result=2)]]
-    agent = Agent(ScriptedModel(script), tools=[sleep_async], limits=Limits(seconds=0.15))
+    agent = Agent(
+        ScriptedModel(script), tools=[Tool.of(sleep_async, effect="read")], limits=Limits(seconds=0.15)
+    )
     run = go(agent, "x", output=Output(int, mode="tool"))
     assert (run.output, run.stop) == (2, None)
 
@@ -332,7 +335,8 @@ def test_text_that_was_broken_off_gives_way_to_the_answer_and_stays_without_one(
 def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, function: Any) -> None:
     model = ScriptedModel([[call(function.__name__), call("add", a=1, b=1)], "done"])
     limits = Limits(seconds=0.15, on_limit="answer")
-    run = go(Agent(model, tools=[function, add], limits=limits), "x")
+    tools = [Tool.of(function, effect="read"), Tool.of(add, effect="read")]
+    run = go(Agent(model, tools=tools, limits=limits), "x")
     assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
     late, fine = responses(run)
     assert "time of the run was up" in late["error"]
@@ -511,30 +515,53 @@ def test_what_a_sub_agent_spends_counts_by_the_prices_of_the_run(go: Runner, own
 def test_limits_are_named_in_a_fixed_order_and_shared_out_by_what_is_left() -> None:
     used = Usage.from_wire({"totalTokenCount": 30}, "scripted")
 
-    def usage() -> Usage:
-        return used
+    def meter(limits: Limits, usage: Usage = used, *, turns: int = 0, tool_calls: int = 0) -> Meter:
+        made = Meter(limits)
+        for _ in range(turns):
+            made.add_turn(Usage())
+        made.add(usage)
+        made.tool_calls = tool_calls
+        return made
 
-    assert reached(Limits(turns=None), usage, turns=99) is None
-    assert reached(Limits(turns=1, tokens=1), usage, turns=1) == "turns"
-    assert reached(Limits(turns=2, tokens=30), usage, turns=1) == "tokens"
-    assert reached(Limits(tokens=31, cost=30.1, prices=DEAR), usage, turns=0) is None
-    assert reached(Limits(cost=30, prices=DEAR), usage, turns=0) == "cost"
-    assert reached(Limits(cost=30, prices={}), usage, turns=0) == "cost"
-    assert reached(Limits(cost=30, prices={}), Usage, turns=0) is None
+    def reached(limits: Limits, usage: Usage = used, *, turns: int = 0) -> str | None:
+        found = meter(limits, usage, turns=turns).reached()
+        return found and found[0]
+
+    assert reached(Limits(turns=None), turns=99) is None
+    assert reached(Limits(turns=1, tokens=1), turns=1) == "turns"
+    assert reached(Limits(turns=2, tokens=30), turns=1) == "tokens"
+    assert reached(Limits(tokens=31, cost=30.1, prices=DEAR)) is None
+    assert reached(Limits(cost=30, prices=DEAR)) == "cost"
+    assert reached(Limits(cost=30, prices={})) == "cost"
+    assert reached(Limits(cost=30, prices={}), Usage()) is None
     limits = Limits(tokens=50, tool_calls=9, cost=40, prices=DEAR)
-    assert share_left(limits, used, 4, 0.5) == {
+    assert meter(limits, tool_calls=4).share_left(0.5) == {
         "tokens": 10,
         "tool_calls": 2,
         "cost": 5.0,
         "prices": DEAR,
     }
-    assert share_left(limits, Usage(total_tokens=60, requests=1), 10, 1) == {
+    assert meter(limits, Usage(total_tokens=60, requests=1), tool_calls=10).share_left(1) == {
         "tokens": 0,
         "tool_calls": 0,
         "cost": 0.0,
         "prices": DEAR,
     }
-    assert share_left(Limits(), used, 4, 1) == {}
+    assert meter(Limits(), tool_calls=4).share_left(1) == {}
+
+
+def test_a_limit_of_cost_that_can_not_be_held_says_of_what_nobody_knows_the_price() -> None:
+    def why(usage: Usage, prices: Any) -> str:
+        meter = Meter(Limits(cost=1, prices=prices))
+        meter.add(usage)
+        reached = meter.reached()
+        assert reached is not None
+        return reached[1]
+
+    used = Usage.from_wire({"promptTokenCount": 3, "totalTokenCount": 30}, "odd")
+    assert "there is no price for 'odd'" in why(used, {})
+    assert "without the name of a model" in why(Usage(total_tokens=5, requests=1), DEAR)
+    assert "a reply told no tokens" in why(Usage.from_wire({}, "scripted"), DEAR)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, ConfigurationError, Context, GeminiModel, Hooks, Limits, ModelError, Usage, tool
-from agentkit.drivers.many import Mapped
+from agentkit.run import Mapped
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request
 from tests.helpers.gemini_server import GeminiServer

@@ -39,6 +39,7 @@ from agentkit import (
 )
 from agentkit.agent import AsyncAgent
 from agentkit.events import ModelRetry, OutputDelta, RunFinished, TurnFinished
+from agentkit.model import Traits
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import model_content, text_of, user_content
 from tests.helpers.gemini_server import GeminiServer
@@ -847,8 +848,9 @@ def test_a_message_sent_meanwhile_gets_an_output_of_its_own(mode: Any) -> None:
 
 def test_fallback_models_all_take_the_schema_or_it_is_the_tool() -> None:
     class Old(ScriptedModel):
-        def takes_schema(self, *, with_tools: bool) -> bool:
-            return not with_tools
+        @property
+        def traits(self) -> Traits:
+            return Traits(schema_with_tools=False)
 
     for settings, native in (({"tools": [add]}, False), ({}, True), ({"config": SEARCH}, False)):
         model = Old(['{"x": 1}' if native else call("final_result", x=1)])
@@ -963,7 +965,7 @@ def test_a_run_that_has_its_answer_gives_it_again_or_is_asked_for_one_that_fits(
     assert (ended.stop, len(model.requests)) == ("output", 2)
     check_history(again.contents)
     text = agent.resume(run)
-    assert (text.output, text.stop, json.loads(text.text)) == (None, None, {"x": 1})
+    assert (text.output, text.stop, json.loads(text.text)) == (Point(1), None, {"x": 1})
 
 
 def test_a_run_that_stopped_for_its_output_is_asked_again_when_it_goes_on() -> None:
@@ -1047,43 +1049,43 @@ def test_the_embedded_model_fills_in_a_flat_value() -> None:
 
 def _what_a_type_checker_sees(agent: Agent, run: Run, kind: type[Invoice]) -> None:
     """Never called: mypy reads it with the rest of the tests."""
-    assert_type(agent.run("x").output, None)
-    assert_type(agent.run("x", output=Invoice).output, Invoice)
-    assert_type(agent.run("x", output=kind).output, Invoice)
-    assert_type(agent.run("x", output=Page[int]).output, Page[int])
-    assert_type(agent.run("x", output=Point).output, Point)
-    assert_type(agent.run("x", output=Person).output, Person)
-    assert_type(agent.run("x", output=Colour).output, Colour)
-    assert_type(agent.run("x", output=int).output, int)
-    assert_type(agent.run("x", output=list[int]).output, list[int])
-    assert_type(agent.run("x", output=dict[str, Invoice]).output, dict[str, Invoice])
-    assert_type(agent.run("x", output=Output(Invoice)).output, Invoice)
-    assert_type(agent.run("x", output=Output(Invoice, retries=1, mode="tool")).output, Invoice)
-    assert_type(agent.run("x", output=Output(int, validator=sync_check)).output, int)
-    assert_type(agent.run("x", output=Output(int, validator=async_check)).output, int)
-    assert_type(agent.run("x", output=Output[int | str](int | str)).output, int | str)
-    assert_type(agent.run("x", output=Output[Literal["a"]](Literal["a"])).output, Literal["a"])
-    assert_type(agent.run("x", output=Output[int](Annotated[int, Field(ge=1)])).output, int)
-    assert_type(agent.stream("x").run.output, None)
-    assert_type(agent.stream("x", output=Invoice).run.output, Invoice)
-    assert_type(agent.stream("x", output=Invoice).drain().output, Invoice)
-    assert_type(agent.resume(run).output, None)
-    assert_type(agent.resume(run, output=Invoice).output, Invoice)
+    assert_type(agent.run("x").output, Any | None)
+    assert_type(agent.run("x", output=Invoice).expect(), Invoice)
+    assert_type(agent.run("x", output=kind).expect(), Invoice)
+    assert_type(agent.run("x", output=Page[int]).expect(), Page[int])
+    assert_type(agent.run("x", output=Point).expect(), Point)
+    assert_type(agent.run("x", output=Person).expect(), Person)
+    assert_type(agent.run("x", output=Colour).expect(), Colour)
+    assert_type(agent.run("x", output=int).expect(), int)
+    assert_type(agent.run("x", output=list[int]).expect(), list[int])
+    assert_type(agent.run("x", output=dict[str, Invoice]).expect(), dict[str, Invoice])
+    assert_type(agent.run("x", output=Output(Invoice)).expect(), Invoice)
+    assert_type(agent.run("x", output=Output(Invoice, retries=1, mode="tool")).expect(), Invoice)
+    assert_type(agent.run("x", output=Output(int, validator=sync_check)).expect(), int)
+    assert_type(agent.run("x", output=Output(int, validator=async_check)).expect(), int)
+    assert_type(agent.run("x", output=Output[int | str](int | str)).expect(), int | str)
+    assert_type(agent.run("x", output=Output[Literal["a"]](Literal["a"])).expect(), Literal["a"])
+    assert_type(agent.run("x", output=Output[int](Annotated[int, Field(ge=1)])).expect(), int)
+    assert_type(agent.stream("x").run.output, Any | None)
+    assert_type(agent.stream("x", output=Invoice).run.expect(), Invoice)
+    assert_type(agent.stream("x", output=Invoice).drain().expect(), Invoice)
+    assert_type(agent.resume(run).output, Any | None)
+    assert_type(agent.resume(run, output=Invoice).expect(), Invoice)
     assert_type(agent.chat().send_message("x").output, None)
-    assert_type(agent.chat().send_message("x", output=Invoice).output, Invoice)
-    assert_type(agent.chat().send_message_stream("x", output=Invoice).run.output, Invoice)
-    assert_type(agent.chat().resume(output=Invoice).output, Invoice)
+    assert_type(agent.chat().send_message("x", output=Invoice).expect(), Invoice)
+    assert_type(agent.chat().send_message_stream("x", output=Invoice).run.expect(), Invoice)
+    assert_type(agent.chat().resume(output=Invoice).expect(), Invoice)
 
 
 async def _what_a_type_checker_sees_async(agent: AsyncAgent, run: Run) -> None:
     """Never called: mypy reads it with the rest of the tests."""
-    assert_type((await agent.run("x")).output, None)
-    assert_type((await agent.run("x", output=Invoice)).output, Invoice)
-    assert_type((await agent.resume(run, output=Invoice)).output, Invoice)
-    assert_type((await agent.chat().send_message("x", output=list[int])).output, list[int])
+    assert_type((await agent.run("x")).output, Any | None)
+    assert_type((await agent.run("x", output=Invoice)).expect(), Invoice)
+    assert_type((await agent.resume(run, output=Invoice)).expect(), Invoice)
+    assert_type((await agent.chat().send_message("x", output=list[int])).expect(), list[int])
     assert_type((await agent.chat().send_message("x")).output, None)
     async with agent.stream("x", output=Invoice) as events:
-        assert_type(events.run.output, Invoice)
-        assert_type((await events.drain()).output, Invoice)
+        assert_type(events.run.expect(), Invoice)
+        assert_type((await events.drain()).expect(), Invoice)
     async with agent.chat().send_message_stream("x", output=Invoice) as answer:
-        assert_type(answer.run.output, Invoice)
+        assert_type(answer.run.expect(), Invoice)

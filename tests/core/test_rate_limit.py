@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentkit.core.rate_limit import Place, RateLimit
+from agentkit.core.rate_limit import RateLimit, Slot
 from agentkit.errors import ConfigurationError
 
 
@@ -267,7 +267,7 @@ def test_refusals_of_what_was_sent_before_make_a_pause_no_longer() -> None:
         pytest.param(lambda limit, place: None, 4, id="nothing does not"),
     ],
 )
-def test_a_row_of_refusals_ends_with(recover: Callable[[RateLimit, Place], None], pause: float) -> None:
+def test_a_row_of_refusals_ends_with(recover: Callable[[RateLimit, Slot], None], pause: float) -> None:
     limit, clock = limited()
     place = limit.reserve(5)
     for _ in range(2):
@@ -335,7 +335,7 @@ ACTIONS = st.lists(
 
 
 def has_room(
-    at: float, size: int, counted: dict[Place, int], requests: int | None, tokens: int | None
+    at: float, size: int, counted: dict[Slot, int], requests: int | None, tokens: int | None
 ) -> bool:
     """Tell, the long way, whether one more place may begin at a time."""
     for begin in [at, *[place.at for place in counted if at - 60 < place.at < at]]:
@@ -353,8 +353,8 @@ def test_no_window_of_a_minute_has_more_than_the_limit(
     requests: int | None, tokens: int | None, actions: list[tuple[str, Any]]
 ) -> None:
     limit, clock = limited(requests, tokens)
-    counted: dict[Place, int] = {}  # the tokens of those that were not given back
-    unsettled: list[Place] = []
+    counted: dict[Slot, int] = {}  # the tokens of those that were not given back
+    unsettled: list[Slot] = []
     in_order = True
     for action, value in actions:
         if action == "reserve":

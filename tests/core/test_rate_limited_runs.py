@@ -12,7 +12,7 @@ import pytest
 
 from agentkit import Agent, Limits, RateLimit
 from agentkit.core import rate_limit as rate_limit_module
-from agentkit.core.rate_limit import Place
+from agentkit.core.rate_limit import Slot
 from agentkit.core.repair import RetryPolicy
 from agentkit.events import AgentEvent, Event, ModelRetry, RequestDelayed, TextDelta
 from agentkit.memory.summary import Summarize
@@ -120,7 +120,7 @@ def test_the_next_turn_takes_a_place_for_the_last_prompt_and_its_reply(short_min
     reserved: list[int] = []
 
     class Noted(RateLimit):
-        def reserve(self, tokens: int) -> Place:
+        def reserve(self, tokens: int) -> Slot:
             reserved.append(tokens)
             return super().reserve(tokens)
 

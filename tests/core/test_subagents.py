@@ -327,8 +327,8 @@ def test_an_inner_run_that_goes_on_may_wait_again(house: House) -> None:
 def test_the_whole_of_an_inner_run_that_waits_can_be_answered_from_outside(either: Way) -> None:
     house = House(levels=1, path=Path(), way=either, how="json")
     run = house.begin(house.agent(asks("clerk"), clerk=[call("order", sku="A")]))
-    assert run._opened is not None
-    (entry,) = run._opened.calls
+    assert run._parked.opened is not None
+    (entry,) = run._parked.opened.calls
     run = house.resume(house.agent("fine", clerk=[]), {entry.call_id: Result("never mind")})
     assert (run.text, responses(run), house.ran) == ("fine", [{"output": "never mind"}], [])
 

@@ -23,7 +23,7 @@ def tools(shop: Shop, crash: Callable[[str], Any]) -> list[Any]:
     """The tools of the chat."""
     return [
         shop.order(),
-        shop.doing("check", lambda: crash("in a read") or "checked"),
+        shop.doing("check", lambda: crash("in a read") or "checked", effect="read"),
         shop.doing("pay", lambda: crash("in a write") or "paid", effect="write"),
     ]
 

@@ -137,7 +137,10 @@ def run(value: Any) -> dict[str, Any] | None:
 def rows(store: Any, id: str) -> dict[str, Any]:
     """Give what a store has of a session, without times and versions."""
     session = store.load(id)
-    messages = [fields(each, ("seq", "content", "usage", "finish_reason")) for each in session.messages]
+    messages = [
+        {"seq": seq, **fields(each, ("content", "usage", "finish_reason"))}
+        for seq, each in enumerate(session.messages)
+    ]
     summary = session.summary
     return {
         "info": fields(store.info(id), ("messages", "usage", "title", "model", "instructions", "parent")),

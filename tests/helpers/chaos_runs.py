@@ -29,15 +29,18 @@ MAX_SEGMENTS = 12
 MAY_GO_ON = {"turns", "tool_calls", "tokens", "repeats", "max_tokens", "malformed", "refused", "other"}
 
 
-class Recorder:
+class Recorder(Model):
     """Holds what an agent sends against the server's rules, and counts the replies that it gets whole."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._rules = Rules()
-        self.name = model.name
         self.requests = 0
         self.usage = Usage()
+
+    @property
+    def name(self) -> str:
+        return self._model.name
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         self._begin(request)

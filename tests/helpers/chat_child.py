@@ -38,6 +38,7 @@ def answer(request: Request) -> Any:
     return f"done: {sum(len(responses_of(content)) for content in turn)}"
 
 
+@tool(effect="read")
 def look() -> str:
     """Look."""
     time.sleep(0.001)

@@ -19,9 +19,9 @@ from agentkit import (
     Context,
     Edit,
     Output,
+    PostgresStore,
     Result,
     SQLiteStore,
-    SQLStore,
     Summarize,
     Tool,
     ToolDeferred,
@@ -38,7 +38,7 @@ State = dict[str, list[str]]
 
 def open_store(where: str) -> Any:
     """Open the store of a file, or of PostgreSQL's URL."""
-    return SQLStore(where) if "://" in where else SQLiteStore(where)
+    return PostgresStore(where) if "://" in where else SQLiteStore(where)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,8 @@ class Scenario:
     agent: Mapping[str, Any] = field(default_factory=dict)
     chat: Mapping[str, Any] = field(default_factory=dict)
     send: Mapping[str, Any] = field(default_factory=dict)
-    commits: int = 5
+    commits: int = 4
     """There are at least so many."""
-    asks_again: bool = False
-    """Whether, after one of the kills, the model is asked for something again that it has given."""
 
 
 class World:
@@ -212,9 +210,19 @@ def make_agent(scenario: Scenario, world: World) -> Agent:
 
     change = working("change", effect="write")
     order = working("order", effect="write", approval=True)
-    tools = [working("look"), working("read_all"), change, order, working("mail", effect="write")]
+    tools = [
+        working("look", effect="read"),
+        working("read_all", effect="read"),
+        change,
+        order,
+        working("mail", effect="write"),
+    ]
     if scenario.sub_agent:
-        clerk = Agent(_model(scenario.sub_agent, world), tools=[working("peek"), change, order], name="clerk")
+        clerk = Agent(
+            _model(scenario.sub_agent, world),
+            tools=[working("peek", effect="read"), change, order],
+            name="clerk",
+        )
         effect: Any = (
             "write" if any("change" in str(r) or "order" in str(r) for r in scenario.sub_agent) else "read"
         )
@@ -258,8 +266,8 @@ _SENDS = tuple(("send", "", f"message {n}") for n in range(3))
 
 SCENARIOS = {
     "a plain answer": Scenario(("done",)),
-    "a read": Scenario((call("look", n=1), "done"), commits=7),
-    "a write": Scenario((call("change", n=1), "done"), commits=7),
+    "a read": Scenario((call("look", n=1), "done"), commits=6),
+    "a write": Scenario((call("change", n=1), "done"), commits=6),
     "two reads and a write": Scenario(
         ([call("look", n=1), call("change", n=2), call("look", n=3)], "done"), commits=8
     ),
@@ -267,7 +275,7 @@ SCENARIOS = {
         ([call("look", n=1), call("change", n=2)], [call("change", n=3), call("look", n=4)], "done"),
         commits=10,
     ),
-    "a call that is approved": Scenario((call("order", n=1), "done"), commits=10),
+    "a call that is approved": Scenario((call("order", n=1), "done"), commits=9),
     "a call that is edited": Scenario(
         ([call("order", n=1), call("look", n=5), call("order", n=2)], "done"),
         decide=_edit_second,
@@ -294,10 +302,9 @@ SCENARIOS = {
         commits=10,
     ),
     "an output by tool": Scenario(
-        (call("look", n=1), *[call("final_result", n=3)] * 2),
+        (call("look", n=1), call("final_result", n=3)),
         send={"output": Output(dict[str, int], mode="tool")},
-        commits=10,
-        asks_again=True,
+        commits=7,
     ),
     "a summary": Scenario(
         (call("look", n=1), "done"),
@@ -306,7 +313,7 @@ SCENARIOS = {
         commits=19,
     ),
     "a large result": Scenario(
-        (call("read_all", n=1), _read_on, "done"), agent={"max_result_chars": 800}, commits=10
+        (call("read_all", n=1), _read_on, "done"), agent={"max_result_chars": 800}, commits=8
     ),
     "undo, fork, clear and delete": Scenario(
         (call("change", n=1), "done"),
@@ -314,7 +321,7 @@ SCENARIOS = {
             *(("send", "", "one"), ("send", "", "two"), ("undo", ""), ("fork", "")),
             *(("send", FORK, "three"), ("clear", ""), ("send", "", "four"), ("delete", FORK)),
         ),
-        commits=34,
+        commits=32,
     ),
-    "a reply that was cut": Scenario((_cut_once,), commits=8),
+    "a reply that was cut": Scenario((_cut_once,), commits=7),
 }

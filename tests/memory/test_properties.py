@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from agentkit.memory.results import DropToolResults
 from agentkit.memory.summary import Summarize, is_summary
 from agentkit.memory.tokens import TokenBudget
 from agentkit.memory.turns import LastTurns
-from agentkit.wire.content import Content, calls_of, copy_contents, responses_of
+from agentkit.wire.content import Content, calls_of, copy_content, responses_of
 from agentkit.wire.history import check, turn_starts, turns
 from tests.helpers.histories import Chatting, Counter, Turn, choose, extends, flat, histories, turn
 
@@ -35,6 +35,10 @@ MEMORIES: list[Memory] = [
 every_memory = pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: repr(memory)[:40])
 BASE: dict[str, Any] = {"tools": [{"functionDeclarations": [{"name": "look"}, {"name": "write"}]}]}
 counters = st.builds(Counter, st.sampled_from([1.0, 2.2, 4.0, 8.0]), st.sampled_from([258, 1_120, 4_000]))
+
+
+def copies(contents: Iterable[Content]) -> list[Content]:
+    return [copy_content(content) for content in contents]
 
 
 def choose_or_stop(memory: Memory, history: Sequence[Content], situation: Situation, **kwargs: Any) -> Any:
@@ -97,7 +101,7 @@ def test_the_same_history_and_situation_give_the_same_view(
     history = flat(turns_)
     once = choose_or_stop(memory, history, Situation(base=BASE), counter=counter)
     assert choose_or_stop(memory, history, Situation(base=BASE), counter=counter) == once
-    assert choose_or_stop(memory, copy_contents(history), Situation(base=BASE), counter=counter) == once
+    assert choose_or_stop(memory, copies(history), Situation(base=BASE), counter=counter) == once
 
 
 @every_memory

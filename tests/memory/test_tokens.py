@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -12,12 +13,16 @@ from agentkit.limits import Usage
 from agentkit.memory.base import CountTokens, DoesNotFit, Situation
 from agentkit.memory.summary import summary_content
 from agentkit.memory.tokens import TokenBudget
-from agentkit.wire.content import copy_contents, keep, model_content, user_content
+from agentkit.wire.content import Content, copy_content, keep, model_content, user_content
 from agentkit.wire.history import check, turn_starts, turns
 from tests.helpers.histories import Chatting, Counter, Turn, choose, extends, flat, image, plain_turn
 
 NOTHING = Situation(base={})
 TOOLS: dict[str, Any] = {"tools": [{"functionDeclarations": [{"name": "look", "description": "d" * 900}]}]}
+
+
+def copies(contents: Iterable[Content]) -> list[Content]:
+    return [copy_content(content) for content in contents]
 
 
 def talk(turns: int = 60, **kwargs: Any) -> list[Turn]:
@@ -86,8 +91,8 @@ def test_a_chat_of_another_process_goes_on_where_it_was() -> None:
     chat = Chatting(TokenBudget(10_000))
     *_, last = chat.go_through(talk(100))
     assert len(last.view) < len(last.history)
-    situation = Situation(base={}, last_view=copy_contents(last.view), last_usage=chat.last_usage)
-    view, _ = choose(TokenBudget(10_000), [*copy_contents(last.history), model_content("ok")], situation)
+    situation = Situation(base={}, last_view=copies(last.view), last_usage=chat.last_usage)
+    view, _ = choose(TokenBudget(10_000), [*copies(last.history), model_content("ok")], situation)
     assert extends(view, last.view)
 
 
@@ -211,13 +216,13 @@ def test_turns_that_are_all_alike_do_not_confuse_it() -> None:
     same = [[user_content("yes"), model_content("ok")] for _ in range(300)]
     chat = Chatting(TokenBudget(500))
     starts = [0]
-    for sent in chat.go_through([copy_contents(turn) for turn in same]):
+    for sent in chat.go_through([copies(turn) for turn in same]):
         assert Counter().request(sent.view, {}) <= 500
         starts.append(len(sent.history) - len(sent.view))
     assert starts == sorted(starts)  # what was left out doesn't come back
     assert len(set(starts)) < 40
-    reopened = Situation(base={}, last_view=copy_contents(chat.last_view), last_usage=chat.last_usage)
-    view, _ = choose(TokenBudget(500), [*copy_contents(chat.history), user_content("yes")], reopened)
+    reopened = Situation(base={}, last_view=copies(chat.last_view), last_usage=chat.last_usage)
+    view, _ = choose(TokenBudget(500), [*copies(chat.history), user_content("yes")], reopened)
     assert Counter().request(view, {}) <= 500
 
 

@@ -288,9 +288,9 @@ def test_closing_a_stream_closes_that_of_the_model() -> None:
 
 
 def test_what_the_model_takes_is_what_the_one_that_answers_takes() -> None:
-    assert ChaosModel(ScriptedModel([]), 0).takes_schema(with_tools=True)
+    assert ChaosModel(ScriptedModel([]), 0).traits.schema_with_tools
     old = ChaosModel(GeminiModel("gemini-2.5-flash", api_key="k"), 0)
-    assert (old.takes_schema(with_tools=True), old.takes_schema(with_tools=False)) == (False, True)
+    assert (old.traits.schema_with_tools, old.traits.json_schema) == (False, True)
     assert isinstance(old, Model)
 
 

@@ -314,8 +314,7 @@ def test_a_registry_says_what_its_tools_do_where_nobody_says_another() -> None:
 
 def test_nobody_said_is_the_default_and_is_kept_apart_from_what_it_counts_as() -> None:
     made = Tool.of(lambda: 1, name="f")
-    assert (made.effect, made.ledger_effect) == (None, "read")
-    assert [made.replace(effect=each).ledger_effect for each in ("read", "write")] == ["read", "write"]
+    assert made.effect is None
     assert (made.polls, made.interactive) == (False, False)
     both = made.replace(polls=True, interactive=True)
     assert (both.polls, both.interactive) == (True, True)

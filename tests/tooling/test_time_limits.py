@@ -4,8 +4,6 @@ import asyncio
 import math
 import time
 
-import pytest
-
 from agentkit import Agent, ToolTimeout, tool
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.ways import Way, either
@@ -33,14 +31,7 @@ def limited() -> str:
     return "late"
 
 
-def test_a_tool_without_a_limit_outlives_that_of_the_agent(
-    either: Way, request: pytest.FixtureRequest
-) -> None:
-    if not either.is_async:
-        reason = (
-            "a queue takes no infinite timeout: the batch of calls has to leave such a tool out of its limits"
-        )
-        request.applymarker(pytest.mark.xfail(reason=reason, raises=OverflowError, strict=True))
+def test_a_tool_without_a_limit_outlives_that_of_the_agent(either: Way) -> None:
     for function in (slow, aslow):
         script = [[call(function.__name__), call("limited")], "ok"]
         agent = Agent(ScriptedModel(script), tools=[function, limited], tool_timeout=0.05)

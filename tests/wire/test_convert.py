@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from google.genai import types
 from pydantic import BaseModel
 
+from agentkit.core.config import config_in
 from agentkit.errors import ConfigurationError, HistoryError
-from agentkit.wire.content import copy_contents
-from agentkit.wire.convert import config_in, history_in, to_types, user_input
+from agentkit.wire.content import Content, copy_content
+from agentkit.wire.convert import history_in, to_types, user_input
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\xff\xfb" * 8
 SIGNATURE = b"\xff\xfe\xfd signature"
@@ -44,6 +46,10 @@ WIRE: list[Any] = [
 ]
 
 
+def copies(contents: Iterable[Content]) -> list[Content]:
+    return [copy_content(content) for content in contents]
+
+
 def snake(value: Any, free: bool = False) -> Any:
     """The same in the SDK's casing; what is the user's own data stays."""
     names = {
@@ -68,7 +74,7 @@ def snake(value: Any, free: bool = False) -> Any:
 )
 def test_a_history_comes_in_the_same_in_every_form(history: Any) -> None:
     contents = history_in(history)
-    wanted = copy_contents(WIRE)
+    wanted = copies(WIRE)
     wanted[2]["parts"][0]["functionResponse"]["response"] = {"output": {"my_key": [1, None]}}
     assert contents == wanted
 

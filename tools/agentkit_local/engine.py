@@ -240,13 +240,13 @@ def _encode(request: Mapping[str, Any]) -> bytes:
 
 
 def _send(process: subprocess.Popen[bytes], line: bytes) -> None:
-    assert process.stdin is not None  # noqa: S101 - for the type checker
+    assert process.stdin is not None
     while line:
         line = line[os.write(process.stdin.fileno(), line) :]
 
 
 def _receive(process: subprocess.Popen[bytes]) -> bytes:
-    assert process.stdout is not None  # noqa: S101 - for the type checker
+    assert process.stdout is not None
     answer = b""
     while not answer.endswith(b"\n"):
         chunk = os.read(process.stdout.fileno(), 1 << 16)

@@ -111,7 +111,7 @@ def names_in(text: str) -> list[str]:
 
 
 def is_follow_up(text: str) -> bool:
-    """Tell whether a text can't stand alone ("And in London?"), so that the turns before it are needed."""
+    """Return whether a text can't stand alone ("And in London?"), so that the turns before it are needed."""
     return len(text.split()) <= 8 and _FOLLOW_UP.match(text.strip().casefold()) is not None
 
 
@@ -230,13 +230,13 @@ def _months(arguments: Sequence[JsonObject]) -> list[str]:
 
 
 def _is_doubled(call: FunctionCall, tools: Mapping[str, FunctionDeclaration], text: str) -> bool:
-    """Tell whether two parameters of a call took the same words, though they are said only once."""
+    """Return whether two parameters of a call took the same words, though they are said only once."""
     copied = Counter(value.casefold() for value in _copied(call, tools))
     return any(0 < text.casefold().count(value) < times for value, times in copied.items() if times > 1)
 
 
 def _is_cut(value: str, text: str, used: set[str], served: set[str]) -> bool:
-    """Tell whether a word beside the value, as in "los angeles", belongs to it: nothing else knows that word.
+    """Return whether a word beside the value, as in "los angeles", belongs to it: nothing else knows that word.
 
     Of a name in capitals only such words can be a part: "Berlin" in "coat in Berlin or not" is whole.
     """
@@ -252,7 +252,7 @@ def _is_cut(value: str, text: str, used: set[str], served: set[str]) -> bool:
 
 
 def _is_glued(value: Json) -> bool:
-    """Tell whether a value is a list of names in one text: "Oslo and Rome" (but not "Paris, Texas")."""
+    """Return whether a value is a list of names in one text: "Oslo and Rome" (but not "Paris, Texas")."""
     if not isinstance(value, str):
         return False
     names = re.split(r"\s*(?:,|&|/|\b(?:and|or)\b)\s*", value)
@@ -261,7 +261,7 @@ def _is_glued(value: Json) -> bool:
 
 
 def _abbreviates(short: str, words: Iterable[str]) -> bool:
-    """Tell whether a word of two or three letters stands for one of the words, as km does for kilometers."""
+    """Return whether a word of two or three letters stands for one of the words, as km does for kilometers."""
     pattern = re.compile(".*".join(map(re.escape, short)))
     return len(short) in (2, 3) and short.isalpha() and any(pattern.match(word) for word in words)
 

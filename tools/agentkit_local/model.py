@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agentkit.errors import ConfigurationError, ModelError
+from agentkit.model import Model, Traits
 from agentkit.wire.content import (
     Candidate,
     Content,
@@ -56,7 +57,7 @@ _REPLAYED = 2
 
 
 def available() -> bool:
-    """Tell whether the embedded model is installed, without starting it."""
+    """Return whether the embedded model is installed, without starting it."""
     return _installed() is not None
 
 
@@ -99,7 +100,7 @@ class _Plan:
         }
 
 
-class LocalModel:
+class LocalModel(Model):
     """The embedded model, as any other model: wire JSON in, wire JSON out.
 
     Its engine runs in a child process that ends with this object or with the program. It starts at once and
@@ -159,9 +160,10 @@ class LocalModel:
         """End the child process. A later request starts a new one."""
         self._engine.close()
 
-    def takes_schema(self, *, with_tools: bool) -> bool:  # noqa: ARG002 - as other models have it
-        """Tell that the model writes no JSON of its own: it fills in the arguments of a tool."""
-        return False
+    @property
+    def traits(self) -> Traits:
+        """The model writes no JSON of its own: it fills in the arguments of a tool."""
+        return Traits(json_schema=False, schema_with_tools=False)
 
     def prepare_for(self, request: Request) -> None:
         """Get ready for requests with the tools of this one, without waiting: start the child, let it read them.
@@ -220,7 +222,7 @@ class LocalModel:
         for chunk in _chunks(await self.agenerate(request, timeout=timeout)):
             yield chunk
 
-    def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:  # noqa: ARG002
+    def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Estimate the tokens of a request: the engine doesn't count them beforehand."""
         rest = {key: value for key, value in request.items() if key in ("tools", "systemInstruction")}
         return _estimate(len(dumps(rest)) - 2 + sum(len(content_json(c)) for c in request["contents"]))

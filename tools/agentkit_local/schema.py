@@ -106,7 +106,7 @@ def _unbounded(schema: Json) -> Json:
 
 
 def is_verbatim(schema: JsonObject) -> bool:
-    """Tell whether a parameter's description asks for the user's text as it is."""
+    """Return whether a parameter's description asks for the user's text as it is."""
     return schema.get("type") == "string" and "word for word" in schema.get("description", "").casefold()
 
 
@@ -123,7 +123,7 @@ def question_of(declaration: FunctionDeclaration) -> str | None:
 
 
 def has_dates(declaration: FunctionDeclaration) -> bool:
-    """Tell whether a parameter is a date, for which the engine must be told today's."""
+    """Return whether a parameter is a date, for which the engine must be told today's."""
     return any(is_date(field) for field in schema_of(declaration)["properties"].values())
 
 

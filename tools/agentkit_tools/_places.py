@@ -133,7 +133,7 @@ def longest_name(
 
 
 def _is_place(name: str, search: Callable[[str], Sequence[Place]], *, shouted: bool) -> bool:
-    """Tell whether there is a place of just this name, or of its beginning in the region that follows."""
+    """Return whether there is a place of just this name, or of its beginning in the region that follows."""
     head, *regions = (part.strip() for part in name.split(","))
     words = head.split()
     # The comma is often left out: any of the last words may be the region.
@@ -161,7 +161,7 @@ def fold(text: str) -> str:
 
 
 def lies_in(place: Place, region: str) -> bool:
-    """Tell whether `region` names the country or state of a place, also by its code or a usual short form."""
+    """Return whether `region` names the country or state of a place, also by its code or a usual short form."""
     wanted, code = fold(region), place.country_code
     state = _STATES.get(code, {}).get(wanted.upper())
     return (

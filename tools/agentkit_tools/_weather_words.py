@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def is_about_weather(rest: str, *, timed: bool) -> bool:
-    """Tell whether a text, without the place and the times in it, may be about the weather.
+    """Return whether a text, without the place and the times in it, may be about the weather.
 
     Without a word of the weather it is only where nothing else is asked for: "Rome, the next 7 days?".
 
@@ -33,12 +33,12 @@ def words_of(text: str) -> Sequence[str]:
 
 
 def is_filler(word: str) -> bool:
-    """Tell whether a word is one that a question about anything may have."""
+    """Return whether a word is one that a question about anything may have."""
     return word.casefold().replace("’", "'") in _FILLER
 
 
 def is_common(word: str) -> bool:
-    """Tell whether a word is surely no part of a place's name."""
+    """Return whether a word is surely no part of a place's name."""
     folded = word.casefold()
     return is_filler(folded) or bool(_WEATHER.search(folded) or _WHAT_WEATHER_IS_FOR.search(folded))
 

@@ -74,7 +74,7 @@ class DemoServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            def log_message(self, format: str, *args: Any) -> None:
                 """Keep quiet: the terminal belongs to the answer."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -202,7 +202,7 @@ def _zone(name: str, latitude: float, longitude: float) -> tuple[str, tzinfo]:
 
 def _day(latitude: float, longitude: float, day: date) -> dict[str, float]:
     """Make up the weather of a day, in metric units: plausible for the latitude and the season."""
-    chance = random.Random(f"{latitude:.2f} {longitude:.2f} {day}")  # noqa: S311 - nothing secret
+    chance = random.Random(f"{latitude:.2f} {longitude:.2f} {day}")
     summer = math.cos((day.timetuple().tm_yday - 200) / 365 * math.tau) * math.copysign(1, latitude)
     mean = 29 - 0.36 * abs(latitude) + 0.2 * abs(latitude) * summer + chance.uniform(-3, 3)
     spread = chance.uniform(2.5, 5)

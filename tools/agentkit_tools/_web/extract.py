@@ -97,7 +97,7 @@ def read_html(body: bytes, charset: str, url: str) -> tuple[str, str]:
     _square_tables(document)
     body_element = document.select_one("body")
     for menu in document.select("body nav") if body_element else ():
-        assert body_element is not None  # noqa: S101 - for the type
+        assert body_element is not None
         body_element.append(menu)
     text = document.to_markdown(
         Markdown(

@@ -155,7 +155,7 @@ async def _open(address: Address, ips: Sequence[IPAddress]) -> AsyncGenerator[ht
             finally:
                 await response.aclose()
             return
-    assert failure is not None  # noqa: S101 - there is at least one, and each failed
+    assert failure is not None
     raise failure
 
 

@@ -69,7 +69,7 @@ _ALLOWABLE: tuple[IPNetwork, ...] = (
 
 
 def is_public(ip: IPAddress) -> bool:
-    """Tell whether an address is one of the public Internet's.
+    """Return whether an address is one of the public Internet's.
 
     An IPv4 address inside an IPv6 address isn't, except as NAT64 writes it.
     """
@@ -83,7 +83,7 @@ def is_public(ip: IPAddress) -> bool:
 
 
 def may_connect(ip: IPAddress, allowed: Iterable[IPNetwork]) -> bool:
-    """Tell whether an address is public, or in one of the networks allowed."""
+    """Return whether an address is public, or in one of the networks allowed."""
     return is_public(ip) or (ip not in _METADATA and any(ip in network for network in allowed))
 
 

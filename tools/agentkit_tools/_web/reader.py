@@ -68,7 +68,7 @@ async def read_page(page: Page, packages: str, *, offset: int, max_chars: int) -
 
 def _exchange(process: subprocess.Popen[bytes], data: bytes, limit: int) -> bytes:
     with process:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - they are pipes
+        assert process.stdin is not None and process.stdout is not None
         process.stdin.write(data)
         process.stdin.close()
         return process.stdout.read(limit)

@@ -80,5 +80,5 @@ def read_hosts(name: str, hosts: Iterable[str]) -> frozenset[str]:
 
 
 def _covers(hosts: Iterable[str], host: str) -> bool:
-    """Tell whether a host is one of these, or below one of them."""
+    """Return whether a host is one of these, or below one of them."""
     return any(host == each or host.endswith(f".{each}") for each in hosts)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentkit.core.effects import Plan, State
-from agentkit.core.survey import FIND_TOOLS
+from agentkit.core.history import History
 from agentkit.errors import ConfigurationError, ToolRetry
+from agentkit.output import OutputTaker
 from agentkit.tooling.context import Context
+from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
 from agentkit.tooling.registry import MAX_TOOLS
-from agentkit.tooling.results import READ_ON, excerpt
+from agentkit.tooling.results import excerpt
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import Content, JsonObject, calls_of
+from agentkit.wire.content import Content, EncodedList, JsonObject, calls_of, dumps
 
 if TYPE_CHECKING:
     from agentkit.tooling.search import ToolIndex
@@ -25,26 +26,44 @@ FOUND_AT_ONCE = 5
 class _Unfound:
     """Takes no arguments for a tool that was not found yet."""
 
-    def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:  # noqa: ARG002
+    def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Tell the model to find the tool first."""
         raise ToolRetry(
             f"The tool {context.tool_name!r} is not loaded. Find it with {FIND_TOOLS} first, then call it."
         )
 
 
-class Toolbox:
-    """The tools of one run, turn by turn. Those declared first stay first: it is a stable prefix that caches hit."""
+class ToolSet:
+    """The tools of one run, turn by turn. Those declared first stay first: it is a stable prefix that caches hit.
 
-    def __init__(self, plan: Plan, state: State) -> None:
-        self._plan = plan
-        self._state = state
-        self._always = [tool for tool in plan.tools.values() if not tool.on_demand]
-        self._on_demand = {name: tool for name, tool in plan.tools.items() if tool.on_demand}
+    Args:
+        tools: All that the run may ever call, those on demand too.
+        output: Takes the structured output, perhaps by a tool of its own.
+        history: Says which tools on demand were found.
+        max_chars: How much JSON of a result the model gets at once.
+    """
+
+    def __init__(
+        self, tools: Mapping[str, Tool], *, output: OutputTaker[Any] | None, history: History, max_chars: int
+    ) -> None:
+        self.all = tools
+        self.max_chars = max_chars
+        self.results: dict[str, str] = {}
+        """The whole of results that were cut, by the call's id."""
+        self.failures: dict[str, int] = {}
+        """How often each has failed in a row."""
+        self.read_stored: Callable[[str], str | None] | None = None
+        """Reads one that a store has."""
+        self._output = output
+        self._history = history
+        self._always = [tool for tool in tools.values() if not tool.on_demand]
+        self._on_demand = {name: tool for name, tool in tools.items() if tool.on_demand}
         if self._on_demand:
-            self._always.append(Tool.of(self._find_tools, name=FIND_TOOLS))
+            self._always.append(Tool.of(self._find_tools, name=FIND_TOOLS, effect="read"))
         self._index: ToolIndex | None = None
-        self._read_result: Tool | None = None
+        self._reader: Tool | None = None
         self._chosen: Sequence[Tool] = self._always
+        self._added: tuple[list[str], JsonObject] = ([], {})
 
     def choose(self, chosen: Any) -> None:
         """Take what the developer's function chose for the next turn: names, in any order; None is all.
@@ -60,9 +79,9 @@ class Toolbox:
                 f"choose_tools returned {chosen!r:.100}: return names of tools, or None."
             )
         names = [each.name if isinstance(each, Tool) else each for each in chosen]
-        if unknown := [name for name in names if not isinstance(name, str) or name not in self._plan.tools]:
+        if unknown := [name for name in names if not isinstance(name, str) or name not in self.all]:
             raise ConfigurationError(
-                f"choose_tools returned {unknown!r:.200}; the tools are {list(self._plan.tools)!r:.2000}."
+                f"choose_tools returned {unknown!r:.200}; the tools are {list(self.all)!r:.2000}."
             )
         self._chosen = [
             *(tool for tool in self._always if tool.name in names or tool.name == FIND_TOOLS),
@@ -70,44 +89,61 @@ class Toolbox:
         ]
 
     def declared(self) -> dict[str, Tool]:
-        """Give the tools that the next turn has, by name, in the order in which they are declared.
+        """Return the tools that the next turn has, by name, in the order in which they are declared.
 
         Raises:
             ConfigurationError: They are more than a request takes.
         """
         tools = {tool.name: tool for tool in self._chosen}
-        if self._plan.output is not None and self._plan.output.tool is not None:
-            tools[self._plan.output.tool.name] = self._plan.output.tool
+        if self._output is not None and self._output.tool is not None:
+            tools[self._output.tool.name] = self._output.tool
         if len(tools) > MAX_TOOLS:
             raise ConfigurationError(
                 f"{len(tools)} tools are to be declared, those that agentkit adds included; Gemini takes {MAX_TOOLS}"
                 " in a request. Choose fewer, or let the model find them: registry.on_demand()."
             )
-        for name in self._needed(MAX_TOOLS - len(tools)):
-            tools.setdefault(name, self._on_demand[name] if name in self._on_demand else self._reader())
+        if self._history.found:
+            for name in self._needed(MAX_TOOLS - len(tools)):
+                tools.setdefault(
+                    name, self._on_demand[name] if name in self._on_demand else self._read_tool()
+                )
         return tools
 
     def _needed(self, room: int) -> list[str]:
         """List what the history says is needed; of tools that were found the newest, where they are too many."""
-        needed = [name for name in self._state.survey.found if name in self._on_demand or name == READ_ON]
+        needed = [name for name in self._history.found if name in self._on_demand or name == READ_RESULT]
         too_many = len(needed) - room
-        older = [name for name in needed if name != READ_ON][: max(0, too_many)]
+        older = [name for name in needed if name != READ_RESULT][: max(0, too_many)]
         return [name for name in needed if name not in older][:room]
 
-    def _reader(self) -> Tool:
-        self._read_result = self._read_result or Tool.of(self._read_on, name=READ_ON)
-        return self._read_result
+    def _read_tool(self) -> Tool:
+        self._reader = self._reader or Tool.of(self._read_on, name=READ_RESULT, effect="read")
+        return self._reader
+
+    def added_to(self, base: JsonObject, tools: Mapping[str, Tool]) -> JsonObject:
+        """Add the declarations of tools to a request; while they are the same, so is what is returned."""
+        names = list(tools)
+        if not self._added[1] or self._added[0] != names:
+            made = {**base}
+            if tools:
+                declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
+                others = base.get("tools", ())
+                encoded = b",".join(tool.encoded for tool in tools.values())
+                encoded = b",".join([b'{"functionDeclarations":[' + encoded + b"]}", *map(dumps, others)])
+                made["tools"] = EncodedList([declared, *others], b"[" + encoded + b"]")
+            self._added = (names, made if self._output is None else self._output.request(made))
+        return self._added[1]
 
     def known(self, declared: Mapping[str, Tool], content: Content) -> Mapping[str, Tool]:
-        """Give the tools that the calls of a turn may mean; one that isn't found yet tells how to find it."""
+        """Return the tools that the calls of a turn may mean; one that isn't found yet tells how to find it."""
         if not self._on_demand:
             return declared
         called = {call["name"] for call in calls_of(content)} & self._on_demand.keys() - declared.keys()
         return {**declared, **{name: replace(self._on_demand[name], binder=_Unfound()) for name in called}}
 
     def every(self) -> Mapping[str, Tool]:
-        """Give all tools that a call of an earlier turn may mean."""
-        return {**self._plan.tools, **self.declared()}
+        """Return all tools that a call of an earlier turn may mean."""
+        return {**self.all, **self.declared()}
 
     def _find_tools(self, query: str) -> list[JsonObject]:
         """Find more tools, by what they do; those found can be called from then on.
@@ -123,21 +159,20 @@ class Toolbox:
         found = [tools[position] for position in self._index.rank(query, FOUND_AT_ONCE)]
         if not found:
             raise ToolRetry(f"No tool fits {query!r}. Say it in other words.")
-        room = max(
-            0, self._plan.result_chars // (2 * FOUND_AT_ONCE) - 200
-        )  # a result that is cut names no tools
+        # a result that is cut names no tools
+        room = max(0, self.max_chars // (2 * FOUND_AT_ONCE) - 200)
         return [{"name": tool.name, "description": tool.description[:room]} for tool in found]
 
-    def _read_on(self, id: str, offset: int = 0) -> str:  # noqa: A002 - as the mark says
+    def _read_on(self, id: str, offset: int = 0) -> str:
         """Read on in a result that was cut.
 
         Args:
             id: The id that the mark at the cut names.
             offset: The character to begin at, counted from 0.
         """
-        whole = self._state.results.get(id)
-        if whole is None and self._state.read_result is not None:
-            whole = self._state.read_result(id)
+        whole = self.results.get(id)
+        if whole is None and self.read_stored is not None:
+            whole = self.read_stored(id)
         if whole is None:
             raise ToolRetry(
                 f"No result is kept under {id!r:.200}. Take the id from the mark at the cut, as it stands there; if"
@@ -147,4 +182,4 @@ class Toolbox:
             raise ToolRetry(
                 f"The result has {len(whole)} characters: give an offset from 0 to {len(whole) - 1}."
             )
-        return excerpt(whole, offset, self._plan.result_chars, key=id)
+        return excerpt(whole, offset, self.max_chars, key=id)

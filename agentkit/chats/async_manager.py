@@ -1,0 +1,159 @@
+"""Many chats by their ids, for async callers."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from typing_extensions import TypeVar, Unpack
+
+from agentkit.chats.chat import AsyncChat, Chat
+from agentkit.drivers.threads import off_loop
+from agentkit.output import Output
+from agentkit.run import AsyncRunStream, Run
+from agentkit.stores.base import Hit, Message, SessionInfo
+from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.content import Content
+from agentkit.wire.convert import UserInput
+
+if TYPE_CHECKING:
+    from agentkit.chats.manager import ChatManager
+    from agentkit.core.options import RunOptions
+
+Out = TypeVar("Out", default=None)
+
+
+class AsyncChatManager:
+    """The chats of a `ChatManager`, whose methods these are. The store never blocks the event loop."""
+
+    def __init__(self, manager: ChatManager) -> None:
+        self._manager = manager
+
+    async def create(self, id: str | None = None, **settings: Any) -> AsyncChat:
+        """Make a chat; see `ChatManager.create`."""
+        return self._of(await off_loop(lambda: self._manager.create(id, **settings)))
+
+    async def get(self, id: str) -> AsyncChat:
+        """Return the chat of an id. Raises `SessionNotFound`."""
+        return self._of(await off_loop(lambda: self._manager.get(id)))
+
+    @overload
+    async def send_message(
+        self,
+        id: str,
+        message: UserInput,
+        *,
+        stream: Literal[False] = False,
+        output: type[Out] | Output[Out] | None = None,
+        message_id: str | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]: ...
+
+    @overload
+    async def send_message(
+        self,
+        id: str,
+        message: UserInput,
+        *,
+        stream: Literal[True],
+        output: type[Out] | Output[Out] | None = None,
+        message_id: str | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncRunStream[Out]: ...
+
+    async def send_message(
+        self,
+        id: str,
+        message: UserInput,
+        *,
+        stream: bool = False,
+        output: type[Out] | Output[Out] | None = None,
+        message_id: str | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out] | AsyncRunStream[Out]:
+        """Send a message in the chat of an id; see `ChatManager.send_message`. A stream is used in `async with`."""
+        chat = await self.get(id)
+        if stream:
+            return chat.send_message_stream(message, output=output, id=message_id, wait=wait, **options)
+        return await chat.send_message(message, output=output, id=message_id, wait=wait, **options)
+
+    async def resume(
+        self,
+        id: str,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = None,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Run[Out]:
+        """Go on where the last message of a chat got to; see `Chat.resume`."""
+        return await (await self.get(id)).resume(decisions, output=output, wait=wait, **options)
+
+    async def pending(self, id: str) -> builtins.list[PendingCall]:
+        """Return the calls of a chat that somebody must say something about."""
+        return await (await self.get(id)).get_pending()
+
+    async def resolve(self, id: str, call_id: str, **said: Any) -> None:
+        """Say what became of a call of a chat: `result=` or `retry=True`; see `Chat.resolve`."""
+        await (await self.get(id)).resolve(call_id, **said)
+
+    async def undo(self, id: str) -> builtins.list[Content]:
+        """Take back the last message of a chat and all that followed; return it."""
+        return await (await self.get(id)).undo()
+
+    async def info(self, id: str) -> SessionInfo:
+        """Return what is known of a chat. Raises `SessionNotFound`."""
+        return await off_loop(lambda: self._manager.info(id))
+
+    async def get_history(self, id: str, start: int = 0, end: int | None = None) -> builtins.list[Message]:
+        """Return the messages of a chat; see `ChatManager.get_history`."""
+        return await off_loop(lambda: self._manager.get_history(id, start, end))
+
+    async def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
+        """List chats, the last used first; `after` is the last one of the page before."""
+        return await off_loop(lambda: self._manager.list(limit=limit, after=after))
+
+    async def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
+        """Find messages that have all these words."""
+        return await off_loop(lambda: self._manager.search(text, limit=limit))
+
+    async def export_session(
+        self, id: str, format: Literal["json", "markdown"] = "json", *, end: int | None = None
+    ) -> str:
+        """Return a chat as a text; see `ChatManager.export_session`."""
+        return await off_loop(lambda: self._manager.export_session(id, format, end=end))
+
+    async def import_session(
+        self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None
+    ) -> AsyncChat:
+        """Make a chat of what `export_session` gave; see `ChatManager.import_session`."""
+        return self._of(await off_loop(lambda: self._manager.import_session(exported, id=id)))
+
+    async def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> AsyncChat:
+        """Make a chat that begins with the messages of another; see `Chat.fork`."""
+        return self._of(await off_loop(lambda: self._manager.fork(id, at=at, new_id=new_id)))
+
+    async def rename(self, id: str, title: str | None) -> None:
+        """Give a chat a title."""
+        await off_loop(lambda: self._manager.rename(id, title))
+
+    async def expire(self, id: str, expires_in: timedelta | None) -> None:
+        """Say after what time from now `delete_expired` may delete a chat; None is never."""
+        await off_loop(lambda: self._manager.expire(id, expires_in))
+
+    async def delete_session(self, id: str) -> None:
+        """Delete a chat. Raises `SessionNotFound`."""
+        await off_loop(lambda: self._manager.delete_session(id))
+
+    async def delete_expired(self) -> int:
+        """Delete the chats whose time is up; return how many there were."""
+        return await off_loop(self._manager.delete_expired)
+
+    @staticmethod
+    def _of(chat: Chat) -> AsyncChat:
+        return AsyncChat(chat._agent, chat._conversation, deps=chat._deps, **chat._options)

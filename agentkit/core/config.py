@@ -1,0 +1,99 @@
+"""An agent's `config=`, as it goes into a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from agentkit.errors import ConfigurationError
+from agentkit.tooling.json_schema import JsonSchema, tidy
+from agentkit.wire.content import JsonObject
+from agentkit.wire.convert import fields_of, item_to_wire
+
+_REQUEST_LEVEL = frozenset(
+    {"safetySettings", "cachedContent", "labels", "tools", "toolConfig", "serviceTier"}
+)
+_NOT_HERE = {
+    "systemInstruction": "give Agent(instructions=...)",
+    "httpOptions": "give GeminiModel(http_options=...)",
+    "automaticFunctionCalling": "agentkit runs the calls itself",
+    "automaticContinuation": "agentkit makes each request itself",
+    "shouldReturnHttpResponse": "agentkit reads the reply itself",
+}
+
+
+def config_in(config: Any) -> JsonObject:
+    """Turn a `types.GenerateContentConfig`, or a dict of its fields in either casing, into request fields.
+
+    A type as `response_schema`, such as a pydantic model class, becomes the `responseJsonSchema` of it.
+    Names of fields aren't checked: agentkit would refuse what the server has learned since. The server
+    answers a misspelt one with a 400 that names it.
+
+    Raises:
+        ConfigurationError: A field has its place elsewhere, asks for more than one candidate, or would force
+            a call in every turn.
+    """
+    if config is None:
+        return {}
+    fields = fields_of(config)
+    if not isinstance(fields, Mapping):
+        raise ConfigurationError(
+            f"config= is a dict or a types.GenerateContentConfig, not {type(config).__name__}."
+        )
+    request: JsonObject = {}
+    generation: dict[str, Any] = {}
+    for key, value in fields.items():
+        if key in _NOT_HERE:
+            raise ConfigurationError(f"config[{key!r}] has no effect here: {_NOT_HERE[key]}.")
+        if key in _REQUEST_LEVEL:
+            request[key] = item_to_wire(key, value)
+        elif key == "generationConfig":
+            generation = {**(fields_of(value) or {}), **generation}
+        else:
+            generation[key] = value
+    generation = _generation_in(generation)
+    if any("functionDeclarations" in tool for tool in request.get("tools") or ()):
+        raise ConfigurationError(
+            "config['tools'] is for the server's own tools; functions go in Agent(tools=[...])."
+        )
+    if _calling_mode(request.get("toolConfig")) == "ANY":
+        raise ConfigurationError(
+            "config['toolConfig']: the mode ANY holds for every turn, so that no run would end in text (rule 9)."
+            ' Give tool_choice="required" or a list of names: it forces the first turn only.'
+        )
+    if generation:
+        request["generationConfig"] = generation
+    return request
+
+
+def _calling_mode(tool_config: Any) -> str | None:
+    calling = tool_config.get("functionCallingConfig") if isinstance(tool_config, dict) else None
+    return str(calling.get("mode")).upper() if isinstance(calling, dict) else None
+
+
+def _generation_in(fields: Mapping[str, Any]) -> JsonObject:
+    generation: JsonObject = {}
+    for key, value in fields.items():
+        if key in ("responseSchema", "responseJsonSchema") and _is_type(value):
+            generation["responseJsonSchema"] = _schema_of(value)
+        else:
+            generation[key] = item_to_wire(key, value)
+    if (generation.get("candidateCount") or 1) != 1:
+        raise ConfigurationError("config['candidateCount']: a run follows one candidate; leave it out.")
+    return generation
+
+
+def _is_type(schema: Any) -> bool:
+    return schema is not None and not isinstance(schema, (Mapping, BaseModel))
+
+
+def _schema_of(kind: Any) -> JsonObject:
+    try:
+        return tidy(TypeAdapter(kind).json_schema(schema_generator=JsonSchema))
+    except Exception as error:  # pydantic's, or that of a schema of the user's own
+        raise ConfigurationError(
+            f"config: {kind!r:.200} as a response schema: {str(error).partition(chr(10))[0]}"
+            " Give a pydantic model class, a types.Schema or a JSON schema as response_json_schema."
+        ) from error

@@ -1,0 +1,67 @@
+"""How a run ends: the one place where that is said."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agentkit.limits import LANDING, Stop
+
+_WHY: Final[dict[Stop, str]] = {
+    "seconds": "The time of the run was up.",
+    "tool_calls": "The limit of function calls is reached.",
+    "repeats": "The model made the very same calls again and again, and got the very same responses.",
+    "approval": "Calls wait for a person's decision.",
+    "deferred": "Calls wait for results that come later.",
+    "max_tokens": "The reply was cut off at the limit of its tokens.",
+    "refused": "The prompt or the reply was blocked.",
+    "malformed": "The model made no usable reply, also when it was asked again.",
+    "empty": "The model's reply was empty, also when it was asked again.",
+    "output": "The model gave no output of the type that was asked for.",
+    "other": "The reply ended for a reason that agentkit doesn't know.",
+    "error": "An exception ended the run.",
+    "cancelled": "The run was cancelled.",
+    "unknown_effect": "Calls were under way when their process ended; nobody knows whether they took effect.",
+    "too_large": "The current turn alone is larger than what the memory may send.",
+}
+
+
+class RunEnd:
+    """Whether and how a run has ended, and how its last reply did."""
+
+    def __init__(self) -> None:
+        self.stop: Stop | None = None
+        """Why the run ended without an answer; set by `end` alone."""
+        self.why = ""
+        """That in words."""
+        self.limit: Stop | None = None
+        """The limit that was reached, also if the run came to an answer all the same."""
+        self.finish_reason: str | None = None
+        self.partial = ""
+        """Text of a reply that was broken off; it is not in the history."""
+        self.errors: list[Exception] = []
+        """What tools raised, timeouts and used up retries, in order."""
+        self.answered = False
+        self.over = False
+        """Whether the loop has ended."""
+
+    def end(self, stop: Stop, why: str = "", *, said: str = "") -> None:
+        """End the run without an answer.
+
+        Args:
+            stop: How.
+            why: The reason in words, if it is not what always holds of the stop.
+            said: What the server said about it.
+        """
+        self.stop, self.why = stop, f"{why or _WHY.get(stop, '')} {said}".strip()
+        if stop in LANDING:
+            self.limit = stop
+
+    def answer(self) -> None:
+        """Note that the model has answered; a limit that was reached meanwhile stands in `limit`."""
+        self.answered, self.stop = True, None
+        if self.limit is None:
+            self.why = ""
+
+    def go_on(self) -> None:
+        """Let the run go on: after an answer, since there is more to say, or after a limit, for its last turn."""
+        self.answered, self.stop, self.why, self.partial = False, None, "", ""

@@ -1,0 +1,89 @@
+"""What a run writes to the log: an observer like any other, for the tree of loggers below `agentkit`.
+
+- WARNING: a tool raised an exception of its own (with its traceback), or was given up.
+- INFO: a model is asked again, another stands in for it, a request waits for the rate limit.
+- DEBUG: replies with their usage, calls with their times, how the run ended. Contents are never logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
+from agentkit.events import (
+    Event,
+    ModelChanged,
+    ModelRetry,
+    RequestDelayed,
+    RunFinished,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+)
+from agentkit.tooling.context import Context
+from agentkit.tooling.invoke import Unserialisable
+
+_ALL = logging.getLogger("agentkit")
+_RUN = logging.getLogger("agentkit.run")
+_MODEL = logging.getLogger("agentkit.model")
+_TOOLS = logging.getLogger("agentkit.tools")
+_LOGGED = frozenset(
+    {ToolFinished, ToolStarted, ModelRetry, ModelChanged, RequestDelayed, TurnFinished, RunFinished}
+)
+
+
+def log(event: Event, context: Context[Any]) -> None:
+    """Write an event to the log, if it is one of those."""
+    if type(event) not in _LOGGED or not (_ALL.isEnabledFor(logging.DEBUG) or _is_news(event)):
+        return
+    run = context.run_id
+    match event:
+        case ToolFinished():
+            _log_call(event, run)
+        case ToolStarted():
+            _TOOLS.debug("The tool %r is called (run %s)", event.name, run)
+        case ModelRetry():
+            _MODEL.info(
+                "Asking again in %.1f s (try %d, run %s): %s", event.delay, event.attempt, run, event.reason
+            )
+        case ModelChanged():
+            _MODEL.info("%s stands in for %s (run %s): %s", event.after, event.before, run, event.reason)
+        case RequestDelayed():
+            _MODEL.info("A request waits %.1f s for the rate limit (run %s)", event.seconds, run)
+        case TurnFinished():
+            usage = event.usage
+            _MODEL.debug(
+                "%s answered (turn %d, %s, %d + %d tokens, run %s)",
+                *(
+                    event.model,
+                    event.turn,
+                    event.finish_reason,
+                    usage.prompt_tokens,
+                    usage.candidates_tokens,
+                    run,
+                ),
+            )
+        case RunFinished():
+            _RUN.debug("The run %s ended: %s", run, event.run.stop or "answered")
+        case _:
+            pass
+
+
+def _is_news(event: Event) -> bool:
+    """Return whether there is more to say of an event than that all goes well."""
+    if isinstance(event, ToolFinished):
+        return event.error is not None
+    return not isinstance(event, (ToolStarted, TurnFinished, RunFinished))
+
+
+def _log_call(event: ToolFinished, run: str) -> None:
+    error = event.error
+    if isinstance(error, (ToolTimeout, ToolRetriesExceeded, Unserialisable)):  # whose texts may have contents
+        what = {ToolTimeout: "took too long", ToolRetriesExceeded: "used up its retries"}
+        _TOOLS.warning("The tool %r %s (run %s)", event.name, what.get(type(error), "returned no JSON"), run)
+    elif error is None or isinstance(error, (ToolError, ToolRetry, AgentError)):  # the model's affair
+        _TOOLS.debug("The tool %r took %.3f s (run %s)", event.name, event.seconds, run)
+    else:
+        kind = type(error).__name__
+        _TOOLS.warning("The tool %r raised %s (run %s)", event.name, kind, run, exc_info=error)

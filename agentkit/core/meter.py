@@ -1,0 +1,117 @@
+"""What a run has used, and which of its limits that reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agentkit.limits import Limits, Stop, Usage
+from agentkit.prices import PRICES
+
+Reached = tuple[Stop, str]
+"""A limit that is reached, and that in words."""
+
+
+class Meter:
+    """Adds up a run's usage and holds it against the limits; the seconds are the driver's.
+
+    Args:
+        limits: The run's.
+        outer: Of a sub-agent's run: returns the limit of the run around it that is reached, if any.
+    """
+
+    def __init__(self, limits: Limits, *, outer: Callable[[], Reached | None] | None = None) -> None:
+        self.limits = limits
+        self.turns: list[Usage] = []
+        self.earlier: tuple[Usage, ...] = ()
+        """Those before the run was resumed; limits don't count them."""
+        self.tool_calls = 0
+        self._before = Usage()
+        self._outer = outer
+        self._others: list[Usage] = []
+        self._live: list[Callable[[], Usage]] = []
+        self._loose: list[Usage] = []
+
+    def go_on_from(self, turns: Sequence[Usage], used: Usage) -> None:
+        """Take in what was used before the run was resumed."""
+        self.earlier, self._before = tuple(turns), used
+
+    def add_turn(self, usage: Usage) -> None:
+        """Count a reply of the model."""
+        self.turns.append(usage)
+        self._loose.append(usage)
+
+    def add(self, usage: Usage) -> None:
+        """Count what isn't a turn: a summary, or what a tool says that it spent."""
+        self._others.append(usage)
+
+    def add_live(self, spent: Callable[[], Usage]) -> None:
+        """Count what a function returns from now on: a sub-agent's usage, which grows."""
+        self._live.append(spent)
+
+    def note_stored(self, usage: Usage) -> None:
+        """Note that a turn's usage is stored with its message."""
+        self._loose = [other for other in self._loose if other is not usage]
+
+    def usage(self) -> Usage:
+        """Add up all turns and what tools spent, from where the run was last resumed."""
+        return sum(self.turns, self._beside_turns())
+
+    def total(self) -> Usage:
+        """Add up everything, what came before the run was resumed too."""
+        return self._before + self.usage()
+
+    def loose(self) -> Usage:
+        """Add up what isn't stored with a message: replies that were not taken, summaries, tools."""
+        return sum(self._loose, self._beside_turns())
+
+    def _beside_turns(self) -> Usage:
+        return sum([*self._others, *(spent() for spent in self._live)], Usage())
+
+    def reached(self, *, turns: bool = True) -> Reached | None:
+        """Return the limit that is reached, if any, of the run around a sub-agent's too.
+
+        Adding up the usage is left out where no limit asks for it.
+        """
+        limits = self.limits
+        if turns and limits.turns is not None and len(self.turns) >= limits.turns:
+            return "turns", f"The limit of {limits.turns} turns is reached."
+        if limits.tokens is not None and (used := self.usage().total_tokens) >= limits.tokens:
+            return "tokens", f"The limit of {limits.tokens:,} tokens is reached: {used:,} were used."
+        if limits.cost is not None and (why := self._cost_reached(limits.cost)):
+            return "cost", why
+        return self._outer() if self._outer else None
+
+    def outer_reached(self) -> Reached | None:
+        """Return the limit of the run around a sub-agent's that is reached, if any."""
+        return self._outer() if self._outer else None
+
+    def _cost_reached(self, limit: float) -> str | None:
+        prices = PRICES if self.limits.prices is None else self.limits.prices
+        usage = self.usage()
+        cost = usage.cost(prices)
+        if cost is None:
+            return f"The limit of ${limit:g} can't be held: {usage.why_unpriced(prices)}."
+        return f"The limit of ${limit:g} is reached: ${cost:.4g} was spent." if cost >= limit else None
+
+    @property
+    def out_of_calls(self) -> bool:
+        """Whether more function calls were made than the run may make."""
+        return self.limits.tool_calls is not None and self.tool_calls > self.limits.tool_calls
+
+    def share_left(self, share: float) -> dict[str, Any]:
+        """Return a share of what is left of limits that count: tokens, cost and tool calls, where they are limited.
+
+        With the cost come the prices that it goes by.
+        """
+        limits, usage = self.limits, self.usage()
+        cost = usage.cost(PRICES if limits.prices is None else limits.prices)
+        left: dict[str, Any] = {}
+        if limits.tokens is not None:
+            left["tokens"] = int(max(0.0, limits.tokens - usage.total_tokens) * share)
+        if limits.tool_calls is not None:
+            left["tool_calls"] = int(max(0.0, limits.tool_calls - self.tool_calls) * share)
+        if limits.cost is not None:
+            left["cost"] = max(0.0, limits.cost - (limits.cost if cost is None else cost)) * share
+            left["prices"] = limits.prices
+        return left

@@ -1,0 +1,340 @@
+"""The gate that every request passes on its way to a model, whatever it is for."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+from agentkit.core.effects import EXPIRED, AskLimit, CallModel, Count, Effect, Resolve, Wait
+from agentkit.core.end import RunEnd
+from agentkit.core.history import History
+from agentkit.core.hooks import Hooks, check_request, made_by_hook
+from agentkit.core.meter import Meter
+from agentkit.core.rate_limit import RateLimit, Slot
+from agentkit.core.repair import RetryPolicy
+from agentkit.errors import ConfigurationError, ModelError
+from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed
+from agentkit.limits import Usage
+from agentkit.memory.sizes import estimate
+from agentkit.model import Model
+from agentkit.stores.message import Message
+from agentkit.tooling.context import Context, Purpose
+from agentkit.tooling.decisions import Deny
+from agentkit.wire.content import JsonObject, Reply, Request, encode_request
+
+Asking = Generator[Event | Effect, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: the whole reply, who made it, and what it cost."""
+
+    reply: Reply
+    model: Model
+    usage: Usage
+    shown: str
+    """What of its text was passed on to whoever watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A request, and what it is for."""
+
+    request: Request
+    purpose: Purpose
+    told: Sequence[Message] = ()
+    """Messages in it that are not in the history."""
+    begun: str = ""
+    """The beginning of the text, where an earlier reply had it and was cut off."""
+    so_far: Callable[[str], Any] | None = None
+    """Makes, of a text that is JSON, what whoever watches gets to see of it."""
+    model: Model | None = None
+    """Who is asked, if not the run's own models."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the reply is not for whoever watches."""
+        return self.purpose == "summary"
+
+
+class Requests:
+    """Asks the run's models: hooks, rate limit, retries, stand-ins and usage are the same for every request.
+
+    Args:
+        models: Those that answer: each but the first stands in when the one before it fails.
+        context: What hooks get, less the turn and the purpose.
+        hooks: The developer's; `before_model` and `after_model` are called here.
+        retry: How a transient failure is met.
+        rate_limit: Where each request takes a slot, if there is one.
+        jitter: Gives random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        context: Context[Any],
+        *,
+        hooks: Hooks,
+        retry: RetryPolicy,
+        rate_limit: RateLimit | None,
+        jitter: Callable[[], float],
+        meter: Meter,
+        end: RunEnd,
+        history: History,
+    ) -> None:
+        self._models = models
+        self._standing_in = 0
+        self._context = context
+        self._hooks = hooks
+        self._retry = retry
+        self._limit = rate_limit
+        self._jitter = jitter
+        self._meter = meter
+        self._end = end
+        self._history = history
+        self.last_usage: Usage | None = None
+        """What the last reply of the run's own model cost: the size of the next request is guessed from it."""
+
+    @property
+    def model(self) -> Model:
+        """The model that answers now."""
+        return self._models[self._standing_in]
+
+    def context(self, purpose: Purpose = "turn") -> Context[Any]:
+        """Make the context that hooks and functions of a turn get."""
+        return self._context.at(turn=len(self._meter.turns), purpose=purpose)
+
+    def ask(self, ask: Ask) -> Generator[Event | Effect, Any, Answer | None]:
+        """Send a request and return what came back; None where the run has ended or, of a summary, a hook denied it.
+
+        Raises:
+            ModelError: No model answered.
+            ConfigurationError: A hook returned what can't be sent or taken.
+        """
+        request, model = ask.request, ask.model or self.model
+        said: Any = None
+        if self._hooks.before_model is not None:
+            said = yield from self._hear_before(self._hooks.before_model, request, ask.purpose, ask.told)
+            if isinstance(said, Deny) or self._end.stop is not None:
+                return None
+        if said is not None and "candidates" in said:
+            step = CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far)
+            yield from step.feed(made_by_hook(said, model.name))
+            reply, usage = step.assembler.reply(), Usage()
+        else:
+            sent = yield from self._send(ask, request if said is None else cast(Request, said))
+            if sent is None:
+                return None
+            step, model = sent, sent.model
+            reply = step.assembler.reply()
+            usage = Usage.from_wire(reply.get("usageMetadata"), model.name)
+        if ask.purpose == "summary":
+            self._meter.add(usage)
+        else:
+            self._meter.add_turn(usage)
+            self.last_usage = usage
+        if self._hooks.after_model is not None:
+            said = yield from self._hear_after(self._hooks.after_model, reply, ask.purpose)
+            if isinstance(said, Deny) or self._end.stop is not None:
+                return None
+            reply = reply if said is None else made_by_hook(said, model.name)
+        return Answer(reply=reply, model=model, usage=usage, shown=step.assembler.text if step.shown else "")
+
+    # -- hooks
+
+    def _hear_before(self, hook: Any, request: Request, purpose: Purpose, told: Sequence[Message]) -> Asking:
+        """Show the hook a copy of the request; what it returns, or has changed in place, is what it says."""
+        body = encode_request(request)
+        given = json.loads(body)
+        given["contents"] = self._history.copies(request["contents"], given["contents"], told)
+        said = yield from self._hear(hook, given, purpose, ("contents", "candidates"))
+        if said is None and given.get("contents") and _encoded(given) == body:
+            return None
+        said = given if said is None else said
+        if isinstance(said, dict) and "candidates" not in said:
+            check_request(said)
+            _encoded(said)
+        return said
+
+    def _hear_after(self, hook: Any, reply: Reply, purpose: Purpose) -> Asking:
+        """Show the hook a copy of the reply; what it returns, or has changed in place, is what it says."""
+        given = copy.deepcopy(reply)
+        said = yield from self._hear(hook, given, purpose, ("candidates",))
+        return given if said is None and given != reply else said
+
+    def _hear(self, hook: Any, about: Any, purpose: Purpose, keys: Sequence[str]) -> Asking:
+        """Ask a hook of the developer's; what it denies ends the run, unless the run can do without."""
+        said = yield Resolve(lambda: hook(about, self.context(purpose)))
+        if said is EXPIRED:
+            self._end.end("seconds")
+        elif isinstance(said, Deny):
+            if purpose not in ("summary", "count"):
+                self._end.finish_reason = str(said.why or "a hook refused it")
+                self._end.end(
+                    "refused", f"A hook refused it: {said.why}" if said.why else "A hook refused it."
+                )
+        elif said is not None and not (isinstance(said, dict) and any(key in said for key in keys)):
+            raise ConfigurationError(
+                f"A hook returned {said!r:.100}: return a dict with {' or '.join(keys)}, Deny(why), or None."
+            )
+        return said
+
+    # -- sending
+
+    def _send(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
+        """Ask the model, again after a transient failure, and where it fails the one that stands in for it.
+
+        None if the time of the run is up.
+
+        Raises:
+            ModelError: None of them answers.
+        """
+        step, attempt, waited = self._step(ask, request), 1, 0.0
+        while True:
+            if self._limit is not None and not (yield from self._take_slot(self._limit, step)):
+                return None
+            try:
+                result = yield step
+            except BaseException:
+                self._keep_partial(step)
+                raise
+            if result is None:
+                return step
+            if result is EXPIRED:
+                self._keep_partial(step)
+                self._end.end("seconds")
+                return None
+            following = ask.model is None and self._standing_in + 1 < len(self._models)
+            leave = following and (result.retry_after or 0.0) > self._retry.cap
+            if self._limit is not None and result.code == 429 and not leave:
+                slow_down, seconds = self._limit.slow_down, result.retry_after
+                yield AskLimit(
+                    self._limit, partial(slow_down, seconds)
+                )  # the next model has a quota of its own
+            delay = self._delay(step, result, attempt, waited, leave=leave)
+            if delay is None and following and result.retryable and not self._end.partial:
+                self._standing_in += 1
+                yield ModelChanged(step.model.name, self.model.name, str(result))
+                step, attempt, waited = self._step(ask, request), 1, 0.0
+                continue
+            if delay is None:
+                raise result
+            if not (yield from self._wait(delay, attempt, result)):
+                return None
+            step, attempt, waited = step.again(), attempt + 1, waited + delay
+
+    def _step(self, ask: Ask, request: Request) -> CallModel:
+        model = ask.model or self.model
+        made = self._history.signed_for(request, model, ask.told)
+        return CallModel(made, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far)
+
+    def _delay(
+        self, step: CallModel, error: ModelError, attempt: int, waited: float, *, leave: bool
+    ) -> float | None:
+        """Return how long to wait before a request is made again; None if it is not.
+
+        Where more stand in for a model, nobody waits as long as the server asks: they `leave` it.
+        """
+        if step.shown or leave:
+            self._keep_partial(step)
+            return None
+        return self._retry.delay(error, attempt=attempt, waited=waited, jitter=self._jitter())
+
+    def _keep_partial(self, step: CallModel) -> None:
+        if not step.quiet:
+            self._end.partial = step.text
+
+    def _wait(self, delay: float, attempt: int, error: ModelError) -> Generator[Event | Effect, Any, bool]:
+        """Wait before a request is made again; return whether there was time for it."""
+        yield ModelRetry(attempt + 1, delay, str(error))
+        if (yield Wait(delay)) is EXPIRED:
+            self._end.end("seconds")
+            return False
+        return True
+
+    # -- the rate limit
+
+    def _take_slot(self, limit: RateLimit, step: CallModel) -> Generator[Event | Effect, Any, bool]:
+        """Wait for a request's slot, to be settled when it is over; return whether there was time for it.
+
+        A slot whose request isn't sent, since the run was cancelled or its time was up, is given back.
+        """
+        tokens = self._expected_tokens(step.request)
+        while True:
+            slot: Slot = yield AskLimit(limit, lambda: limit.reserve(tokens), limit.give_back)
+            if slot.seconds <= 0:
+                break
+            kept = False
+            try:
+                yield RequestDelayed(slot.seconds)
+                if (yield Wait(slot.seconds)) is EXPIRED:
+                    self._end.end("seconds")
+                    return False
+                kept = (
+                    yield AskLimit(limit, limit.pause)
+                ) <= 0  # else the server refused somebody meanwhile: everybody waits anew
+            finally:
+                if not kept:
+                    limit.give_back(slot)
+            if kept:
+                break
+        step.settle = AskLimit(limit, lambda: limit.settle(slot, _prompt_tokens(step)))
+        return True
+
+    def _expected_tokens(self, request: Request) -> int:
+        last = self.last_usage
+        if last and last.prompt_tokens:  # the next prompt has the reply too
+            return last.prompt_tokens + last.candidates_tokens
+        return estimate(request["contents"], {})
+
+    # -- counting
+
+    def count(self, request: Request) -> Generator[Event | Effect, Any, int | None]:
+        """Count the tokens of a request; None if the time of the run is up.
+
+        The hooks hear of it and transient failures are met as ever; where it can't be counted, it is estimated.
+        """
+        said: Any = None
+        if self._hooks.before_model is not None:
+            said = yield from self._hear_before(self._hooks.before_model, request, "count", ())
+        if self._end.stop is not None:
+            return None
+        if isinstance(said, dict) and "contents" in said:
+            request = cast(Request, said)
+        if isinstance(said, Deny) or (isinstance(said, dict) and "candidates" in said):
+            return _estimated(request)
+        attempt, waited = 1, 0.0
+        while True:
+            model = self.model
+            result = yield Count(self._history.signed_for(request, model, ()), model)
+            if result is EXPIRED:
+                self._end.end("seconds")
+                return None
+            if not isinstance(result, ModelError):
+                return cast(int, result)
+            delay = self._retry.delay(result, attempt=attempt, waited=waited, jitter=self._jitter())
+            if delay is None:
+                return _estimated(request)
+            if not (yield from self._wait(delay, attempt, result)):
+                return None
+            attempt, waited = attempt + 1, waited + delay
+
+
+def _encoded(request: Any) -> bytes:
+    try:
+        return encode_request(request)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise ConfigurationError(f"before_model made a request that is no JSON: {error!r:.200}") from error
+
+
+def _prompt_tokens(step: CallModel) -> int:
+    return Usage.from_wire(step.assembler.reply().get("usageMetadata")).prompt_tokens
+
+
+def _estimated(request: Request) -> int:
+    base: JsonObject = {key: value for key, value in request.items() if key != "contents"}
+    return estimate(request["contents"], base)

@@ -1,0 +1,242 @@
+"""What a run is made of: the parts that its turns and calls work on, each of which owns what it knows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentkit.core.approvals import Approvals, Approver
+from agentkit.core.effects import Signals
+from agentkit.core.end import RunEnd
+from agentkit.core.history import History
+from agentkit.core.hooks import Hooks
+from agentkit.core.inbox import Inbox
+from agentkit.core.meter import Meter
+from agentkit.core.outcomes import Outcomes
+from agentkit.core.rate_limit import RateLimit
+from agentkit.core.repair import RetryPolicy
+from agentkit.core.requests import Requests
+from agentkit.core.toolset import ToolSet
+from agentkit.core.views import Sent, Views
+from agentkit.errors import ToolRetriesExceeded
+from agentkit.events import Event
+from agentkit.memory.base import Memory
+from agentkit.model import Model
+from agentkit.output import OutputTaker
+from agentkit.stores.message import Message
+from agentkit.stores.steps import Step, StoredCall
+from agentkit.tooling.context import Context, RunHandle
+from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.tooling.invoke import Invocation
+from agentkit.tooling.tool import Tool
+from agentkit.wire.content import FunctionCall, JsonObject
+
+Observer = Callable[[Event, Context[Any]], None]
+"""Hears of each event of a run, when it happens: it is quick, and what it raises is logged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the loop itself goes by."""
+
+    instructions: str | Callable[[Context[Any]], Any] | None
+    tool_choice: str | Sequence[str]
+    config: JsonObject
+    """Request fields (`generationConfig`, ...), as `wire.convert.config_in` makes them."""
+    on_error: str
+    """`respond` or `raise`."""
+    choose_tools: Callable[[Context[Any]], Any] | None = None
+    continue_text: bool = False
+    """Whether a text that was cut off is continued."""
+    output: OutputTaker[Any] | None = None
+    observers: Sequence[Observer] = ()
+    """Hear of every event, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """Calls that wait: the model's message, and what is known of each."""
+
+    message: Message
+    calls: Sequence[StoredCall]
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """The calls that a run was resumed with, and those that it leaves open."""
+
+    resumed: OpenTurn | None = None
+    left: OpenTurn | None = None
+    began: bool = False
+    """Whether any call was begun."""
+    pending: list[PendingCall] = field(default_factory=list)
+    """Those that somebody must say something about."""
+
+    def open(self, message: Message, calls: Sequence[StoredCall]) -> None:
+        """Leave the calls that the history ends with open."""
+        self.left = OpenTurn(message, calls)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """Where a run belongs: which messages are its own, and who stores them."""
+
+    started_with: int = 0
+    """How many messages there were before the turn, the user's input not counted."""
+    known: int = 0
+    """How many messages at the beginning are stored already."""
+    append: Callable[[Sequence[Step]], None] | None = None
+    """Stores what happens, if anybody does; raises `StoreError`."""
+    blocks: bool = True
+    """Whether that may block: a chat without a store keeps what happens in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How an agent's run is set up: what `RunState` hands to its parts."""
+
+    models: Sequence[Model]
+    model_of: Callable[[str | Model], Model]
+    """Finds a model by its name, for a memory that asks one of its own."""
+    tools: Mapping[str, Tool]
+    """All that the run may ever call, those on demand too."""
+    hooks: Hooks
+    retry: RetryPolicy
+    rate_limit: RateLimit | None
+    memory: Memory | None
+    approver: Approver | None
+    decisions: Mapping[str, Decision]
+    """What was said of calls that the run stopped for, by their ids."""
+    guarded: bool
+    """Whether untrusted words in the history make sensitive calls need approval."""
+    max_result_chars: int
+    """How much JSON of a result the model gets at once."""
+    deps: Any
+    run_id: str
+    session_id: str | None
+    watched: bool
+    """Whether somebody watches the run's events as they happen."""
+    streamed: bool
+    """Whether models are asked for their replies in chunks."""
+
+
+class RunState:
+    """A run, in parts. `history` is valid for the server at any instant: calls are added with their responses."""
+
+    def __init__(self, setup: Setup, settings: Settings, meter: Meter, history: History) -> None:
+        self.settings = settings
+        self.output = settings.output
+        self.meter = meter
+        self.end = RunEnd()
+        self.inbox = Inbox()
+        self.signals = Signals()
+        self.waiting = Waiting()
+        self.session = Session()
+        signals = self.signals  # no cycle: what is dropped lets go of its session at once
+        handle = RunHandle(
+            report=lambda event: signals.report(event),
+            add_usage=meter.add,
+            add_live_usage=meter.add_live,
+            watched=setup.watched,
+            streamed=setup.streamed,
+            limit_reached=lambda: meter.reached(turns=False),
+            share_left=meter.share_left,
+            approver=setup.approver,
+            guarded=setup.guarded,
+        )
+        self.context: Context[Any] = Context(
+            deps=setup.deps, run_id=setup.run_id, session_id=setup.session_id, _run=handle
+        )
+        self.history = history
+        self._plug(setup)
+
+    def _plug(self, setup: Setup) -> None:
+        """Make the parts that share the history, the end and the meter."""
+        history, end = self.history, self.end
+        self.requests = Requests(
+            setup.models,
+            self.context,
+            hooks=setup.hooks,
+            retry=setup.retry,
+            rate_limit=setup.rate_limit,
+            jitter=random.random,
+            meter=self.meter,
+            end=end,
+            history=history,
+        )
+        self.views = Views(setup.memory, setup.model_of, requests=self.requests, end=end, history=history)
+        self.tools = ToolSet(
+            setup.tools, output=self.output, history=history, max_chars=setup.max_result_chars
+        )
+        self.outcomes = Outcomes(setup.hooks, end, max_chars=setup.max_result_chars)
+        self.approvals = Approvals(
+            setup.hooks,
+            approver=setup.approver,
+            decisions=setup.decisions,
+            guarded=setup.guarded,
+            tools=setup.tools,
+            output=self.output.tool if self.output is not None else None,
+            outcomes=self.outcomes,
+            history=history,
+            end=end,
+        )
+
+    @property
+    def stored(self) -> bool:
+        """Whether anybody stores what happens."""
+        return self.session.append is not None
+
+    @property
+    def own_messages(self) -> list[Message]:
+        """What the run added, from the user's input on."""
+        return self.history.messages[self.session.started_with :]
+
+    def go_on_from(self, history: History) -> None:
+        """Put a history before the user's input; only before the run begins."""
+        said, own = self.history.messages, self.session
+        own.started_with = own.known = len(history)
+        for message in said:
+            history.add(message)
+        self.history.become(history)
+
+    def go_on_sending(self, last: Sent, summary: tuple[int, str] | None) -> None:
+        """Go on from what a chat sent last."""
+        self.views.sent, self.views.summary = last, summary
+        self.requests.last_usage = last.usage
+
+    def call_context(self, call: FunctionCall, call_id: str) -> Context[Any]:
+        """Make the context of a call."""
+        base, name = self.context, call["name"]
+        return Context(
+            deps=base.deps,
+            run_id=base.run_id,
+            session_id=base.session_id,
+            call_id=call_id,
+            tool_name=name,
+            retry=self.tools.failures.get(name, 0),
+            turn=len(self.meter.turns),
+            _run=base._run,
+        )
+
+    def note_stored(self, message: Message) -> None:
+        """Note that a message is stored with its usage, where anybody stores it."""
+        if message.usage is not None:
+            self.meter.note_stored(message.usage)
+
+    def note_outcomes(self, invocations: Sequence[Invocation]) -> None:
+        """Take in what came of a turn's calls: errors, results that were cut, how often each tool has failed."""
+        failed: dict[str, bool] = {}
+        for invocation in invocations:
+            outcome, name = invocation.outcome, invocation.context.tool_name
+            if outcome is None:
+                continue
+            failed[name] = failed.get(name, False) or outcome.kind in ("invalid", "retry")
+            if outcome.whole is not None:
+                self.tools.results[invocation.context.call_id] = outcome.whole
+            used_up = isinstance(outcome.error, ToolRetriesExceeded)
+            if outcome.error is not None and (outcome.kind in ("error", "timeout") or used_up):
+                self.end.errors.append(outcome.error)
+        for name, again in failed.items():
+            self.tools.failures[name] = self.tools.failures.get(name, 0) + 1 if again else 0

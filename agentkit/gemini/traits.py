@@ -1,0 +1,59 @@
+"""What each family of Gemini's models takes: one table, each row with the day it was looked up and its source."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final
+
+from agentkit.model import NO_TRAITS, Traits
+
+_DOCS = "https://ai.google.dev/gemini-api/docs/"
+_MILLION = 1_048_576
+_DOCUMENTS = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A family of models, by the beginning of their names."""
+
+    family: str
+    """A regular expression of the beginning of a name, after `models/` and the like."""
+    traits: Traits
+    seen: date
+    source: str
+
+
+TABLE: Final = (
+    Row(
+        family=r"gemini-[12]\b",
+        traits=Traits(
+            window=_MILLION,
+            schema_with_tools=False,
+            server_tools_with_functions=False,
+            media_in_responses=frozenset(),
+        ),
+        seen=date(2026, 11, 27),
+        source=_DOCS + "function-calling",
+    ),
+    Row(
+        family=r"gemini-3\b",
+        traits=Traits(window=_MILLION, media_in_responses=_DOCUMENTS, first_byte_seconds=900.0),
+        seen=date(2026, 11, 27),
+        source=_DOCS + "gemini-3",
+    ),
+    Row(
+        family=r"gemini-4\b",
+        traits=Traits(window=_MILLION, media_in_responses=_DOCUMENTS, caches=False, first_byte_seconds=900.0),
+        seen=date(2026, 11, 27),
+        source=_DOCS + "models",
+    ),
+)
+
+
+def traits_of(name: str, endpoint: str) -> Traits:
+    """Return the traits of a model at an endpoint; of one that the table doesn't have, those that refuse nothing."""
+    last = name.rpartition("/")[2]
+    found = next((row.traits for row in TABLE if re.match(row.family, last)), NO_TRAITS)
+    return replace(found, endpoint=endpoint)

@@ -1,0 +1,10 @@
+"""Names of the tools that agentkit adds where they are needed."""
+
+from typing import Final
+
+FIND_TOOLS: Final = "find_tools"
+"""The tool that finds tools on demand."""
+READ_RESULT: Final = "read_result"
+"""The tool that reads on in a result that was cut."""
+ACCEPTED: Final = "accepted"
+"""What the tool for structured output answers."""
