@@ -233,6 +233,7 @@ class _Workers:
         self.batch = batch
         self._cancels: dict[int, Callable[[], None]] = {}
         self._handle: threads.PortalHandle | None = None
+        self._closed = False
 
     def start(self, index: int, invocation: Invocation) -> None:
         tool, function = invocation.tool, invocation.function
@@ -242,30 +243,41 @@ class _Workers:
         else:
             self.in_thread(index, function, tool.name)
 
-    def wait_for(self, index: int, function: Callable[[], Any]) -> None:
+    def wait_for(self, index: int, function: Callable[[], Any], awaited: Any = None) -> None:
         if self._handle is None:
             self._handle = threads.portal.enter()
         if self.batch is not None:
             self.batch.note_done(index, done=False)
-        self._cancels[index] = self._handle.start(function, self._done(index))
+        self._cancels[index] = self._handle.start(function, self._done(index, awaited))
 
     def in_thread(self, index: int, function: Callable[[], Any], name: str) -> None:
         threads.in_thread(function, self._done(index), name)
 
-    def _done(self, index: int) -> threads.Done:
+    def _done(self, index: int, awaited: Any = None) -> threads.Done:
         def done(value: Any, error: BaseException | None) -> None:
+            threads.discard(awaited)  # cancelled before it began, perhaps
             if self.batch is not None:
                 self.batch.note_done(index)
             self.messages.put((index, value, error))
+            if self._closed:
+                self._discard()
 
         return done
+
+    def _discard(self) -> None:
+        """Close the coroutines that plain functions returned when nobody waited any more."""
+        with contextlib.suppress(Empty):
+            while True:
+                message = self.messages.get_nowait()
+                if isinstance(message, tuple):
+                    threads.discard(message[1])
 
     def goes_on(self, message: _Done) -> bool:
         """Return whether a plain function returned an awaitable, which is awaited now."""
         index, value, error = message
         self._cancels.pop(index, None)
         if error is None and isinstance(value, Awaitable):
-            self.wait_for(index, lambda: value)
+            self.wait_for(index, lambda: value, value)
             return True
         return False
 
@@ -275,16 +287,18 @@ class _Workers:
 
     def close(self) -> None:
         """Cancel what is under way; wait a little for async tools to clean up, unless one blocks."""
-        if self._handle is None:
-            return
+        self._closed = True
+        if self._handle is not None:
+            self._leave(self._handle)
+        self._discard()
+
+    def _leave(self, handle: threads.PortalHandle) -> None:
         for cancel in self._cancels.values():
             cancel()
-        until = time.monotonic() + (
-            threads.CLOSING_SECONDS if self._cancels and self._handle.responds() else 0
-        )
+        until = time.monotonic() + (threads.CLOSING_SECONDS if self._cancels and handle.responds() else 0)
         while self._cancels and (left := until - time.monotonic()) > 0:
             with contextlib.suppress(Empty):
                 message = self.messages.get(timeout=left)
                 if isinstance(message, tuple):
                     self._cancels.pop(message[0], None)
-        threads.portal.leave(self._handle)
+        threads.portal.leave(handle)

@@ -19,8 +19,9 @@ from typing import Any
 
 from agentkit_local.model import available
 
-from agentkit import Agent, ChatManager, GeminiModel, LocalModel, MemoryStore, SQLiteStore
+from agentkit import Agent, ChatManager, GeminiModel, LocalModel, MemoryStore, Model, SQLiteStore
 from agentkit.drivers import threads
+from agentkit.model import Traits
 from agentkit.stores.base import AddMessage, Message, SessionStore
 from agentkit.wire.content import keep
 from tests.benchmarks.contender import NotAvailable
@@ -148,7 +149,7 @@ def _cpu_of_runs(model: Any, asked: str, repeat: int, answers: Answers) -> float
     return clock.lap()[0] / repeat
 
 
-class _Recording:
+class _Recording(Model):
     """A model that passes requests on and, once told so, gives the replies of the first run again."""
 
     def __init__(self, model: GeminiModel) -> None:
@@ -156,8 +157,16 @@ class _Recording:
         self._replies: list[Any] = []
         self._again: Iterator[Any] | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def traits(self) -> Traits:
+        return self._model.traits
+
+    def stream(self, request: Any, *, timeout: float | None = None) -> Any:
+        return self._model.stream(request, timeout=timeout)
 
     def replay(self) -> None:
         texts = [reply["candidates"][0]["content"]["parts"] for reply in self._replies]

@@ -381,7 +381,7 @@ def test_what_is_not_settled_when_the_time_is_up_waits_on(parked: Parked, shop: 
         waiting.set()
     assert run.stop == "approval"
     assert {each.call_id for each in run.pending} == set(decisions)
-    run = parked.resume(Agent(ScriptedModel(script[1:]), tools=shop.tools), decisions)
+    run = parked.resume(Agent(ScriptedModel(script[1:]), tools=shop.tools), decisions, limits=Limits())
     assert (run.text, shop.ran) == ("done", ["order 1 A", "order 1 B"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import signal
 import threading
 import time
 from pathlib import Path
@@ -723,11 +724,10 @@ def test_breaking_off_after_the_answer_is_no_cancellation() -> None:
 
 
 def test_ctrl_c_in_a_tools_turn_leaves_a_valid_history(no_thread_left: None) -> None:
-    import _thread
-
     def interrupt() -> None:
-        """Press Ctrl-C."""
-        _thread.interrupt_main()
+        """Press Ctrl-C, while the main thread waits."""
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(0.3)
 
     events = Agent(
