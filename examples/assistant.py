@@ -1,7 +1,7 @@
 """An assistant with all the ready-made tools, to chat with: python -m examples.assistant.
 
-It streams its answers and remembers the conversation. Ctrl-C stops an answer, not the program; an empty line,
-"bye" or Ctrl-D ends it.
+It is what `agentkit chat` is, with an agent of its own: it streams its answers and remembers the conversation.
+Ctrl-C stops an answer, not the program; /exit or Ctrl-D ends it, and /help shows what else there is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from agentkit_tools.units import units
 from agentkit_tools.weather import weather
 from agentkit_tools.weather_demo import DemoServer
 
-from agentkit import Agent, AgentError, Chat, ToolRegistry
-from examples.common import arguments, choose_model, run_main, say, show
+from agentkit import Agent, MemoryStore, ToolRegistry
+from agentkit.cli.chat import talk
+from agentkit.cli.setup import Setup
+from examples.common import arguments, choose_model, run_main, say
 
 INSTRUCTIONS = (
     "You are a helpful assistant. Use the tools for weather, arithmetic, units and time; be brief. "
@@ -33,31 +35,6 @@ def make_agent(model: str | None, weather_tools: ToolRegistry = weather) -> Agen
     )
 
 
-def talk(chat: Chat, *, verbose: bool) -> int:
-    """Answer line after line; return the exit code."""
-    while True:
-        say_prompt()
-        try:
-            line = sys.stdin.readline()
-        except KeyboardInterrupt:
-            say("")
-            return 0
-        if not line.strip() or line.strip().lower() in ("bye", "exit", "quit"):
-            return 0
-        try:
-            show(chat.send_message_stream(line.strip()), verbose=verbose)
-        except KeyboardInterrupt:
-            say("\n(answer stopped)")
-        except AgentError as error:
-            say(f"{type(error).__name__}: {error}")
-
-
-def say_prompt() -> None:
-    """Show that it is the user's turn, where there is a user."""
-    if sys.stdin.isatty():
-        print("you> ", end="", file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = arguments(__doc__ or "", example="examples.assistant")
@@ -68,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = choose_model(args.model)
     with ExitStack() as stack:
         tools = stack.enter_context(DemoServer()).weather_tools() if args.demo else weather
-        say("Ask about the weather, a calculation, units or the time. An empty line ends the chat.")
-        return talk(make_agent(model, tools).chat(), verbose=args.verbose)
+        say("Ask about the weather, a calculation, units or the time. /exit or Ctrl-D ends the chat.")
+        talk(Setup(make_agent(model, tools), "assistant"), sys.stdout, MemoryStore(), full=args.verbose)
+    return 0
 
 
 if __name__ == "__main__":

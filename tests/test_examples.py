@@ -126,7 +126,7 @@ def test_a_refusal_and_an_outage_have_exit_code_1_and_no_traceback(gemini: Gemin
 
 def test_the_assistant_chats_streams_and_remembers(gemini: GeminiServer) -> None:
     gemini.script([text("Hello Ann.", chunks=3), text("You are Ann.")])
-    done = run("assistant", "--demo", stdin="I am Ann.\nWho am I?\nbye\n", **gemini_env(gemini))
+    done = run("assistant", "--demo", stdin="I am Ann.\nWho am I?\n/exit\n", **gemini_env(gemini))
     assert (done.returncode, done.stdout) == (0, "Hello Ann.\nYou are Ann.\n")
     assert len(gemini.requests[1].body["contents"]) == 3
     names = {d["name"] for tool in gemini.requests[0].body["tools"] for d in tool["functionDeclarations"]}
@@ -151,12 +151,12 @@ def test_ctrl_c_stops_the_assistants_answer_but_not_the_program(gemini: GeminiSe
         assert child.stdout.read(1) == "o"
         child.send_signal(signal.SIGINT)
         gemini.wait(lambda: gemini.disconnects == 1)
-        child.stdin.write("are you there?\n\n")
+        child.stdin.write("are you there?\n/exit\n")
         rest = child.stdout.read()
         errors = child.stderr.read()
         assert child.wait(30) == 0
     assert rest.endswith("Still here.\n")
-    assert "(answer stopped)" in errors
+    assert "(stopped)" in errors
     assert "Traceback" not in errors
 
 
@@ -258,7 +258,7 @@ def test_the_assistant_reads_units_sums_and_times_on_the_embedded_model() -> Non
         "What is": "I can only tell the time now",
         "What time is sunset in Paris?": "That didn't work: ",
     }
-    done = run("assistant", "--demo", stdin="\n".join(asked) + "\nbye\n")
+    done = run("assistant", "--demo", stdin="\n".join(asked) + "\n/exit\n")
     answers = done.stdout.splitlines()
     assert len(answers) == len(asked)
     for answer, words in zip(answers, asked.values(), strict=True):

@@ -1,0 +1,76 @@
+"""Quiet lines for what happens in a run beside its text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentkit.chats.plain_text import clip, inert, one_line, result_text, seconds_text, value_text, written
+from agentkit.events import (
+    AgentEvent,
+    Event,
+    ModelChanged,
+    ModelRetry,
+    RequestDelayed,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
+
+WAITING = "Not done yet: the result comes later."
+"""What stands in for the response of a call that waits."""
+
+
+class CallLines:
+    """Makes a line of an event, or none; calls inside of sub-agents are indented.
+
+    Args:
+        width: Columns that a line may take.
+        full: Whether arguments and results are shown whole.
+    """
+
+    def __init__(self, width: int, *, full: bool = False) -> None:
+        self.width = width
+        self.full = full
+        self.running: dict[tuple[str, ...], str] = {}
+        """The calls under way, as code, by the agents and the id."""
+
+    def line(self, event: Event, path: tuple[str, ...] = ()) -> str | None:
+        """Return the line of an event, without control characters, or None."""
+        indent = "  " * (len(path) + 1)
+        match event:
+            case AgentEvent():
+                return self.line(event.event, (*event.path, event.call_id))
+            case ToolStarted():
+                self.running[*path, event.call_id] = written(event.name, event.args)
+                return None
+            case ToolFinished():
+                call = self.running.pop((*path, event.call_id), one_line(event.name))
+                return self._finished(call, event, indent)
+            case ToolProgress():
+                said = event.message if isinstance(event.message, str) else value_text(event.message)
+                return clip(f"{indent}{one_line(event.name)}: {one_line(said)}", self.width)
+            case ModelRetry():
+                return self._clip(
+                    f"{indent}asking again in {seconds_text(event.delay)}: {one_line(event.reason)}"
+                )
+            case RequestDelayed():
+                return f"{indent}waiting {seconds_text(event.seconds)} for the rate limit"
+            case ModelChanged():
+                return self._clip(f"{indent}{one_line(event.after)} stands in for {one_line(event.before)}")
+        return None
+
+    def _finished(self, call: str, event: ToolFinished, indent: str) -> str:
+        response: Any = event.response["response"]
+        if response.get("error") == WAITING:
+            return clip(f"{indent}{call} waits", self.width)
+        sign = "!" if "error" in response else "="
+        said, took = result_text(response), f"  ({seconds_text(event.seconds)})"
+        if self.full:
+            body = inert(said).replace("\n", f"\n{indent}    ")
+            return f"{indent}{call}\n{indent}  {sign} {body}{took}"
+        room = max(self.width - len(indent) - len(took), 16)
+        call = clip(call, max(room * 3 // 5, room - len(said) - 3))
+        return f"{indent}{clip(f'{call} {sign} {one_line(said)}', room)}{took}"
+
+    def _clip(self, line: str) -> str:
+        return line if self.full else clip(line, self.width)

@@ -1,0 +1,146 @@
+"""The way in: one table of commands, each imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from agentkit.cli.exits import INTERRUPTED, USAGE, Leave, errors_as_exits
+from agentkit.cli.terminal import prepare_streams, say
+
+if TYPE_CHECKING:
+    import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command of the table."""
+
+    module: str
+    """Where it is: a module with a `typer.Typer` named `app`."""
+    help: str
+    """One line for `agentkit --help`."""
+    extra: str
+    """The extra that its module needs."""
+
+
+COMMANDS = {
+    "run": Entry("agentkit.cli.run", "Ask one question; the answer goes to stdout.", "cli"),
+    "chat": Entry("agentkit.cli.chat", "Talk to an assistant that remembers.", "cli"),
+    "sessions": Entry("agentkit.cli.sessions", "List, show, search, move and check chats.", "cli"),
+    "tools": Entry("agentkit.cli.tools", "Show what the model sees of tools; call and check them.", "cli"),
+    "doctor": Entry("agentkit.cli.doctor", "Look at versions, credentials, extras and a store.", "cli"),
+    "web": Entry("agentkit.serve.command", "Serve an agent's page and its HTTP interface.", "serve"),
+    "mcp": Entry("agentkit.mcp.command", "Serve tools to MCP clients.", "mcp"),
+    "eval": Entry("agentkit.evals.command", "Measure an agent on a set of cases.", "evals"),
+    "worker": Entry("agentkit.durable.command", "Run agents from a queue.", "durable"),
+}
+"""Those whose module this installation doesn't have are not shown."""
+
+HELP = """Talk to a file of typed Python functions, an agent or ready-made tools.
+
+A TARGET is `file.py`, `file.py:name`, `module` or `module:name`: an agent, a function that makes one, a registry
+of tools, or functions. `-t` adds tools: a file, a module, or calculator, clock, units, weather, web, files=FOLDER.
+
+Without a Gemini key, the small embedded model answers.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    prepare_streams()
+    try:
+        import typer  # noqa: F401
+    except ImportError:
+        say('The command needs the extra "cli": pip install "agentkit[cli]"')
+        return USAGE
+    try:
+        with errors_as_exits():
+            made_app()(args=argv, prog_name="agentkit")
+    except Leave as leave:
+        return leave.code
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            say("Interrupted.")
+        return done.code if isinstance(done.code, int) else 0
+    return 0
+
+
+def made_app(table: dict[str, Entry] = COMMANDS) -> typer.Typer:
+    """Make the command line of a table."""
+    import typer
+    from typer.core import TyperGroup
+
+    class Root(TyperGroup):
+        """Finds commands in the table."""
+
+        def list_commands(self, ctx: Any) -> list[str]:
+            """Name the commands that this installation has."""
+            return [name for name, entry in table.items() if is_there(entry.module)]
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            """Import a command; None where there is none of that name."""
+            if cmd_name not in self.list_commands(ctx):
+                return None
+            return typer.main.get_command(load(cmd_name, table[cmd_name]))
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            """Write the list of commands without importing them."""
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, table[name].help) for name in self.list_commands(ctx)])
+
+    app = typer.Typer(
+        cls=Root,
+        help=HELP,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def version(value: bool) -> None:
+        if value:
+            from agentkit import __version__
+
+            print(f"agentkit {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def root(
+        show: bool = typer.Option(
+            False, "--version", callback=version, is_eager=True, help="Print the version."
+        ),
+    ) -> None: ...
+
+    return app
+
+
+def is_there(module: str) -> bool:
+    """Return whether a module is installed, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False
+
+
+def load(name: str, entry: Entry) -> typer.Typer:
+    """Import a command.
+
+    Raises:
+        Leave: Something that its extra brings isn't installed; the extra is named.
+    """
+    try:
+        return import_module(entry.module).app  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("agentkit"):
+            raise
+        say(f'"agentkit {name}" needs the extra "{entry.extra}": pip install "agentkit[{entry.extra}]"')
+        raise Leave(USAGE) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

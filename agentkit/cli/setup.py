@@ -1,0 +1,162 @@
+"""From what the command line says to an agent, and to the options of each of its runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentkit.cli.exits import EmbeddedModelMissing, UsageFault
+from agentkit.cli.targets import find_target, find_tools, is_agent, make_agent, takes_model
+from agentkit.cli.terminal import say
+
+if TYPE_CHECKING:
+    from agentkit import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """An agent, and what each of its runs is given."""
+
+    agent: Agent[Any]
+    label: str
+    """A short name for the target: ids of its sessions begin with it."""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def set_up(
+    target: str | None,
+    *,
+    tools: Sequence[str] = (),
+    model: str | None = None,
+    instructions: str | None = None,
+    config: Sequence[str] = (),
+) -> Setup:
+    """Make an agent of a target and what is said beside it.
+
+    Raises:
+        UsageFault: Something of it can't work.
+        MissingCredentials: There is no key, and no embedded model.
+        EmbeddedModelMissing: It was asked for by name.
+    """
+    from agentkit import Agent
+
+    check_named(target, tools)
+    added = [find_tools(each) for each in tools]
+    found = find_target(target) if target else []
+    said = None if instructions is None else read_instructions(instructions)
+    wanted = read_config(config)
+    label = label_of(target or tools[0])
+    if isinstance(found, list):
+        agent: Agent[Any] = Agent(
+            choose_model(model), tools=[found, added], instructions=said, config=wanted or None, name=label
+        )
+        return _guarded(agent, label, {})
+    if wanted:
+        raise UsageFault(f"-c: {target} is an agent, and its config is its own. Set it there.")
+    options: dict[str, Any] = {} if said is None else {"instructions": said}
+    if not is_agent(found) and takes_model(found):
+        agent = make_agent(found, target or "", choose_model(model))
+    else:
+        agent = found if is_agent(found) else make_agent(found, target or "")
+        if model is not None:
+            options["model"] = choose_model(model)
+    if added:
+        options["tools"] = [*agent.tools, *added]
+    return _guarded(agent, label, options)
+
+
+def check_named(target: str | None, tools: Sequence[str]) -> None:
+    """Refuse a command line that names nothing to talk to. Raises UsageFault."""
+    if not target and not tools:
+        raise UsageFault("Give a target (file.py, file.py:name, module:name), or tools with -t.")
+
+
+def _guarded(agent: Agent[Any], label: str, options: dict[str, Any]) -> Setup:
+    """Have calls that a stranger's words may have led to wait for approval: there is somebody to ask, or to deny."""
+    if agent.limits.after_untrusted == "auto":
+        options["limits"] = dataclasses.replace(agent.limits, after_untrusted="approve")
+    return Setup(agent, label, options)
+
+
+def choose_model(name: str | None) -> str | None:
+    """Choose the model: the one asked for, else Gemini where there is a key, else the embedded one, which is said.
+
+    Raises:
+        MissingCredentials: There is no key, and the embedded model isn't installed.
+        EmbeddedModelMissing: It was asked for, and isn't installed.
+    """
+    from agentkit_local.model import LocalModel, available
+
+    from agentkit import ConfigurationError, GeminiModel, MissingCredentials
+
+    asked = name or os.environ.get("AGENTKIT_MODEL")
+    if asked == "local" and not available():
+        try:
+            LocalModel(start=False)
+        except ConfigurationError as error:
+            raise EmbeddedModelMissing(str(error)) from None
+    if asked:
+        return name
+    try:
+        GeminiModel().check_credentials()
+    except MissingCredentials:
+        if not available():
+            raise
+        say("No Gemini key is set (GEMINI_API_KEY): the small embedded model answers.")
+        return "local"
+    return None
+
+
+def read_instructions(text: str) -> str:
+    """Return instructions: the text itself, or what is in the file that it names.
+
+    Raises:
+        UsageFault: It is the name of a file that isn't there, or of one that is no text.
+    """
+    path = Path(text)
+    try:
+        if path.is_file():
+            return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise UsageFault(f"-s {text}: the file is no UTF-8 text.") from None
+    except (OSError, ValueError):  # too long for a file's name, say
+        return text
+    if path.suffix in (".txt", ".md") and not text.count(" "):
+        raise UsageFault(f"-s {text}: there is no such file.")
+    return text
+
+
+def read_config(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read `key=value` pairs: the value is JSON where it can be, and dots in the key go into objects.
+
+    Raises:
+        UsageFault: One has no `=`, or two don't go together.
+    """
+    config: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not all(part.strip() for part in key.split(".")):
+            raise UsageFault(f"-c {pair}: write key=value, such as temperature=0.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *outer, last = key.strip().split(".")
+        place: Any = config
+        for part in outer:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UsageFault(f"-c {pair}: {part} has a value already.")
+        place[last] = value
+    return config
+
+
+def label_of(target: str) -> str:
+    """Return a short name for a target: of its file or module, in letters, digits and `_`."""
+    place = Path(target.partition("=")[0]).name.partition(":")[0].removesuffix(".py").rpartition(".")[2]
+    return "".join(each if each.isascii() and each.isalnum() else "_" for each in place)[:40] or "agent"

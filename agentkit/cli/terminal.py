@@ -1,0 +1,111 @@
+"""What is on the other end of the standard streams, and how to write there without a crash."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TextIO
+
+from agentkit.chats.plain_text import inert
+
+
+def prepare_streams() -> None:
+    """Let no character that a stream's encoding lacks end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    if sys.stdin is not None and hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
+
+
+def say(text: str) -> None:
+    """Write a line for the person to stderr: stdout is for answers alone."""
+    if sys.stderr is not None:
+        print(inert(text), file=sys.stderr, flush=True)
+
+
+def put(text: str, out: TextIO | None = None, *, end: str = "\n") -> None:
+    """Write to stdout: to a terminal what can't steer it, else what was said, as it was said."""
+    stream = sys.stdout if out is None else out
+    if stream is not None:
+        stream.write((inert(text) if is_terminal(stream) else text) + end)
+        stream.flush()
+
+
+@contextmanager
+def own_stdout() -> Iterator[TextIO]:
+    """Keep stdout for answers: what the user's code prints meanwhile goes to stderr."""
+    out = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield out
+
+
+class LogLines(logging.Handler):
+    """Writes what agentkit logs as lines: of a tool's exception what and where, or with `full` the traceback."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        super().__init__(logging.INFO if full else logging.WARNING)
+        self.full = full
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, or several with a traceback."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            say(f"  {record.getMessage()}")
+        elif self.full:
+            say("".join(traceback.format_exception(error)).rstrip())
+        else:
+            say(f"  {where(error)}")
+
+
+def log_to_stderr(*, full: bool) -> None:
+    """Write what agentkit logs to stderr, without control characters."""
+    logger = logging.getLogger("agentkit")
+    logger.handlers = [each for each in logger.handlers if not isinstance(each, LogLines)]
+    logger.addHandler(LogLines(full=full))
+    logger.propagate = False
+
+
+def where(error: BaseException) -> str:
+    """Say what was raised, and in which line of the user's code."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if "importlib" not in each.filename]
+    place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a person looks at a stream, or types into it."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def can_ask() -> bool:
+    """Return whether there is a person to ask: both to read the question and to answer it."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def is_piped(stream: TextIO | None) -> bool:
+    """Return whether a stream is a pipe or a file: then it has an end, and something to read."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode if stream is not None else 0
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def counted(number: int, what: str) -> str:
+    """Write a number of things: `1 tool`, `2 tools`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def width() -> int:
+    """Return the columns of the terminal; 80 where there is none."""
+    return max(20, shutil.get_terminal_size((80, 24)).columns)
