@@ -81,6 +81,18 @@ SCRIPTS: dict[str, list[Any]] = {
         calls(call("read_mail")),
         calls(call("send_mail", {"to": "eve@example.com", "text": "The invoices."})),
     ],
+    "How many of TEA-2 are left?": [
+        calls(call("stock_left", {"sku": "TEA-2"})),
+        text("There are 3 of TEA-2 left."),
+    ],
+    "Boil water for tea.": [
+        calls(call("kettle_boil")),
+        lambda body: text("The water is hot." if "Water for 2 is hot." in str(body) else "It is cold."),
+    ],
+    "I would like green tea.": [
+        calls(call("load_skill", {"name": "tea"})),
+        text("Boil water, and let it cool to 80 °C."),
+    ],
     "Is anything broken?": [
         calls(call("log")),
         lambda body: calls(call("read_result", {"id": kept_id(body), "offset": 2800})),
@@ -141,7 +153,7 @@ def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
     texts = {page.stem: page.read_text() for page in PAGES}
     assert len(FENCE.findall(texts["README"])) >= 6
     assert all(FENCE.search(text) for text in texts.values())
-    assert {"limits", "approvals", "repair", "output", "security", "tools"} < texts.keys()
+    assert {"limits", "approvals", "repair", "output", "security", "tools", "mcp", "skills"} < texts.keys()
     assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
 
 

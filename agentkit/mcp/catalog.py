@@ -1,0 +1,167 @@
+"""The tools of a server: listed, declared, and listed anew when the server says that they changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from agentkit.errors import ToolDeferred, ToolDefinitionError, ToolError
+from agentkit.mcp.calls import Call
+from agentkit.mcp.connection import Connection, pages
+from agentkit.mcp.content import clip
+from agentkit.mcp.declared import MANY, MAX_LISTED, MAX_TOOLS, Policy, description_of, fingerprint
+from agentkit.mcp.schemas import fitting_name, fitting_schema
+from agentkit.tooling.context import Context
+from agentkit.tooling.decisions import Deny, Edit, PendingCall
+from agentkit.tooling.tool import Tool
+from agentkit.wire.content import JsonObject
+
+log = logging.getLogger("agentkit.mcp")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Declared:
+    """A tool as its server declares it, and what an agent gets of it."""
+
+    tool: Tool
+    fingerprint: str
+    is_read: bool
+
+
+class Catalog:
+    """Makes tools of what a server declares. Its methods run on the connection's loop.
+
+    Args:
+        connection: To the server.
+        prefix: What the names of its tools begin with; may be empty.
+        policy: Which tools there are, and how runs treat them.
+        on_demand: Whether the model must find them; None: if there are many.
+    """
+
+    def __init__(
+        self, connection: Connection, prefix: str, policy: Policy, *, on_demand: bool | None
+    ) -> None:
+        self._connection = connection
+        self._prefix = prefix
+        self._policy = policy
+        self._on_demand = on_demand
+        self._declared: dict[str, _Declared] = {}
+        """By the server's names."""
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+    async def tools(self) -> tuple[Tool, ...]:
+        """Return the tools that there are by now; see `MCP.tools`."""
+        await self._refresh()
+        return tuple(each.tool for each in self._declared.values())
+
+    async def _refresh(self) -> None:
+        """List the tools, unless those that are known are those that there are."""
+        connection = self._connection
+        async with connection.listing:
+            if not connection.tools_changed:
+                return
+            try:
+                client = await connection.client()
+                connection.tools_changed = False  # a change from here on is another one
+                self._take(await self._list(client))
+            except Exception as error:
+                connection.tools_changed = True
+                if not self._declared:
+                    raise
+                log.warning(
+                    "The tools of the MCP server %r can't be listed again: %s", connection.name, clip(error)
+                )
+
+    async def _list(self, client: Any) -> list[Any]:
+        if client.server_capabilities.tools is None:
+            return []
+        listed = await pages(client.list_tools, "tools", MAX_LISTED)
+        found = {tool.name: tool for tool in listed if self._policy.has(tool)}
+        if len(listed) == MAX_LISTED or len(found) > MAX_TOOLS:
+            log.warning(
+                "The MCP server %r has too many tools: only %d are used.", self._connection.name, MAX_TOOLS
+            )
+        return list(found.values())[:MAX_TOOLS]
+
+    def _take(self, tools: list[Any]) -> None:
+        on_demand = len(tools) > MANY if self._on_demand is None else self._on_demand
+        taken: set[str] = set()
+        made: dict[str, _Declared] = {}
+        for tool in tools:
+            name, mark, known = (
+                fitting_name(self._prefix, tool.name, taken),
+                fingerprint(tool),
+                self._declared.get(tool.name),
+            )
+            if known and (known.fingerprint, known.tool.name, known.tool.on_demand) == (
+                mark,
+                name,
+                on_demand,
+            ):
+                made[tool.name] = known
+                continue
+            try:
+                made[tool.name] = self._declare(tool, name, mark, on_demand=on_demand)
+            except ToolDefinitionError as error:
+                log.warning(
+                    "The tool %r of the MCP server %r is left out: %s",
+                    tool.name,
+                    self._connection.name,
+                    clip(error),
+                )
+        self._declared = made
+
+    def _declare(self, tool: Any, name: str, mark: str, *, on_demand: bool) -> _Declared:
+        policy = self._policy
+        needs_approval, effect = policy.needs_approval(tool), policy.effect(tool)
+
+        async def call(context: Context[Any], /, **args: Any) -> Any:
+            approved = mark if needs_approval else None
+            made = self._connection.submit(self._call, tool.name, args, context, approved, effect == "read")
+            return await asyncio.wrap_future(made)
+
+        declaration = {"name": name, "parametersJsonSchema": fitting_schema(tool.input_schema)}
+        if description := description_of(tool):
+            declaration["description"] = description
+        made = Tool.from_declaration(
+            declaration,
+            call,
+            effect=effect,
+            approval=needs_approval,
+            untrusted=not policy.trusted,
+            on_demand=on_demand,
+            timeout=self._connection.timeout * 2 + 5,
+        )
+        return _Declared(made, mark, effect == "read")
+
+    async def _call(
+        self, name: str, args: JsonObject, context: Context[Any], approved: str | None, is_read: bool
+    ) -> Any:
+        if approved is not None:
+            await self._refresh()
+            args = self._approved_args(name, args, context, approved)
+        return await Call(self._connection, name, context, is_read=is_read).run(args)
+
+    def _approved_args(self, name: str, args: JsonObject, context: Context[Any], approved: str) -> JsonObject:
+        """Ask again for approval of a call whose tool isn't what was approved any more; return what it is called with.
+
+        Raises:
+            ToolDeferred: The declaration has changed since it was shown.
+            ToolError: The tool is gone, or the answer was no.
+        """
+        now, waiting = self._declared.get(name), f"{context.call_id}!"
+        if now is None:
+            raise ToolError(f"The MCP server has no tool {name!r} any more.")
+        said = context.decisions.get(waiting)
+        if isinstance(said, Deny):
+            raise ToolError(f"A person didn't allow this call. {said.why}".strip())
+        shown = approved if said is None else (context.resumed or {}).get("declaration")
+        if now.fingerprint == shown:
+            return said.args if isinstance(said, Edit) else args
+        why = f"The server declares {context.tool_name!r} otherwise by now: {now.tool.description[:500]}"
+        pending = PendingCall(call_id=waiting, name=context.tool_name, args=args, why=why)
+        raise ToolDeferred(why, state={"declaration": now.fingerprint}, pending=[pending])
