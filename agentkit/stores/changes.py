@@ -64,20 +64,34 @@ class Mirror:
 
     def __init__(self, key: int, info: SessionInfo, calls: dict[int, bool]) -> None:
         self.key = key
-        self.info = info
+        self.count, self.usage = info.messages, info.usage
         self.calls = calls
         """The entries of the ledger: whether each is open."""
+        self._info = info
+        self._version, self._updated = info.version, info.updated
+
+    @property
+    def id(self) -> str:
+        """The session's."""
+        return self._info.id
+
+    @property
+    def info(self) -> SessionInfo:
+        """What is known of the session by now."""
+        if self._info.version != self._version:
+            self._info = replace(
+                self._info,
+                messages=self.count,
+                usage=self.usage,
+                version=self._version,
+                updated=self._updated,
+            )
+        return self._info
 
     def take_over(self, change: Change, version: int) -> None:
         """Note that a change was stored."""
-        self.calls = change.calls
-        self.info = replace(
-            self.info,
-            messages=change.count,
-            usage=change.usage,
-            version=version,
-            updated=change.updated or self.info.updated,
-        )
+        self.count, self.usage, self.calls = change.count, change.usage, change.calls
+        self._version, self._updated = version, change.updated or self._updated
 
 
 class Change:
@@ -86,7 +100,7 @@ class Change:
     def __init__(self, mirror: Mirror, steps: Sequence[Step]) -> None:
         self._was = mirror
         self._steps = len(steps)
-        self.count, self.usage = mirror.info.messages, mirror.info.usage
+        self.count, self.usage = mirror.count, mirror.usage
         self.calls = mirror.calls.copy()
         self.updated: float | None = None
         self._body: list[Statement] = []
@@ -100,7 +114,7 @@ class Change:
     def statements(self, old: str, new: str, *, release: bool) -> list[Statement]:
         """Make the statements that store it, given the fence to show and the one to put."""
         key = self._was.key
-        usage = None if self.usage is self._was.info.usage else values.encode_usage(self.usage)
+        usage = None if self.usage is self._was.usage else values.encode_usage(self.usage)
         row = (self._steps, self.count, usage, self.updated, int(release), key, old)
         rest = [*self._body]
         if self._cleared and self._was.calls:
@@ -143,9 +157,7 @@ class Change:
 
     def _add(self, step: AddMessage) -> None:
         message, self.updated = step.message, time.time()
-        if message.created is None:
-            message = replace(message, created=self.updated)
-        self._body.append((_MESSAGE, message_row(self.count, message)))
+        self._body.append((_MESSAGE, message_row(self.count, message, self.updated)))
         self.count += 1
         if message.usage is not None:
             self.usage += message.usage

@@ -19,10 +19,10 @@ from psycopg.types.numeric import FloatDumper, Int8Dumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from agentkit.errors import AgentError, ConfigurationError, StoreError, StoreVersionError
+from agentkit.stores.dialect import UnknownOutcome
 from agentkit.stores.migrations import migrate
 from agentkit.stores.rows import Statement
 from agentkit.stores.schema import VERSION, exact
-from agentkit.stores.store import UnknownOutcome
 
 _MIGRATING = 0x616B6974_6D696772  # the key of an advisory lock: "akitmigr"
 _CONNECTIONS = 15
@@ -282,19 +282,28 @@ class Postgres:
                         raise
 
     def _take_lock(self, db: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-        db.execute(b"SET idle_session_timeout = 0")
-        if _pid(db) != db.info.backend_pid:  # somebody stands between
-            with self._connect() as other:
-                if _pid(other) == _pid(db):
-                    raise ConfigurationError(
-                        f"{self.name} is a pooler that gives each transaction another connection: a session's lock "
-                        "can't be held through it. Connect to the server itself, or to a pool in session mode."
-                    )
-        taken = db.execute(b"SELECT pg_try_advisory_lock($1)", (self._key,)).fetchone()
-        if taken != (True,):  # the server hasn't noticed yet that the connection which held it is lost
-            self._key = secrets.randbits(62)
-            db.execute(b"SELECT pg_advisory_lock($1)", (self._key,))
+        try:
+            db.execute(b"SET idle_session_timeout = 0")
+            self._refuse_pooler(db)
+            taken = db.execute(b"SELECT pg_try_advisory_lock($1)", (self._key,)).fetchone()
+            if taken != (True,):  # the server hasn't noticed yet that the connection which held it is lost
+                self._key = secrets.randbits(62)
+                db.execute(b"SELECT pg_advisory_lock($1)", (self._key,))
+        except BaseException:
+            db.close()
+            raise
         return db
+
+    def _refuse_pooler(self, db: psycopg.Connection[Any]) -> None:
+        """Raise ConfigurationError if two open connections are served by the same process of the server."""
+        if _pid(db) == db.info.backend_pid:  # nobody stands between
+            return
+        with self._connect() as other:
+            if _pid(other) == _pid(db):
+                raise ConfigurationError(
+                    f"{self.name} is a pooler that gives each transaction another connection: a session's lock "
+                    "can't be held through it. Connect to the server itself, or to a pool in session mode."
+                )
 
     def _abandon(self) -> None:
         """Let go, in a process that a fork made, of the connections that are the parent's.

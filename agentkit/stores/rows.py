@@ -159,15 +159,15 @@ def take(
     return statements
 
 
-def message_row(seq: int, message: Message) -> tuple[Any, ...]:
-    """Make the values of a message's row. Raises StoreError if it can't be stored."""
+def message_row(seq: int, message: Message, created: float | None = None) -> tuple[Any, ...]:
+    """Make the values of a message's row; `created` if it has no time. Raises StoreError if it can't be stored."""
     if message.sender_id is not None:
         values.check_short("A sender's id", message.sender_id)
     role, content, text = values.encode_content(message.content)
     return (
         *(
             seq,
-            message.created,
+            created if message.created is None else message.created,
             role,
             content,
             values.encode_usage(message.usage),

@@ -13,7 +13,7 @@ MAX_WORDS = 32
 """Different words of a query that count."""
 INDEXED = 1_000_000
 """Bytes of a message's different words that are indexed: PostgreSQL holds 1 MiB of them for a row."""
-_CHUNK = 2048
+_CHUNK, _FOLDED = 2048, 512
 
 # Scripts that are written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = (
@@ -54,14 +54,20 @@ def fold(text: str) -> list[str]:
     """
     if text.isascii():
         return [word[:MAX_WORD] for word in _ASCII_WORD.findall(text.lower())]
-    letters = unicodedata.normalize("NFKD", text.casefold()).translate(_TABLE).casefold()
+    # By pieces: to put the marks of a letter in order takes a time that grows with the square of their number.
+    letters = "".join(_letters(piece) for _, piece in _pieces(text, _FOLDED))
     words: list[str] = []
-    for token in _TOKEN.findall(unicodedata.normalize("NFC", letters)):
+    for token in _TOKEN.findall(letters):
         if _IS_UNSPACED.match(token):
             words += [token[n : n + 2] for n in range(len(token))]
         else:
             words.append(token[:MAX_WORD])
     return words
+
+
+def _letters(text: str) -> str:
+    letters = unicodedata.normalize("NFKD", text.casefold()).translate(_TABLE).casefold()
+    return unicodedata.normalize("NFC", letters)
 
 
 def indexed(text: str) -> str:
@@ -81,7 +87,7 @@ def indexed(text: str) -> str:
 def query(text: str) -> list[str]:
     """Fold a query to its first different words. What is asked for by prefix ends in `*`."""
     words: dict[str, None] = {}
-    for _, chunk in _chunks(text):  # no more is folded of a long one than is needed
+    for _, chunk in _pieces(text, _CHUNK):  # no more is folded of a long one than is needed
         words.update(dict.fromkeys(fold(chunk)))
         if len(words) >= MAX_WORDS:
             break
@@ -114,7 +120,7 @@ def _find(text: str, wanted: Sequence[str]) -> int:
         words = fold(piece)
         return not whole.isdisjoint(words) or not begins.isdisjoint(word[0] for word in words)
 
-    for at, chunk in _chunks(text):
+    for at, chunk in _pieces(text, _CHUNK):
         if has(chunk):
             for run in re.finditer(r"\S+", chunk):
                 if has(run.group()):
@@ -129,12 +135,14 @@ def _find_in_run(run: str, has: Callable[[str], bool]) -> int:
     return next((n for n in range(len(run)) if has(run[n : n + 2])), 0)
 
 
-def _chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Split a text into pieces, at white space where there is some in reach, each with where it begins."""
+def _pieces(text: str, size: int) -> Iterator[tuple[int, str]]:
+    """Split a text, each piece with where it begins: at white space if some is in reach, or before a letter."""
     at = 0
     while at < len(text):
-        end = at + _CHUNK
+        end = at + size
         if end < len(text):
-            end = next((n for n in range(end, min(end + 256, len(text))) if text[n].isspace()), end)
+            reach = range(end, min(end + 256, len(text)))
+            letter = next((n for n in reach if not unicodedata.combining(text[n])), end)
+            end = next((n for n in reach if text[n].isspace()), letter)
         yield at, text[at:end]
         at = end

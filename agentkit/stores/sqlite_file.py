@@ -126,8 +126,7 @@ class SQLite:
 
     def owner(self) -> str:
         """Name this process."""
-        me = Owner.current()
-        return json.dumps([time.time(), me.host, me.pid, me.started])
+        return f"[{time.time()!r}, {_described(Owner.current())}]"
 
     def holder(self, owner: str) -> str:
         """Say which process has a lease."""
@@ -377,6 +376,11 @@ class _Migrated:
     def has(self, table: str) -> bool:
         """Return whether there is a table."""
         return bool(self.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)))
+
+
+@lru_cache(maxsize=4)
+def _described(owner: Owner) -> str:
+    return json.dumps([owner.host, owner.pid, owner.started])[1:-1]
 
 
 @lru_cache(maxsize=256)

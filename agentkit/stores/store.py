@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from agentkit.errors import StoreError
 from agentkit.stores import _values as values
@@ -28,80 +28,12 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.changes import Change, Mirror
 from agentkit.stores.check import problems
+from agentkit.stores.dialect import Dialect, UnknownOutcome
 from agentkit.stores.schema import exact, maybe, plain
 from agentkit.stores.waiting import TURNS, Turn
 
 _SENDS = 5
 """How often an append is sent at most, where a connection is lost each time."""
-
-
-class UnknownOutcome(StoreError):
-    """The connection was lost when a transaction was to be made durable: it may or may not have been."""
-
-
-class Dialect(Protocol):
-    """What differs between databases."""
-
-    @property
-    def name(self) -> str:
-        """What errors call the database: no password."""
-        ...
-
-    @property
-    def identity(self) -> Hashable:
-        """See `SessionStore.identity`."""
-        ...
-
-    @property
-    def hits(self) -> str:
-        """The newest messages that have the words of a query, as SQL: of a query and a limit."""
-        ...
-
-    def run(
-        self,
-        statements: Sequence[rows.Statement],
-        *,
-        write: bool = True,
-        durable: bool = True,
-        again: bool = False,
-    ) -> list[list[Any]]:
-        """Run statements in one transaction, in one go; return the rows of each.
-
-        Args:
-            statements: Text and values of each.
-            write: Whether they may change anything.
-            durable: Whether a power loss may not take them away, once this returns.
-            again: Whether they may be sent twice, where it isn't known what became of the first time.
-
-        Raises:
-            UnknownOutcome: It isn't known whether it was done.
-            StoreError: Nothing was done.
-        """
-        ...
-
-    def owner(self) -> str:
-        """Name who takes a lease, for others to see whether that is still there."""
-        ...
-
-    def holder(self, owner: str) -> str:
-        """Say in words who has a lease."""
-        ...
-
-    def wait(self, id: str, seconds: float) -> None:
-        """See `SessionStore.wait`."""
-        ...
-
-    def query(self, words: Sequence[str]) -> str:
-        """Make a query for all of these words."""
-        ...
-
-    def check(self) -> Sequence[str]:
-        """List what is wrong with the database itself."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and connections."""
-        ...
 
 
 class _Lease:
@@ -468,13 +400,13 @@ class Writer:
 
     def load(self) -> StoredSession:
         """Read the session."""
-        return self._store.load(self._mirror.info.id)
+        return self._store.load(self._mirror.id)
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Store steps, all or none of them; see `SessionWriter.append`."""
         lease, mirror = self._lease, self._mirror
         if self._released or not lease.is_mine:
-            raise values.session_lost(mirror.info.id)
+            raise values.session_lost(mirror.id)
         change = Change(mirror, steps)
         lease.fence, version = self._put(change, release=release)
         mirror.take_over(change, version)
@@ -517,7 +449,7 @@ class Writer:
                 break
         if unknown is not None and there is not None:  # another writer's: ours may have been there before
             raise unknown
-        raise values.session_lost(self._mirror.info.id)
+        raise values.session_lost(self._mirror.id)
 
     def release(self) -> None:
         """Let others write."""

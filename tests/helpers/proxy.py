@@ -70,7 +70,7 @@ class Proxy:
                     self._passed = server
                     if self.cut == "before":
                         self.break_off()
-                        return
+                        break
                 server.sendall(data)
         self._end(client, server)
 
@@ -79,7 +79,7 @@ class Proxy:
             while data := server.recv(65536):
                 if self.cut == "after" and self._passed is server and _DONE in data:
                     self.break_off()
-                    return
+                    break
                 client.sendall(data)
         self._end(client, server)
 

@@ -15,9 +15,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from agentkit.errors import SessionConflict, SessionExists, SessionNotFound, StoreError
+from agentkit.errors import ConfigurationError, SessionConflict, SessionExists, SessionNotFound, StoreError
 from agentkit.stores.base import SaveSummary
 from agentkit.stores.postgres import PostgresStore
+from tests.helpers.pooler import Pooler
 from tests.helpers.postgres import Server, new_server, server
 from tests.helpers.postgres_cases import (
     Open,
@@ -345,6 +346,24 @@ def test_other_changes_are_made_again_or_say_that_nothing_is_known(far: Postgres
     assert "isn't known whether" in fault(lambda: far.delete("ann"))
     with pytest.raises(SessionNotFound):
         far.info("ann")
+
+
+# -- a pooler between
+
+
+def test_a_pooler_that_changes_connections_between_transactions_is_refused(
+    open_store: Open, postgres: str
+) -> None:
+    made(open_store(postgres)).release()
+    with Pooler(server().port) as pooler:
+        store = open_store(postgres.replace(f":{server().port}/", f":{pooler.port}/"))
+        with pytest.raises(ConfigurationError, match="pool in session mode"):
+            store.write("ann")
+
+
+def test_what_only_passes_connections_on_is_used(far: PostgresStore) -> None:
+    made(far, "first").append([message("second")])
+    assert texts(far) == ["first", "second"]
 
 
 # -- many at once

@@ -136,3 +136,92 @@ def test_a_search_without_words_or_with_far_too_many_finds_nothing(store: Sessio
     made(store, "a cat here", "?! -")
     for text in ("", "  ", "?! -", "\0", "🦉", " ".join(f"w{n}" for n in range(20_000)), "x" * 100_000):
         assert list(store.search(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        *(
+            ("Straße", "strasse"),
+            ("Straße", "STRASSE"),
+            ("ﬁsh", "fish"),
+            ("déjà vu", "deja"),
+            ("Ｆｕｌｌ", "full"),
+        ),
+        *(
+            ("Σίσυφος", "σισυφοσ"),
+            ("שָׁלוֹם", "שלום"),
+            ("İstanbul", "istanbul"),
+            ("Ω", "ω"),
+            ("nai\u0308ve", "naïve"),
+        ),
+        *(
+            ("今日は良い天気です", "天気"),
+            ("今天天气很好", "天气"),
+            ("今天天气很好", "天"),
+            ("東京タワーへ行く", "タワー"),
+        ),
+        *(
+            ("ガラス", "カ\u3099ラス"),
+            ("วันนี้อากาศดีมาก", "อากาศ"),
+            ("ປະເທດລາວ", "ລາວ"),
+            ("한국어 문장", "문장"),
+        ),
+        ("mixed天気text", "天気"),
+    ],
+)
+def test_words_are_compared_as_people_read_them(store: SessionStore, said: str, asked: str) -> None:
+    made(store, "nothing of it", f"and {said} there", "カラス 大 ประเทศ strase fsh")
+    (hit,) = store.search(asked)
+    assert hit.seq == 1 and hit.snippet == f"and {said} there"
+
+
+def test_the_newest_is_found_first(store: SessionStore) -> None:
+    made(store, "cat cat cat", "one cat", "a dog").release()
+    made(store, "my cat", id="eve")
+    assert [(hit.session_id, hit.seq) for hit in store.search("cat")] == [("eve", 0), ("ann", 1), ("ann", 0)]
+
+
+def test_of_a_query_the_first_32_different_words_count(store: SessionStore) -> None:
+    words = [f"w{n}" for n in range(40)]
+    made(store, " ".join(words[:32]), " ".join(words[:31]))
+    assert [hit.seq for hit in store.search(" ".join([*words[:32] * 3, *words]))] == [0]
+
+
+def test_a_snippet_shows_a_hit_in_a_long_text_without_spaces(store: SessionStore) -> None:
+    made(store, "中" * 5000 + "天気" + "文" * 5000)
+    (hit,) = store.search("天気")
+    assert "中天気文" in hit.snippet and len(hit.snippet) < 300
+
+
+LONG = {
+    "words": " ".join(f"word{n}" for n in range(120_000)),
+    "one word": "x" * 1_000_000,
+    "one word again and again": "cat " * 250_000,
+    "accents": "déjà vu naïve " * 70_000,
+    "Chinese": "".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(330_000)),
+    "marks": "a" + "\u0301\u0323" * 200_000,
+    "spaces": " \n" * 500_000,
+    "odd": "\0\ud800🦉" * 200_000,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", LONG)
+def test_a_megabyte_is_stored_searched_and_shown_in_linear_time(store: SessionStore, what: str) -> None:
+    text = LONG[what]
+    began = time.process_time()
+    made(store, text, "a small needle")
+    store.search(text)
+    for hit in store.search(text[:50]):
+        assert len(hit.snippet) < 300
+    assert [hit.seq for hit in store.search("needle")] == [1]
+    assert time.process_time() - began < 30  # of minutes, were it quadratic
+
+
+def test_what_is_beyond_the_first_megabyte_of_different_words_is_not_found(store: SessionStore) -> None:
+    words = [f"word{n:06}" for n in range(110_000)]
+    made(store, " ".join(words))
+    assert [hit.seq for hit in store.search(words[80_000])] == [0]
+    assert list(store.search(words[-1])) == []
+    assert [hit.seq for hit in store.search(words[0] + " " + words[1])] == [0]

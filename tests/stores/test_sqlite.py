@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -331,6 +332,93 @@ def test_a_damaged_result_is_an_error_for_whoever_asks_for_it(filled: Path) -> N
             with pytest.raises(StoreError, match=r"chats\.db is damaged: a row"):
                 ask()
         assert store.load("ann").info.messages == 4  # others don't read it
+
+
+# -- a file that is not what it was
+
+
+def deleted(db: Path) -> None:
+    db.unlink()
+
+
+def moved(db: Path) -> None:
+    db.rename(db.with_name("elsewhere.db"))
+
+
+def replaced(db: Path) -> None:
+    moved(db)
+    shutil.copy(db.with_name("elsewhere.db"), db)
+
+
+def folder_moved(db: Path) -> None:
+    db.parent.rename(db.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (deleted, "is gone"),
+        (moved, "is gone"),
+        (folder_moved, "is gone"),
+        (replaced, "is another file now"),
+    ],
+)
+def test_a_file_that_is_not_what_it_was_is_told_at_the_next_write(
+    tmp_path: Path, change: Callable[[Path], None], words: str
+) -> None:
+    db = tmp_path / "folder" / "chats.db"
+    db.parent.mkdir()
+    with SQLiteStore(db) as store:
+        store.create("ann")
+        writer = store.write("ann")
+        change(db)
+        for attempt in (
+            lambda: writer.append([added(user_content("lost"))]),
+            lambda: store.create("bob"),
+            lambda: store.write("eve", create={}),
+            lambda: store.delete("ann"),
+        ):
+            with pytest.raises(StoreError, match=words):
+                attempt()
+        writer.release()
+
+
+def test_a_file_that_came_back_is_written_again(db: Path) -> None:
+    with SQLiteStore(db) as store:
+        store.create("ann")
+        moved(db)
+        with pytest.raises(StoreError, match="is gone"):
+            store.create("bob")
+        db.with_name("elsewhere.db").rename(db)
+        store.create("bob")
+        assert len(store.list()) == 2
+
+
+# -- much of it
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_session_may_have_a_hundred_thousand_messages(db: Path) -> None:
+    with SQLiteStore(db) as store:
+        store.create("ann", messages=[Message(content=user_content(f"message {n}")) for n in range(100_000)])
+        writer = store.write("ann", seen=store.info("ann").version)
+        assert writer.session is None
+        writer.append([added(user_content("one more"))])
+        writer.append([Cut(50_000)])
+        assert len(store.load("ann").messages) == 50_000
+        assert [hit.seq for hit in store.search("message 777")] == [777]
+        assert len(store.load("ann", start=49_990).messages) == 10
+
+
+def test_a_clock_that_goes_back_changes_no_order(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.create("ann")
+    writer = store.write("ann")
+    for n in range(3):
+        monkeypatch.setattr(time, "time", lambda n=n: 1000.0 - n)
+        writer.append([added(user_content(f"{n}"))])
+    texts = [message.content["parts"][0]["text"] for message in store.load("ann").messages]
+    assert texts == ["0", "1", "2"] and writer.info.messages == 3
 
 
 # -- what the system refuses
