@@ -286,10 +286,15 @@ portal = Portal()
 """One for the process: connections that async tools keep belong to its loop, whichever agent calls them."""
 
 
+_of_parents: list[Portal] = []
+"""Those of the process that forked: to collect one would close, in the child, what both wait on."""
+
+
 def _after_fork() -> None:
     global portal, pool
     pool = Threads()
     atexit.unregister(portal._close)
+    _of_parents.append(portal)
     portal = Portal()
 
 
