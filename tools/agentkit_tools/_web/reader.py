@@ -26,7 +26,7 @@ def find_packages() -> str:
     """
     spec = importlib.util.find_spec("turbohtml")
     if spec is None or spec.origin is None:
-        raise ToolError('Web pages need the package turbohtml: pip install "agentkit[web]".')
+        raise ToolError('Web pages need the package turbohtml: pip install "agentkit[tools]".')
     return str(Path(spec.origin).parent.parent)
 
 

@@ -1,0 +1,191 @@
+"""Events of a run as rows for the page: the events' own JSON form, but for text, which comes as safe HTML."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agentkit import Price, ToolDeferred, Usage
+from agentkit.events import (
+    AgentEvent,
+    Event,
+    ModelRetry,
+    OutputDelta,
+    RunFinished,
+    TextDelta,
+    ThoughtDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    to_wire,
+)
+from agentkit.serve.log import Row
+from agentkit.serve.markdown import Stream
+
+Scope = tuple[str, ...]
+"""Where something happens: () in the run itself, else the call that a sub-agent answers, and the agents' names."""
+
+_MEDIA = 6_000_000
+LATER: Final = "Not done yet: the result comes later."
+"""What stands in for the result of a call that waits."""
+
+
+@dataclass
+class _Text:
+    id: str
+    stream: Stream = field(default_factory=Stream)
+    due: str = ""
+
+
+class Teller:
+    """Turns events into rows. Text is collected until `take`: whoever calls it seldom renders and sends less.
+
+    Args:
+        mark: What the ids of texts begin with: unlike those of other runs of the session.
+        prices: What tokens cost; None: agentkit's list.
+    """
+
+    def __init__(self, mark: str, prices: Mapping[str, Price] | None = None) -> None:
+        self._mark = mark
+        self._prices = prices
+        self._count = 0
+        self._texts: dict[tuple[Scope, str], _Text] = {}
+        self._turn: dict[Scope, list[str]] = {}  # the texts of the last turn: it may not count after all
+        self._rows: list[Row] = []
+        self.cost = 0.0
+        """Seconds that the last `take` took: a long list or fence is one block, and rendered whole each time."""
+
+    def take(self) -> list[Row]:
+        """Return the rows since the last time."""
+        began = time.perf_counter()
+        self._flush()
+        rows, self._rows = self._rows, []
+        self.cost = time.perf_counter() - began
+        return rows
+
+    def add(self, kind: str, **data: Any) -> None:
+        """Add a row that is no event's."""
+        self._flush()
+        self._append({"type": kind, **data})
+
+    def _append(self, row: Row) -> None:
+        self._rows.append({"at": round(time.time(), 3), **row})
+
+    def tell(self, event: Event, scope: Scope = (), **more: Any) -> None:
+        """Add the rows of an event.
+
+        Args:
+            event: What happened.
+            scope: Where.
+            more: What to say beside it, e.g. when.
+        """
+        match event:
+            case TextDelta(text):
+                self._text(scope, "text").due += text
+            case ThoughtDelta(text):
+                self._text(scope, "thought").due += text
+            case AgentEvent(path, call_id, inner):
+                self.tell(inner, (call_id, *path), **more)
+            case OutputDelta(value):
+                text_id = self._text(scope, "text").id
+                row = {"type": "output", "text": text_id, "value": value, "key": f"output {text_id}"}
+                self._append({**row, "within": list(scope), **more})
+            case RunFinished():
+                pass
+            case _:
+                self._other(event, scope, more)
+
+    def _other(self, event: Event, scope: Scope, more: Mapping[str, Any]) -> None:
+        self._flush()
+        row = {**to_wire(event), "within": list(scope)}
+        match event:
+            case ModelRetry(discarded=discarded):
+                self._end_texts(scope)
+                row["texts"] = self._turn.pop(scope, []) if discarded else []
+            case ToolStarted():
+                self._turn.pop(scope, None)
+            case ToolFinished(response=response, error=error):
+                row["waits"], row["failed"] = (
+                    waits(event),
+                    error is not None or "error" in response["response"],
+                )
+                row["response"] = {**response, "parts": lighter(response.get("parts"))}
+            case TurnFinished(usage=usage):
+                self._end_texts(scope)
+                row["usage"] = usage_row(usage, self._prices)
+        self._append({**row, **more})
+
+    def _text(self, scope: Scope, kind: str) -> _Text:
+        text = self._texts.get((scope, kind))
+        if text is None:
+            other = (scope, "thought" if kind == "text" else "text")
+            if other in self._texts:
+                self._flush()  # so that they stand in the order in which they came
+            self._count += 1
+            text = self._texts[scope, kind] = _Text(f"{self._mark}.{self._count}")
+            if not any(where == scope for where, k in self._texts if k != kind):
+                self._turn[scope] = []
+            self._turn[scope].append(text.id)
+        return text
+
+    def _flush(self) -> None:
+        for (scope, kind), text in self._texts.items():
+            due, text.due = text.due, ""
+            for block, html in text.stream.feed(due) if due else ():
+                self._block(scope, kind, text.id, block, html)
+
+    def _block(self, scope: Scope, kind: str, text_id: str, block: int, html: str, **more: Any) -> None:
+        row = {"type": kind, "text": text_id, "block": block, "html": html, "within": list(scope)}
+        self._append({**row, "key": f"{text_id} {block}", **more})
+
+    def _end_texts(self, scope: Scope) -> None:
+        for where, kind in [key for key in self._texts if key[0] == scope]:
+            text = self._texts.pop((where, kind))
+            value = json_value(text.stream.text) if kind == "text" else None
+            if value is not None:
+                self._append({"type": "output", "text": text.id, "value": value, "within": list(scope)})
+            elif (html := text.stream.end()) is not None:
+                self._block(scope, kind, text.id, 0, html, whole=True)
+
+
+def waits(event: ToolFinished) -> bool:
+    """Return whether a call has no result yet: it waits, or a call inside of it does. The event has no field for it."""
+    said = event.response["response"].get("error")
+    return isinstance(event.error, ToolDeferred) or (event.error is None and said == LATER)
+
+
+def json_value(text: str) -> Any:
+    """Return the object or list that a whole text is, or None."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, (dict, list)) and value else None
+
+
+def usage_row(usage: Usage, prices: Mapping[str, Price] | None = None) -> Row:
+    """Make JSON of a usage for the page: tokens in (`cached` of them) and out, and dollars where they are known."""
+    return {
+        "in": usage.prompt_tokens + usage.tool_use_prompt_tokens,
+        "cached": usage.cached_tokens,
+        "out": usage.candidates_tokens + usage.thoughts_tokens,
+        "thoughts": usage.thoughts_tokens,
+        "estimated": usage.estimated,
+        "cost": usage.cost() if prices is None else usage.cost(prices),
+    }
+
+
+def lighter(parts: Any) -> list[Row]:
+    """Copy media parts without the data of those that are too large to be shown."""
+    kept = []
+    for part in parts or ():
+        blob = part.get("inlineData")
+        if blob and len(blob.get("data", "")) > _MEDIA:
+            blob = {**blob, "data": "", "size": len(blob["data"]) * 3 // 4}
+        kept.append({**part, "inlineData": blob} if blob else part)
+    return kept

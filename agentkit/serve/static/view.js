@@ -1,0 +1,279 @@
+// Rows of the log become elements. The same rows come from the store and live, so that both look the same.
+import { askForm } from "./ask.js";
+import { button, duration, json, make, media, setHTML, used, visible } from "./dom.js";
+import { sources, table } from "./table.js";
+
+/** @typedef {{ card: HTMLElement, details: HTMLDetailsElement, body: HTMLElement, inner: HTMLElement, time: HTMLElement,
+ *   brief: HTMLElement, name: string, ask?: HTMLElement }} Call */
+/** @typedef {{ outer: HTMLElement, holder: HTMLElement, blocks: HTMLElement[], table?: boolean }} Text */
+/** @typedef {{ decide: (decisions: any) => void, retry: () => void }} Actions */
+
+const STATES = /** @type {Record<string, string>} */ ({
+  run: "running",
+  done: "done",
+  failed: "failed",
+  wait: "waiting for you",
+  stopped: "stopped",
+});
+
+export class Conversation {
+  /** @param {HTMLElement} log @param {Actions | null} actions @param {string} [session] */
+  constructor(log, actions, session = "") {
+    this.log = log;
+    this.actions = actions;
+    this.session = session;
+    /** @type {any[]} */ this.rows = [];
+    this.live = false;
+    this.waits = false;
+    /** @type {Map<string, Text>} */ this.texts = new Map();
+    /** @type {Map<string, Call>} */ this.calls = new Map();
+    log.replaceChildren();
+  }
+
+  empty() {
+    const hint = "Ask something. Each call of a tool will show here, with what it was given and what it got.";
+    this.log.replaceChildren(make("p.empty", hint));
+  }
+
+  /** @param {any} row */
+  take(row) {
+    if (!this.rows.length) this.log.replaceChildren();
+    this.rows.push(row);
+    /** @type {any} */ (this)["on_" + row.type]?.(row);
+  }
+
+  /**
+   * Find where to put what happens in a sub-agent: in the card of its call, or of the call inside that.
+   * @param {string[]} within
+   */
+  place(within) {
+    let call = within?.length ? this.calls.get(within[0]) : undefined;
+    if (!call) return this.log;
+    for (const name of (within || []).slice(2)) {
+      const inside = [...this.calls.values()].reverse().find((each) => each.name === name && call?.inner.contains(each.card));
+      if (inside) call = inside;
+    }
+    return call.inner;
+  }
+
+  on_begin() {
+    this.live = true;
+    this.waits = false;
+    this.log.querySelectorAll(".banner").forEach((old) => old.remove());
+    this.calls.forEach((call) => call.ask?.remove());
+  }
+
+  /** @param {any} row */
+  on_user(row) {
+    const said = make("div.user", ...media(row.media || []));
+    if (row.text) said.append(make("div.said", row.text));
+    said.dir = "auto";
+    this.log.append(said);
+  }
+
+  /** @param {any} row */
+  on_message_added(row) {
+    this.on_user({ text: row.content.parts.map((/** @type {any} */ part) => part.text || "").join("\n"), media: row.content.parts });
+  }
+
+  /** @param {any} row @returns {Text} */
+  textOf(row) {
+    let text = this.texts.get(row.text);
+    if (!text) {
+      const holder = make("div.text");
+      const outer = row.type === "thought" ? make("details.thought", make("summary", "Thoughts"), holder) : holder;
+      text = { outer, holder, blocks: [] };
+      this.texts.set(row.text, text);
+      this.place(row.within).append(outer);
+    }
+    return text;
+  }
+
+  /** @param {any} row */
+  on_text(row) {
+    const text = this.textOf(row);
+    if (text.table) return; // its JSON is shown as a table already
+    if (row.whole) {
+      text.holder.replaceChildren();
+      text.blocks = [];
+    }
+    let block = text.blocks[row.block];
+    if (!block) {
+      block = text.blocks[row.block] = make("div");
+      block.dir = "auto";
+      text.holder.append(block);
+    }
+    setHTML(block, row.html);
+  }
+
+  /** @param {any} row */
+  on_thought(row) {
+    this.on_text(row);
+  }
+
+  /** @param {any} row */
+  on_output(row) {
+    const text = this.textOf(row);
+    text.table = true;
+    text.holder.replaceChildren(table(row.value));
+  }
+
+  /** @param {any} row */
+  on_model_retry(row) {
+    for (const id of row.texts || []) {
+      this.texts.get(id)?.outer.remove();
+      this.texts.delete(id);
+    }
+    this.note(`Asked again after ${duration(row.delay)} (attempt ${row.attempt}): ${row.reason}`, row);
+  }
+
+  /** @param {any} row */
+  on_request_delayed(row) {
+    this.note(`Waits ${duration(row.seconds)} for its place under the rate limit.`, row);
+  }
+
+  /** @param {any} row */
+  on_model_changed(row) {
+    this.note(`${row.after} stands in for ${row.before}: ${row.reason}`, row);
+  }
+
+  /** @param {string} text @param {any} row */
+  note(text, row) {
+    this.place(row.within).append(make("p.note", visible(text).slice(0, 500)));
+  }
+
+  /** @param {any} row */
+  on_tool_started(row) {
+    const call = this.calls.get(row.callId) || this.addCall(row);
+    call.ask?.remove();
+    call.body.replaceChildren(make("h2", "Arguments"), pre(row.args));
+    this.mark(call, "run");
+  }
+
+  /** @param {any} row @returns {Call} */
+  addCall(row) {
+    const details = /** @type {HTMLDetailsElement} */ (make("details"));
+    const brief = make("span.brief", visible(JSON.stringify(row.args)).slice(0, 200));
+    const [time, body, inner] = [make("span.time"), make("div.body"), make("div.inner")];
+    details.append(make("summary", make("span.mark"), make("span.name", visible(row.name)), brief, time), body);
+    const card = make("article.card", details, inner);
+    card.setAttribute("aria-label", "Call of " + visible(row.name));
+    const call = { card, details, body, inner, time, brief, name: row.name };
+    this.calls.set(row.callId, call);
+    this.place(row.within).append(card);
+    return call;
+  }
+
+  /** @param {Call} call @param {string} state */
+  mark(call, state) {
+    call.card.className = "card " + state;
+    const mark = /** @type {HTMLElement} */ (call.card.querySelector(".mark"));
+    mark.setAttribute("role", "img");
+    mark.setAttribute("aria-label", STATES[state]);
+  }
+
+  /** @param {any} row */
+  on_tool_progress(row) {
+    const call = this.calls.get(row.callId);
+    if (call) call.time.textContent = json(row.message).slice(0, 80);
+  }
+
+  /** @param {any} row */
+  on_tool_finished(row) {
+    const call = this.calls.get(row.callId) || this.addCall({ ...row, args: {} });
+    call.time.textContent = row.seconds === null ? "" : duration(row.seconds);
+    call.ask?.remove();
+    if (row.waits) {
+      this.mark(call, "wait");
+      return;
+    }
+    const { failed } = row;
+    this.mark(call, failed ? "failed" : "done");
+    const got = row.response.response;
+    const shown = failed ? (got.error ?? got) : (got.output ?? got.result ?? got);
+    const rest = Object.entries(got).filter(([name]) => !["output", "error", "result"].includes(name));
+    call.body.append(make("h2", failed ? "Error" : "Result"), pre(shown), ...media(row.response.parts || []));
+    if (rest.length && shown !== got) call.body.append(make("h2", "More"), pre(Object.fromEntries(rest)));
+    if (failed || row.response.parts?.length) call.details.open = true;
+  }
+
+  /** @param {any} row */
+  on_server(row) {
+    const { executableCode: code, codeExecutionResult: result } = row;
+    const name = code ? "Code, run by Gemini" : result ? "What the code printed" : "Picture";
+    const details = make("details", make("summary", make("span.mark"), make("span.name", name)), make("div.body"));
+    const body = /** @type {HTMLElement} */ (details.querySelector(".body"));
+    if (code || result) body.append(pre(code ? code.code : (result.output ?? "")));
+    body.append(...media(row.media || []));
+    /** @type {HTMLDetailsElement} */ (details).open = !code;
+    const failed = result && result.outcome && result.outcome !== "OUTCOME_OK";
+    this.log.append(make(failed ? "article.card.failed" : "article.card.done", details));
+  }
+
+  /** @param {any} row */
+  on_sources(row) {
+    this.log.append(sources(row, this.session));
+  }
+
+  /** @param {any} row */
+  on_turn_finished(row) {
+    if (row.within?.length || !(row.usage.in + row.usage.out)) return;
+    this.log.querySelectorAll(".foot").forEach((old) => old.classList.add("older"));
+    this.log.append(make("p.foot", `${row.model ? visible(row.model) + " · " : ""}${used(row.usage)}`));
+  }
+
+  /** @param {any} row */
+  on_pending(row) {
+    this.live = false;
+    this.waits = true;
+    for (const each of row.calls) {
+      const call = this.calls.get(each.callId) || this.addCall({ ...each, within: this.waitingAgent(each.path) });
+      if (!call.body.childElementCount) call.body.append(make("h2", "Arguments"), pre(each.args));
+      this.mark(call, "wait");
+      call.details.open = true;
+      call.ask?.remove();
+      if (!this.actions) continue;
+      call.ask = askForm(each, (decision) => this.actions?.decide({ [each.callId]: decision }));
+      call.card.append(call.ask);
+    }
+  }
+
+  /**
+   * Find the waiting call of the sub-agent in which another call waits.
+   * @param {string[]} path @returns {string[]}
+   */
+  waitingAgent(path) {
+    const waiting = [...this.calls].reverse().find(([, call]) => call.name === path[0] && call.card.matches(".wait"));
+    return waiting ? [waiting[0], ...path] : [];
+  }
+
+  /** @param {any} row */
+  on_end(row) {
+    this.live = false;
+    this.calls.forEach((call) => {
+      if (call.card.classList.contains("run")) this.mark(call, "stopped");
+    });
+    if (!row.stop || ["approval", "deferred"].includes(row.stop)) return;
+    const stopped = row.stop === "cancelled";
+    const text = stopped ? `Stopped. ${whatRan(row.done)}` : row.why || `The run stopped: ${row.stop}.`;
+    const banner = make(stopped ? "div.banner" : "div.banner.bad", make("span", visible(text)));
+    if (this.actions) banner.append(button("Retry", this.actions.retry));
+    this.log.append(banner);
+  }
+}
+
+/** @param {any[]} done */
+function whatRan(done) {
+  const names = (/** @type {any[]} */ calls) => [...new Set(calls.map((call) => visible(call.name)))].join(", ");
+  const writes = done.filter((call) => call.effect === "write");
+  const reads = done.filter((call) => call.effect !== "write");
+  const said = writes.length ? `Had taken effect by then: ${names(writes)}.` : "Nothing had taken effect.";
+  return reads.length ? `${said} Also ran: ${names(reads)}.` : said;
+}
+
+/** @param {any} value */
+function pre(value) {
+  const made = make("pre", json(value));
+  made.tabIndex = 0;
+  return made;
+}

@@ -1,0 +1,123 @@
+"""What a store keeps of a session, told in the same rows as a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentkit import Price
+from agentkit.events import TextDelta, ThoughtDelta, ToldError, ToolFinished, ToolStarted, TurnFinished
+from agentkit.limits import Usage
+from agentkit.serve.log import Row
+from agentkit.serve.markdown import render
+from agentkit.serve.rows import LATER, Teller, lighter
+from agentkit.stores.base import StoredSession
+from agentkit.wire.content import FunctionResponse, calls_of, responses_of
+
+
+def stored_rows(session: StoredSession, upto: int, prices: Mapping[str, Price] | None = None) -> list[Row]:
+    """Tell the first `upto` messages of a session, and the open calls of the last, as rows."""
+    rows: list[Row] = []
+    for index in range(upto):
+        rows += _message_rows(session, index, prices)
+    return rows
+
+
+def broken_off(session: StoredSession) -> Row | None:
+    """Tell that a session has no answer to its last message, and nobody is asked for anything: a process ended."""
+    last = session.messages[-1].content if session.messages else None
+    if last is None or (last["role"] == "model" and not calls_of(last)):
+        return None
+    why = "The program ended before the answer was there. Retry goes on from where it was."
+    return {"type": "end", "stop": "error", "why": why, "done": []}
+
+
+def call_ids(session: StoredSession, index: int) -> list[str]:
+    """Give ids to the calls of a message: those of the ledger while it is open, else made of the place."""
+    if session.calls and index == len(session.messages) - 1:
+        return [call.call_id for call in session.calls]
+    return [f"{index}.{n}" for n in range(len(calls_of(session.messages[index].content)))]
+
+
+def _message_rows(session: StoredSession, index: int, prices: Mapping[str, Price] | None) -> list[Row]:
+    message = session.messages[index]
+    teller = Teller(f"m{index}", prices)
+    if message.content["role"] == "model":
+        _tell_reply(teller, session, index)
+    elif responses := responses_of(message.content):
+        for call_id, response in zip(call_ids(session, index - 1), responses, strict=False):
+            _tell_response(teller, call_id, response, message.created)
+    else:
+        teller.add("user", **user_row(message.content["parts"]), at=message.created)
+    return teller.take()
+
+
+def user_row(parts: Sequence[Any]) -> Row:
+    """Tell what a user said: its text and its media."""
+    text = "\n\n".join(part["text"] for part in parts if part.get("text"))
+    return {"text": text, "media": lighter([part for part in parts if "inlineData" in part])}
+
+
+def _tell_reply(teller: Teller, session: StoredSession, index: int) -> None:
+    message = session.messages[index]
+    at, calls = message.created, calls_of(message.content)
+    metadata = _metadata(message)
+    texts = [part for part in message.content["parts"] if part.get("text")]
+    for part in message.content["parts"]:
+        if text := part.get("text"):
+            teller.tell(ThoughtDelta(text) if part.get("thought") else TextDelta(text))
+        elif "executableCode" in part or "codeExecutionResult" in part or "inlineData" in part:
+            teller.add(
+                "server", **{**part, **({"media": lighter([part])} if "inlineData" in part else {})}, at=at
+            )
+    usage = message.usage or Usage()
+    teller.tell(TurnFinished(0, usage, message.finish_reason or "", _model_of(usage)), at=at, message=index)
+    if grounding := metadata.get("groundingMetadata"):
+        _tell_sources(teller, grounding, texts[0]["text"] if len(texts) == 1 else "", index)
+    for call_id, call in zip(call_ids(session, index), calls, strict=False):
+        teller.tell(ToolStarted(call_id, call["name"], call.get("args") or {}), at=at)
+    for entry in session.calls if index == len(session.messages) - 1 else ():
+        if entry.response is not None:
+            _tell_response(teller, entry.call_id, entry.response["functionResponse"], at)
+        elif entry.deferred is not None:
+            later: FunctionResponse = {"name": entry.name, "response": {"error": LATER}}
+            teller.tell(ToolFinished(entry.call_id, entry.name, later, 0.0), at=at, seconds=None)
+
+
+def _metadata(message: Any) -> dict[str, Any]:
+    """Return what the candidate said beside its content, where the store keeps it."""
+    return getattr(message, "metadata", None) or {}
+
+
+def _model_of(usage: Usage) -> str:
+    return usage.by_model[0].model if len(usage.by_model) == 1 else ""
+
+
+def _tell_response(teller: Teller, call_id: str, response: FunctionResponse, at: float | None) -> None:
+    error = ToldError("Error") if "error" in response["response"] else None
+    teller.tell(ToolFinished(call_id, response["name"], response, 0.0, error), at=at, seconds=None)
+
+
+def _tell_sources(teller: Teller, grounding: Mapping[str, Any], text: str, index: int) -> None:
+    """Tell the sources of a reply, and put their numbers into its text where that is one part."""
+    chunks = [
+        chunk.get("web") or chunk.get("retrievedContext") or {}
+        for chunk in grounding.get("groundingChunks", ())
+    ]
+    sources = [{"uri": str(c.get("uri", "")), "title": str(c.get("title", ""))} for c in chunks]
+    notes, raw = [], text.encode()
+    for support in grounding.get("groundingSupports", ()) if text else ():
+        end = support.get("segment", {}).get("endIndex", 0)  # in bytes of UTF-8
+        position = len(raw[:end].decode(errors="ignore"))
+        notes += [(position, number + 1) for number in support.get("groundingChunkIndices", ())]
+    if notes:
+        teller.add("text", text=f"m{index}.1", block=0, html=render(text, notes), whole=True, within=[])
+    suggestions = bool(grounding.get("searchEntryPoint", {}).get("renderedContent"))
+    queries = [str(query) for query in grounding.get("webSearchQueries", ())]
+    teller.add("sources", sources=sources, queries=queries, suggestions=index if suggestions else None)
+
+
+def suggestions_of(session: StoredSession, index: int) -> str:
+    """Return the search suggestions of a message: Google's HTML, which its terms ask to show."""
+    entry = _metadata(session.messages[index]).get("groundingMetadata", {}).get("searchEntryPoint", {})
+    return str(entry.get("renderedContent", ""))

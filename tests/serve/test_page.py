@@ -1,0 +1,363 @@
+"""What a person does with the page, done in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentkit import SQLiteStore
+from tests.serve.conftest import Serving, come_in
+from tests.serve.scenes import png, scene_agent
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def say(page: Any, text: str) -> None:
+    page.fill("#say", text)
+    page.keyboard.press("Enter")
+
+
+def idle(page: Any) -> None:
+    page.wait_for_selector("#send:not([hidden])", timeout=30_000)
+
+
+NOTE_WHAT_PASSES = """() => {
+  window.passed = new Set();
+  const note = () => {
+    if (document.querySelector(".card.run")) passed.add("running");
+    const times = [...document.querySelectorAll(".time")];
+    if (times.some((time) => time.textContent.includes("of 3"))) passed.add("progress");
+    const goesOn = document.querySelector("#stop:not([hidden])");
+    if (goesOn && document.querySelector("#log .text p")) passed.add("streams");
+  };
+  const all = {subtree: true, childList: true, attributes: true, characterData: true};
+  new MutationObserver(note).observe(document.body, all);
+}"""
+
+
+def test_an_answer_streams_with_a_card_for_each_call(page: Any) -> None:
+    page.evaluate(NOTE_WHAT_PASSES)
+    say(page, "stock of TEA-1?")
+    page.wait_for_selector("td:has-text('Lyon')")
+    idle(page)
+    assert page.evaluate("[...passed].sort()") == ["progress", "running", "streams"]
+    assert page.locator(".card.done").count() == 2
+    assert page.locator(".card.failed pre:has-text('Nice is closed')").count() == 1
+    page.wait_for_selector("#sessions button:has-text('stock of TEA-1?')")
+    assert not page.locator("details.thought").get_attribute("open")
+    assert "66 % cached" in page.inner_text(".foot:not(.older)")
+    assert "$" in page.inner_text("#usage")
+
+
+def test_a_call_is_approved_with_the_keyboard_alone(page: Any) -> None:
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # skip to the message box
+    page.keyboard.type("order")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("button:has-text('Approve')")
+    assert page.locator("text=more than ten at once").count() == 1
+    for _ in range(30):
+        page.keyboard.press("Shift+Tab")
+        if page.evaluate("document.activeElement.textContent") == "Approve":
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=on their way")
+    page.keyboard.press("Escape")
+    assert page.locator("text=I need a signature").count() == 1
+
+
+def test_a_call_is_edited_and_a_wrong_edit_leaves_it_waiting(page: Any) -> None:
+    say(page, "order")
+    page.click("button:has-text('Edit…')")
+    page.fill(".editing textarea", "no json")
+    page.click("button:has-text('Run with these')")
+    page.wait_for_selector("text=This is no JSON")
+    page.fill(".editing textarea", '{"sku": 5, "n": "many"}')
+    page.click("button:has-text('Run with these')")
+    page.wait_for_selector(".banner.bad")
+    page.click("button:has-text('Edit…')")
+    page.fill(".editing textarea", '{"sku": "TEA-1", "n": 7}')
+    page.click("button:has-text('Run with these')")
+    page.wait_for_selector("pre:has-text('ordered 7 x TEA-1')")
+    page.wait_for_selector("text=on their way")
+
+
+def test_a_call_is_denied_with_a_reason(page: Any) -> None:
+    say(page, "order")
+    page.click("button:has-text('Deny…')")
+    page.fill("input[aria-label=Reason]", "too dear")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("pre:has-text('too dear')")
+    idle(page)
+
+
+def test_of_two_calls_that_wait_each_is_decided_in_its_place(page: Any) -> None:
+    say(page, "two orders")
+    page.wait_for_selector(".card.wait >> nth=1")
+    page.click(".card.wait >> nth=1 >> button:has-text('Approve')")
+    page.wait_for_selector("pre:has-text('ordered 50 x TEA-2')")
+    page.click(".card.wait button:has-text('Approve')")
+    page.wait_for_selector("pre:has-text('ordered 40 x TEA-1')")
+    page.wait_for_selector("text=on their way")
+
+
+def test_a_question_is_answered(page: Any) -> None:
+    say(page, "question")
+    page.wait_for_selector(".ask:has-text('Which warehouse?')")
+    page.click("button:has-text('Answer…')")
+    page.fill(".editing textarea", "Lyon")
+    page.click("button:has-text('Send answer')")
+    page.wait_for_selector(".card.done pre:has-text('Lyon')")
+    page.wait_for_selector("text=Thank you, noted.")
+
+
+def test_a_call_in_a_sub_agent_is_a_card_in_a_card(page: Any) -> None:
+    say(page, "research green tea")
+    page.wait_for_selector(".card .inner .card.done")
+    idle(page)
+    page.wait_for_selector("strong:has-text('two years')")
+
+
+def test_pictures_and_structured_output_are_shown(page: Any) -> None:
+    say(page, "chart")
+    page.wait_for_selector(".card.done img.media")
+    idle(page)
+    say(page, "table please")
+    page.wait_for_selector("th[scope=col]:has-text('sku')")
+    idle(page)
+    page.reload()
+    page.wait_for_selector("td:has-text('TEA-2')")
+    assert page.locator(".card.done img.media").count() == 1
+    assert page.evaluate("document.querySelector('img.media').naturalWidth") == 60
+
+
+def test_code_that_gemini_ran_is_a_card_with_what_it_printed(page: Any) -> None:
+    say(page, "compute")
+    page.wait_for_selector(".card:has-text('Code, run by Gemini')")
+    page.wait_for_selector(".card pre:has-text('42')")
+    idle(page)
+    assert page.locator("text=It is 42.").count() == 1
+
+
+def test_stop_ends_tools_too_and_says_what_had_taken_effect(page: Any) -> None:
+    say(page, "slow please")
+    page.wait_for_selector(".card.done")
+    page.wait_for_selector(".card.run")
+    page.click("#stop")
+    page.wait_for_selector(".banner:has-text('Had taken effect by then: order')")
+    assert page.locator(".card.run").count() == 0
+    say(page, "hello")
+    page.wait_for_selector("text=You said: hello")
+
+
+def test_a_message_of_which_nothing_was_kept_can_be_sent_again(page: Any, serving: Serving) -> None:
+    serving.agent.model.pace = 3  # type: ignore[attr-defined]
+    say(page, "hello")
+    page.wait_for_selector("#stop:not([hidden])")
+    page.click("#stop")
+    page.wait_for_selector(".banner:has-text('Nothing had taken effect')")
+    page.reload()
+    serving.agent.model.pace = 0.01  # type: ignore[attr-defined]
+    page.click("button:has-text('Retry')")
+    page.wait_for_selector("text=You said: hello")
+    idle(page)
+    page.reload()
+    page.wait_for_selector("text=You said: hello")
+    assert page.locator(".user").count() == 1
+
+
+def test_a_text_that_no_longer_counts_is_taken_away(page: Any) -> None:
+    say(page, "malformed")
+    page.wait_for_selector("text=Asked again")
+    page.wait_for_selector(".banner.bad")
+    assert page.locator(".text:has-text('Wrong words')").count() <= 1  # the last one, which stopped the run
+
+
+def test_an_error_is_shown_with_what_to_do(page: Any) -> None:
+    say(page, "nothing")
+    page.wait_for_selector(".banner.bad button:has-text('Retry')")
+    idle(page)
+    say(page, "hello")
+    page.wait_for_selector("text=You said: hello")
+
+
+def test_a_reload_in_the_midst_goes_on(page: Any) -> None:
+    say(page, "long story")
+    page.wait_for_selector(".text p")
+    page.reload()
+    page.wait_for_selector(".text p")
+    early = len(page.inner_text("#log"))
+    assert page.locator("#stop").is_visible()
+    idle(page)
+    assert len(page.inner_text("#log")) > early
+    live = page.inner_text("#log .text")
+    page.reload()
+    page.wait_for_selector(".foot", state="attached")
+    assert page.inner_text("#log .text").split() == live.split()
+
+
+def test_two_tabs_see_the_same(page: Any) -> None:
+    say(page, "stock of TEA-1?")
+    page.wait_for_selector(".card")
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector(".card")
+    for tab in (page, other):
+        tab.wait_for_selector("td:has-text('Lyon')")
+        idle(tab)
+    assert other.locator(".card.done").count() == page.locator(".card.done").count() == 2
+    page.click("#menu-more summary")
+    page.click("#undo")
+    for tab in (page, other):
+        tab.wait_for_selector("#log .empty")
+    assert page.input_value("#say") == "stock of TEA-1?"
+
+
+def test_twelve_tabs_work_while_an_answer_streams(page: Any, serving: Serving) -> None:
+    serving.agent.model.pace = 0.1  # type: ignore[attr-defined]
+    say(page, "long story")
+    page.wait_for_selector(".text p")
+    tabs = []
+    for _ in range(11):
+        tabs.append(page.context.new_page())
+        tabs[-1].goto(page.url)
+    for tab in tabs:
+        tab.wait_for_selector(".text p")
+    tabs[-1].click("#stop")
+    for tab in [page, *tabs]:
+        tab.wait_for_selector(".banner:has-text('Stopped')")
+
+
+def test_a_server_that_stops_and_comes_back_goes_on_with_what_is_stored(browser: Any, tmp_path: Path) -> None:
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        serving = Serving(scene_agent(0.05), store=store)
+        page = come_in(browser, serving)
+        say(page, "order")
+        page.wait_for_selector("button:has-text('Approve')")
+        serving.stop()
+        page.wait_for_selector("#state.bad")
+        serving.start()
+        page.wait_for_selector("#state:not(.bad)", state="attached")
+        page.click("button:has-text('Approve')")
+        page.wait_for_selector("text=on their way")
+        page.context.close()
+        serving.stop()
+
+
+def test_a_stopped_server_ends_the_run_as_cancelled_and_loses_nothing(browser: Any, tmp_path: Path) -> None:
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        serving = Serving(scene_agent(), store=store)
+        page = come_in(browser, serving)
+        say(page, "slow please")
+        page.wait_for_selector(".card.run")
+        serving.stop()
+        page.wait_for_selector(".banner:has-text('Stopped')")
+        page.context.close()
+        (info,) = store.list()
+        contents = [message.content for message in store.load(info.id).messages]
+        assert [content["role"] for content in contents] == ["user", "model", "user"]
+        first, second = [part["functionResponse"]["response"] for part in contents[-1]["parts"]]
+        assert first == {"output": "ordered 1 x TEA-9"}
+        assert "error" in second
+
+
+def test_sessions_are_found_renamed_exported_and_deleted(page: Any) -> None:
+    say(page, "hello")
+    page.wait_for_selector("text=You said: hello")
+    idle(page)
+    page.click("#menu-more summary")
+    page.click("#rename")
+    page.fill("#dialog-value", "Greetings")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#sessions button:has-text('Greetings')")
+    page.wait_for_selector("h1:has-text('Greetings')")
+    page.fill("#find", "said")
+    page.wait_for_selector("#sessions .snippet:has-text('hello')")
+    page.fill("#find", "camels")
+    page.wait_for_selector("text=Nothing found")
+    page.fill("#find", "")
+    for kind, words in (("markdown", "You said: hello"), ("json", '"parts"'), ("html", "<!doctype html>")):
+        page.click("#menu-more summary")
+        with page.expect_download() as download:
+            page.click(f"#export-{kind}")
+        assert words in Path(download.value.path()).read_text()
+    page.click("#menu-more summary")
+    page.click("#delete")
+    page.click("#dialog button:has-text('OK')")
+    page.wait_for_selector("#log .empty")
+    page.wait_for_selector("#sessions button", state="detached")
+
+
+def test_files_go_along_by_choosing_pasting_and_dropping(page: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "tea.png"
+    picture.write_bytes(png(20, 20))
+    other = tmp_path / "program.bin"
+    other.write_bytes(b"\0\1")
+    page.set_input_files("#file", [picture, other])
+    page.wait_for_selector("#files li:has-text('tea.png')")
+    page.wait_for_selector("#state.bad:has-text('program.bin')")
+    page.evaluate("""() => {
+      const data = new DataTransfer();
+      data.items.add(new File(["a,b"], "b.csv", {type: "text/csv"}));
+      document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+      const more = new DataTransfer();
+      more.items.add(new File(["x"], "x.txt", {type: "text/plain"}));
+      document.body.dispatchEvent(new ClipboardEvent("paste", {clipboardData: more, bubbles: true, cancelable: true}));
+    }""")
+    page.wait_for_selector("#files li >> nth=2")
+    page.click("button[aria-label='Remove x.txt']")
+    say(page, "look")
+    page.wait_for_selector(".user img.media")
+    page.wait_for_selector(".user .note:has-text('text/csv')")
+    page.wait_for_selector("#files li", state="detached")
+    idle(page)
+
+
+def test_the_trace_shows_turns_calls_and_the_wait_and_a_turn_opens(page: Any, tmp_path: Path) -> None:
+    say(page, "order")
+    page.click("button:has-text('Approve')")
+    page.wait_for_selector("text=on their way")
+    idle(page)
+    page.click("#tracing")
+    page.wait_for_selector(".bar i.tool")
+    assert page.locator(".bar i.model").count() == 2
+    assert page.locator(".bar i.wait").count() == 1
+    page.click(".lane button >> nth=1")
+    page.wait_for_selector(".turn pre:has-text('on their way')")
+    assert page.locator("summary:has-text('rebuilt from what is stored')").count() == 1
+    page.reload()
+    page.click("#tracing")
+    page.wait_for_selector(".lanes:has-text('2 turns · 1 call')")
+
+
+@pytest.fixture
+def exported(page: Any, tmp_path: Path) -> Path:
+    say(page, "stock of TEA-1? <script>window.pwned=1</script> \u202e")
+    page.wait_for_selector("td:has-text('Lyon')")
+    idle(page)
+    page.click("#menu-more summary")
+    with page.expect_download() as download:
+        page.click("#export-html")
+    download.value.save_as(tmp_path / "session.html")
+    return tmp_path / "session.html"
+
+
+def test_a_session_in_one_html_file_shows_the_same_without_a_server(page: Any, exported: Path) -> None:
+    context = page.context.browser.new_context(offline=True)
+    file = context.new_page()
+    trouble: list[str] = []
+    file.on("console", lambda m: trouble.append(m.text))
+    file.on("pageerror", lambda error: trouble.append(str(error)))
+    file.goto(exported.as_uri())
+    file.wait_for_selector("td:has-text('Lyon')")
+    assert file.locator(".card.done").count() == 2
+    assert file.locator(".card.failed").count() == 1
+    assert file.evaluate("window.pwned") is None
+    file.click(".lane button >> nth=0")
+    file.wait_for_selector(".turn pre:has-text('TEA-1')")
+    assert not trouble
+    assert not re.findall(r'(?:src|href)="(?!https://example)', exported.read_text())
+    context.close()

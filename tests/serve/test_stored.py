@@ -1,0 +1,128 @@
+"""What is stored, told in the rows of the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentkit import Agent, MemoryStore
+from agentkit.serve.export import session_html
+from agentkit.serve.rows import LATER
+from agentkit.serve.stored import broken_off, stored_rows
+from agentkit.serve.turns import reply_at, turn_of
+from agentkit.stores.base import AddMessage, StoredCall
+from agentkit.stores.message import Message
+from agentkit.testing import ScriptedModel, call
+
+
+def kept(*contents: Any, calls: Any = ()) -> Any:
+    store = MemoryStore()
+    store.create("s", title="Tea </script><script>alert(1)</script>")
+    writer = store.write("s")
+    for number, (role, parts) in enumerate(contents):
+        last = number == len(contents) - 1
+        message = Message(content={"role": role, "parts": parts}, created=1000.0 + number)
+        writer.append([AddMessage(message, calls if last else ())])
+    writer.release()
+    return store.load("s")
+
+
+def rows_of(session: Any) -> list[Any]:
+    return stored_rows(session, len(session.messages))
+
+
+def kinds(rows: list[Any]) -> list[str]:
+    return [row["type"] for row in rows]
+
+
+ASKED = ("user", [{"text": "Tea?"}])
+RESPONSE: Any = {"functionResponse": {"name": "stock", "response": {"output": 3}}}
+
+
+def test_a_turn_with_calls_is_told_as_it_was_live() -> None:
+    session = kept(
+        ASKED,
+        ("model", [{"text": "Hm.", "thought": True}, {"text": "I look."}, call("stock", sku="x")]),
+        ("user", [RESPONSE]),
+        ("model", [{"text": "Three."}]),
+    )
+    rows = rows_of(session)
+    assert kinds(rows) == [
+        *(
+            "user",
+            "thought",
+            "text",
+            "turn_finished",
+            "tool_started",
+            "tool_finished",
+            "text",
+            "turn_finished",
+        )
+    ]
+    started, finished = rows[4], rows[5]
+    assert started["callId"] == finished["callId"]
+    assert (finished["failed"], finished["seconds"], finished["at"]) == (False, None, 1002.0)
+    assert broken_off(session) is None
+
+
+def test_a_call_that_waits_is_told_as_waiting_and_its_response_when_it_is_there() -> None:
+    entries = [
+        StoredCall(index=0, call_id="a", name="stock", effect="read", started=True, response=RESPONSE),
+        StoredCall(index=1, call_id="b", name="ask", effect="read", deferred={"why": "w", "pending": []}),
+        StoredCall(index=2, call_id="c", name="order", effect="write"),
+    ]
+    rows = rows_of(kept(ASKED, ("model", [call("stock"), call("ask"), call("order")]), calls=entries))
+    ended = {row["callId"]: row for row in rows if row["type"] == "tool_finished"}
+    assert [row["callId"] for row in rows if row["type"] == "tool_started"] == ["a", "b", "c"]
+    assert ended.keys() == {"a", "b"}
+    assert (ended["a"]["waits"], ended["b"]["waits"]) == (False, True)
+    assert ended["b"]["response"]["response"] == {"error": LATER}
+
+
+def test_a_session_without_an_answer_says_so() -> None:
+    end = broken_off(kept(ASKED))
+    assert end is not None
+    assert "Retry" in end["why"]
+    assert broken_off(kept()) is None
+
+
+def test_code_that_gemini_ran_and_its_pictures_are_told() -> None:
+    parts = [
+        {"executableCode": {"language": "PYTHON", "code": "print(1)"}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1\n"}},
+        {"inlineData": {"mimeType": "image/png", "data": "aaaa"}},
+        {"text": "One."},
+    ]
+    rows = rows_of(kept(ASKED, ("model", parts)))
+    assert kinds(rows) == ["user", "server", "server", "server", "text", "turn_finished"]
+    assert rows[1]["executableCode"]["code"] == "print(1)"
+
+
+def test_media_too_large_to_be_shown_are_told_without_their_data() -> None:
+    blob = {"inlineData": {"mimeType": "image/png", "data": "a" * 6_000_004}}
+    (row,) = rows_of(kept(("user", [blob])))
+    assert row["media"] == [{"inlineData": {"mimeType": "image/png", "data": "", "size": 4_500_003}}]
+
+
+def test_a_turn_is_found_by_its_message_or_by_its_time() -> None:
+    session = kept(ASKED, ("model", [{"text": "Yes."}]), ASKED, ("model", [{"text": "No."}]))
+    agent = Agent(ScriptedModel([]), instructions="Be brief.")
+    assert reply_at(session, 1003.2) == 3
+    assert reply_at(session, 2000.0) == -1
+    turn = turn_of(agent, session, 3)
+    assert turn["rebuilt"] is True
+    assert turn["request"]["systemInstruction"] == "Be brief."
+    assert len(turn["request"]["contents"]) == 3
+    assert turn["reply"]["parts"] == [{"text": "No."}]
+    with pytest.raises(Exception, match="not stored"):
+        turn_of(agent, session, 2)
+
+
+def test_a_file_of_a_session_closes_no_script_of_its_own() -> None:
+    hostile = [{"text": "</script><script>alert(1)</script>"}]
+    html = session_html(kept(ASKED, ("model", hostile)))
+    assert html.count("</script>") == 2
+    assert "<script>alert" not in html
+    script = html.partition('type="module">')[2]
+    assert not [line for line in script.splitlines() if line.startswith(("import ", "export "))]
