@@ -33,10 +33,9 @@ COMMANDS = {
     "sessions": Entry("agentkit.cli.sessions", "List, show, search, move and check chats.", "cli"),
     "tools": Entry("agentkit.cli.tools", "Show what the model sees of tools; call and check them.", "cli"),
     "doctor": Entry("agentkit.cli.doctor", "Look at versions, credentials, extras and a store.", "cli"),
-    "web": Entry("agentkit.serve.command", "Serve an agent's page and its HTTP interface.", "serve"),
-    "mcp": Entry("agentkit.mcp.command", "Serve tools to MCP clients.", "mcp"),
-    "eval": Entry("agentkit.evals.command", "Measure an agent on a set of cases.", "evals"),
-    "worker": Entry("agentkit.durable.command", "Run agents from a queue.", "durable"),
+    "web": Entry("agentkit.cli.web", "Serve a page to talk to an assistant.", "serve"),
+    "serve": Entry("agentkit.cli.serve", "Serve an assistant as a model for Gemini clients.", "serve"),
+    "mcp": Entry("agentkit.cli.mcp", "Serve tools to MCP clients.", "mcp"),
 }
 """Those whose module this installation doesn't have are not shown."""
 

@@ -27,6 +27,17 @@ class Setup:
     """A short name for the target: ids of its sessions begin with it."""
     options: dict[str, Any] = field(default_factory=dict)
 
+    def to_serve(self) -> Agent[Any]:
+        """Return the agent with what its runs are given set in it.
+
+        Raises:
+            UsageFault: A ready-made agent was given tools, instructions or a model, which are its own.
+        """
+        if given := self.options.keys() - {"limits"}:
+            raise UsageFault(f"{self.label} is an agent: set its {' and '.join(sorted(given))} there.")
+        self.agent.limits = self.options.get("limits", self.agent.limits)
+        return self.agent
+
 
 def set_up(
     target: str | None,

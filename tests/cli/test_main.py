@@ -70,7 +70,7 @@ def test_without_typer_it_says_what_to_install(agentkit: Agentkit, monkeypatch: 
 def test_every_command_of_the_table_that_is_there_has_an_app() -> None:
     import importlib
 
-    for name in ("run", "chat", "sessions", "tools", "doctor"):
+    for name in COMMANDS:
         assert importlib.import_module(COMMANDS[name].module).app is not None
 
 

@@ -17,7 +17,7 @@ PAGE = ROOT / "agentkit" / "docs" / "command.md"
 HEADING = "## Help texts\n"
 HELP = [
     [],
-    *([name] for name in ("run", "chat", "sessions", "tools", "doctor")),
+    *([name] for name in ("run", "chat", "sessions", "tools", "doctor", "web", "serve")),
     *(
         ["sessions", name]
         for name in ("list", "show", "search", "export", "import", "fork", "rename", "rm", "check")

@@ -1,0 +1,52 @@
+"""`agentkit web`: an agent's page, served on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentkit.cli import terminal
+from agentkit.cli.chat import Database
+from agentkit.cli.run import Config, Instructions, ModelName, Target, Tools
+from agentkit.serve import serve_page
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen: loopback by default.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Which port; 0 is a free one.")]
+
+
+@app.command(help="Serve a page to talk to an assistant, see its calls and decide about them.")
+def web(
+    target: Target = None,
+    tools: Tools = None,
+    model: ModelName = None,
+    system: Instructions = None,
+    config: Config = None,
+    db: Database = None,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="AGENTKIT_TOKEN", help="What lets in; a new one by default."),
+    ] = None,
+) -> None:
+    """Serve until Ctrl-C; the address to open is printed."""
+    from agentkit.cli.places import open_store
+    from agentkit.cli.setup import set_up
+
+    terminal.log_to_stderr(full=False)
+    with terminal.own_stdout() as out:
+        agent = set_up(
+            target, tools=tools or (), model=model, instructions=system, config=config or ()
+        ).to_serve()
+        with open_store(db) as store:
+            serve_page(
+                agent,
+                host,
+                port,
+                token,
+                store,
+                announce=lambda url: print(f"Open {url}", file=out, flush=True),
+            )
