@@ -80,6 +80,7 @@ def serve_http(source: Any, *, port: int = 0, token: str | None = None, **option
     app, made = http_app(source, token=token, **options)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
     socket = server.config.bind_socket()
+    socket.listen()  # who reads the address may connect at once
     address = f"http://127.0.0.1:{socket.getsockname()[1]}/mcp"
     shown = "" if token else f", with the header Authorization: Bearer {made}"
     print(f"Serving on {address}{shown}", file=sys.stderr, flush=True)

@@ -58,6 +58,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen()  # who reads the address may connect at once
     except OSError as error:
         made.close()
         raise ConfigurationError(f"{host}:{port} can't be listened on: {error.strerror}.") from error
