@@ -46,7 +46,7 @@ from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
 from agentkit.model import Model
-from agentkit.output import Output, OutputTaker, takes_schema
+from agentkit.output import AS_GIVEN, Output, OutputTaker, takes_schema
 from agentkit.run import (
     AsyncRunStream,
     Mapped,
@@ -238,7 +238,7 @@ class Agent(Generic[Deps]):
         decisions: Mapping[str, Decision] | None = None,
         *,
         store: SessionStore | None = None,
-        output: OutputType[T] = None,
+        output: OutputType[T] = AS_GIVEN,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Go on with a run that stopped: for an approval, a deferred tool, a limit, a fault.
@@ -251,13 +251,29 @@ class Agent(Generic[Deps]):
                 go on waiting.
             store: Of a chat's run: where the chat is kept. (`chat.resume(decisions)` does the same, and has the
                 chat's memory and deps.)
-            output: As in `run`; say it again.
-            options: As in `run`, `deps` too; `history` is the run's.
+            output: As in `run`; by default what the run was given, and None is text.
+            options: As in `run`, by default what the run was given; `history` is the run's.
 
         Raises:
             ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
         """
-        return self._resumed(run, decisions, store, output, options).drain()
+        resume, conversation = self._find(run, decisions, store)
+        return self._stream(
+            None, options, output, stream=False, conversation=conversation, resume=resume
+        ).drain()
+
+    def resume_stream(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        store: SessionStore | None = None,
+        output: OutputType[T] = AS_GIVEN,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> RunStream[T]:
+        """Go on with a run that stopped, and tell what happens while it happens; see `resume` and `stream`."""
+        resume, conversation = self._find(run, decisions, store)
+        return self._stream(None, options, output, stream=True, conversation=conversation, resume=resume)
 
     def map(
         self,
@@ -362,7 +378,7 @@ class Agent(Generic[Deps]):
         self,
         value: UserInput,
         options: RunOptions[Deps],
-        output: OutputType[T] = None,
+        output: OutputType[T] = AS_GIVEN,
         *,
         stream: bool,
         conversation: Conversation | None = None,
@@ -380,7 +396,7 @@ class Agent(Generic[Deps]):
         self,
         value: UserInput,
         options: RunOptions[Deps],
-        output: OutputType[T] = None,
+        output: OutputType[T] = AS_GIVEN,
         *,
         stream: bool,
         conversation: Conversation | None = None,
@@ -417,22 +433,14 @@ class Agent(Generic[Deps]):
             None if resume else request, options, stream=outer._run.streamed, resume=resume, outer=outer
         )
 
-    def _resumed(
+    def _find(
         self,
         run: Run[Any] | str | bytes,
         decisions: Mapping[str, Decision] | None,
         store: SessionStore | None,
-        output: OutputType[T],
-        options: RunOptions[Deps],
-    ) -> RunStream[T]:
-        run, conversation = self._find(run, store)
-        resume = _resume_of(run, decisions, in_chat=conversation is not None)
-        return self._stream(None, options, output, stream=False, conversation=conversation, resume=resume)
-
-    def _find(
-        self, run: Run[Any] | str | bytes, store: SessionStore | None
-    ) -> tuple[Run[Any], Conversation | None]:
+    ) -> tuple[Resume, Conversation | None]:
         """Find what a run is to be resumed from: itself, or the chat in a store that it belongs to."""
+        said = {} if decisions is None else decisions
         if not isinstance(run, Run):
             run = Run.from_json(run)
         if run.session_id is None:
@@ -440,7 +448,7 @@ class Agent(Generic[Deps]):
                 raise ConfigurationError(
                     "resume(store=...): this run belongs to no chat. Leave out the store."
                 )
-            return run, None
+            return Resume(said, run), None
         if store is None:
             raise ConfigurationError(
                 f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
@@ -448,7 +456,8 @@ class Agent(Generic[Deps]):
             )
         from agentkit.chats.conversation import Conversation
 
-        return run, Conversation(run.session_id, store, must_exist=True)
+        chat = Conversation(run.session_id, store, must_exist=True)
+        return Resume(said, None, run._parked.given), chat
 
     def _start(
         self,
@@ -463,7 +472,7 @@ class Agent(Generic[Deps]):
     ) -> _Start:
         parked = resume.run._parked if resume and resume.run else None
         check_options(options, conversation is not None, parked is not None)
-        given: dict[str, Any] = {**options, **({} if output is None else {"output": output})}
+        given: dict[str, Any] = {**options} if output is AS_GIVEN else {**options, "output": output}
         if resume is not None:
             given = going_on(resume.given if parked is None else parked.given, given)
         run_id = resume.run.run_id if resume and resume.run else uuid.uuid4().hex
@@ -594,16 +603,30 @@ class AsyncAgent(Generic[Deps]):
         decisions: Mapping[str, Decision] | None = None,
         *,
         store: SessionStore | None = None,
-        output: OutputType[T] = None,
+        output: OutputType[T] = AS_GIVEN,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Go on with a run that stopped; see `Agent.resume`."""
-        run, conversation = self._agent._find(run, store)
-        resume = _resume_of(run, decisions, in_chat=conversation is not None)
+        resume, conversation = self._agent._find(run, decisions, store)
         async with self._agent._astream(
             None, options, output, stream=False, conversation=conversation, resume=resume
         ) as events:
             return await events.drain()
+
+    def resume_stream(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        store: SessionStore | None = None,
+        output: OutputType[T] = AS_GIVEN,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> AsyncRunStream[T]:
+        """Go on with a run that stopped, and tell what happens; see `Agent.resume_stream`."""
+        resume, conversation = self._agent._find(run, decisions, store)
+        return self._agent._astream(
+            None, options, output, stream=True, conversation=conversation, resume=resume
+        )
 
     def map(
         self,
@@ -640,8 +663,3 @@ class AsyncAgent(Generic[Deps]):
 
         conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
         return AsyncChat(self._agent, conversation, deps=deps)
-
-
-def _resume_of(run: Run[Any], decisions: Mapping[str, Decision] | None, *, in_chat: bool) -> Resume:
-    said = {} if decisions is None else decisions
-    return Resume(said, None, run._parked.given) if in_chat else Resume(said, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, Literal, cast, overload
+from typing import Any, Final, Generic, Literal, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -26,6 +26,17 @@ from agentkit.wire.text import unfence
 
 T = TypeVar("T")
 Mode = Literal["auto", "native", "tool"]
+
+
+class _AsGiven:
+    """Nothing is said of the output."""
+
+    def __repr__(self) -> str:
+        return "AS_GIVEN"
+
+
+AS_GIVEN: Final[Any] = _AsGiven()
+"""For `resume(output=...)`: the output that the run was given."""
 
 
 class Output(Generic[T]):

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar, Unpack
 
 from agentkit.chats.chat import AsyncChat, Chat
 from agentkit.drivers.threads import off_loop
-from agentkit.output import Output
+from agentkit.output import AS_GIVEN, Output
 from agentkit.run import AsyncRunStream, Run
 from agentkit.stores.base import Hit, Message, SessionInfo
 from agentkit.tooling.decisions import Decision, PendingCall
@@ -87,12 +87,24 @@ class AsyncChatManager:
         id: str,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
         """Go on where the last message of a chat got to; see `Chat.resume`."""
         return await (await self.get(id)).resume(decisions, output=output, wait=wait, **options)
+
+    async def resume_stream(
+        self,
+        id: str,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncRunStream[Out]:
+        """Go on where the last message of a chat got to, and tell what happens; see `Chat.resume_stream`."""
+        return (await self.get(id)).resume_stream(decisions, output=output, wait=wait, **options)
 
     async def pending(self, id: str) -> builtins.list[PendingCall]:
         """Return the calls of a chat that somebody must say something about."""

@@ -15,7 +15,7 @@ from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
-from agentkit.output import Output
+from agentkit.output import AS_GIVEN, Output
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream
 from agentkit.stores.archive import read_archive, write_archive
 from agentkit.stores.base import Message, SessionInfo
@@ -81,10 +81,10 @@ class _BaseChat:
 
     def _options_of(self, options: RunOptions, output: Any, *, resumed: bool) -> tuple[RunOptions, Any]:
         """Return what a run is given: by the chat and now; a resumed one what its message was given, too."""
-        said: Any = {**options, **({} if output is None else {"output": output})}
+        said: Any = {**options} if output is AS_GIVEN else {**options, "output": output}
         self._given = {**self._given, **said} if resumed else said
         merged: Any = {"deps": self._deps, **self._options, **self._given}
-        output = merged.pop("output", None)
+        output = merged.pop("output", AS_GIVEN)
         return merged, output
 
 
@@ -142,7 +142,7 @@ class Chat(_BaseChat):
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
@@ -163,6 +163,18 @@ class Chat(_BaseChat):
         """
         resume = Resume(decisions or {})
         return self._stream(None, options, output, stream=False, sending=(None, wait), resume=resume).drain()
+
+    def resume_stream(
+        self,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> RunStream[Out]:
+        """Go on where the last message got to, and tell what happens; see `resume` and `Agent.stream`."""
+        resume = Resume(decisions or {})
+        return self._stream(None, options, output, stream=True, sending=(None, wait), resume=resume)
 
     @property
     def pending(self) -> list[PendingCall]:
@@ -310,7 +322,7 @@ class AsyncChat(_BaseChat):
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
@@ -320,6 +332,18 @@ class AsyncChat(_BaseChat):
             None, options, output, stream=False, sending=(None, wait), resume=resume
         ) as events:
             return await events.drain()
+
+    def resume_stream(
+        self,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncRunStream[Out]:
+        """Go on where the last message got to, and tell what happens; see `Chat.resume_stream`."""
+        resume = Resume(decisions or {})
+        return self._stream(None, options, output, stream=True, sending=(None, wait), resume=resume)
 
     async def get_pending(self) -> list[PendingCall]:
         """Return the calls that somebody must say something about; see `Chat.pending`."""

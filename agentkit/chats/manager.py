@@ -16,7 +16,7 @@ from agentkit.chats.chat import Chat
 from agentkit.chats.conversation import Conversation
 from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
-from agentkit.output import Output
+from agentkit.output import AS_GIVEN, Output
 from agentkit.run import Run, RunStream
 from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, Message, SessionInfo, SessionStore
@@ -146,12 +146,24 @@ class ChatManager:
         id: str,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions],
     ) -> Run[Out]:
         """Go on where the last message of a chat got to; see `Chat.resume`."""
         return self.get(id).resume(decisions, output=output, wait=wait, **options)
+
+    def resume_stream(
+        self,
+        id: str,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        wait: float | None = None,
+        **options: Unpack[RunOptions],
+    ) -> RunStream[Out]:
+        """Go on where the last message of a chat got to, and tell what happens; see `Chat.resume_stream`."""
+        return self.get(id).resume_stream(decisions, output=output, wait=wait, **options)
 
     def pending(self, id: str) -> builtins.list[PendingCall]:
         """Return the calls of a chat that somebody must say something about; see `Chat.pending`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -209,8 +209,6 @@ class Talk:
 
     def go_on(self) -> None:
         """Go on where the last message got to: ask about calls that wait, and resume."""
-        from agentkit.cli.exchange import resume_chat
-
         self.decider.forget()
         for call in self.guard(lambda: self.chat.pending) or ():
             if call.kind == "unknown_effect":
@@ -222,18 +220,18 @@ class Talk:
         pending = self.guard(lambda: self.chat.pending) or []
         decisions = self.decider.decide(pending)
         if decisions or not pending:
-            resume: Any = resume_chat(self.chat, self.options)
-            self.show(lambda: resume(None, decisions))
+            self.show(lambda: self.chat.resume_stream(decisions, **self.options))
 
     def show(self, begin: Callable[[], RunStream[Any]]) -> Run[Any] | None:
         """Show a run; Ctrl-C ends it and no more. None is a run that failed or was broken off."""
-        from agentkit.cli.exchange import exchange, resume_chat
+        from agentkit.cli.exchange import exchange
+
+        def resume(_: Run[Any], decisions: Mapping[str, Any]) -> RunStream[Any]:
+            return self.chat.resume_stream(decisions, **self.options)
 
         waiting = "loading the small model" if self.model == "local" and not self.answered else "thinking"
         run: Run[Any] | None = self.guard(
-            lambda: self._shown(
-                exchange(begin(), resume_chat(self.chat, self.options), self.decider), waiting
-            )
+            lambda: self._shown(exchange(begin(), resume, self.decider), waiting)
         )
         self.answered = self.answered or run is not None
         if run is not None and run.stop is not None:

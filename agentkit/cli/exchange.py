@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentkit.cli.approvals import Decider
 
 if TYPE_CHECKING:
-    from agentkit import Agent, Chat, Run
+    from agentkit import Run
     from agentkit.events import Event
     from agentkit.run import RunStream
 
@@ -33,25 +33,3 @@ def exchange(stream: RunStream[Any], resume: Resume, decider: Decider) -> Genera
             yield RunFinished(run)
             return
         stream = resume(run, decisions)
-
-
-def resume_agent(agent: Agent[Any], options: dict[str, Any], output: Any) -> Resume:
-    """Return what goes on with a run of an agent, as a stream."""
-    from agentkit.run import Resume as Resumed
-
-    def resume(run: Run[Any], decisions: Mapping[str, Any]) -> RunStream[Any]:
-        given: Any = options
-        return agent._stream(None, given, output, stream=True, resume=Resumed(decisions, run))
-
-    return resume
-
-
-def resume_chat(chat: Chat, options: dict[str, Any]) -> Resume:
-    """Return what goes on with the last run of a chat, as a stream."""
-    from agentkit.run import Resume as Resumed
-
-    def resume(_: Run[Any] | None, decisions: Mapping[str, Any]) -> RunStream[Any]:
-        given: Any = options
-        return chat._stream(None, given, None, stream=True, resume=Resumed(decisions))
-
-    return resume

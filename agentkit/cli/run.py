@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -82,7 +83,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Ask one question; end with an exit code."""
-    from agentkit.cli.exchange import exchange, resume_agent
+    from agentkit.cli.exchange import exchange
     from agentkit.cli.lines import CallLines
     from agentkit.cli.setup import check_named, set_up
 
@@ -94,8 +95,9 @@ def run(
         wanted = None if output is None else find_output(output)
         message = [*read_question(question), *map(read_file, attach or ())]
         setup = set_up(target, tools=tools or (), model=model, instructions=system, config=config or ())
-        stream = setup.agent.stream(message, output=wanted, **setup.options)
-        resume = resume_agent(setup.agent, setup.options, wanted)
+        agent = setup.agent
+        stream = agent.stream(message, output=wanted, **setup.options)
+        resume = partial(agent.resume_stream, output=wanted, **setup.options)
         with closing(exchange(stream, resume, Decider(approve))) as events:
             if as_json:
                 done = print_json(events, out)

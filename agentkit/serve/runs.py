@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from agentkit import Agent, AgentError, PendingCall, SessionConflict, SessionNotFound
 from agentkit.chats.chat import AsyncChat
-from agentkit.run import AsyncRunStream, Resume
+from agentkit.run import AsyncRunStream
 from agentkit.serve.decisions import Said, settle
 from agentkit.serve.live import Ended, Listener, Live, RunSettings, TooManyRuns, end_row, run_of, tells_more
 from agentkit.serve.log import EventLog, Row
@@ -147,12 +146,9 @@ class Runs:
         chat, options = await self._chat(session)
         options["limits"] = self.settings.limits(self.agent)
         if message is not None:
-            if sender_id is not None and "id" in inspect.signature(chat.send_message_stream).parameters:
-                options["id"] = sender_id
-            return chat.send_message_stream(message, output=self.settings.output, **options)
+            return chat.send_message_stream(message, output=self.settings.output, id=sender_id, **options)
         decisions = await settle(chat, said)
-        # The public surface has no streamed resume yet.
-        return chat._stream(None, options, self.settings.output, stream=True, resume=Resume(decisions))
+        return chat.resume_stream(decisions, output=self.settings.output, **options)
 
     async def _chat(self, session: Session) -> tuple[AsyncChat, Any]:
         """Open the session's chat; give the options that the session has of its own."""

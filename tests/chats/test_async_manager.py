@@ -57,7 +57,8 @@ def test_chats_are_made_used_decided_and_deleted_async(tmp_path: Path) -> None:
             assert (await chats.send_message("ann", "Hi")).text == "Hello."
             run = await chats.send_message("ann", "Order A.")
             assert [each.name for each in await chats.pending("ann")] == ["order"]
-            assert (await chats.resume("ann", {run.pending[0].call_id: Approve()})).text == "done"
+            async with await chats.resume_stream("ann", {run.pending[0].call_id: Approve()}) as resumed:
+                assert (await resumed.drain()).text == "done"
             async with await chats.send_message("ann", "Stream.", stream=True) as events:
                 assert "".join([text async for text in events.texts()]) == "streamed"
             assert (await chats.send_message("ann", "How many?", output=int)).expect() == 3

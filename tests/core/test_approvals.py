@@ -39,7 +39,6 @@ from agentkit import (
 from agentkit.errors import DecisionError, ToolTimeout
 from agentkit.events import Event, ToolFinished, ToolProgress, ToolStarted
 from agentkit.memory.turns import LastTurns
-from agentkit.run import Resume
 from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
 from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call, check_history, fault
@@ -491,7 +490,7 @@ def test_a_call_is_told_once_when_it_runs(way: Way, shop: Shop) -> None:
         "ToolStarted pack",
         "ToolFinished pack",
     ]
-    stream = agent._stream(None, {}, stream=True, resume=Resume(approve(run), run))
+    stream = agent.resume_stream(run, approve(run))
     assert told(list(stream)) == [
         "ToolStarted order",
         "ToolFinished order",

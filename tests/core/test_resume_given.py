@@ -177,14 +177,7 @@ def test_from_json_what_could_not_be_written_has_to_be_given_again(either: Way, 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "deps",
-        "instructions",
-        "tools",
-        pytest.param(
-            "output", marks=pytest.mark.xfail(strict=True, reason="output=None is taken for nothing said")
-        ),
-    ],
+    ["deps", "instructions", "tools", "output"],
 )
 def test_none_leaves_out_what_it_was_given(either: Way, name: str) -> None:
     shop = Shop()

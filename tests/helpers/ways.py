@@ -63,10 +63,23 @@ class Way:
     def resume(
         self, agent: Agent, run: Run | str | bytes, decisions: Decisions | None = None, **options: Any
     ) -> Run:
-        """Go on with a run; that is not streamed."""
-        if self.is_async:
-            return checked(asyncio.run(agent.aio.resume(run, decisions, **options)))
-        return checked(agent.resume(run, decisions, **options))
+        """Go on with a run."""
+        self.events = []
+        if not self.is_async:
+            if not self.streamed:
+                return checked(agent.resume(run, decisions, **options))
+            with agent.resume_stream(run, decisions, **options) as stream:
+                self.events.extend(stream)
+            return checked(stream.run)
+
+        async def go() -> Run:
+            if not self.streamed:
+                return await agent.aio.resume(run, decisions, **options)
+            async with agent.aio.resume_stream(run, decisions, **options) as stream:
+                self.events.extend([event async for event in stream])
+            return stream.run
+
+        return checked(asyncio.run(go()))
 
     def chat(self, agent: Agent, store: SessionStore, id: str = "ann", **options: Any) -> WayChat:
         """Open a chat, anew for each thing that is done with it: as other processes would."""
@@ -104,10 +117,18 @@ class WayChat:
     def resume(self, decisions: Decisions | None = None, **options: Any) -> Run:
         """Go on with the chat."""
         if not self.way.is_async:
-            return checked(self.agent.chat(self.id, self.store, **self.options).resume(decisions, **options))
+            chat = self.agent.chat(self.id, self.store, **self.options)
+            if not self.way.streamed:
+                return checked(chat.resume(decisions, **options))
+            with chat.resume_stream(decisions, **options) as stream:
+                return checked(stream.drain())
 
         async def go() -> Run:
-            return await self.agent.aio.chat(self.id, self.store, **self.options).resume(decisions, **options)
+            chat = self.agent.aio.chat(self.id, self.store, **self.options)
+            if not self.way.streamed:
+                return await chat.resume(decisions, **options)
+            async with chat.resume_stream(decisions, **options) as stream:
+                return await stream.drain()
 
         return checked(asyncio.run(go()))
 
