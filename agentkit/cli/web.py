@@ -31,8 +31,11 @@ def web(
         str | None,
         typer.Option("--token", envvar="AGENTKIT_TOKEN", help="What lets in; a new one by default."),
     ] = None,
+    browse: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
 ) -> None:
     """Serve until Ctrl-C; the address to open is printed."""
+    import webbrowser
+
     from agentkit.cli.places import open_store
     from agentkit.cli.setup import set_up
 
@@ -41,12 +44,11 @@ def web(
         agent = set_up(
             target, tools=tools or (), model=model, instructions=system, config=config or ()
         ).to_serve()
+
+        def announce(url: str) -> None:
+            print(f"Open {url}", file=out, flush=True)
+            if browse:
+                webbrowser.open(url)
+
         with open_store(db) as store:
-            serve_page(
-                agent,
-                host,
-                port,
-                token,
-                store,
-                announce=lambda url: print(f"Open {url}", file=out, flush=True),
-            )
+            serve_page(agent, host, port, token, store, announce=announce)

@@ -42,6 +42,7 @@ class Api:
     def routes(self) -> list[BaseRoute]:
         """List the routes."""
         return [
+            Route("/api/agent", self._agent),
             Route("/api/sessions", self._sessions),
             Route("/api/sessions", self._create, methods=["POST"]),
             Route("/api/session", self._snapshot),
@@ -60,6 +61,12 @@ class Api:
     async def _session(self, request: Request) -> Session:
         user = await self._identify(request)
         return user.session(request.query_params.get("id", ""))
+
+    async def _agent(self, request: Request) -> Response:
+        await self._identify(request)
+        agent = self._runs.agent
+        tools = [{"name": tool.name, "description": tool.description} for tool in agent.tools]
+        return JSONResponse({"name": agent.name, "tools": tools})
 
     async def _sessions(self, request: Request) -> Response:
         user = await self._identify(request)

@@ -97,7 +97,7 @@ def end_row(agent: Agent, ended: Ended) -> Row:
         "stop": run.stop,
         "why": ended.failure or run.why,
         "usage": usage_row(run.usage, agent.limits.prices),
-        "done": [{"name": name, "effect": effects.get(name, "read")} for name in done],
+        "done": [{"name": name, "effect": effects.get(name)} for name in done],
     }
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agentkit_local.model import available
 
-from agentkit import SQLiteStore
+from agentkit import Agent, SQLiteStore, tool
 from tests.serve.conftest import Serving, come_in
 from tests.serve.scenes import png, scene_agent
 
@@ -53,8 +56,7 @@ def test_an_answer_streams_with_a_card_for_each_call(page: Any) -> None:
 
 
 def test_a_call_is_approved_with_the_keyboard_alone(page: Any) -> None:
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # skip to the message box
+    page.wait_for_function("document.activeElement.id === 'say'")  # where one begins
     page.keyboard.type("order")
     page.keyboard.press("Enter")
     page.wait_for_selector("button:has-text('Approve')")
@@ -148,6 +150,7 @@ def test_stop_ends_tools_too_and_says_what_had_taken_effect(page: Any) -> None:
     page.wait_for_selector(".card.run")
     page.click("#stop")
     page.wait_for_selector(".banner:has-text('Had taken effect by then: order')")
+    assert "Was under way: slow." in page.inner_text(".banner")
     assert page.locator(".card.run").count() == 0
     say(page, "hello")
     page.wait_for_selector("text=You said: hello")
@@ -314,6 +317,70 @@ def test_files_go_along_by_choosing_pasting_and_dropping(page: Any, tmp_path: Pa
     page.wait_for_selector(".user .note:has-text('text/csv')")
     page.wait_for_selector("#files li", state="detached")
     idle(page)
+
+
+def test_a_new_session_shows_what_the_tools_are(page: Any) -> None:
+    assert page.inner_text("#log .empty li >> nth=0") == "stock Items left in stock."
+    assert page.locator("#log .empty li").count() == 6
+
+
+KILLED = """
+import os, sys
+from agentkit import Agent, SQLiteStore, tool
+from agentkit_local.model import available
+from agentkit.testing import ScriptedModel, call
+
+@tool(effect="write")
+def order(sku: str, n: int) -> str:
+    "Order items."
+    os._exit(9)
+
+agent = Agent(ScriptedModel([call("order", sku="TEA-1", n=4)]), tools=[order])
+agent.chat("killed", SQLiteStore(sys.argv[1])).send_message("order four")
+"""
+
+
+def test_a_call_that_was_under_way_when_its_process_was_killed_asks_what_became_of_it(
+    browser: Any, tmp_path: Path
+) -> None:
+    db = tmp_path / "sessions.db"
+    died = subprocess.run([sys.executable, "-c", KILLED, db], check=False, capture_output=True)
+    assert died.returncode == 9, died.stderr
+    with SQLiteStore(db) as store:
+        serving = Serving(scene_agent(), store=store)
+        page = come_in(browser, serving)
+        page.click("#sessions button")
+        page.wait_for_selector(".ask:has-text('nobody knows whether it took effect')")
+        page.reload()
+        page.click("button:has-text('It had no effect: run again')")
+        page.wait_for_selector("text=on their way")
+        page.wait_for_selector(".card.done pre:has-text('ordered 4 x TEA-1')")
+        assert not page.trouble
+        page.context.close()
+        serving.stop()
+
+
+@pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine")
+def test_the_embedded_model_answers_on_the_page(browser: Any) -> None:
+
+    @tool(effect="read")
+    def stock(sku: str) -> int:
+        """Items left in stock.
+
+        Args:
+            sku: Product code, such as "TEA-1".
+        """
+        return {"TEA-1": 3, "TEA-2": 40}[sku]
+
+    serving = Serving(Agent("local", tools=[stock]))
+    page = come_in(browser, serving)
+    say(page, "How many of TEA-2 are in stock?")
+    page.wait_for_selector(".card.done .name:has-text('stock')", timeout=60_000)
+    idle(page)
+    assert "40" in page.inner_text("#log .text")
+    assert not page.trouble
+    page.context.close()
+    serving.stop()
 
 
 def test_the_trace_shows_turns_calls_and_the_wait_and_a_turn_opens(page: Any, tmp_path: Path) -> None:

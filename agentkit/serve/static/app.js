@@ -10,6 +10,7 @@ const LIST = "*";
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 
 /** @type {Conversation} */ let view = new Conversation($("log"), null);
+let about = { tools: [] };
 let current = "";
 let wanted = 0;
 let listCursor = 0;
@@ -147,7 +148,7 @@ async function open(id) {
   view = new Conversation($("log"), actions, id);
   view.live = snapshot.live;
   snapshot.rows.forEach((/** @type {any} */ row) => view.take(row));
-  if (!snapshot.rows.length && !snapshot.live) view.empty();
+  if (!snapshot.rows.length && !snapshot.live) view.empty(about.tools);
   entitle(visible(snapshot.title || "New session"));
   $("usage").textContent = snapshot.usage && snapshot.usage.in + snapshot.usage.out ? used(snapshot.usage) : "";
   $("menu-more").hidden = !id;
@@ -278,6 +279,8 @@ addEventListener("hashchange", () => {
   if (!location.hash || location.hash.startsWith("#/")) open(addressed());
 });
 
+await tried(async () => (about = await api("agent")));
 await list();
 await open(addressed());
 events.connect();
+if (matchMedia("(pointer: fine)").matches) $("say").focus(); // on a phone the keyboard would cover the page

@@ -30,9 +30,16 @@ export class Conversation {
     log.replaceChildren();
   }
 
-  empty() {
+  /** @param {{ name: string, description: string }[]} tools */
+  empty(tools) {
     const hint = "Ask something. Each call of a tool will show here, with what it was given and what it got.";
-    this.log.replaceChildren(make("p.empty", hint));
+    const rows = tools.slice(0, 12).map((tool) => {
+      const words = visible(tool.description.split("\n")[0]).slice(0, 120);
+      return make("li", make("bdi.name", visible(tool.name)), words && make("bdi", " " + words));
+    });
+    if (tools.length > rows.length) rows.push(make("li", `and ${tools.length - rows.length} more`));
+    const list = rows.length ? [make("p", "Its tools:"), make("ul", ...rows)] : [];
+    this.log.replaceChildren(make("div.empty", make("p", hint), ...list));
   }
 
   /** @param {any} row */
@@ -250,25 +257,33 @@ export class Conversation {
   /** @param {any} row */
   on_end(row) {
     this.live = false;
-    this.calls.forEach((call) => {
-      if (call.card.classList.contains("run")) this.mark(call, "stopped");
-    });
+    const broken = [...this.calls.values()].filter((call) => call.card.classList.contains("run"));
+    broken.forEach((call) => this.mark(call, "stopped"));
     if (!row.stop || ["approval", "deferred"].includes(row.stop)) return;
     const stopped = row.stop === "cancelled";
-    const text = stopped ? `Stopped. ${whatRan(row.done)}` : row.why || `The run stopped: ${row.stop}.`;
+    const text = stopped ? `Stopped. ${whatRan(row.done, broken)}` : row.why || `The run stopped: ${row.stop}.`;
     const banner = make(stopped ? "div.banner" : "div.banner.bad", make("span", visible(text)));
     if (this.actions) banner.append(button("Retry", this.actions.retry));
     this.log.append(banner);
   }
 }
 
-/** @param {any[]} done */
-function whatRan(done) {
+/**
+ * Say what had happened when a run was stopped.
+ * @param {any[]} done calls that had ended, with the effect that their tool declares @param {Call[]} broken calls under way
+ */
+function whatRan(done, broken) {
   const names = (/** @type {any[]} */ calls) => [...new Set(calls.map((call) => visible(call.name)))].join(", ");
-  const writes = done.filter((call) => call.effect === "write");
-  const reads = done.filter((call) => call.effect !== "write");
-  const said = writes.length ? `Had taken effect by then: ${names(writes)}.` : "Nothing had taken effect.";
-  return reads.length ? `${said} Also ran: ${names(reads)}.` : said;
+  const [reads, writes] = ["read", "write"].map((effect) => done.filter((call) => call.effect === effect));
+  const others = done.filter((call) => !call.effect); // nobody said what they do
+  const said = [
+    writes.length ? `Had taken effect by then: ${names(writes)}.` : "",
+    others.length ? `Had run, and may have changed something: ${names(others)}.` : "",
+    broken.length ? `Was under way: ${names(broken)}.` : "",
+  ].filter(Boolean);
+  if (!said.length) said.push("Nothing had taken effect.");
+  if (reads.length) said.push(`Had only read: ${names(reads)}.`);
+  return said.join(" ");
 }
 
 /** @param {any} value */
