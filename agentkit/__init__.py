@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from agentkit.tooling.results import Media as Media
     from agentkit.tooling.tool import Tool as Tool
     from agentkit.tooling.tool import tool as tool
+    from agentkit.wire.sources import Source as Source
 else:  # a type checker sees the imports above, and so that a name isn't there
     _NAMES = {
         "agentkit.agent": "Agent",
@@ -86,6 +87,7 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.tooling.registry": "ToolRegistry",
         "agentkit.tooling.results": "Media",
         "agentkit.tooling.tool": "Tool tool",
+        "agentkit.wire.sources": "Source",
         "agentkit_local.model": "LocalModel",
     }
     _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

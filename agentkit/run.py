@@ -22,9 +22,11 @@ from agentkit.events import Event, OpenCalls, RunFinished, TextDelta
 from agentkit.limits import Stop, Usage
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.tooling.results import Media, media_in
 from agentkit.wire.content import Content, copy_content, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
+from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,35 @@ class Run(Generic[Out]):
     def new_contents(self) -> list[Content]:
         """What this run added, from the user's input on: a copy."""
         return copies_of(self._parked.messages[self._parked.started_with :])
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the replies of this run rest on: pages, files, citations; with what of `text` each supports."""
+        return sources_of([(message.content, message.metadata) for message in self._replies()], self.text)
+
+    def text_with_sources(self) -> str:
+        """Return the text with its sources as footnotes, in Markdown."""
+        return with_footnotes(self.text, self.sources)
+
+    @property
+    def search_suggestions(self) -> str:
+        """The HTML that Google's terms ask to be shown along with an answer that rests on its search; else empty."""
+        return "\n".join(dict.fromkeys(filter(None, (suggestions_of(m.metadata) for m in self._replies()))))
+
+    @property
+    def media(self) -> tuple[Media, ...]:
+        """Pictures, sound and files that the model made in this run; plots of code that it ran, too."""
+        return tuple(found for message in self._replies() for found in media_in(message.content["parts"]))
+
+    @property
+    def thoughts(self) -> str:
+        """What the model told of its thoughts in this run, where it was asked to."""
+        parts = (part for message in self._replies() for part in message.content["parts"])
+        return "\n\n".join(part["text"] for part in parts if part.get("thought") and part.get("text"))
+
+    def _replies(self) -> list[Message]:
+        own = self._parked.messages[self._parked.started_with :]
+        return [message for message in own if message.content["role"] == "model"]
 
     def expect(self) -> Out:
         """Return the output of a run that was asked for one.

@@ -90,7 +90,7 @@ class SubAgent:
         sensitive = any(tool.sensitive or tool.effect == "write" for tool in tools)
         return Tool.of(self._ask, untrusted=untrusted, sensitive=sensitive, **options)
 
-    async def _ask(self, request: str, ctx: Context[Any]) -> str:
+    async def _ask(self, request: str, ctx: Context[Any]) -> Any:
         stream = self._agent.run_inside(
             ctx,
             request,
@@ -147,9 +147,11 @@ class SubAgent:
             pending=pending,
         )
 
-    def _answer(self, run: Any) -> str:
+    def _answer(self, run: Any) -> Any:
+        """Return the answer's text with its sources, and the pictures, sounds and files that were made."""
         if run.stop is None:
-            return str(run.text)
+            text = str(run.text_with_sources())
+            return [*([text] if text else []), *run.media] if run.media else text
         if run.stop in ("approval", "deferred"):
             raise self._wait(run)
         raise ToolError(

@@ -28,6 +28,7 @@ from agentkit.wire.content import (
     text_in,
     user_content,
 )
+from agentkit.wire.metadata import beside, merged, shifted
 from agentkit.wire.text import without_fence
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Turn:
         self._told = [_user(nudge)] if nudge else []
         self._begun: list[Part] = []
         """Of a text that was cut off and goes on."""
+        self._said: JsonObject = {}
+        """What was said beside those parts."""
         self._cut: list[Message] = []
         """That, and that it is to go on."""
         self._again: list[Message] = []
@@ -141,7 +144,7 @@ class Turn:
         said = self._message(parts, answer, None)
         if verdict.action == "continue":
             self._continued += 1
-            self._begun, self._again = parts, []
+            self._begun, self._said, self._again = parts, said.metadata or {}, []
             self._cut = [said, _user(verdict.nudge or "")]
         elif verdict.action == "misfit":
             shown = text_in(self._begun) + answer.shown
@@ -150,7 +153,7 @@ class Turn:
             tool = self._run.output.tool if self._run.output is not None else None
             if tool is not None:
                 self._base = forced(self._base, [tool.name])
-            self._begun, self._cut, self._again = [], [], []
+            self._begun, self._said, self._cut, self._again = [], {}, [], []
             yield ModelRetry(1 + self._misfits, 0.0, "OUTPUT", shown)
         else:
             self._repairs += 1
@@ -189,12 +192,14 @@ class Turn:
 
     def _message(self, parts: Sequence[Part], answer: Answer | None, finish_reason: str | None) -> Message:
         model: Model = self._run.requests.model if answer is None else answer.model
+        own = None if answer is None else shifted(beside(answer.reply), len(self._begun))
         return Message(
             content=keep({"role": "model", "parts": list(parts)}),
             model=model.name,
             endpoint=model.traits.endpoint,
             usage=self._run.meter.turns[-1],
             finish_reason=finish_reason,
+            metadata=merged(self._said, own or {}) or None,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import dataclasses
 import io
@@ -12,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentkit.tooling.results import Media, in_full, is_google, is_plain
+from agentkit.tooling.results import Media, decoded, in_full, is_google, is_plain
 from agentkit.wire.content import JsonObject
 from agentkit.wire.mime import sniff
 
@@ -140,11 +139,7 @@ def _of_mapping(value: Mapping[Any, Any]) -> JsonObject | None:
         return _file(uri, mime_type, name) if isinstance(uri, str) else None
     data = blob.get("data")
     if isinstance(data, str):
-        # the SDK writes the URL's alphabet; the server takes both, others only the standard one
-        try:
-            data = base64.b64decode(data.translate(str.maketrans("-_", "+/")) + "==")
-        except ValueError:
-            return None
+        data = decoded(data)
     return Media(data, mime_type or _UNKNOWN, name).to_wire() if isinstance(data, bytes) else None
 
 

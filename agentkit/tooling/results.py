@@ -6,16 +6,21 @@ import base64
 import dataclasses
 import json
 import math
+import mimetypes
+import os
+import re
+import wave
 from collections import deque
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from agentkit.tooling.names import READ_RESULT
-from agentkit.wire.content import Blob, Json, JsonObject
+from agentkit.wire.content import Blob, Json, JsonObject, Part
 
 _SCALARS = (str, int, float, bool, type(None))
 _LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
@@ -28,7 +33,7 @@ _NULLED = "Numbers that JSON can't hold (NaN, Infinity) are null in this result.
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An image, a sound or a file that a tool returns, alone or in other values: the model gets to see it."""
+    """An image, a sound or a file: what a tool returns, for the model to see, or what a model made (`run.media`)."""
 
     data: bytes
     mime_type: str
@@ -41,6 +46,49 @@ class Media:
         if self.name:
             blob["displayName"] = self.name
         return {"inlineData": blob}
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to a file, with the ending of its kind if the path has none; return the path.
+
+        Raw sound, as Gemini's speech is (`audio/L16`), becomes a WAV file where the path ends so, or has no ending.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        file = Path(path)
+        kind, _, options = self.mime_type.partition(";")
+        is_raw = kind.strip().lower() in ("audio/l16", "audio/pcm")
+        if not file.suffix:
+            file = file.with_name(file.name + (".wav" if is_raw else mimetypes.guess_extension(kind) or ""))
+        if is_raw and file.suffix.lower() == ".wav":
+            rate = re.search(r"rate=(\d{1,6})\b", options)
+            with wave.open(str(file), "wb") as sound:
+                sound.setnchannels(1)
+                sound.setsampwidth(2)
+                sound.setframerate(int(rate[1]) if rate else 24_000)
+                sound.writeframes(self.data)
+        else:
+            file.write_bytes(self.data)
+        return file
+
+
+def media_in(parts: Iterable[Part]) -> list[Media]:
+    """List the media in parts of a content, those in thoughts left out."""
+    found = []
+    for part in parts:
+        blob = part.get("inlineData")
+        if not part.get("thought") and isinstance(blob, dict):
+            kind, name = blob.get("mimeType") or "application/octet-stream", blob.get("displayName")
+            found.append(Media(decoded(str(blob.get("data"))) or b"", str(kind), name))
+    return found
+
+
+def decoded(data: str) -> bytes | None:
+    """Decode base64 in either alphabet: the SDK writes the URL's, and the server takes both. None if it is none."""
+    try:
+        return base64.b64decode(data.translate(str.maketrans("-_", "+/")) + "==")
+    except ValueError:
+        return None
 
 
 def to_json(value: Any) -> Json:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from agentkit.errors import ModelError
 from agentkit.wire.content import Content, Part, Reply
+from agentkit.wire.metadata import merged
 
 _PLAIN_TEXT = frozenset({"text", "thought"})
 
@@ -43,7 +44,7 @@ class ReplyAssembler:
         if not candidates:
             return []
         candidate = candidates[0]
-        self._candidate.update({k: v for k, v in candidate.items() if k != "content" and v is not None})
+        self._candidate = merged(self._candidate, {k: v for k, v in candidate.items() if k != "content"})
         content = candidate.get("content") or cast(Content, {})
         whole: Any = [
             {key: value for key, value in part.items() if value is not None}

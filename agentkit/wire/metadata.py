@@ -1,0 +1,104 @@
+"""What a candidate says beside its content: chunks of a stream add to one another (rule 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agentkit.wire.content import Json, JsonObject, Reply, dumps
+
+_KEPT_ELSEWHERE: Final = frozenset({"content", "finishReason", "index", "continuationToken"})
+_OF_REPLY: Final = frozenset({"candidates", "usageMetadata"})
+
+
+def beside(reply: Reply) -> JsonObject | None:
+    """Return what a reply says beside its content, usage and finish reason, in the wire's names; None if nothing.
+
+    What JSON can't hold, as a logarithm of zero, is left out: it could be neither stored nor sent.
+    """
+    said: JsonObject = {key: value for key, value in reply.items() if key not in _OF_REPLY}
+    for candidate in (reply.get("candidates") or ())[:1]:
+        said |= {key: value for key, value in candidate.items() if key not in _KEPT_ELSEWHERE}
+    return {key: value for key, value in said.items() if _is_json(value)} or None
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def merged(before: Mapping[str, Any], added: Mapping[str, Any]) -> JsonObject:
+    """Add what a chunk says to what those before it said.
+
+    Lists grow, unless the new one says all of the old one again; an object's fields are merged, anything else is
+    replaced. Supports of a chunk that brings sources of its own count from the first of these.
+    """
+    made: JsonObject = dict(before)
+    for key, value in added.items():
+        old = made.get(key)
+        if value is None:
+            continue
+        if key == "groundingMetadata" and isinstance(value, dict) and isinstance(old, dict):
+            value = _counted_on(old, value)
+        if key == "safetyRatings" and isinstance(value, list) and isinstance(old, list):
+            made[key] = _by_category(old, value)
+        elif isinstance(value, dict) and isinstance(old, dict):
+            made[key] = merged(old, value)
+        elif isinstance(value, list) and isinstance(old, list):
+            made[key] = value if key != "chosenCandidates" and value[: len(old)] == old else old + value
+        else:
+            made[key] = value
+    return made
+
+
+def shifted(metadata: JsonObject | None, parts: int) -> JsonObject:
+    """Return what was said of a reply whose parts stand behind so many others."""
+    grounding = (metadata or {}).get("groundingMetadata")
+    supports = grounding.get("groundingSupports") if isinstance(grounding, dict) else None
+    if not parts or not metadata or not isinstance(grounding, dict) or not isinstance(supports, list):
+        return metadata or {}
+    moved = []
+    for support in supports:
+        segment = support.get("segment") if isinstance(support, dict) else None
+        if isinstance(segment, dict):
+            index = segment.get("partIndex") or 0
+            support = {**support, "segment": {**segment, "partIndex": index + parts}}
+        moved.append(support)
+    return {**metadata, "groundingMetadata": {**grounding, "groundingSupports": moved}}
+
+
+def _counted_on(old: JsonObject, new: JsonObject) -> JsonObject:
+    """Return the grounding of a chunk with its supports' indices counted on from the sources before it."""
+    chunks, known = new.get("groundingChunks"), old.get("groundingChunks")
+    supports = new.get("groundingSupports")
+    if not (isinstance(chunks, list) and isinstance(known, list) and isinstance(supports, list)):
+        return new
+    if not known or chunks[: len(known)] == known:
+        return new
+    used = [index for support in supports for index in indices_of(support)]
+    if not all(index < len(chunks) for index in used):
+        return new  # they count from the first of all
+    moved = [
+        {**support, "groundingChunkIndices": [len(known) + index for index in indices_of(support)]}
+        for support in supports
+        if isinstance(support, dict)
+    ]
+    return {**new, "groundingSupports": moved}
+
+
+def indices_of(support: Json) -> list[int]:
+    """List the sources that a support names."""
+    found = support.get("groundingChunkIndices") if isinstance(support, dict) else None
+    return [index for index in found if type(index) is int] if isinstance(found, list) else []
+
+
+def _by_category(old: list[Any], new: list[Any]) -> list[Any]:
+    """Return ratings, the newest of each category."""
+
+    def category(rating: Any) -> str:
+        return str(rating.get("category")) if isinstance(rating, dict) else repr(rating)
+
+    return list(({category(each): each for each in old} | {category(each): each for each in new}).values())

@@ -1,0 +1,330 @@
+"""What a candidate says beside its content: kept with the message, and the sources that a run makes of it."""
+
+from __future__ import annotations
+
+import json
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentkit import Agent, ChatManager, MemoryStore, Run, Source, SQLiteStore
+from agentkit.testing import ScriptedModel, call
+from agentkit.testing.scripted import reply
+from agentkit.tooling.results import Media
+from agentkit.wire.content import Content, Part, text_in
+from agentkit.wire.metadata import merged
+from agentkit.wire.reply import ReplyAssembler
+from agentkit.wire.sources import sources_of
+from tests.helpers.gemini import KEY
+from tests.helpers.gemini_server import GeminiServer, stream
+from tests.helpers.ways import Way, way
+
+__all__ = ["way"]
+
+HTML = "<div>tea in Kyōto</div>"
+
+
+def support(text: str, quoted: str, *indices: int, part: int | None = None) -> dict[str, Any]:
+    """Make a support of a text's words, counted in bytes of UTF-8 as the server counts."""
+    begin = len(text[: text.index(quoted)].encode())
+    segment = {"startIndex": begin, "endIndex": begin + len(quoted.encode()), "text": quoted}
+    segment |= {} if part is None else {"partIndex": part}
+    return {"segment": segment, "groundingChunkIndices": list(indices)}
+
+
+def page(number: int) -> dict[str, Any]:
+    return {"web": {"uri": f"https://example.com/{number}", "title": f"page {number}"}}
+
+
+def grounded(text: str, *quoted: str, **beside: Any) -> dict[str, Any]:
+    """Make a reply whose words each have a source of their own."""
+    made: Any = reply(text)
+    made["candidates"][0]["groundingMetadata"] = {
+        "groundingChunks": [page(number) for number in range(len(quoted))],
+        "groundingSupports": [support(text, words, index) for index, words in enumerate(quoted)],
+        "searchEntryPoint": {"renderedContent": HTML},
+        "webSearchQueries": ["tea"],
+    }
+    made["candidates"][0] |= beside
+    return {**made, "modelVersion": "scripted-1", "responseId": "r-1"}
+
+
+def supported(run: Run) -> list[list[str]]:
+    return [[run.text[begin:end] for begin, end in source.spans] for source in run.sources]
+
+
+TEXT = "Grüner Tee 🍵 hält lange. Schwarzer auch: 2 Jahre."
+
+
+def test_all_that_is_said_beside_the_content_is_in_the_message_and_its_json(way: Way) -> None:
+    beside = {
+        "safetyRatings": [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "NEGLIGIBLE"}],
+        "avgLogprobs": -0.5,
+        "logprobsResult": {"chosenCandidates": [{"token": "Tee", "logProbability": -0.1}]},
+        "finishMessage": "Done.",
+        "somethingNew": {"x": [1]},
+    }
+    run = way.run(Agent(ScriptedModel([grounded(TEXT, "Tee 🍵", **beside)])), "go")
+    metadata = run.messages[-1].metadata
+    assert metadata is not None
+    assert {key: metadata[key] for key in beside} == beside
+    assert (metadata["modelVersion"], metadata["responseId"]) == ("scripted-1", "r-1")
+    assert not {"content", "finishReason", "usageMetadata", "candidates", "index"} & set(metadata)
+    again = Run.from_json(run.to_json())
+    assert again.messages[-1].metadata == metadata
+    assert again.sources == run.sources
+    assert again.search_suggestions == run.search_suggestions == HTML
+
+
+@pytest.mark.parametrize("kind", ["none", "memory", "sqlite"])
+def test_a_chat_keeps_it_wherever_it_is_stored(way: Way, kind: str, tmp_path: Path) -> None:
+    store: Any = {"none": None, "memory": MemoryStore(), "sqlite": None}[kind]
+    store = SQLiteStore(tmp_path / "chats.db") if kind == "sqlite" else store
+    agent = Agent(ScriptedModel([grounded(TEXT, "Tee 🍵"), "And so?"]))
+    if store is None:
+        chat = agent.chat()
+        metadata = chat.send_message("go").messages[-1].metadata
+        assert chat.fork().get_messages()[-1].metadata == metadata
+        return
+    metadata = way.chat(agent, store).send("go").messages[-1].metadata
+    assert metadata is not None
+    chats = ChatManager(agent, store)
+    imported = chats.import_session(chats.export_session("ann"), id="imported")
+    for kept in (agent.chat("ann", store), agent.chat("ann", store).fork(), imported):
+        assert kept.get_messages()[-1].metadata == metadata
+    second = agent.chat("ann", store).send_message("more")
+    assert second.sources == ()  # of this run, not of the whole chat
+    store.close()
+
+
+def test_sources_support_characters_of_the_text(way: Way) -> None:
+    run = way.run(Agent(ScriptedModel([grounded(TEXT, "Tee 🍵 hält", "🍵", "Schwarzer")])), "go")
+    assert supported(run) == [["Tee 🍵 hält"], ["🍵"], ["Schwarzer"]]
+    assert run.sources[0] == Source(kind="web", uri="https://example.com/0", title="page 0", spans=((7, 17),))
+
+
+def test_chunks_of_a_stream_add_to_one_another() -> None:
+    first, second = "Der Tee 🍵 ", "hält lange."
+    chunks: list[Any] = [
+        {
+            "content": {"parts": [{"text": first}]},
+            "groundingMetadata": {},
+            "safetyRatings": [{"category": "A"}],
+        },
+        {
+            "groundingMetadata": {
+                "groundingChunks": [page(0)],
+                "groundingSupports": [support(first, "Tee 🍵", 0)],
+                "webSearchQueries": ["a"],
+            },
+            "urlContextMetadata": {"urlMetadata": [{"retrievedUrl": "https://example.com/1"}]},
+            "safetyRatings": [{"category": "A", "blocked": True}, {"category": "B"}],
+            "logprobsResult": {"chosenCandidates": [{"token": "a"}]},
+        },
+        {
+            "content": {"parts": [{"text": second}]},
+            "groundingMetadata": {
+                "groundingChunks": [page(1), page(2)],
+                "groundingSupports": [support(first + second, "hält", 1)],
+                "webSearchQueries": ["b"],
+            },
+            "urlContextMetadata": {
+                "urlMetadata": [
+                    {"retrievedUrl": "https://example.com/1"},
+                    {"retrievedUrl": "https://x.org", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR"},
+                ]
+            },
+            "logprobsResult": {"chosenCandidates": [{"token": "a"}]},
+            "finishReason": "STOP",
+        },
+    ]
+    with GeminiServer([stream([{"candidates": [each], "responseId": "r"} for each in chunks])]) as server:
+        from agentkit import GeminiModel
+
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+        with Agent(model).stream("go") as events:
+            run = events.drain()
+        model.close()
+    assert run.text == first + second
+    metadata: Any = run.messages[-1].metadata
+    assert metadata["groundingMetadata"]["webSearchQueries"] == ["a", "b"]
+    assert metadata["safetyRatings"] == [{"category": "A", "blocked": True}, {"category": "B"}]
+    assert len(metadata["logprobsResult"]["chosenCandidates"]) == 2
+    assert len(metadata["urlContextMetadata"]["urlMetadata"]) == 2
+    found = {source.uri: (source.status, supported(run)[i]) for i, source in enumerate(run.sources)}
+    assert found == {
+        "https://example.com/0": ("", ["Tee 🍵"]),
+        "https://example.com/1": ("", []),
+        "https://example.com/2": ("", ["hält"]),
+        "https://x.org": ("URL_RETRIEVAL_STATUS_ERROR", []),
+    }
+
+
+def test_each_kind_of_source_is_told_apart() -> None:
+    chunks = [
+        page(0),
+        {"maps": {"uri": "https://maps.example/1", "title": "Tea house", "text": "Open till six."}},
+        {"retrievedContext": {"fileSearchStore": "fileSearchStores/x", "text": "Steep for three minutes."}},
+        {"retrievedContext": {"uri": "gs://b/tea.pdf", "title": "tea.pdf"}},
+    ]
+    text = "Steep it, says the poet."
+    made: Any = reply(text)
+    made["candidates"][0] |= {
+        "groundingMetadata": {"groundingChunks": chunks},
+        "citationMetadata": {
+            "citations": [{}, {"uri": "https://poems.example", "startIndex": 10, "endIndex": 23}]
+        },
+    }
+    run = Agent(ScriptedModel([made])).run("go")
+    assert [source.kind for source in run.sources] == ["web", "maps", "file", "retrieved", "citation"]
+    assert supported(run)[-1] == ["says the poet"]
+    assert run.sources[2].text == "Steep for three minutes."
+
+
+WORDS = st.text(st.sampled_from("aé ü🍵日.\n"), min_size=1, max_size=12)
+PARTS = st.lists(
+    st.one_of(
+        WORDS.map(lambda text: {"text": text}),
+        WORDS.map(lambda text: {"text": text, "thoughtSignature": "c2ln"}),
+        WORDS.map(lambda text: {"text": text, "thought": True}),
+        st.just({"executableCode": {"code": "1", "language": "PYTHON"}}),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(PARTS, st.data())
+def test_the_spans_are_right_to_the_character_whatever_the_parts_are(
+    parts: list[Part], data: st.DataObject
+) -> None:
+    """As the server has it: bytes of the part that it names."""
+    assembler = ReplyAssembler()
+    for part in parts:
+        assembler.add({"candidates": [{"content": {"role": "model", "parts": [part]}}]})
+    joined = assembler.parts
+    visible = [i for i, part in enumerate(joined) if "text" in part and not part.get("thought")]
+    if not visible:
+        return
+    index = data.draw(st.sampled_from(visible))
+    own = joined[index]["text"]
+    begin = data.draw(st.integers(0, len(own) - 1))
+    end = data.draw(st.integers(begin + 1, len(own)))
+    counted = {"startIndex": len(own[:begin].encode()), "endIndex": len(own[:end].encode())}
+    segment = {**counted, "partIndex": index, "text": own[begin:end]}
+    metadata = {
+        "groundingMetadata": {
+            "groundingChunks": [page(0)],
+            "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}],
+        }
+    }
+    content: Content = {"role": "model", "parts": joined}
+    before = sum(len(joined[i]["text"]) for i in visible if i < index)
+    for said in (metadata, json.loads(json.dumps(metadata).replace(', "text":', ', "unquoted":'))):
+        (source,) = sources_of([(content, said)], text_in(joined))
+        assert source.spans == ((before + begin, before + end),)
+
+
+def test_a_count_that_begins_with_the_first_text_is_found_where_no_part_is_named() -> None:
+    """As recorded: code and calls stand before the text, and the segment has no partIndex."""
+    parts: list[Part] = [{"toolCall": {"toolType": "FILE_SEARCH"}}, {"text": "Grün 🍵 ist Tee."}]  # type: ignore[typeddict-unknown-key]
+    said = {
+        "groundingMetadata": {
+            "groundingChunks": [page(0)],
+            "groundingSupports": [support("Grün 🍵 ist Tee.", "🍵 ist", 0)],
+        }
+    }
+    (source,) = sources_of([({"role": "model", "parts": parts}, said)], "Grün 🍵 ist Tee.")
+    assert source.spans == ((5, 10),)
+
+
+KEYS = (
+    "groundingMetadata groundingChunks groundingSupports segment web uri startIndex endIndex partIndex "
+    "groundingChunkIndices citationMetadata citations urlContextMetadata urlMetadata text"
+)
+JUNK = st.recursive(
+    st.one_of(st.none(), st.integers(-5, 99), st.text(max_size=5), st.booleans()),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(KEYS.split()),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JUNK, JUNK)
+def test_metadata_of_any_shape_breaks_nothing(first: Any, second: Any) -> None:
+    both = merged({"groundingMetadata": first}, {"groundingMetadata": second, "citationMetadata": first})
+    run = Agent(ScriptedModel([{**reply("Tee."), "x": first}])).run("go")
+    sources = sources_of([({"role": "model", "parts": [{"text": "Tee."}]}, both)], "Tee.")
+    for source in sources:
+        assert all(0 <= begin <= end <= 4 for begin, end in source.spans)
+    assert run.sources == ()
+
+
+def test_a_number_that_json_has_not_is_left_out() -> None:
+    made: Any = reply("Tee.")
+    made["candidates"][0] |= {"avgLogprobs": float("nan"), "finishMessage": "ok"}
+    run = Agent(ScriptedModel([made])).run("go")
+    assert run.messages[-1].metadata == {"finishMessage": "ok"}
+
+
+def test_a_text_that_was_cut_off_and_goes_on_keeps_the_sources_of_both_pieces(way: Way) -> None:
+    cut = grounded("Der Tee 🍵 hält", "Tee 🍵")
+    cut["candidates"][0]["finishReason"] = "MAX_TOKENS"
+    rest = grounded(" lange, ja.", "lange")
+    rest["candidates"][0]["groundingMetadata"]["groundingChunks"] = [page(7)]
+    run = way.run(Agent(ScriptedModel([cut, rest]), on_max_tokens="continue"), "go")
+    assert run.text == "Der Tee 🍵 hält lange, ja."
+    assert [source.uri for source in run.sources] == ["https://example.com/0", "https://example.com/7"]
+    assert supported(run) == [["Tee 🍵"], ["lange"]]
+
+
+def test_footnotes_stand_behind_what_they_support() -> None:
+    made = grounded("Tee hält. Kaffee auch.", "Tee hält.")
+    web = made["candidates"][0]["groundingMetadata"]["groundingChunks"]
+    web += [{"web": {"uri": "javascript:alert(1)", "title": "[x](y)"}}]
+    web[0]["web"]["uri"] = "https://example.com/a b>c"
+    assert Agent(ScriptedModel([made])).run("go").text_with_sources() == (
+        "Tee hält.[^1] Kaffee auch.[^2]\n\n[^1]: [page 0](<https://example.com/a%20b%3Ec>)\n[^2]: \\[x\\](y)"
+    )
+    assert Agent(ScriptedModel(["No sources."])).run("go").text_with_sources() == "No sources."
+
+
+def test_an_agent_around_it_gets_the_sources_and_the_pictures(way: Way) -> None:
+    made = grounded("Tee hält.", "Tee hält.")
+    made["candidates"][0]["content"]["parts"].append(
+        {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+    )
+    inner = Agent(ScriptedModel([made]), name="inner")
+    outer = Agent(ScriptedModel([call("inner", request="tea?"), "So it is."]), tools=[inner.as_tool()])
+    answered = way.run(outer, "go").contents[-2]["parts"][0]["functionResponse"]
+    assert "[^1]: [page 0]" in answered["response"]["output"]
+    assert answered["parts"] == [{"inlineData": {"mimeType": "image/png", "data": "aGk="}}]
+
+
+def test_media_and_thoughts_of_a_run_are_listed_and_saved(way: Way, tmp_path: Path) -> None:
+    sound = {"inlineData": {"mimeType": "audio/L16;codec=pcm;rate=8000", "data": "AAEAAQ=="}}
+    parts: list[Any] = [
+        {"text": "Let me see.", "thought": True},
+        {"inlineData": {"mimeType": "image/png", "data": "aGk="}, "thought": True},
+        {"inlineData": {"mimeType": "image/png", "data": "aGk="}},
+        sound,
+    ]
+    run = way.run(Agent(ScriptedModel([reply(*parts)])), "draw")
+    assert (run.stop, run.text, run.thoughts) == (None, "", "Let me see.")
+    assert [media.mime_type for media in run.media] == ["image/png", sound["inlineData"]["mimeType"]]
+    assert run.media[0].save(tmp_path / "picture") == tmp_path / "picture.png"
+    assert (tmp_path / "picture.png").read_bytes() == b"hi"
+    with wave.open(str(run.media[1].save(tmp_path / "sound")), "rb") as saved:
+        assert (saved.getframerate(), saved.getnframes()) == (8000, 2)
+    assert run.media[1].save(str(tmp_path / "raw.pcm")).read_bytes() == b"\x00\x01\x00\x01"
+    assert Media(b"x", "application/x-unknown").save(tmp_path / "x").name == "x"
