@@ -298,13 +298,18 @@ def read_by_model(value: Any) -> tuple[ModelUsage, ...]:
     """
     if not isinstance(value, (list, tuple)) or not all(isinstance(row, dict) for row in value):
         raise ValueError("by_model is no list of objects")
-    rows = [{name: row[name] for name in _MODEL_USAGE if name in row} for row in value]
-    for row in rows:
-        odd = [name for name, found in row.items() if type(found) is not _MODEL_USAGE[name]]
-        odd += [name for name, found in row.items() if type(found) is int and found < 0]
-        if odd or "model" not in row:
-            raise ValueError(f"by_model has an entry with an odd or missing {(odd or ['model'])[0]}")
-    return tuple(ModelUsage(**row) for row in rows)
+    return tuple([_read_model_usage(row) for row in value])
+
+
+def _read_model_usage(row: Mapping[str, Any]) -> ModelUsage:
+    known: dict[str, Any] = {}
+    for name, kind in _MODEL_USAGE.items():
+        found = row.get(name)
+        if type(found) is kind and not (isinstance(found, int) and found < 0):
+            known[name] = found
+        elif name in row or name == "model":
+            raise ValueError(f"by_model has an entry with an odd or missing {name}")
+    return ModelUsage(**known)
 
 
 _MODEL_USAGE: Mapping[str, type] = {"model": str, "long": bool} | dict.fromkeys(

@@ -23,6 +23,7 @@ MAX_ID = 200
 MAX_RESULT = 100_000_000
 """Characters of a result: with up to six bytes for each (see `exact`), what every database can hold."""
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
+_COUNTS = tuple(name for name in _USAGE_FIELDS if name != "by_model")
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelUsage))
 
 
@@ -176,10 +177,11 @@ def decode_usage(raw: str | None) -> Usage | None:
 
 def _make_usage(counts: JsonObject) -> Usage:
     """Make a usage of what is stored of it. Raises DamagedRow."""
-    known = {name: counts[name] for name in _USAGE_FIELDS if name in counts}
-    by_model = known.pop("by_model", ())
-    if not all(isinstance(count, int) for count in known.values()):
-        raise DamagedRow("a count is no whole number")
+    by_model = counts.get("by_model", ())
+    known = {name: counts[name] for name in _COUNTS if name in counts}
+    for count in known.values():
+        if not isinstance(count, int):
+            raise DamagedRow("a count is no whole number")
     try:
         return Usage(**known, by_model=read_by_model(by_model))
     except ValueError as error:
@@ -188,12 +190,18 @@ def _make_usage(counts: JsonObject) -> Usage:
 
 def _decode_object(raw: str | bytes) -> JsonObject:
     try:
-        value = json.loads(raw)
+        text = raw if isinstance(raw, str) else raw.decode()
+        value, end = _DECODER.raw_decode(text)
+        if end != len(text):
+            raise ValueError("something comes behind it")
     except (TypeError, ValueError, RecursionError) as error:
         raise DamagedRow(f"it isn't JSON: {error}") from error
     if not isinstance(value, dict):
         raise DamagedRow("it is no JSON object")
     return value
+
+
+_DECODER = json.JSONDecoder()  # `loads` looks for a byte order mark, and for spaces, each time
 
 
 def sum_usage(usages: Iterable[Usage | None]) -> Usage:

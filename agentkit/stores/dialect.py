@@ -38,6 +38,7 @@ class Dialect(Protocol):
         write: bool = True,
         durable: bool = True,
         again: bool = False,
+        patient: bool = True,
     ) -> list[list[Any]]:
         """Run statements in one transaction, in one go; return the rows of each.
 
@@ -46,6 +47,7 @@ class Dialect(Protocol):
             write: Whether they may change anything.
             durable: Whether a power loss may not take them away, once this returns.
             again: Whether they may be sent twice, where it isn't known what became of the first time.
+            patient: Whether a server that is away is waited for.
 
         Raises:
             UnknownOutcome: It isn't known whether it was done.

@@ -21,11 +21,13 @@ class PostgresStore(Store):
     The writers of a store hold an advisory lock: a process that ends frees it at once, one that lives keeps it
     as long as its connection to the server. If that breaks off, or the server restarts, the lock is taken
     again; should another writer come first, this one's next step is a SessionConflict. A store needs one
-    connection for the lock, and up to 15 for short transactions. A pooler between that gives each transaction
-    another connection (PgBouncer's `transaction` mode) would lose track of the lock, and is refused where it is
-    noticed: connect to the server itself, or through a pool in `session` mode.
+    connection for the lock, and up to 15 for short transactions.
 
-    A server that is away for a while is waited for. No step is stored twice meanwhile.
+    PgBouncer in front works with `pool_mode=session` and a pool that is large enough (16 connections for each store).
+    In its modes `transaction` and `statement` each transaction gets another connection, with which neither a lock nor
+    a prepared statement stays: that is a ConfigurationError when the store is opened.
+
+    A server that is away for a while is waited for, also when the store is opened. No step is stored twice meanwhile.
 
     Searching finds the text that people read: no thoughts, calls or responses. Words are compared without regard to
     case, accents and ligatures; in scripts without spaces, a word inside a sentence is found. Of a message, the first
@@ -36,10 +38,10 @@ class PostgresStore(Store):
             the first schema of the user's `search_path`.
         timeout: Seconds to wait for a connection that is free, and for locks that others hold for the length of a
             step.
-        reconnect_timeout: Seconds to wait for a server that can't be reached any more.
+        reconnect_timeout: Seconds to wait for a server that can't be reached, or not any more.
 
     Raises:
-        ConfigurationError: The URL is wrong, or psycopg isn't installed.
+        ConfigurationError: The URL is wrong, a pooler is in the way, or psycopg isn't installed.
         StoreError: The database can't be reached or used.
         StoreVersionError: A newer agentkit wrote it.
     """

@@ -59,8 +59,11 @@ _STATES = {
     "42501": "doesn't let this user do it: it must own the tables agentkit_*, or be allowed to make them",
 }
 """What PostgreSQL's error codes mean here (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-_PASSING = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
-"""Words of a server that refuses connections for a while only."""
+_PASSING = (
+    *("starting up", "shutting down", "recovery", "too many", "remaining connection slots"),
+    *("cannot connect to server", "server login has been failing"),
+)
+"""Words of a server, or of PgBouncer in front of it, that refuses connections for a while only."""
 
 
 class Postgres:
@@ -79,18 +82,28 @@ class Postgres:
         self._timeout = timeout
         self._reconnect_timeout = reconnect_timeout
         self._closed = False
-        with self._in_words(), self._connect() as db:
-            if (encoding := db.info.parameter_status("server_encoding")) != "UTF8":
-                raise ConfigurationError(
-                    f"{self.name} can't hold every text: its encoding is {encoding}. Make a database WITH ENCODING "
-                    "'UTF8'."
-                )
-            migrate(_Migrated(self.name, db))
-            row = db.execute(b"SELECT store FROM agentkit_meta").fetchone()
-        self.identity: Hashable = row
+        with self._in_words():
+            self.identity: Hashable = self._prepare(time.monotonic() + reconnect_timeout)
         self._start_anew()
         with _OPEN_LOCK:
             _OPEN.add(self)
+
+    def _prepare(self, until: float) -> Hashable:
+        """Make the tables what they are now, and return the store's own number; a server that is away is waited for."""
+        while True:
+            with self._connect_again(until) as db:
+                try:
+                    self._refuse_pooler(db)
+                    if (encoding := db.info.parameter_status("server_encoding")) != "UTF8":
+                        raise ConfigurationError(
+                            f"{self.name} can't hold every text: its encoding is {encoding}. Make a database WITH "
+                            "ENCODING 'UTF8'."
+                        )
+                    migrate(_Migrated(self.name, db))
+                    return db.execute(b"SELECT store FROM agentkit_meta").fetchone()
+                except psycopg.OperationalError:  # what was done stays, and is gone on from
+                    if not db.closed or time.monotonic() >= until:
+                        raise
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
@@ -110,6 +123,7 @@ class Postgres:
         write: bool = True,
         durable: bool = True,
         again: bool = False,
+        patient: bool = True,
     ) -> list[list[Any]]:
         """Run statements in one transaction and one round trip; see `Dialect.run`.
 
@@ -120,7 +134,7 @@ class Postgres:
                 f"{self.name} can't be used here: what runs now (a signal's handler, or the end of an object "
                 "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
             )
-        until = time.monotonic() + self._reconnect_timeout
+        until = time.monotonic() + (self._reconnect_timeout if patient else 0)
         self._thread.runs = True
         try:
             if write and self._lease is not None:
@@ -295,14 +309,16 @@ class Postgres:
         return db
 
     def _refuse_pooler(self, db: psycopg.Connection[Any]) -> None:
-        """Raise ConfigurationError if two open connections are served by the same process of the server."""
-        if _pid(db) == db.info.backend_pid:  # nobody stands between
+        """Raise ConfigurationError if a connection isn't served by one process of the server, as a session is."""
+        if (first := _pid(db)) == db.info.backend_pid:  # nobody stands between
             return
         with self._connect() as other:
-            if _pid(other) == _pid(db):
+            # A pool gives out the connection that was used last, or longest ago; more than once, for others use it too.
+            if any(first in (_pid(other), _pid(other)) or _pid(db) != first for _ in range(3)):
                 raise ConfigurationError(
-                    f"{self.name} is a pooler that gives each transaction another connection: a session's lock "
-                    "can't be held through it. Connect to the server itself, or to a pool in session mode."
+                    f"{self.name} is a pooler that gives each transaction another connection (PgBouncer's "
+                    "pool_mode=transaction, say): a session's lock can't be held through it. Connect to the server "
+                    "itself, or to a pool in session mode."
                 )
 
     def _abandon(self) -> None:

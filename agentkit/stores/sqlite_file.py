@@ -97,6 +97,7 @@ class SQLite:
         write: bool = True,
         durable: bool = True,
         again: bool = False,
+        patient: bool = True,
     ) -> list[list[Any]]:
         """Run statements in one transaction; see `Dialect.run`."""
         with self._lock, self._in_words():

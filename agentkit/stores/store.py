@@ -256,7 +256,7 @@ class Store:
         """Release this store's writers and close the database. What was stored stays."""
         try:
             held = [*self._held]
-            self._give_back(*held)
+            self._give_back(*held, patient=False)
             for lease in held:
                 lease.leave_turn()
         finally:
@@ -321,14 +321,15 @@ class Store:
             self._dropped.append(lease)
             raise
 
-    def _give_back(self, *leases: _Lease) -> None:
+    def _give_back(self, *leases: _Lease, patient: bool = True) -> None:
         """Let others take leases; what fails is tried again when the next one is taken. Never raises."""
         mine = [lease for lease in leases if lease.is_mine and lease in self._held]
         if not mine:
             return
         text = "UPDATE {p}sessions SET owner = NULL WHERE id = ? AND fence = ? RETURNING 0, {told}"
         try:
-            self._db.run([(text, (exact(lease.id), lease.fence)) for lease in mine], durable=False)
+            given = [(text, (exact(lease.id), lease.fence)) for lease in mine]
+            self._db.run(given, durable=False, patient=patient)
         except StoreError:
             self._dropped.extend(mine)
             return

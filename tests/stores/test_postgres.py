@@ -100,7 +100,7 @@ def test_no_repr_shows_a_password(open_store: Open, postgres: str) -> None:
 def test_a_server_that_is_not_there_is_told(open_store: Open) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    words = fault(lambda: open_store(server().url(port=port), timeout=2))
+    words = fault(lambda: open_store(server().url(port=port), timeout=2, reconnect_timeout=0.3))
     assert "can't be reached. Is the server running" in words
 
 

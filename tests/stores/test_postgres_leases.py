@@ -18,7 +18,7 @@ import pytest
 from agentkit.errors import ConfigurationError, SessionConflict, SessionExists, SessionNotFound, StoreError
 from agentkit.stores.base import SaveSummary
 from agentkit.stores.postgres import PostgresStore
-from tests.helpers.pooler import Pooler
+from tests.helpers.pgbouncer import pgbouncer
 from tests.helpers.postgres import Server, new_server, server
 from tests.helpers.postgres_cases import (
     Open,
@@ -233,6 +233,26 @@ def test_a_server_that_is_gone_can_be_used_when_it_is_back(open_store: Open, own
     assert texts(store) == ["first", "second"]
 
 
+def test_closing_a_store_does_not_wait_for_a_server_that_is_gone(own_server: Server) -> None:
+    store = PostgresStore(own_server.url(), reconnect_timeout=600)
+    writer = made(store, "first")
+    own_server.stop()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        writer.append([message("second")])
+
+
+@pytest.mark.slow
+def test_a_server_that_is_away_when_the_store_is_opened_is_waited_for(
+    open_store: Open, own_server: Server
+) -> None:
+    own_server.stop()
+    starting = threading.Timer(1, own_server.start)
+    starting.start()
+    made(open_store(own_server.url(), timeout=5, reconnect_timeout=30), "first")
+    starting.join()
+
+
 @pytest.mark.slow
 def test_a_server_that_restarts_is_waited_for_and_no_step_is_stored_twice(
     open_store: Open, own_server: Server
@@ -351,14 +371,58 @@ def test_other_changes_are_made_again_or_say_that_nothing_is_known(far: Postgres
 # -- a pooler between
 
 
-def test_a_pooler_that_changes_connections_between_transactions_is_refused(
-    open_store: Open, postgres: str
+@pytest.fixture
+def behind() -> Iterator[str]:
+    """The name of a database of its own: through PgBouncer, `options` can't name a schema."""
+    server().execute("CREATE DATABASE behind")
+    yield "behind"
+    server().execute("DROP DATABASE behind WITH (FORCE)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+@pytest.mark.parametrize("round_robin", [0, 1])
+def test_pgbouncer_that_changes_connections_between_transactions_is_refused_before_anything_is_done(
+    open_store: Open, behind: str, mode: str, round_robin: int
 ) -> None:
-    made(open_store(postgres)).release()
-    with Pooler(server().port) as pooler:
-        store = open_store(postgres.replace(f":{server().port}/", f":{pooler.port}/"))
-        with pytest.raises(ConfigurationError, match="pool in session mode"):
-            store.write("ann")
+    with pgbouncer(server(), mode, server_round_robin=round_robin) as port:
+        url = server().url(behind, port=port)
+        with contextlib.ExitStack() as used:  # so that the pool has several connections
+            for _ in range(4):
+                used.enter_context(psycopg.connect(url, autocommit=True)).execute(b"SELECT pg_sleep(0)")
+            with pytest.raises(ConfigurationError, match="pool in session mode"):
+                open_store(url)
+        assert server().execute("SELECT 1 FROM pg_tables WHERE tablename LIKE 'agentkit%'", behind) == []
+        assert server().execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'", behind) == []
+
+
+@pytest.mark.slow
+def test_pgbouncer_in_session_mode_works_as_the_server_does(open_store: Open, behind: str) -> None:
+    with pgbouncer(server(), "session") as port:
+        store, other = open_store(server().url(behind, port=port)), open_store(server().url(behind))
+        writer = made(store, "first")
+        as_another_process(other)
+        with pytest.raises(SessionConflict, match="another process"):
+            other.write("ann")
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda n: made(store, *"abc", id=f"{n}").release(), range(24)))
+        writer.append([message("second")], release=True)
+        other.write("ann").append([message("third")])
+        assert texts(store) == ["first", "second", "third"]
+        assert {len(texts(store, f"{n}")) for n in range(24)} == {3}
+
+
+@pytest.mark.slow
+def test_a_server_behind_pgbouncer_that_is_away_is_waited_for(open_store: Open, own_server: Server) -> None:
+    with pgbouncer(own_server, "session") as port:
+        store = open_store(own_server.url(port=port), timeout=5, reconnect_timeout=30)
+        writer = made(store, "first")
+        own_server.stop()
+        starting = threading.Timer(1, own_server.start)
+        starting.start()
+        writer.append([message("second")])
+        starting.join()
+        assert texts(store) == ["first", "second"]
 
 
 def test_what_only_passes_connections_on_is_used(far: PostgresStore) -> None:
