@@ -76,7 +76,11 @@ def call(id_: Any) -> None:
             os._exit(1)
     if MODE == "hang":
         return
-    if MODE == "odd content":
+    if MODE == "logging":
+        told = {"level": "error", "data": "a message of the server's log", "logger": "x"}
+        send({"jsonrpc": "2.0", "method": "notifications/message", "params": told})
+        send_result(id_, {"content": [{"type": "text", "text": "done, and logged"}]})
+    elif MODE == "odd content":
         send_result(id_, {"content": [{"type": "hologram"}]})
     elif MODE == "no content":
         send_result(id_, {"rubbish": True})
@@ -84,9 +88,10 @@ def call(id_: Any) -> None:
         send_result(id_, {"content": [{"type": "image", "data": "???", "mimeType": "image/png"}]})
     elif MODE == "long error":
         send_result(id_, {"content": [{"type": "text", "text": "x" * 100_000}], "isError": True})
-    elif MODE == "sampling":
-        asked = {"messages": [], "maxTokens": 1}
-        send({"jsonrpc": "2.0", "id": "s1", "method": "sampling/createMessage", "params": asked})
+    elif MODE in ("sampling", "roots"):
+        method = {"sampling": "sampling/createMessage", "roots": "roots/list"}[MODE]
+        asked = {"messages": [], "maxTokens": 1} if MODE == "sampling" else {}
+        send({"jsonrpc": "2.0", "id": "s1", "method": method, "params": asked})
         reply = json.loads(sys.stdin.readline())
         send_result(id_, {"content": [{"type": "text", "text": reply["error"]["message"]}]})
     else:

@@ -202,10 +202,10 @@ def _b64(data: bytes) -> str:
 
 
 @contextmanager
-def http_server(app: Any) -> Iterator[str]:
+def http_server(app: Any, port: int = 0) -> Iterator[str]:
     """Serve an ASGI app on loopback; give its address."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="error", ws="none", timeout_graceful_shutdown=1
+        app, host="127.0.0.1", port=port, log_level="error", ws="none", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -181,6 +181,8 @@ def test_a_description_is_cut_and_its_orders_do_not_loosen_anything() -> None:
         ("bad media", "ERROR: The MCP server sent media that is no base64"),
         ("long error", "ERROR: xxxxx"),
         ("sampling", "Sampling not supported"),
+        ("roots", "List roots not supported"),
+        ("logging", "done, and logged"),  # nobody hears it
     ],
 )
 def test_what_cannot_be_read_or_is_not_supported_is_told(mode: str, said: str) -> None:
