@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from agentkit.agent import Agent as Agent
     from agentkit.chats.chat import Chat as Chat
     from agentkit.chats.manager import ChatManager as ChatManager
+    from agentkit.core.budget import Budget as Budget
+    from agentkit.core.budget import Spending as Spending
     from agentkit.core.hooks import Hooks as Hooks
     from agentkit.core.rate_limit import RateLimit as RateLimit
     from agentkit.core.repair import RetryPolicy as RetryPolicy
@@ -64,6 +66,7 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.agent": "Agent",
         "agentkit.chats.chat": "Chat",
         "agentkit.chats.manager": "ChatManager",
+        "agentkit.core.budget": "Budget Spending",
         "agentkit.core.hooks": "Hooks",
         "agentkit.core.rate_limit": "RateLimit",
         "agentkit.core.repair": "RetryPolicy",

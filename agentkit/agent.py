@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from typing_extensions import TypeVar, Unpack
 
+from agentkit.core.budget import Budget
 from agentkit.core.config import config_in
 from agentkit.core.history import History, messages_in
 from agentkit.core.hooks import Hooks
@@ -25,6 +26,7 @@ from agentkit.core.options import (
     Instructions,
     RunOptions,
     ToolChoice,
+    check_budget,
     check_choice,
     check_decisions,
     check_instructions,
@@ -45,6 +47,7 @@ from agentkit.drivers.sync import SyncDriver
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
+from agentkit.memory.combine import models_of
 from agentkit.model import Model
 from agentkit.output import AS_GIVEN, Output, OutputTaker, takes_schema
 from agentkit.run import (
@@ -115,6 +118,7 @@ class Agent(Generic[Deps]):
         hooks: Functions to be called before and after the model and the tools.
         choose_tools: A function of the context that names the tools which the next turn has.
         rate_limit: Requests and tokens a minute; give the same object to all agents that share a quota.
+        budget: Dollars a day, say; give the same object to all agents that share it.
         max_result_chars: How much of a tool's result the model gets at once, in characters of JSON. The rest
             is kept, and the model gets a tool, `read_result`, to read on.
         on_max_tokens: `"stop"`: a reply that was cut off ends the run. `"continue"`: the model goes on with its
@@ -143,6 +147,7 @@ class Agent(Generic[Deps]):
         hooks: Hooks | None = None,
         choose_tools: ChooseTools | None = None,
         rate_limit: RateLimit | None = None,
+        budget: Budget | None = None,
         max_result_chars: int = 100_000,
         on_max_tokens: Literal["stop", "continue"] = "stop",
         observers: Iterable[Observer] = (),
@@ -166,6 +171,7 @@ class Agent(Generic[Deps]):
         self._hooks = hooks or Hooks()
         self._choose_tools = choose_tools
         self._rate_limit = rate_limit
+        self._budget = check_budget(budget)
         self._max_result_chars = max_result_chars
         self._continue_text = on_max_tokens == "continue"
         self._observers = check_observers(observers)
@@ -173,6 +179,7 @@ class Agent(Generic[Deps]):
         self._outputs: dict[Any, Output[Any]] = {}
         self._lock = threading.Lock()
         self._fallbacks = self._models.each(model)
+        self.limits.check_prices([each.name for each in self._fallbacks], budget=budget)
         prepare(self.model, self._tools, "none" if choose_tools else self._tool_choice)
 
     @property
@@ -507,8 +514,9 @@ class Agent(Generic[Deps]):
         choice = given.get("tool_choice", self._tool_choice if own else "auto")
         models = self._fallbacks if given.get("model") is None else self._models.each(given["model"])
         limits = given.get("limits") or self.limits
-        if limits.cost is not None:
-            limits.check_prices([model.name for model in models])
+        memory = conversation.memory if conversation else None
+        asked = [*models, *(self._models.find(each) for each in models_of(memory))]
+        limits.check_prices([model.name for model in asked], budget=self._budget)
         approver = given.get("approver") or self._approver
         kept = conversation is not None and conversation.kept
         inherited = outer is not None and outer._run.guarded  # what waits inside waits outside
@@ -520,7 +528,8 @@ class Agent(Generic[Deps]):
             hooks=self._hooks,
             retry=self._retry,
             rate_limit=self._rate_limit,
-            memory=conversation.memory if conversation else None,
+            budget=self._budget,
+            memory=memory,
             approver=approver,
             decisions=check_decisions(resume.decisions) if resume else {},
             guarded=guarded[limits.after_untrusted],

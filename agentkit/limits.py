@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -72,7 +72,9 @@ class Limits:
     seconds: float | None = None
     """Wall time. What is under way then is cancelled."""
     cost: float | None = None
-    """US dollars, by `prices`; seen after each turn. A model without a price is refused before anything is sent."""
+    """US dollars, by `prices`; seen after each turn. A model without a price is refused when the agent is made. What
+    nobody knows the cost of (a reply that tells no tokens, a tool's usage without a model) isn't counted, and
+    `run.why` says so."""
     repeats: int | None = 3
     """Turns in a row, from 2, that make the very same calls and get the very same responses: then the model is
     told once that nothing will change, and the next such turn stops the run."""
@@ -99,6 +101,11 @@ class Limits:
                 raise ConfigurationError(f"Limits({name}={value!r}): give {number} above 0, or None.")
         if self.repeats is not None and self.repeats < 2:
             raise ConfigurationError(f"Limits(repeats={self.repeats!r}): give a number from 2, or None.")
+        prices: Any = {} if self.prices is None else self.prices
+        if not (isinstance(prices, Mapping) and all(isinstance(each, Price) for each in prices.values())):
+            raise ConfigurationError(
+                f"Limits(prices={self.prices!r:.100}): give a Price by each model's name, or None."
+            )
         for name, words in (
             ("on_limit", ("stop", "answer")),
             ("after_untrusted", ("auto", "approve", "allow")),
@@ -106,19 +113,26 @@ class Limits:
             if getattr(self, name) not in words:
                 raise ConfigurationError(f"Limits({name}={getattr(self, name)!r}): it is one of {words}.")
 
-    def check_prices(self, models: Sequence[str]) -> None:
-        """Refuse a limit of cost that can't be held, since nobody knows what a model costs.
+    def check_prices(self, models: Iterable[str], *, budget: object = None) -> None:
+        """Refuse a limit of cost, or a budget, that can't be held, since nobody knows what a model costs.
 
         Raises:
             ConfigurationError: A model has no price.
         """
+        if self.cost is None and budget is None:
+            return
         prices = PRICES if self.prices is None else self.prices
         for model in models:
-            if self.cost is not None and price_of(model, prices) is None:
-                raise ConfigurationError(
-                    f"Limits(cost={self.cost}): nobody knows what {model!r} costs. Give Limits(prices={{{model!r}:"
-                    " Price(input=..., output=...)}), in dollars per million tokens."
-                )
+            if price_of(model, prices) is None:
+                raise no_price(f"Limits(cost={self.cost})" if budget is None else f"A {budget!r}", model)
+
+
+def no_price(what: str, model: str) -> ConfigurationError:
+    """Make the error that nobody knows what a model costs."""
+    return ConfigurationError(
+        f"{what}: nobody knows what {model!r} costs. Give Limits(prices={{{model!r}: Price(input=..., output=...)}}),"
+        " in dollars per million tokens."
+    )
 
 
 LONG_PROMPT = 200_000
@@ -244,8 +258,10 @@ class Usage:
             prices: The models' prices by their names; see `agentkit.prices` for what the default ones leave out.
             on: The day of the requests, for prices that change on a day that is announced; None: today.
         """
-        if self.why_unpriced(prices) is not None:
-            return None
+        return None if self.why_unpriced(prices) is not None else self.known_cost(prices, on=on)
+
+    def known_cost(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
+        """Give what those tokens cost whose cost is known, in US dollars; see `cost`."""
         day = on or date.today()
         prices_of = ((used, price_of(used.model, prices)) for used in self.by_model)
         return sum((used.cost(price.on(day)) for used, price in prices_of if price is not None), 0.0)

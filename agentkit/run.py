@@ -97,7 +97,8 @@ class Run(Generic[Out]):
     stop: Stop | None
     """Why the run ended without an answer, or None."""
     why: str
-    """That in words, with what was reached, refused or said; of a limit also where there is an answer all the same."""
+    """That in words, with what was reached, refused or said; of a limit also where there is an answer all the same,
+    and of a limit of cost what it doesn't count."""
     limit: Stop | None
     """The limit that was reached, if one was; with `Limits(on_limit="answer")` there may be an answer all the same."""
     finish_reason: str | None

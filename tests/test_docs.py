@@ -46,6 +46,7 @@ SCRIPTS: dict[str, list[Any]] = {
         text("Tea has three mentions, the last in 1987. I could not look further."),
     ],
     "What is tea?": [text("A drink.")],
+    "How long does tea keep?": [text("Two years, in a tin.")],
     "Fill up TEA-1.": [
         calls(call("order", {"sku": "TEA-1", "n": 50}), call("stock", {"sku": "TEA-1"})),
         text("I ordered 20 of TEA-1."),
@@ -153,7 +154,17 @@ def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
     texts = {page.stem: page.read_text() for page in PAGES}
     assert len(FENCE.findall(texts["README"])) >= 6
     assert all(FENCE.search(text) for text in texts.values())
-    assert {"limits", "approvals", "repair", "output", "security", "tools", "mcp", "skills"} < texts.keys()
+    assert {
+        "limits",
+        "cost",
+        "approvals",
+        "repair",
+        "output",
+        "security",
+        "tools",
+        "mcp",
+        "skills",
+    } < texts.keys()
     assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
 
 

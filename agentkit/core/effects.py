@@ -3,7 +3,8 @@
 The loop yields events, which are passed on to whoever watches, and these effects. `EXPIRED` is sent back where
 the time of the run is up.
 
-- `CallModel`: ask the model; the driver gives each chunk to `feed` and sends back None or a `ModelError`.
+- `CallModel`: ask the model; the driver gives each chunk to `feed` and sends back None or a `ModelError`. It takes
+  what the request `hold`s of a budget first, and settles that however the request ends.
 - `StartCalls`: begin to run these calls, at the same time.
 - `NextNews`: wait for what comes next of the calls under way: an event that a tool tells, or the `CallDone` of
   one of them. When the last one is done, or the time is up, the driver cancels and leaves what still runs.
@@ -21,7 +22,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agentkit.core.budget import Hold
 from agentkit.core.rate_limit import RateLimit
+from agentkit.errors import ModelError
 from agentkit.events import Event, OutputDelta, TextDelta, ThoughtDelta
 from agentkit.model import Model
 from agentkit.stores.steps import Step
@@ -56,6 +59,14 @@ class CallModel:
     """Whether a part of the reply has been passed on."""
     settle: AskLimit | None = None
     """What the rate limit is told when the request is over, however it ended."""
+    hold: Hold | None = None
+    """What is taken of a budget before the request is sent, and settled when it is over."""
+    refused: str = ""
+    """Why the budget has no room for it, in words."""
+    sent: bool = False
+    """Whether the model was asked."""
+    failed: ModelError | None = None
+    """What the model raised."""
 
     def feed(self, chunk: Reply) -> Iterator[Event]:
         """Take a chunk of the reply, or the whole of it; yield the events to pass on."""

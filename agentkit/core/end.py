@@ -62,6 +62,10 @@ class RunEnd:
         if self.limit is None:
             self.why = ""
 
+    def note(self, also: str) -> None:
+        """Add to why the run ended, in words, what else there is to say of it."""
+        self.why = f"{self.why} {also}".strip()
+
     def go_on(self) -> None:
         """Let the run go on: after an answer, since there is more to say, or after a limit, for its last turn."""
         self.answered, self.stop, self.why, self.partial = False, None, "", ""

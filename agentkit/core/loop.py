@@ -59,6 +59,7 @@ class Loop:
         run = self._run
         try:
             yield from self._steps()
+            run.end.note(run.meter.why_cost_unknown())
         except GeneratorExit:
             if not run.end.answered and run.end.stop is None:
                 run.end.end("cancelled")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agentkit.limits import Limits, Stop, Usage
-from agentkit.prices import PRICES
+from agentkit.prices import PRICES, Price
 
 Reached = tuple[Stop, str]
 """A limit that is reached, and that in words."""
@@ -31,6 +31,11 @@ class Meter:
         self._others: list[Usage] = []
         self._live: list[Callable[[], Usage]] = []
         self._loose: list[Usage] = []
+
+    @property
+    def prices(self) -> Mapping[str, Price]:
+        """What tokens cost."""
+        return PRICES if self.limits.prices is None else self.limits.prices
 
     def go_on_from(self, turns: Sequence[Usage], used: Usage) -> None:
         """Take in what was used before the run was resumed."""
@@ -87,12 +92,13 @@ class Meter:
         return self._outer() if self._outer else None
 
     def _cost_reached(self, limit: float) -> str | None:
-        prices = PRICES if self.limits.prices is None else self.limits.prices
-        usage = self.usage()
-        cost = usage.cost(prices)
-        if cost is None:
-            return f"The limit of ${limit:g} can't be held: {usage.why_unpriced(prices)}."
+        cost = self.usage().known_cost(self.prices)
         return f"The limit of ${limit:g} is reached: ${cost:.4g} was spent." if cost >= limit else None
+
+    def why_cost_unknown(self) -> str:
+        """Say in words what a limit of cost doesn't count, since nobody knows what it cost; empty if nothing."""
+        why = None if self.limits.cost is None else self.usage().why_unpriced(self.prices)
+        return f"A part of the cost isn't known, and not counted: {why}." if why else ""
 
     @property
     def out_of_calls(self) -> bool:
@@ -105,13 +111,13 @@ class Meter:
         With the cost come the prices that it goes by.
         """
         limits, usage = self.limits, self.usage()
-        cost = usage.cost(PRICES if limits.prices is None else limits.prices)
+        cost = usage.known_cost(self.prices)
         left: dict[str, Any] = {}
         if limits.tokens is not None:
             left["tokens"] = int(max(0.0, limits.tokens - usage.total_tokens) * share)
         if limits.tool_calls is not None:
             left["tool_calls"] = int(max(0.0, limits.tool_calls - self.tool_calls) * share)
         if limits.cost is not None:
-            left["cost"] = max(0.0, limits.cost - (limits.cost if cost is None else cost)) * share
+            left["cost"] = max(0.0, limits.cost - cost) * share
             left["prices"] = limits.prices
         return left

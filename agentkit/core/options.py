@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, cast
 
 from typing_extensions import TypedDict
 
+from agentkit.core.budget import Budget
 from agentkit.errors import ConfigurationError, DecisionError
 from agentkit.limits import Limits
 from agentkit.model import Model
@@ -105,6 +106,13 @@ def check_observers(observers: object) -> tuple[Any, ...]:
                 f"Agent(observers=...): {observer!r:.100} is no function of an event and a context (not async)."
             )
     return listed
+
+
+def check_budget(budget: object) -> Budget | None:
+    """Refuse a budget that is none."""
+    if budget is None or isinstance(budget, Budget):
+        return budget
+    raise ConfigurationError(f"Agent(budget={budget!r:.100}): give Budget(5.0, per='day'), say, or None.")
 
 
 def check_decisions(decisions: object) -> Mapping[str, Decision]:

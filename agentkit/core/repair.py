@@ -259,11 +259,14 @@ class RetryPolicy:
     """Seconds that all delays for one reply may add up to."""
 
     def __post_init__(self) -> None:
-        seconds = (self.base, self.cap, self.total)
         if type(self.attempts) is not int or self.attempts < 1:
             raise ConfigurationError(f"RetryPolicy(attempts={self.attempts!r}): give a whole number from 1.")
-        if not all(0 <= each < math.inf for each in seconds):
-            raise ConfigurationError("RetryPolicy(base=, cap=, total=): give seconds that are not negative.")
+        for name in ("base", "cap", "total"):
+            seconds = getattr(self, name)
+            if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+                raise ConfigurationError(
+                    f"RetryPolicy({name}={seconds!r}): give seconds, from 0 on and not infinite."
+                )
 
     def delay(self, error: ModelError, *, attempt: int, waited: float, jitter: float) -> float | None:
         """Say how many seconds to wait before asking again, or None to give up.

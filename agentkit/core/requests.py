@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from agentkit.core.budget import Budget, Hold
 from agentkit.core.effects import EXPIRED, AskLimit, CallModel, Count, Effect, Resolve, Wait
 from agentkit.core.end import RunEnd
 from agentkit.core.history import History
@@ -18,15 +19,17 @@ from agentkit.core.rate_limit import RateLimit, Slot
 from agentkit.core.repair import RetryPolicy
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed
-from agentkit.limits import Usage
+from agentkit.limits import Usage, no_price
 from agentkit.memory.sizes import estimate
 from agentkit.model import Model
 from agentkit.stores.message import Message
 from agentkit.tooling.context import Context, Purpose
 from agentkit.tooling.decisions import Deny
-from agentkit.wire.content import JsonObject, Reply, Request, encode_request
+from agentkit.wire.content import JsonObject, Reply, Request, UsageMetadata, encode_request
 
 Asking = Generator[Event | Effect, Any, Any]
+EXPECTED_OUTPUT: Final = 1000
+"""Tokens that a first reply is expected to have, where a budget has to be asked before it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ class Requests:
         hooks: The developer's; `before_model` and `after_model` are called here.
         retry: How a transient failure is met.
         rate_limit: Where each request takes a slot, if there is one.
+        budget: What each request takes money of, if there is one.
         jitter: Gives random numbers in [0, 1).
     """
 
@@ -81,6 +85,7 @@ class Requests:
         hooks: Hooks,
         retry: RetryPolicy,
         rate_limit: RateLimit | None,
+        budget: Budget | None,
         jitter: Callable[[], float],
         meter: Meter,
         end: RunEnd,
@@ -92,6 +97,7 @@ class Requests:
         self._hooks = hooks
         self._retry = retry
         self._limit = rate_limit
+        self._budget = budget
         self._jitter = jitter
         self._meter = meter
         self._end = end
@@ -197,11 +203,16 @@ class Requests:
         while True:
             if self._limit is not None and not (yield from self._take_slot(self._limit, step)):
                 return None
+            if self._budget is not None:
+                step.hold = self._hold(self._budget, step)
             try:
                 result = yield step
             except BaseException:
                 self._keep_partial(step)
                 raise
+            if step.refused:
+                self._end.end("cost", step.refused)
+                return None
             if result is None:
                 return step
             if result is EXPIRED:
@@ -282,7 +293,14 @@ class Requests:
                     limit.give_back(slot)
             if kept:
                 break
-        step.settle = AskLimit(limit, lambda: limit.settle(slot, _prompt_tokens(step)))
+
+        def settle() -> None:
+            if step.sent:
+                limit.settle(slot, _prompt_tokens(step))
+            else:
+                limit.give_back(slot)
+
+        step.settle = AskLimit(limit, settle)
         return True
 
     def _expected_tokens(self, request: Request) -> int:
@@ -290,6 +308,39 @@ class Requests:
         if last and last.prompt_tokens:  # the next prompt has the reply too
             return last.prompt_tokens + last.candidates_tokens
         return estimate(request["contents"], {})
+
+    # -- the budget
+
+    def _hold(self, budget: Budget, step: CallModel) -> Hold:
+        """Make what a request takes of the budget.
+
+        Raises:
+            ConfigurationError: Nobody knows what the model costs; nothing was sent.
+        """
+        model, prices = step.model.name, self._meter.prices
+        usd = self._expected_usage(step).cost(prices)
+        if usd is None:
+            raise no_price(f"A {budget!r}", model)
+
+        def cost() -> float | None:
+            failed = step.failed is not None and step.failed.code is not None and not step.shown
+            if failed or not step.sent:
+                return 0.0  # the server refused it, or failed: that isn't charged
+            told = step.assembler.reply().get("usageMetadata")
+            return Usage.from_wire(told, model).cost(prices) if told else None
+
+        return Hold(budget, usd, self.context(), cost)
+
+    def _expected_usage(self, step: CallModel) -> Usage:
+        """Guess what a request will use, by what the last one did."""
+        last, config = self.last_usage, step.request.get("generationConfig") or {}
+        output = last.candidates_tokens + last.thoughts_tokens if last else EXPECTED_OUTPUT
+        most = config.get("maxOutputTokens")
+        guess: UsageMetadata = {
+            "promptTokenCount": self._expected_tokens(step.request),
+            "candidatesTokenCount": min(output, most) if type(most) is int else output,
+        }
+        return Usage.from_wire(guess, step.model.name)
 
     # -- counting
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit.core.approvals import Approvals, Approver
+from agentkit.core.budget import Budget
 from agentkit.core.effects import Signals
 from agentkit.core.end import RunEnd
 from agentkit.core.history import History
@@ -105,6 +106,7 @@ class Setup:
     hooks: Hooks
     retry: RetryPolicy
     rate_limit: RateLimit | None
+    budget: Budget | None
     memory: Memory | None
     approver: Approver | None
     decisions: Mapping[str, Decision]
@@ -161,6 +163,7 @@ class RunState:
             hooks=setup.hooks,
             retry=setup.retry,
             rate_limit=setup.rate_limit,
+            budget=setup.budget,
             jitter=random.random,
             meter=self.meter,
             end=end,

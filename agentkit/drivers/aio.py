@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from agentkit.core import effects
+from agentkit.core.budget import Hold
 from agentkit.core.effects import EXPIRED, CallDone, CallModel, Steps
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.state import RunState
@@ -115,11 +116,15 @@ class AsyncDriver:
         try:
             if self._clock.expired():
                 self._value = EXPIRED
+            elif step.hold is not None and (why := await _held(step.hold, step.hold.take)) is not None:
+                step.refused = why
             elif not self._stream:
+                step.sent = True
                 reply = await self._ask(model.agenerate(step.request, timeout=left))
                 for event in step.feed(reply) if reply is not None else ():
                     yield event
             else:
+                step.sent = True
                 async with aclosing(model.astream(step.request, timeout=left)) as chunks:
                     # No scope may be open across a yield: its end would be raised in the caller's code.
                     while (chunk := await self._ask(anext(chunks, None))) is not None:
@@ -131,6 +136,10 @@ class AsyncDriver:
             if step.settle is not None:
                 with threads.logged("A rate limit failed when it was told what a request took."):
                     await _ask_limit(step.settle)
+            if step.hold is not None:
+                step.failed = self._value if isinstance(self._value, ModelError) else None
+                with threads.logged("A budget failed when it was told what a request cost."):
+                    await _held(step.hold, step.hold.settle)
 
     async def _ask(self, doing: Awaitable[T | None]) -> T | None:
         """Await what a model does; None where it fails or the time is up, and the step comes to that."""
@@ -233,6 +242,11 @@ async def _ask_limit(step: effects.AskLimit) -> Any:
             await threads.off_loop(lambda: undo(said[0]))
         raise
     return said[0]
+
+
+async def _held(hold: Hold, function: Callable[[], T]) -> T:
+    """Take of a budget, or settle; in a thread where that may block."""
+    return await threads.off_loop(function) if hold.blocks else function()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, scope: asyncio.Timeout) -> None:

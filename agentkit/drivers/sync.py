@@ -112,6 +112,10 @@ class SyncDriver:
         try:
             if self._clock.expired():
                 return EXPIRED
+            if step.hold is not None and (why := step.hold.take()) is not None:
+                step.refused = why
+                return None
+            step.sent = True
             if not self._stream:
                 yield from step.feed(step.model.generate(step.request, timeout=self._clock.left()))
                 return None
@@ -124,11 +128,15 @@ class SyncDriver:
                     if self._clock.expired():
                         return EXPIRED
         except ModelError as error:
+            step.failed = error
             return EXPIRED if self._clock.expired() else error
         finally:
             if step.settle is not None:
                 with threads.logged("A rate limit failed when it was told what a request took."):
                     step.settle.function()
+            if step.hold is not None:
+                with threads.logged("A budget failed when it was told what a request cost."):
+                    step.hold.settle()
         return None
 
     def _count(self, count: Callable[[float | None], int]) -> Any:

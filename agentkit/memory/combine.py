@@ -12,6 +12,7 @@ from agentkit.memory.results import DropToolResults
 from agentkit.memory.summary import Summarize
 from agentkit.memory.tokens import TokenBudget
 from agentkit.memory.turns import LastTurns
+from agentkit.model import Model
 from agentkit.wire.content import Content
 
 
@@ -50,6 +51,12 @@ def combine(memory: Memory | Iterable[Memory]) -> Memory:
     for index, one in enumerate(memories):
         _check_order(memories[:index], one)
     return memories[0] if len(memories) == 1 else Chain(memories)
+
+
+def models_of(memory: Memory | None) -> list[str | Model]:
+    """List the models that a memory asks beside the chat's own."""
+    chain = memory.memories if isinstance(memory, Chain) else (memory,)
+    return [one.model for one in chain if isinstance(one, Summarize) and one.model is not None]
 
 
 def _each(memory: object) -> Iterator[Memory]:

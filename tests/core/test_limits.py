@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -22,6 +23,7 @@ from agentkit import (
     Output,
     Price,
     Run,
+    Summarize,
     ToolRetry,
     Usage,
     tool,
@@ -451,9 +453,8 @@ def test_list_prices_hold_by_default(go: Runner) -> None:
 @pytest.mark.parametrize("models", [["scripted"], ["gemini-3.8-flash", "scripted"]], ids=len)
 def test_a_model_without_a_price_is_refused_before_anything_is_sent(go: Runner, models: list[str]) -> None:
     scripted = [ScriptedModel([], name=name) for name in models]
-    agent = Agent(scripted, limits=Limits(cost=1))
     with pytest.raises(ConfigurationError) as caught:
-        go(agent, "x")
+        Agent(scripted, limits=Limits(cost=1))
     assert [model.requests for model in scripted] == [[]] * len(models)
     assert "nobody knows what 'scripted' costs" in str(caught.value)
     mend = str(caught.value).partition("Give ")[2].partition(", in dollars")[0].replace("...", "1")
@@ -462,7 +463,11 @@ def test_a_model_without_a_price_is_refused_before_anything_is_sent(go: Runner, 
     with pytest.raises(ConfigurationError):
         go(Agent(ScriptedModel(["x"], name="gemini-3.8-flash")), "x", model=scripted, limits=Limits(cost=1))
     with pytest.raises(ConfigurationError, match=r"gemini-3\.8-flash"):
-        Agent("gemini-3.8-flash", limits=Limits(cost=1, prices={})).run("x")
+        Agent("gemini-3.8-flash", limits=Limits(cost=1, prices={}))
+    memory = Summarize(after_turns=2, keep=1, model=ScriptedModel([], name="unheard-of"))
+    chat = Agent(ScriptedModel(["x"]), limits=Limits(cost=1, prices=FREE)).chat(memory=memory)
+    with pytest.raises(ConfigurationError, match="unheard-of"):
+        chat.send_message("x")
 
 
 def test_a_model_that_stands_in_costs_its_own_price(go: Runner) -> None:
@@ -479,18 +484,30 @@ def test_a_model_that_stands_in_costs_its_own_price(go: Runner) -> None:
     assert run.usage.cost(prices) == 6.0
 
 
-def test_what_nobody_knows_the_price_of_stops_the_run(go: Runner) -> None:
+def test_what_nobody_knows_the_price_of_is_not_counted_and_why_says_so(go: Runner) -> None:
     @tool
-    def spend(ctx: Context[Any]) -> None:
+    def spend(model: str, ctx: Context[Any]) -> None:
         """Spend tokens of some other model."""
-        ctx.add_usage(Usage.from_wire({"totalTokenCount": 1}, "unheard-of"))
+        ctx.add_usage(Usage.from_wire({"totalTokenCount": 1}, model))
 
-    model = ScriptedModel([call("spend"), "fine"])
-    run = go(Agent(model, tools=[spend], limits=Limits(cost=1000, prices=FREE)), "x")
-    assert (run.stop, run.limit, len(model.requests)) == ("cost", "cost", 1)
+    def run_of(*script: Any) -> Run:
+        return go(Agent(ScriptedModel(script), tools=[spend, add], limits=Limits(cost=6, prices=DEAR)), "x")
+
+    two = reply("2", totalTokenCount=2)
     silent: Any = {"candidates": [{"content": model_content(call("add", a=1, b=1))}], "usageMetadata": {}}
-    run = go(Agent(ScriptedModel([silent]), tools=[add], limits=Limits(cost=1, prices=FREE)), "x")
-    assert run.stop == "cost"
+    for turn, why in (
+        (reply(call("spend", model="unheard-of"), totalTokenCount=2), "there is no price for 'unheard-of'"),
+        (reply(call("spend", model=""), totalTokenCount=2), "without the name of a model"),
+        (silent, "a reply told no tokens"),
+    ):
+        run = run_of(turn, two)
+        assert (run.stop, run.limit, run.text) == (None, None, "2")
+        assert run.why.startswith("A part of the cost isn't known, and not counted")
+        assert why in run.why
+        stopped = run_of(turn, *[reply(call("add", a=1, b=n), totalTokenCount=4) for n in range(2)])
+        assert stopped.stop == "cost"  # what is known counts all the same
+        assert re.search("limit of .6 is reached.*isn't known", stopped.why)
+    assert run_of(two).why == ""
 
 
 def test_a_sub_agent_whose_price_nobody_knows_is_not_asked(go: Runner) -> None:
@@ -532,7 +549,7 @@ def test_limits_are_named_in_a_fixed_order_and_shared_out_by_what_is_left() -> N
     assert reached(Limits(turns=2, tokens=30), turns=1) == "tokens"
     assert reached(Limits(tokens=31, cost=30.1, prices=DEAR)) is None
     assert reached(Limits(cost=30, prices=DEAR)) == "cost"
-    assert reached(Limits(cost=30, prices={})) == "cost"
+    assert reached(Limits(cost=30, prices={})) is None
     assert reached(Limits(cost=30, prices={}), Usage()) is None
     limits = Limits(tokens=50, tool_calls=9, cost=40, prices=DEAR)
     assert meter(limits, tool_calls=4).share_left(0.5) == {
@@ -544,31 +561,21 @@ def test_limits_are_named_in_a_fixed_order_and_shared_out_by_what_is_left() -> N
     assert meter(limits, Usage(total_tokens=60, requests=1), tool_calls=10).share_left(1) == {
         "tokens": 0,
         "tool_calls": 0,
-        "cost": 0.0,
+        "cost": 40.0,
         "prices": DEAR,
     }
     assert meter(Limits(), tool_calls=4).share_left(1) == {}
-
-
-def test_a_limit_of_cost_that_can_not_be_held_says_of_what_nobody_knows_the_price() -> None:
-    def why(usage: Usage, prices: Any) -> str:
-        meter = Meter(Limits(cost=1, prices=prices))
-        meter.add(usage)
-        reached = meter.reached()
-        assert reached is not None
-        return reached[1]
-
-    used = Usage.from_wire({"promptTokenCount": 3, "totalTokenCount": 30}, "odd")
-    assert "there is no price for 'odd'" in why(used, {})
-    assert "without the name of a model" in why(Usage(total_tokens=5, requests=1), DEAR)
-    assert "a reply told no tokens" in why(Usage.from_wire({}, "scripted"), DEAR)
 
 
 @pytest.mark.parametrize(
     "bad",
     [
         *({name: 0} for name in ("turns", "tool_calls", "tokens", "seconds", "cost", "repeats")),
-        *({name: float("nan")} for name in ("turns", "seconds", "cost", "answer_seconds")),
+        *({name: float("nan")} for name in ("turns", "seconds", "cost", "answer_seconds", "repeats")),
+        *({name: float("inf")} for name in ("turns", "tokens", "seconds", "cost", "answer_seconds")),
+        *({name: 2.5} for name in ("turns", "tool_calls", "tokens", "repeats")),
+        {"prices": {"m": 3.0}},
+        {"prices": [("m", 1)]},
         {"answer_seconds": None},
         {"answer_seconds": 0},
         {"repeats": 1},

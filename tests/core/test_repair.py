@@ -281,9 +281,11 @@ def test_retries_are_bounded_in_number_and_time() -> None:
 
 
 def test_a_policy_that_makes_no_sense_is_refused() -> None:
-    for bad in ({"attempts": 0}, {"base": -1}, {"total": -0.1}):
-        with pytest.raises(ConfigurationError):
-            RetryPolicy(**bad)
+    numbers: list[Any] = [-1, float("nan"), float("inf"), "1", None, True]
+    for name in ("attempts", "base", "cap", "total"):
+        for bad in [*numbers, 2.5] if name == "attempts" else numbers:
+            with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}="):
+                RetryPolicy(**{name: bad})
 
 
 # -- in a run --------------------------------------------------------------------------------------------------------

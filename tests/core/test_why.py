@@ -11,7 +11,6 @@ import pytest
 from agentkit import (
     Agent,
     AgentError,
-    Context,
     Deny,
     Hooks,
     Limits,
@@ -23,7 +22,6 @@ from agentkit import (
     Tool,
     ToolDeferred,
     ToolError,
-    Usage,
 )
 from agentkit.limits import Stop
 from agentkit.testing import ScriptedModel, call, fault, reply
@@ -47,12 +45,6 @@ def later() -> str:
 async def waits() -> str:
     """Wait."""
     await asyncio.sleep(5)
-    return "x"
-
-
-def spends(ctx: Context[Any]) -> str:
-    """Spend what nobody has a price for."""
-    ctx.add_usage(Usage(requests=1, prompt_tokens=5, total_tokens=5))
     return "x"
 
 
@@ -84,11 +76,6 @@ STOPS: dict[str, tuple[Stop, str, Callable[[Way], Any]]] = {
     ),
     "tokens": ("tokens", "limit of 10 tokens", asked(*LOOPING, tools=[look], limits=Limits(tokens=10))),
     "cost": ("cost", "limit of $1e-06", asked(*LOOPING, tools=[look], limits=COST)),
-    "cost unknown": (
-        "cost",
-        "can't be held: some tokens were counted without the name of a model",
-        asked([call("spends")], "x", tools=[spends], limits=Limits(cost=9.0, prices=PRICES)),
-    ),
     "repeats": ("repeats", "very same calls", asked(*LOOPING, tools=[look])),
     "seconds": (
         "seconds",
