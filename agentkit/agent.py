@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 from typing_extensions import TypeVar, Unpack
 
 from agentkit.core.budget import Budget
-from agentkit.core.config import config_in
+from agentkit.core.config import check_cached, config_in, with_servers
 from agentkit.core.history import History, messages_in
 from agentkit.core.hooks import Hooks
 from agentkit.core.log import log
@@ -66,7 +66,7 @@ from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Effect, Tool
-from agentkit.wire.content import keep
+from agentkit.wire.content import JsonObject, keep
 from agentkit.wire.convert import UserInput, user_input
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Agent(Generic[Deps]):
             environment's `AGENTKIT_MODEL` or else agentkit's default Gemini model. Of a list, each stands in
             for the one before it when that fails finally with an outage or an exhausted quota, until the run
             ends; `run.model` and a `ModelChanged` event tell.
-        tools: Functions, `Tool`s, registries, and `(declaration, handler)` pairs.
+        tools: Functions, `Tool`s, agents, registries, `(declaration, handler)` pairs, and Gemini's own tools, as
+            `types.Tool(google_search=...)` or `{"google_search": {}}`.
         instructions: The system instruction: a text, or a function of the context (sync or async).
         limits: How far each run may go.
         name: The agent's name, when it is used as a tool and in traces.
@@ -161,9 +162,11 @@ class Agent(Generic[Deps]):
         self.name = name
         self.limits = limits or Limits()
         self.instructions = check_instructions(instructions)
-        self._tools = check_names(collect(tools))
+        self._servers: list[JsonObject] = []
+        self._tools = check_names(collect(tools, self._servers))
         self._tool_choice = check_choice(tool_choice, self._tools)
         self._config = config_in(config)
+        check_cached(self._config, tool_choice, choose_tools)
         self._on_error = on_error
         self._tool_timeout = tool_timeout
         self._retry = retry or RetryPolicy()
@@ -510,8 +513,11 @@ class Agent(Generic[Deps]):
         stream: bool,
     ) -> tuple[Setup, Settings, Limits]:
         own = given.get("tools") is None
-        tools = self._tools if own else check_names(collect(given["tools"]))
+        servers: list[JsonObject] = self._servers if own else []
+        tools = self._tools if own else check_names(collect(given["tools"], servers))
+        config = with_servers(self._config, servers)
         choice = given.get("tool_choice", self._tool_choice if own else "auto")
+        check_cached(config, choice, self._choose_tools)
         models = self._fallbacks if given.get("model") is None else self._models.each(given["model"])
         limits = given.get("limits") or self.limits
         memory = conversation.memory if conversation else None
@@ -545,25 +551,30 @@ class Agent(Generic[Deps]):
             if "instructions" in given
             else self.instructions,
             tool_choice=choice if choice is self._tool_choice else check_choice(choice, tools),
-            config=self._config,
+            config=config,
             on_error=self._on_error,
             choose_tools=self._choose_tools,
             continue_text=self._continue_text,
-            output=self._taker(given.get("output"), models, tools),
+            output=self._taker(given.get("output"), models, tools, config),
             observers=(log, *self._observers),
         )
         return setup, settings, limits
 
     def _taker(
-        self, output: Any, models: Sequence[Model], tools: Mapping[str, Tool]
+        self, output: Any, models: Sequence[Model], tools: Mapping[str, Tool], config: JsonObject
     ) -> OutputTaker[Any] | None:
         if output is None:
             return None
         spec = output if isinstance(output, Output) else self._output_of(output)
-        with_tools = bool(tools or self._config.get("tools"))
+        with_tools = bool(tools or config.get("tools"))
         native = spec.mode == "native" or (
             spec.mode == "auto" and all(takes_schema(model, with_tools=with_tools) for model in models)
         )
+        if not native and config.get("cachedContent"):
+            raise ConfigurationError(
+                "This output is taken by a function, which can't be declared beside config['cached_content'] (rule 12):"
+                ' give Output(type, mode="native").'
+            )
         if not native and spec.name in tools:
             raise ConfigurationError(f"There is a tool {spec.name!r} already: give Output(name=...) another.")
         return OutputTaker(spec, native=native)

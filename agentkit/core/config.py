@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -12,9 +12,12 @@ from agentkit.tooling.json_schema import JsonSchema, tidy
 from agentkit.wire.content import JsonObject
 from agentkit.wire.convert import fields_of, item_to_wire
 
-_REQUEST_LEVEL = frozenset(
-    {"safetySettings", "cachedContent", "labels", "tools", "toolConfig", "serviceTier"}
-)
+_REQUEST_LEVEL = frozenset(  # rule 24
+    {
+        "safetySettings", "cachedContent", "labels", "tools", "toolConfig", "serviceTier", "store",
+        "continuationToken", "modelArmorConfig", "generationOutputConfig",
+    }
+)  # fmt: skip
 _NOT_HERE = {
     "systemInstruction": "give Agent(instructions=...)",
     "httpOptions": "give GeminiModel(http_options=...)",
@@ -28,8 +31,7 @@ def config_in(config: Any) -> JsonObject:
     """Turn a `types.GenerateContentConfig`, or a dict of its fields in either casing, into request fields.
 
     A type as `response_schema`, such as a pydantic model class, becomes the `responseJsonSchema` of it.
-    Names of fields aren't checked: agentkit would refuse what the server has learned since. The server
-    answers a misspelt one with a 400 that names it.
+    Names of fields aren't checked here: a Gemini model does so at its first request, when google-genai is loaded.
 
     Raises:
         ConfigurationError: A field has its place elsewhere, asks for more than one candidate, or would force
@@ -66,6 +68,21 @@ def config_in(config: Any) -> JsonObject:
     if generation:
         request["generationConfig"] = generation
     return request
+
+
+def with_servers(config: JsonObject, servers: Sequence[JsonObject]) -> JsonObject:
+    """Add Gemini's own tools to a config."""
+    return {**config, "tools": [*config.get("tools", ()), *servers]} if servers else config
+
+
+def check_cached(config: JsonObject, tool_choice: object, choose_tools: object) -> None:
+    """Refuse to choose among tools that are in a cache (rule 12)."""
+    if config.get("cachedContent") and (tool_choice != "auto" or choose_tools is not None):
+        what = "choose_tools=" if choose_tools is not None else f"tool_choice={tool_choice!r}"
+        raise ConfigurationError(
+            f"{what} can't go with config['cached_content']: the tools, and which of them may be called, are in the"
+            " cache (rule 12). Make the cache with that tool_config, or leave one of the two out."
+        )
 
 
 def _calling_mode(tool_config: Any) -> str | None:

@@ -207,7 +207,7 @@ class Loop:
         alone = len(names) == 1 and not self._base.get("tools")
         if output is not None and output.tool is not None and (choice == "none" or alone):
             return forced(base, [output.tool.name])  # there is nothing else that it may do
-        if choice == "none":
+        if choice == "none" and names:
             return with_calling(base, {"mode": "NONE"})
         if choice == "auto" or not names or not first:
             return base

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
-from agentkit.gemini.protocol import Wire, misshapen, with_server_tools
+from agentkit.gemini.protocol import Wire, as_taken, misshapen
 from agentkit.gemini.traits import traits_of
 from agentkit.model import Model, Traits
 from agentkit.wire.content import JsonObject, Reply, Request
@@ -124,7 +124,7 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
-        body = with_server_tools(request, vertex=wire.vertex)
+        body = as_taken(request, self._traits_at(wire))
         return self._reply(wire.fetch("generateContent", body, self._seconds(timeout)))
 
     def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
@@ -135,7 +135,7 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire, finished = self._wire(), False
-        body = with_server_tools(request, vertex=wire.vertex)
+        body = as_taken(request, self._traits_at(wire))
         with closing(wire.chunks(body, self._seconds(timeout))) as chunks:
             for chunk in chunks:
                 reply = self._reply(chunk)
@@ -152,13 +152,13 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
-        body = with_server_tools(request, vertex=wire.vertex)
+        body = as_taken(request, self._traits_at(wire))
         return self._count(wire.fetch("countTokens", body, self._seconds(timeout)))
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async; raises as `generate` does."""
         wire = await self._awire()
-        body = with_server_tools(request, vertex=wire.vertex)
+        body = as_taken(request, self._traits_at(wire))
         return self._reply(await wire.afetch("generateContent", body, self._seconds(timeout)))
 
     async def astream(
@@ -169,7 +169,7 @@ class GeminiModel(Model):
     ) -> AsyncGenerator[Reply, None]:
         """Answer a request in chunks, async; raises as `stream` does."""
         wire, finished = await self._awire(), False
-        body = with_server_tools(request, vertex=wire.vertex)
+        body = as_taken(request, self._traits_at(wire))
         async with aclosing(wire.achunks(body, self._seconds(timeout))) as chunks:
             async for chunk in chunks:
                 reply = self._reply(chunk)
@@ -181,7 +181,7 @@ class GeminiModel(Model):
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Count the tokens of a request, async; raises as `count_tokens` does."""
         wire = await self._awire()
-        body = with_server_tools(request, vertex=wire.vertex)
+        body = as_taken(request, self._traits_at(wire))
         return self._count(await wire.afetch("countTokens", body, self._seconds(timeout)))
 
     def close(self) -> None:
@@ -221,6 +221,9 @@ class GeminiModel(Model):
             # The first use imports the SDK, about a second that would hold up the event loop.
             return await asyncio.to_thread(self._wire)
         return self._wire_made
+
+    def _traits_at(self, wire: Wire) -> Traits:
+        return traits_of(self._name, "vertex" if wire.vertex else "gemini")
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else min(self._timeout, max(timeout, 0.001))

@@ -6,6 +6,8 @@ import math
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Literal, Protocol, cast
 
+from agentkit.errors import ConfigurationError
+from agentkit.model import Traits
 from agentkit.wire.content import JsonObject, Request, iter_declarations
 
 Method = Literal["generateContent", "streamGenerateContent", "countTokens"]
@@ -21,6 +23,9 @@ SHORTEST_SERVER_TIMEOUT = 10
 
 # Tools that the caller runs. All other kinds run at the server.
 _CALLERS_TOOLS = frozenset({"functionDeclarations", "function_declarations", "computerUse", "computer_use"})
+_IN_CACHES = frozenset({"systemInstruction", "tools", "toolConfig"})
+CALLING = frozenset({"functionCallingConfig", "function_calling_config"})
+SHOWN = frozenset({"includeServerSideToolInvocations", "include_server_side_tool_invocations"})
 
 
 class Wire(Protocol):
@@ -94,15 +99,29 @@ def server_timeout(seconds: float) -> str:
     return str(max(SHORTEST_SERVER_TIMEOUT, math.ceil(seconds)))
 
 
-def with_server_tools(request: Request, *, vertex: bool) -> Request:
-    """Ask for the calls of the server's own tools where functions are declared beside them (rule 5).
+def as_taken(request: Request, traits: Traits) -> Request:
+    """Return a request as the server takes it; the one given stays as it is.
 
-    The Gemini API refuses the mix otherwise; Vertex AI doesn't know the field. The request stays as it is.
+    - With `cachedContent` go no instruction, tools and tool config: they are in the cache (rule 12).
+    - `functionCallingConfig` goes where a function is declared, and nowhere else (rule 14).
+    - The server's own tools beside functions are asked to show their calls: the Gemini API refuses the mix
+      otherwise, and Vertex AI doesn't know the field (rule 5).
+
+    Raises:
+        ConfigurationError: There are no caches for the model.
     """
+    if request.get("cachedContent"):
+        if not traits.caches:
+            raise ConfigurationError("config['cached_content']: there are no explicit caches for this model.")
+        return cast(Request, {key: value for key, value in request.items() if key not in _IN_CACHES})
+    config, declared = request.get("toolConfig") or {}, any(iter_declarations(request))
+    if not declared:
+        if not config.keys() & CALLING:
+            return request
+        rest = {key: value for key, value in config.items() if key not in CALLING}
+        others = {key: value for key, value in request.items() if key != "toolConfig"}
+        return cast(Request, {**others, "toolConfig": rest} if rest else others)
     kinds = {kind for tool in request.get("tools") or () for kind in tool}
-    if vertex or not kinds - _CALLERS_TOOLS or not any(iter_declarations(request)):
-        return request
-    config = request.get("toolConfig") or {}
-    if "includeServerSideToolInvocations" in config or "include_server_side_tool_invocations" in config:
+    if traits.endpoint == "vertex" or not kinds - _CALLERS_TOOLS or config.keys() & SHOWN:
         return request
     return {**request, "toolConfig": {**config, "includeServerSideToolInvocations": True}}

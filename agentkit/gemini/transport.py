@@ -21,11 +21,15 @@ from google import genai
 from google.genai import types
 
 from agentkit.errors import ConfigurationError
+from agentkit.gemini.config import checked, config_of, merged, with_config
 from agentkit.gemini.faults import Faults, parse_body
 from agentkit.gemini.http_clients import LoopClients, complete_args
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, server_timeout
 from agentkit.gemini.sse import SSEDecoder
-from agentkit.wire.content import JsonObject, Request, encode_request
+from agentkit.wire.content import JsonObject, Request, dumps, encode_request
+
+_MOST_CONFIGS = 100
+"""So many configs are kept as the SDK writes them; an agent has a few."""
 
 
 class OwnWire:
@@ -49,6 +53,7 @@ class OwnWire:
         chosen = given.api_version or os.environ.get("GOOGLE_GENAI_API_VERSION")
         # The SDK's default, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
         self._version = None if chosen or self._sdk.vertexai else "v1beta"
+        self._configs: dict[bytes, JsonObject] = {}
         self._signed: dict[Method, tuple[httpx2.URL, dict[str, str]]] = {}
         self._headers: dict[tuple[Method, type, str], httpx2.Headers] = {}
         self._lock = threading.Lock()
@@ -171,8 +176,7 @@ class OwnWire:
         """
         models = self._sdk.models
         http = types.HttpOptions(api_version=self._version)
-        content = types.Content.model_construct(parts=[types.Part.model_construct(text=".")])
-        asked: dict[str, Any] = {"model": self._name, "contents": content}
+        asked: dict[str, Any] = {"model": self._name, "contents": _NOTHING}
         calling = types.AutomaticFunctionCallingConfig.model_construct(
             **SDK_CONFIG["automatic_function_calling"]
         )
@@ -188,6 +192,46 @@ class OwnWire:
             else:
                 list(models.generate_content_stream(**asked, config=config))
 
+    def _configured(self, request: Request) -> Request:
+        """Write the config in a request as the SDK does, which is asked once about each.
+
+        Raises:
+            ConfigurationError: The SDK refuses it.
+        """
+        fields = config_of(request)
+        return with_config(request, self._config(fields)) if fields else request
+
+    async def _aconfigured(self, request: Request) -> Request:
+        """Do as `_configured`; the SDK is asked in a thread, for the first time it takes long."""
+        fields = config_of(request)
+        if not fields:
+            return request
+        known = self._configs.get(self._dumps(fields))
+        if known is None:
+            known = await asyncio.to_thread(self._config, fields)
+        return with_config(request, known)
+
+    def _config(self, fields: JsonObject) -> JsonObject:
+        key = self._dumps(fields)
+        if key not in self._configs:
+            with self._lock, self._faults.mapped():
+                config = checked(fields)
+                config.http_options = types.HttpOptions(api_version=self._version)
+                config.automatic_function_calling = types.AutomaticFunctionCallingConfig(disable=True)
+                with suppress(_Recorded):
+                    self._sdk.models.generate_content(model=self._name, contents=_NOTHING, config=config)
+                sent = json.loads(self._recorder.request.content)
+                if len(self._configs) >= _MOST_CONFIGS:
+                    self._configs.pop(next(iter(self._configs)))
+                self._configs[key] = {name: value for name, value in sent.items() if name != "contents"}
+        return self._configs[key]
+
+    def _dumps(self, fields: JsonObject) -> bytes:
+        try:
+            return dumps(fields)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise ConfigurationError(f"The config for {self._name} can't be written as JSON: {exc}") from exc
+
     def _encode(self, method: Method, request: Request) -> bytes:
         try:
             if method == "countTokens":
@@ -195,7 +239,7 @@ class OwnWire:
                 if "model" in request:
                     return b'{"generateContentRequest":' + encode_request(request) + b"}"
                 return encode_request(request)
-            return encode_request(cast(Request, {**request, **self._extra_body}))
+            return encode_request(merged(request, self._extra_body))
         except (TypeError, ValueError, RecursionError) as exc:
             raise ConfigurationError(f"The request to {self._name} can't be written as JSON: {exc}") from exc
 
@@ -224,7 +268,8 @@ class OwnWire:
 
     def _open(self, method: Method, request: Request, seconds: float, deadline: float) -> httpx2.Response:
         """Send a request and return the live response, once it is known to be a reply."""
-        body, signed, client = self._encode(method, request), self._sign(method), self._sync_client()
+        body = self._encode(method, self._configured(request))
+        signed, client = self._sign(method), self._sync_client()
         with self._faults.mapped(seconds):
             outgoing = self._build(client, method, signed, body, seconds, httpx2.Timeout(seconds))
             response = client.send(outgoing, stream=True)
@@ -243,7 +288,7 @@ class OwnWire:
 
         The caller bounds the time: a limit for each read and write besides would be work for nothing.
         """
-        body = self._encode(method, request)
+        body = self._encode(method, await self._aconfigured(request))
         signed = self._signed.get(method)
         if signed is None:
             signed = await asyncio.to_thread(self._sign, method)
@@ -307,6 +352,9 @@ class OwnWire:
                 self._sync = httpx2.Client(**complete_args(self._sync_args))
                 weakref.finalize(self, self._sync.close)
             return self._sync
+
+
+_NOTHING = types.Content.model_construct(parts=[types.Part.model_construct(text=".")])
 
 
 class _Recorded(BaseException):

@@ -14,9 +14,10 @@ from typing import Any, cast
 from google import genai
 from google.genai import types
 
+from agentkit.gemini.config import beside_config, checked, config_of
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
-from agentkit.wire.content import JsonObject, Request
+from agentkit.wire.content import JsonObject, Request, dumps
 
 
 class ClientWire:
@@ -30,6 +31,8 @@ class ClientWire:
         self._name = name
         self._client = client
         self._faults = faults
+        self._known: set[bytes] = set()
+        """Configs that were checked."""
         # The SDK shows the key nowhere in public, but a server may repeat it in an error.
         faults.hide([getattr(getattr(client, "_api_client", None), "api_key", None)])
 
@@ -75,10 +78,10 @@ class ClientWire:
         """Send a request and yield the chunks of its reply, async."""
         deadline = asyncio.get_running_loop().time() + seconds
         ask = self._ask("streamGenerateContent", request, seconds)
-        stream = cast(
-            "AsyncGenerator[types.GenerateContentResponse, None]",
-            await self._client.aio.models.generate_content_stream(**ask),
-        )
+        with self._faults.mapped(seconds):
+            async with asyncio.timeout_at(deadline):
+                begun: Any = await self._client.aio.models.generate_content_stream(**ask)
+        stream = cast("AsyncGenerator[types.GenerateContentResponse, None]", begun)
         try:
             while True:
                 with self._faults.mapped(seconds):
@@ -97,9 +100,11 @@ class ClientWire:
         """Do nothing: the client is the user's."""
 
     def _ask(self, method: Method, request: Request, seconds: float) -> dict[str, Any]:
+        fields = {} if method == "countTokens" else self._checked(config_of(request))
         # The SDK takes lists, and says so in its log where it gets something like one.
         body: JsonObject = {
-            key: list(value) if isinstance(value, (list, tuple)) else value for key, value in request.items()
+            key: list(value) if isinstance(value, (list, tuple)) else value
+            for key, value in beside_config(request).items()
         }
         config: dict[str, Any] = {}
         if method == "countTokens":
@@ -108,7 +113,7 @@ class ClientWire:
                 # The SDK's own contents, ".", would exclude the other field; empty ones are none.
                 body = {"contents": [], "generateContentRequest": body}
         else:
-            config = {**SDK_CONFIG}
+            config = {**fields, **SDK_CONFIG}
             if method == "generateContent":
                 config["should_return_http_response"] = True
         http: dict[str, Any] = {
@@ -119,6 +124,15 @@ class ClientWire:
         if seconds < SHORTEST_SERVER_TIMEOUT:
             http["headers"] = {"X-Server-Timeout": server_timeout(seconds)}
         return {"model": self._name, "contents": ".", "config": {**config, "http_options": http}}
+
+    def _checked(self, fields: JsonObject) -> JsonObject:
+        """Return the fields of a config, which the SDK writes as it does, checked once."""
+        if fields:
+            key = dumps(fields)
+            if key not in self._known:
+                checked(fields)
+                self._known.add(key)
+        return fields
 
     def _parse(self, reply: types.GenerateContentResponse) -> JsonObject:
         body = json.loads((reply.sdk_http_response and reply.sdk_http_response.body) or "null")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 from pydantic import BaseModel
 from typing_extensions import Unpack
@@ -14,8 +14,8 @@ from agentkit.tooling.callables import place_of
 from agentkit.tooling.options import Effect, problem_of
 from agentkit.tooling.results import is_google
 from agentkit.tooling.tool import F, Tool, ToolOptions
-from agentkit.wire.content import FunctionDeclaration
-from agentkit.wire.convert import fields_of
+from agentkit.wire.content import FunctionDeclaration, JsonObject
+from agentkit.wire.convert import fields_of, to_wire
 
 MAX_TOOLS = 512
 """Declarations that one request may have (rule 7)."""
@@ -148,40 +148,70 @@ class ToolRegistry:
                 raise ConfigurationError(f"The registry {self.name!r} has no tool {name!r}. It has: {known}.")
 
 
-def collect(tools: Any) -> dict[str, Tool]:
+@runtime_checkable
+class GivesTool(Protocol):
+    """What can be a tool, as an agent can."""
+
+    def as_tool(self) -> Tool:
+        """Make the tool."""
+        ...
+
+
+def collect(tools: Any, servers: list[JsonObject] | None = None) -> dict[str, Tool]:
     """Make tools of what a user gives an agent, by name, in order.
 
-    That is one of, or an iterable of: functions and other callables, tools, registries and other iterables of
-    these, function declarations and `types.Tool`s of them, and pairs `(declarations, handler)`. The calls of
+    That is one of, or an iterable of: functions and other callables, tools, agents, registries and other iterables
+    of these, function declarations and `types.Tool`s of them, and pairs `(declarations, handler)`. The calls of
     declarations without a handler come back unrun.
+
+    Args:
+        tools: Those.
+        servers: Takes Gemini's own tools that are among them, as `{"google_search": {}}`, in wire JSON.
 
     Raises:
         ToolDefinitionError: Something is none of these, can't be declared, or a name is there twice.
     """
     found: dict[str, Tool] = {}
-    _collect(tools, found)
+    _collect(tools, found, servers)
     return found
 
 
-def _collect(source: Any, found: dict[str, Tool]) -> None:
+def _collect(source: Any, found: dict[str, Tool], servers: list[JsonObject] | None) -> None:
     if isinstance(source, Tool):
         _put(found, source)
+    elif servers is not None and (own := _servers_own(source)):
+        servers.append(own)
+        _collect({"functionDeclarations": fields_of(source).get("functionDeclarations", [])}, found, servers)
     elif (declarations := _declarations_in(source)) is not None:
         for each in declarations:
             _put(found, Tool.from_declaration(each))
     elif isinstance(source, tuple) and len(source) == 2 and _is_handled(source[0], source[1]):
         for each in _declarations_in(source[0]) or source[0]:
             _put(found, _handled(each, source[1]))
+    elif isinstance(source, GivesTool) and not isinstance(source, type):
+        _put(found, source.as_tool())
     elif callable(source):
         _put(found, Tool.of(source))
     elif isinstance(source, Iterable) and not isinstance(source, (str, bytes)) and not is_google(source):
         for item in source:
-            _collect(item, found)
+            _collect(item, found, servers)
     else:
         raise ToolDefinitionError(
             f"tools= can't take {type(source).__name__} {source!r:.200}. Give functions, Tools, ToolRegistries,"
-            " function declarations or pairs (function declarations, handler)."
+            " agents, function declarations or pairs (function declarations, handler)."
         )
+
+
+def _servers_own(source: Any) -> JsonObject:
+    """Return what of a `types.Tool`, or of a dict of its form, the server runs itself, in wire JSON."""
+    if not (isinstance(source, dict) or (is_google(source) and type(source).__name__ == "Tool")):
+        return {}
+    own = {key: value for key, value in fields_of(source).items() if key != "functionDeclarations"}
+    is_declaration = not own.keys().isdisjoint(("name", "type", "function"))
+    if is_declaration or not all(isinstance(value, (Mapping, list, BaseModel)) for value in own.values()):
+        return {}
+    wire: JsonObject = to_wire(own)
+    return wire
 
 
 def _declarations_in(source: Any) -> list[Any] | None:
@@ -192,8 +222,8 @@ def _declarations_in(source: Any) -> list[Any] | None:
             return [source]
         if others := sorted(fields.keys() - {"functionDeclarations"}):
             raise ToolDefinitionError(
-                f"tools= takes functions; {others[0]!r} of {source!r:.200} is the server's own. Give it in"
-                " config={'tools': [...]}, and function_declarations apart from it."
+                f"Only functions can be taken here; {others[0]!r} of {source!r:.200} is the server's own. Give it in"
+                " Agent(tools=[...]), apart from function_declarations that have a handler."
             )
         return list(fields.get("functionDeclarations") or ())
     is_one = isinstance(source, BaseModel) and (

@@ -30,7 +30,9 @@ UserInput = Any
 as bytes or as a `pathlib.Path`; an uploaded `types.File`; or a list of those."""
 
 # What is under these keys is the user's or the model's own data: its keys stay as they are.
-_OPAQUE = frozenset({"args", "response", "partMetadata", "labels", "responseJsonSchema"})
+_OPAQUE = frozenset(
+    {"args", "response", "partMetadata", "labels", "responseJsonSchema", "headers", "customConfigs"}
+)
 # What is under these is a schema: of its keys, the names of properties are the user's own.
 _SCHEMAS = frozenset({"responseSchema"})
 _SCHEMA_MAPS = ("properties", "defs", "$defs")
@@ -70,7 +72,7 @@ def item_to_wire(key: str, item: Any) -> Any:
 def fields_of(value: Any) -> Any:
     """Give the fields of an object of google.genai, or of a dict, under their names on the wire.
 
-    The values stay as they are; what isn't set in an object is left out. Anything else is given back.
+    The values stay as they are; what is None isn't there. Anything else is given back.
 
     Raises:
         ConfigurationError: A key of the dict is no str.
@@ -85,7 +87,7 @@ def fields_of(value: Any) -> Any:
     for key in value:
         if not isinstance(key, str):
             raise ConfigurationError(f"A key of wire JSON is a str, not {key!r}.")
-    return {camel(key): item for key, item in value.items()}
+    return {camel(key): item for key, item in value.items() if item is not None}
 
 
 def copy_json(value: Any) -> Any:

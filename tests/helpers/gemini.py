@@ -6,12 +6,14 @@ import asyncio
 import json
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
 
 from agentkit.gemini.model import GeminiModel
 from agentkit.wire.content import Reply, Request, call_part, keep, response_part, user_content
+from agentkit.wire.convert import to_wire
 
 KEY = "test-key-0123456789"
 HELLO: Request = {"contents": [user_content("Hello")]}
@@ -69,6 +71,11 @@ def full_request() -> Request:
         "generationConfig": {"temperature": 0.5, "thinkingConfig": {"includeThoughts": True}},
         "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
     }
+
+
+def in_camel_case(body: dict[str, Any]) -> dict[str, Any]:
+    """Read the config in a request, which the SDK writes in either casing."""
+    return {**body, "generationConfig": to_wire(body["generationConfig"])}
 
 
 class InProcess(httpx2.BaseTransport):

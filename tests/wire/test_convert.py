@@ -381,7 +381,9 @@ def test_a_type_as_response_schema_becomes_its_json_schema() -> None:
 def test_a_mode_that_lets_the_model_end_is_allowed() -> None:
     config: Any = {"toolConfig": {"functionCallingConfig": {"mode": "VALIDATED"}}}
     assert config_in(config) == config
-    assert config_in({"toolConfig": None}) == {"toolConfig": None}
+    assert config_in({"toolConfig": None, "thinking_config": {"thinking_level": None}}) == {
+        "generationConfig": {"thinkingConfig": {}}
+    }
 
 
 def test_contents_go_out_as_the_sdks_types() -> None:
