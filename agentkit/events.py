@@ -16,6 +16,7 @@ from typing import Any, Final, get_args
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage, read_by_model
 from agentkit.wire.content import Content, FunctionResponse, JsonObject
+from agentkit.wire.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,47 @@ class ToolFinished:
     """How long the call took."""
     error: Exception | None = field(default=None, repr=False)
     """What went wrong, or None; not in the repr, since a tool's exception may hold what is nobody else's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerToolStarted:
+    """Gemini begins to use a tool of its own: it searches, reads a page, runs code."""
+
+    call_id: str
+    name: str
+    """As in a request's `tools`: `google_search`, `url_context`, `code_execution`, `file_search`, ..."""
+    args: JsonObject
+    """What it is given: `queries`, `urls`, `code`; empty where the server doesn't say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerToolFinished:
+    """A tool of Gemini's own is done."""
+
+    call_id: str
+    name: str
+    status: str
+    """The server's word, e.g. `OUTCOME_OK` or `URL_RETRIEVAL_STATUS_ERROR`; empty where it has none."""
+    result: JsonObject
+    """What came of it, as far as the server says: the `output` of code, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaDelta:
+    """A picture, a piece of sound or a file of the reply; or a plot of code that Gemini ran."""
+
+    part: JsonObject
+    """Its part on the wire, with `inlineData`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesFound:
+    """What the reply that ends now rests on."""
+
+    sources: tuple[Source, ...]
+    """Their spans are those of the reply's text."""
+    suggestions: str = ""
+    """HTML that Google's terms ask to be shown with an answer that rests on its search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +193,10 @@ Event = (
     | ToolStarted
     | ToolProgress
     | ToolFinished
+    | ServerToolStarted
+    | ServerToolFinished
+    | MediaDelta
+    | SourcesFound
     | ModelRetry
     | RequestDelayed
     | ModelChanged
@@ -190,7 +236,7 @@ def _value_out(event: Event, name: str, value: Any) -> Any:
         case BaseException():
             return str(value) if isinstance(value, ToldError) else type(value).__name__
         case tuple():
-            return list(value)
+            return [dataclasses.asdict(each) if isinstance(each, Source) else each for each in value]
     if name == "event":
         return to_wire(value)
     if name == "run":
@@ -247,10 +293,11 @@ _TYPES: Final[dict[str, Any]] = {
     **dict.fromkeys(
         ("text", "call_id", "name", "reason", "discarded", "before", "after", "finish_reason", "model"), str
     ),
-    **dict.fromkeys(("args", "response", "content"), dict),
+    **dict.fromkeys(("status", "suggestions"), str),
+    **dict.fromkeys(("args", "response", "content", "result", "part"), dict),
     **dict.fromkeys(("seconds", "delay"), (int, float)),
     **dict.fromkeys(("attempt", "turn"), int),
-    "path": list,
+    **dict.fromkeys(("path", "sources"), list),
 }
 
 
@@ -265,6 +312,8 @@ def _value_in(name: str, value: Any, read_run: Callable[[str], Any] | None) -> A
             return None if value is None else ToldError(str(value))
         case "path":
             return tuple(map(str, value))
+        case "sources":
+            return tuple(Source.from_wire(each) for each in value)
         case "event":
             return from_wire(value, read_run=read_run)
         case "run":
@@ -296,21 +345,27 @@ class OpenCalls:
     """Calls that have begun and not finished: one that is cut off doesn't tell of its end itself."""
 
     def __init__(self) -> None:
-        self._begun: dict[tuple[str, ...], ToolStarted | AgentEvent] = {}
+        self._begun: dict[tuple[str, ...], ToolStarted | ServerToolStarted | AgentEvent] = {}
 
     def before(self, event: Event) -> list[Event]:
         """Note an event; return what has to be told before it: the ends of calls inside one that ends."""
-        inner = event.event if isinstance(event, AgentEvent) else event
-        if not isinstance(inner, (ToolStarted, ToolFinished)):
+        inner = _inside(event)
+        path = event.path if isinstance(event, AgentEvent) else ()
+        if isinstance(inner, (ModelRetry, ModelChanged, TurnFinished)):
+            return self._end([key for key in self._begun if key[:-1] == path and self._is_server(key)])
+        if not isinstance(inner, (ToolStarted, ToolFinished, ServerToolStarted, ServerToolFinished)):
             return []
-        key = (*event.path, inner.call_id) if isinstance(event, AgentEvent) else (inner.call_id,)
-        if isinstance(inner, ToolStarted):
+        key = (*path, inner.call_id)
+        if isinstance(inner, (ToolStarted, ServerToolStarted)):
             self._begun[key] = event  # type: ignore[assignment] # one of the two
             return []
         self._begun.pop(key, None)
-        if isinstance(event, AgentEvent):
+        if isinstance(event, AgentEvent) or isinstance(inner, ServerToolFinished):
             return []
         return self._end([key for key, each in self._begun.items() if _answers(each, inner.call_id)])
+
+    def _is_server(self, key: tuple[str, ...]) -> bool:
+        return isinstance(_inside(self._begun[key]), ServerToolStarted)
 
     def left(self) -> list[Event]:
         """Return the ends of all calls that are still open."""
@@ -320,13 +375,19 @@ class OpenCalls:
         return [_cut_off(self._begun.pop(key)) for key in reversed(keys)]
 
 
-def _answers(event: ToolStarted | AgentEvent, call_id: str) -> bool:
+def _inside(event: Event) -> Event:
+    return event.event if isinstance(event, AgentEvent) else event
+
+
+def _answers(event: Event, call_id: str) -> bool:
     return isinstance(event, AgentEvent) and event.call_id == call_id
 
 
 def _cut_off(event: Any) -> Event:
-    call: Any = event.event if isinstance(event, AgentEvent) else event
+    call: Any = _inside(event)
     text = "Not finished: it was under way and may have taken effect; the run ended before."
     response: FunctionResponse = {"name": call.name, "response": {"error": text}}
-    ended = ToolFinished(call.call_id, call.name, response, 0.0)
+    ended: Event = ToolFinished(call.call_id, call.name, response, 0.0)
+    if isinstance(call, ServerToolStarted):
+        ended = ServerToolFinished(call.call_id, call.name, "", {})
     return AgentEvent(event.path, event.call_id, ended) if isinstance(event, AgentEvent) else ended

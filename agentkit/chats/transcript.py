@@ -8,9 +8,12 @@ from itertools import zip_longest
 from typing import Any
 
 from agentkit.chats.plain_text import clip, inert, one_line, result_text, seconds_text, written
+from agentkit.core.server_tools import ServerTools
+from agentkit.events import ServerToolFinished, ServerToolStarted
 from agentkit.limits import Usage
 from agentkit.stores.message import Message
 from agentkit.wire.content import calls_of, responses_of, text_of
+from agentkit.wire.sources import sources_of
 
 RESULT_LINES = 4
 """How many lines of a result are shown, unless all is asked for."""
@@ -60,8 +63,9 @@ def _message(message: Message, following: Message | None, width: int | None, *, 
         yield said
     yield from media
     yield from _calls(message, following, width)
-    yield from _sources(message)
-    if said or media or calls_of(content):
+    server = list(_server(message)) if content["role"] == "model" else []
+    yield from (_clipped(line, width) for line in server)
+    if said or media or server or calls_of(content):
         yield ""
 
 
@@ -102,13 +106,19 @@ def _media(part: Any) -> str:
     )
 
 
-def _sources(message: Message) -> Iterator[str]:
-    """Write the pages that the server's own search found for a reply."""
-    grounding = (message.metadata or {}).get("groundingMetadata") or {}
-    for chunk in grounding.get("groundingChunks") or ():
-        web = chunk.get("web") or {}
-        if web.get("uri"):
-            yield "  " + one_line(f"Source: {web.get('title') or ''} {web['uri']}")
+def _server(message: Message) -> Iterator[str]:
+    """Write what Gemini's own tools did for a reply, and what the reply rests on."""
+    server, content = ServerTools(""), message.content
+    told = [event for part in content["parts"] for event in server.part(part)]
+    for event in (*told, *server.beside(message.metadata or {}), *server.end()):
+        if isinstance(event, ServerToolStarted):
+            yield f"  {written(event.name, event.args)}"
+        elif isinstance(event, ServerToolFinished):
+            ended = "" if event.status in ("", "OUTCOME_OK") else one_line(event.status)
+            said = inert(str(event.result.get("output") or "")).splitlines()
+            yield from (f"    = {line}" for line in [*said, ended] if line)
+    for source in sources_of([(content, message.metadata)], text_of(content)):
+        yield "  " + one_line(f"Source: {source.title} {source.uri}")
 
 
 def _when(created: float | None) -> str:

@@ -18,6 +18,8 @@ from agentkit.events import (
     Event,
     ModelRetry,
     RunFinished,
+    ServerToolStarted,
+    SourcesFound,
     TextDelta,
     ThoughtDelta,
     ToolStarted,
@@ -121,7 +123,10 @@ class RichView:
             case ModelRetry() if event.discarded:
                 self._text = ""
                 self.note("  (what was said since the last call is dropped)")
-            case ToolStarted() | TurnFinished() | RunFinished() | AgentEvent():
+            case SourcesFound():
+                self._print_block(self._text)
+                self._text = ""
+            case ToolStarted() | ServerToolStarted() | TurnFinished() | RunFinished() | AgentEvent():
                 self._print_block(self._text)
                 self._text = self._thought = ""
                 self._waiting, self._since = "thinking", time.monotonic()

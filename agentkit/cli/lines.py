@@ -8,9 +8,13 @@ from agentkit.chats.plain_text import clip, inert, one_line, result_text, second
 from agentkit.events import (
     AgentEvent,
     Event,
+    MediaDelta,
     ModelChanged,
     ModelRetry,
     RequestDelayed,
+    ServerToolFinished,
+    ServerToolStarted,
+    SourcesFound,
     ToolFinished,
     ToolProgress,
     ToolStarted,
@@ -40,12 +44,22 @@ class CallLines:
         match event:
             case AgentEvent():
                 return self.line(event.event, (*event.path, event.call_id))
-            case ToolStarted():
+            case ToolStarted() | ServerToolStarted():
                 self.running[*path, event.call_id] = written(event.name, event.args)
                 return None
             case ToolFinished():
                 call = self.running.pop((*path, event.call_id), one_line(event.name))
                 return self._finished(call, event, indent)
+            case ServerToolFinished():
+                call = self.running.pop((*path, event.call_id), one_line(event.name))
+                return self._clip(f"{indent}{call}{self._came_of(event)}")
+            case MediaDelta():
+                blob = event.part.get("inlineData") or {}
+                size = max(1, len(blob.get("data") or "") * 3 // 4096)
+                return self._clip(f"{indent}[{one_line(str(blob.get('mimeType') or 'a file'))}, {size:,} kB]")
+            case SourcesFound() if event.sources:
+                found = (one_line(f"{source.title} {source.uri}") for source in event.sources)
+                return "\n".join(self._clip(f"{indent}Source: {each}") for each in found)
             case ToolProgress():
                 said = event.message if isinstance(event.message, str) else value_text(event.message)
                 return clip(f"{indent}{one_line(event.name)}: {one_line(said)}", self.width)
@@ -71,6 +85,11 @@ class CallLines:
         room = max(self.width - len(indent) - len(took), 16)
         call = clip(call, max(room * 3 // 5, room - len(said) - 3))
         return f"{indent}{clip(f'{call} {sign} {one_line(said)}', room)}{took}"
+
+    def _came_of(self, event: ServerToolFinished) -> str:
+        said = event.result.get("output")
+        ended = "" if event.status in ("", "OUTCOME_OK") else f" ({one_line(event.status)})"
+        return f" = {one_line(said)}{ended}" if isinstance(said, str) and said.strip() else ended
 
     def _clip(self, line: str) -> str:
         return line if self.full else clip(line, self.width)

@@ -204,8 +204,17 @@ def print_json(events: Iterable[Event], out: TextIO) -> Run[Any]:
 
 def print_answer(events: Iterable[Event], out: TextIO, lines: CallLines | None, *, live: bool) -> Run[Any]:
     """Print the answer: `live` as it arrives, else when it is whole, so that only the answer is there."""
-    from agentkit.events import ModelRetry, RunFinished, TextDelta, ToolStarted
+    from agentkit.events import (
+        MediaDelta,
+        ModelRetry,
+        RunFinished,
+        ServerToolStarted,
+        SourcesFound,
+        TextDelta,
+        ToolStarted,
+    )
 
+    ends_line = (ToolStarted, ServerToolStarted, MediaDelta, SourcesFound, ModelRetry, RunFinished)
     last: Any = None
     open_line = False
     try:
@@ -214,7 +223,7 @@ def print_answer(events: Iterable[Event], out: TextIO, lines: CallLines | None, 
             if isinstance(event, TextDelta) and live:
                 terminal.put(event.text, out, end="")
                 open_line = not event.text.endswith("\n")
-            elif open_line and isinstance(event, (ToolStarted, ModelRetry, RunFinished)):
+            elif open_line and isinstance(event, ends_line):
                 terminal.put("", out)
                 open_line = False
             if lines is not None and (line := lines.line(event)) is not None:

@@ -24,8 +24,9 @@ from typing import Any, Final
 
 from agentkit.core.budget import Hold
 from agentkit.core.rate_limit import RateLimit
+from agentkit.core.server_tools import ServerTools, found
 from agentkit.errors import ModelError
-from agentkit.events import Event, OutputDelta, TextDelta, ThoughtDelta
+from agentkit.events import Event, MediaDelta, OutputDelta, TextDelta, ThoughtDelta
 from agentkit.model import Model
 from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
@@ -55,6 +56,10 @@ class CallModel:
     """Makes, of a text that is JSON, what whoever watches gets to see of it."""
     look_again: int = 0
     """At which length of the text that is made next."""
+    mark: str = ""
+    """Unlike that of any other request."""
+    server: ServerTools = field(init=False)
+    """What Gemini's own tools do meanwhile."""
     shown: bool = False
     """Whether a part of the reply has been passed on."""
     settle: AskLimit | None = None
@@ -68,20 +73,36 @@ class CallModel:
     failed: ModelError | None = None
     """What the model raised."""
 
+    def __post_init__(self) -> None:
+        self.server = ServerTools(self.mark)
+
     def feed(self, chunk: Reply) -> Iterator[Event]:
         """Take a chunk of the reply, or the whole of it; yield the events to pass on."""
-        for part in self.assembler.add(chunk):
-            if self.quiet:
-                continue
+        parts = self.assembler.add(chunk)
+        if self.quiet:
+            return
+        for part in parts:
             if text := part.get("text"):
                 self.shown = True
-                yield ThoughtDelta(text) if part.get("thought") else TextDelta(text)
-                if self.so_far is None or part.get("thought") or len(self.text) < self.look_again:
-                    continue
-                # Each look reads all of it: one for each piece of a long value would take minutes.
-                self.look_again = len(self.text) * 65 // 64
-                if (value := self.so_far(self.text)) is not None:
-                    yield OutputDelta(value)
+                yield from self._said(text, is_thought=bool(part.get("thought")))
+            else:
+                for event in self.server.part(part):
+                    self.shown = self.shown or isinstance(event, MediaDelta)
+                    yield event
+        for candidate in (chunk.get("candidates") or ())[:1]:
+            yield from self.server.beside(candidate)
+            if candidate.get("finishReason"):
+                yield from self.server.end()
+                yield from found(self.assembler, self.begun)
+
+    def _said(self, text: str, *, is_thought: bool) -> Iterator[Event]:
+        yield ThoughtDelta(text) if is_thought else TextDelta(text)
+        if self.so_far is None or is_thought or len(self.text) < self.look_again:
+            return
+        # Each look reads all of it: one for each piece of a long value would take minutes.
+        self.look_again = len(self.text) * 65 // 64
+        if (value := self.so_far(self.text)) is not None:
+            yield OutputDelta(value)
 
     @property
     def text(self) -> str:
@@ -96,6 +117,7 @@ class CallModel:
             quiet=self.quiet,
             begun=self.begun,
             so_far=self.so_far,
+            mark=f"{self.mark}+",
             settle=self.settle,
         )
 

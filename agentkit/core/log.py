@@ -17,6 +17,7 @@ from agentkit.events import (
     ModelRetry,
     RequestDelayed,
     RunFinished,
+    ServerToolFinished,
     ToolFinished,
     ToolStarted,
     TurnFinished,
@@ -29,7 +30,10 @@ _RUN = logging.getLogger("agentkit.run")
 _MODEL = logging.getLogger("agentkit.model")
 _TOOLS = logging.getLogger("agentkit.tools")
 _LOGGED = frozenset(
-    {ToolFinished, ToolStarted, ModelRetry, ModelChanged, RequestDelayed, TurnFinished, RunFinished}
+    {
+        *(ToolFinished, ToolStarted, ServerToolFinished, ModelRetry),
+        *(ModelChanged, RequestDelayed, TurnFinished, RunFinished),
+    }
 )
 
 
@@ -43,6 +47,8 @@ def log(event: Event, context: Context[Any]) -> None:
             _log_call(event, run)
         case ToolStarted():
             _TOOLS.debug("The tool %r is called (run %s)", event.name, run)
+        case ServerToolFinished():
+            _TOOLS.debug("Gemini used its %r: %s (run %s)", event.name, event.status or "done", run)
         case ModelRetry():
             _MODEL.info(
                 "Asking again in %.1f s (try %d, run %s): %s", event.delay, event.attempt, run, event.reason
@@ -74,7 +80,7 @@ def _is_news(event: Event) -> bool:
     """Return whether there is more to say of an event than that all goes well."""
     if isinstance(event, ToolFinished):
         return event.error is not None
-    return not isinstance(event, (ToolStarted, TurnFinished, RunFinished))
+    return not isinstance(event, (ToolStarted, ServerToolFinished, TurnFinished, RunFinished))
 
 
 def _log_call(event: ToolFinished, run: str) -> None:

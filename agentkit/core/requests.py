@@ -102,6 +102,8 @@ class Requests:
         self._meter = meter
         self._end = end
         self._history = history
+        self._made = 0
+        """How many requests were made."""
         self.last_usage: Usage | None = None
         """What the last reply of the run's own model cost: the size of the next request is guessed from it."""
 
@@ -128,7 +130,7 @@ class Requests:
             if isinstance(said, Deny) or self._end.stop is not None:
                 return None
         if said is not None and "candidates" in said:
-            step = CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far)
+            step = self._called(ask, request, model)
             yield from step.feed(made_by_hook(said, model.name))
             reply, usage = step.assembler.reply(), Usage()
         else:
@@ -241,7 +243,12 @@ class Requests:
     def _step(self, ask: Ask, request: Request) -> CallModel:
         model = ask.model or self.model
         made = self._history.signed_for(request, model, ask.told)
-        return CallModel(made, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far)
+        return self._called(ask, made, model)
+
+    def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
+        self._made += 1
+        mark = f"{self._context.run_id}-{self._made}"
+        return CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far, mark=mark)
 
     def _delay(
         self, step: CallModel, error: ModelError, attempt: int, waited: float, *, leave: bool

@@ -33,7 +33,11 @@ from agentkit import Usage
 from agentkit.events import (
     AgentEvent,
     Event,
+    MediaDelta,
     ModelRetry,
+    ServerToolFinished,
+    ServerToolStarted,
+    SourcesFound,
     TextDelta,
     ThoughtDelta,
     ToolFinished,
@@ -84,6 +88,9 @@ class Mapper:
                 return [*self._begin_subagent(inside), *self.tell(inner, inside)]
             case ModelRetry():
                 return self._retry(event, scope)
+            case ServerToolStarted() | ServerToolFinished() | MediaDelta() | SourcesFound():
+                told = to_wire(event)
+                return [CustomEvent(name=f"agentkit.{told['type']}", value=told, subagent_run_id=sub)]
             case TurnFinished():
                 return self._close(scope)
         return []

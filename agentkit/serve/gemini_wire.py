@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agentkit import Agent, ConfigurationError, Run
-from agentkit.events import Event, TextDelta, ThoughtDelta, ToolStarted
+from agentkit.events import Event, MediaDelta, TextDelta, ThoughtDelta, ToolStarted
 from agentkit.wire.content import JsonObject
 
 _FINISH: Final = {"max_tokens": "MAX_TOKENS", "tokens": "MAX_TOKENS", "refused": "SAFETY"}
@@ -78,9 +78,9 @@ def reply_of(run: Run[Any], name: str) -> JsonObject:
     finish = (run.finish_reason or "STOP") if run.stop is None else _FINISH.get(run.stop, "OTHER")
     stopped = f"The agent stopped: {run.stop}. {run.why}".strip() if run.stop else ""
     texts = [run.text, stopped if finish == "OTHER" or not run.text else ""]
-    text = "\n\n".join(filter(None, texts)) or "The agent gave no text."
+    text = "\n\n".join(filter(None, texts)) or ("" if run.media else "The agent gave no text.")
     candidate: JsonObject = {
-        "content": {"role": "model", "parts": [{"text": text}]},
+        "content": {"role": "model", "parts": [{"text": text}, *(each.to_wire() for each in run.media)]},
         "index": 0,
         "finishReason": finish,
     }
@@ -122,6 +122,9 @@ class Chunks:
                 gap = "\n\n" if self._gap else ""
                 self._gap, self._spoken = False, True
                 return self._chunk({"text": gap + text})
+            case MediaDelta(part):
+                self._spoken = True
+                return self._chunk({"inlineData": part["inlineData"]})
             case ThoughtDelta(text):
                 return self._chunk({"text": text, "thought": True})
         return None

@@ -107,13 +107,5 @@ def _answered(content: Any) -> list[Any]:
 
 
 def tells_more(run: Run[Any] | None) -> bool:
-    """Return whether the messages of a run have what no event tells: sources, code run on the server, pictures."""
-    if run is None or run.stop is not None:
-        return False
-    own = run.messages[-len(run.new_contents) :]
-    replies = [message for message in own if message.content["role"] == "model"]
-    beside = ("executableCode", "codeExecutionResult", "inlineData")
-    grounded = any((message.metadata or {}).get("groundingMetadata") for message in replies)
-    return grounded or any(
-        key in part for message in replies for part in message.content["parts"] for key in beside
-    )
+    """Return whether the store has what rows can't bring: search suggestions, which have an address of their own."""
+    return run is not None and run.stop is None and bool(run.search_suggestions)

@@ -12,9 +12,14 @@ from agentkit import Price, ToolDeferred, Usage
 from agentkit.events import (
     AgentEvent,
     Event,
+    MediaDelta,
+    MessageAdded,
     ModelRetry,
     OutputDelta,
     RunFinished,
+    ServerToolFinished,
+    ServerToolStarted,
+    SourcesFound,
     TextDelta,
     ThoughtDelta,
     ToolFinished,
@@ -23,7 +28,7 @@ from agentkit.events import (
     to_wire,
 )
 from agentkit.serve.log import Row
-from agentkit.serve.markdown import Stream
+from agentkit.serve.markdown import Stream, render
 
 Scope = tuple[str, ...]
 """Where something happens: () in the run itself, else the call that a sub-agent answers, and the agents' names."""
@@ -54,6 +59,7 @@ class Teller:
         self._count = 0
         self._texts: dict[tuple[Scope, str], _Text] = {}
         self._turn: dict[Scope, list[str]] = {}  # the texts of the last turn: it may not count after all
+        self._said: dict[Scope, list[tuple[str, str]]] = {}  # the ids and words of its texts that have ended
         self._rows: list[Row] = []
         self.cost = 0.0
         """Seconds that the last `take` took: a long list or fence is one block, and rendered whole each time."""
@@ -101,6 +107,8 @@ class Teller:
     def _other(self, event: Event, scope: Scope, more: Mapping[str, Any]) -> None:
         self._flush()
         row = {**to_wire(event), "within": list(scope)}
+        if isinstance(event, (ToolStarted, MessageAdded, ModelRetry)):
+            self._said.pop(scope, None)  # what comes is another text
         match event:
             case ModelRetry(discarded=discarded):
                 self._end_texts(scope)
@@ -113,10 +121,35 @@ class Teller:
                     error is not None or "error" in response["response"],
                 )
                 row["response"] = {**response, "parts": lighter(response.get("parts"))}
+            case ServerToolStarted() | MediaDelta():
+                self._end_texts(scope)  # what follows stands behind it
+                if isinstance(event, MediaDelta):
+                    row["part"] = lighter([event.part])[0]
+            case ServerToolFinished(status=status):
+                row["failed"] = not status.endswith(("_OK", "_SUCCESS")) and bool(status)
+            case SourcesFound():
+                self._end_texts(scope)
+                self._note_sources(event, scope)
+                row = {
+                    "type": "sources",
+                    "sources": row["sources"],
+                    "within": row["within"],
+                    "suggestions": None,
+                }
             case TurnFinished(usage=usage):
                 self._end_texts(scope)
                 row["usage"] = usage_row(usage, self._prices)
         self._append({**row, **more})
+
+    def _note_sources(self, event: SourcesFound, scope: Scope) -> None:
+        """Put the numbers of sources into the texts that they support."""
+        ends = [(end, number) for number, source in enumerate(event.sources, 1) for _, end in source.spans]
+        at = 0
+        for text_id, text in self._said.get(scope, ()):
+            notes = [(end - at, number) for end, number in ends if at < end <= at + len(text)]
+            at += len(text)
+            if notes:
+                self._block(scope, "text", text_id, 0, render(text, notes), whole=True)
 
     def _text(self, scope: Scope, kind: str) -> _Text:
         text = self._texts.get((scope, kind))
@@ -144,6 +177,8 @@ class Teller:
     def _end_texts(self, scope: Scope) -> None:
         for where, kind in [key for key in self._texts if key[0] == scope]:
             text = self._texts.pop((where, kind))
+            if kind == "text":
+                self._said.setdefault(scope, []).append((text.id, text.stream.text))
             value = json_value(text.stream.text) if kind == "text" else None
             if value is not None:
                 self._append({"type": "output", "text": text.id, "value": value, "within": list(scope)})

@@ -6,13 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentkit import Price
-from agentkit.events import TextDelta, ThoughtDelta, ToldError, ToolFinished, ToolStarted, TurnFinished
+from agentkit.core.server_tools import ServerTools
+from agentkit.events import (
+    SourcesFound,
+    TextDelta,
+    ThoughtDelta,
+    ToldError,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+)
 from agentkit.limits import Usage
 from agentkit.serve.log import Row
-from agentkit.serve.markdown import render
 from agentkit.serve.rows import LATER, Teller, lighter
 from agentkit.stores.base import StoredSession
-from agentkit.wire.content import FunctionResponse, calls_of, responses_of
+from agentkit.wire.content import FunctionResponse, calls_of, responses_of, text_of
+from agentkit.wire.sources import sources_of
+from agentkit.wire.sources import suggestions_of as suggestions_in
 
 
 def stored_rows(session: StoredSession, upto: int, prices: Mapping[str, Price] | None = None) -> list[Row]:
@@ -60,21 +70,22 @@ def user_row(parts: Sequence[Any]) -> Row:
 
 def _tell_reply(teller: Teller, session: StoredSession, index: int) -> None:
     message = session.messages[index]
-    at, calls = message.created, calls_of(message.content)
-    metadata = _metadata(message)
-    texts = [part for part in message.content["parts"] if part.get("text")]
-    for part in message.content["parts"]:
+    at, content = message.created, message.content
+    server = ServerTools(f"m{index}")
+    for part in content["parts"]:
         if text := part.get("text"):
             teller.tell(ThoughtDelta(text) if part.get("thought") else TextDelta(text))
-        elif "executableCode" in part or "codeExecutionResult" in part or "inlineData" in part:
-            teller.add(
-                "server", **{**part, **({"media": lighter([part])} if "inlineData" in part else {})}, at=at
-            )
+        for event in server.part(part):
+            teller.tell(event, at=at)
+    for event in (*server.beside(message.metadata or {}), *server.end()):
+        teller.tell(event, at=at)
+    sources = sources_of([(content, message.metadata)], text_of(content))
+    suggestions = suggestions_of(session, index)
+    if sources or suggestions:
+        teller.tell(SourcesFound(sources, suggestions), at=at, suggestions=index if suggestions else None)
     usage = message.usage or Usage()
     teller.tell(TurnFinished(0, usage, message.finish_reason or "", _model_of(usage)), at=at, message=index)
-    if grounding := metadata.get("groundingMetadata"):
-        _tell_sources(teller, grounding, texts[0]["text"] if len(texts) == 1 else "", index)
-    for call_id, call in zip(call_ids(session, index), calls, strict=False):
+    for call_id, call in zip(call_ids(session, index), calls_of(content), strict=False):
         teller.tell(ToolStarted(call_id, call["name"], call.get("args") or {}), at=at)
     for entry in session.calls if index == len(session.messages) - 1 else ():
         if entry.response is not None:
@@ -82,11 +93,6 @@ def _tell_reply(teller: Teller, session: StoredSession, index: int) -> None:
         elif entry.deferred is not None:
             later: FunctionResponse = {"name": entry.name, "response": {"error": LATER}}
             teller.tell(ToolFinished(entry.call_id, entry.name, later, 0.0), at=at, seconds=None)
-
-
-def _metadata(message: Any) -> dict[str, Any]:
-    """Return what the candidate said beside its content, where the store keeps it."""
-    return getattr(message, "metadata", None) or {}
 
 
 def _model_of(usage: Usage) -> str:
@@ -98,26 +104,6 @@ def _tell_response(teller: Teller, call_id: str, response: FunctionResponse, at:
     teller.tell(ToolFinished(call_id, response["name"], response, 0.0, error), at=at, seconds=None)
 
 
-def _tell_sources(teller: Teller, grounding: Mapping[str, Any], text: str, index: int) -> None:
-    """Tell the sources of a reply, and put their numbers into its text where that is one part."""
-    chunks = [
-        chunk.get("web") or chunk.get("retrievedContext") or {}
-        for chunk in grounding.get("groundingChunks", ())
-    ]
-    sources = [{"uri": str(c.get("uri", "")), "title": str(c.get("title", ""))} for c in chunks]
-    notes, raw = [], text.encode()
-    for support in grounding.get("groundingSupports", ()) if text else ():
-        end = support.get("segment", {}).get("endIndex", 0)  # in bytes of UTF-8
-        position = len(raw[:end].decode(errors="ignore"))
-        notes += [(position, number + 1) for number in support.get("groundingChunkIndices", ())]
-    if notes:
-        teller.add("text", text=f"m{index}.1", block=0, html=render(text, notes), whole=True, within=[])
-    suggestions = bool(grounding.get("searchEntryPoint", {}).get("renderedContent"))
-    queries = [str(query) for query in grounding.get("webSearchQueries", ())]
-    teller.add("sources", sources=sources, queries=queries, suggestions=index if suggestions else None)
-
-
 def suggestions_of(session: StoredSession, index: int) -> str:
     """Return the search suggestions of a message: Google's HTML, which its terms ask to show."""
-    entry = _metadata(session.messages[index]).get("groundingMetadata", {}).get("searchEntryPoint", {})
-    return str(entry.get("renderedContent", ""))
+    return suggestions_in(session.messages[index].metadata)

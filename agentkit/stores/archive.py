@@ -21,8 +21,9 @@ from agentkit.errors import StoreError, StoreVersionError
 from agentkit.limits import Usage, read_by_model
 from agentkit.stores._values import check_results, sum_usage
 from agentkit.stores.base import Message, SessionInfo, StoredResult
-from agentkit.wire.content import Content, JsonObject, calls_of, keep
+from agentkit.wire.content import Content, JsonObject, calls_of, keep, text_of
 from agentkit.wire.history import check
+from agentkit.wire.sources import footnotes, marked, sources_of
 
 FORMAT, VERSION = "agentkit.chat", 3
 """Version 2 brought results; version 3 what is known about a message, and the state. Earlier ones are read."""
@@ -321,15 +322,27 @@ def read_archive(path: Path) -> Archived:
 
 
 def to_markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
-    """Make a text of a session for people to read: calls and results as code, media by their type."""
+    """Make a text of a session for people: calls and code as blocks, media by their type, sources as footnotes."""
     lines = [f"# {info.title or info.id}", ""]
+    notes = 1
     for message in messages:
         speaker = "User" if message.content["role"] == "user" else "Model"
         if any("functionResponse" in part for part in message.content["parts"]):
             speaker = "Tools"
         lines += [f"## {speaker}, {_when(message.created)}", ""]
+        sources = sources_of([(message.content, message.metadata)], text_of(message.content))
+        at = 0
         for part in message.content["parts"]:
-            lines += [_markdown(part), ""]
+            written = _markdown(part)
+            if "text" in part and not part.get("thought"):
+                written = marked(written, sources, at=at, first=notes)
+                at += len(part["text"])
+            lines += [written, ""] if written else []
+        if sources:
+            cited = [notes + index for index, source in enumerate(sources) if not source.spans]
+            lines += [*(f"[^{number}]" for number in cited), *([""] if cited else [])]
+            lines += [footnotes(sources, first=notes), ""]
+            notes += len(sources)
     return "\n".join(lines)
 
 
@@ -352,14 +365,29 @@ def _markdown(part: Any) -> str:
     if "functionResponse" in part:
         response = part["functionResponse"]
         return _code(f"{response['name']} -> {json.dumps(response['response'], ensure_ascii=False)}")
+    if isinstance(code := part.get("executableCode"), dict):
+        return _code(str(code.get("code", "")), re.sub(r"\W", "", str(code.get("language", "")).lower()))
+    if isinstance(result := part.get("codeExecutionResult"), dict):
+        ended = str(result.get("outcome") or "OUTCOME_OK")
+        return "\n\n".join(
+            [
+                _code(str(result.get("output") or "").rstrip("\n")),
+                *([] if ended == "OUTCOME_OK" else [f"*({ended})*"]),
+            ]
+        )
+    if isinstance(call := part.get("toolCall"), dict):
+        name = str(call.get("toolType") or "").lower()
+        return _code(f"{name}({json.dumps(call.get('args') or {}, ensure_ascii=False)})")
+    if "toolResponse" in part:  # what came of it is in the text and its sources
+        return ""
     blob = part.get("inlineData") or part.get("fileData")
     kind = blob.get("mimeType") if isinstance(blob, dict) else None
     return f"*({kind or ', '.join(part)})*"
 
 
-def _code(text: str) -> str:
+def _code(text: str, language: str = "") -> str:
     fence = "`" * max(3, max((len(run) for run in _runs(text)), default=0) + 1)
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _runs(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import re
 import wave
 from collections import deque
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Media:
         """
         file = Path(path)
         kind, _, options = self.mime_type.partition(";")
-        is_raw = kind.strip().lower() in ("audio/l16", "audio/pcm")
+        is_raw = _is_raw_sound(kind)
         if not file.suffix:
             file = file.with_name(file.name + (".wav" if is_raw else mimetypes.guess_extension(kind) or ""))
         if is_raw and file.suffix.lower() == ".wav":
@@ -74,13 +74,23 @@ class Media:
 
 def media_in(parts: Iterable[Part]) -> list[Media]:
     """List the media in parts of a content, those in thoughts left out."""
-    found = []
+    found: list[Media] = []
     for part in parts:
         blob = part.get("inlineData")
         if not part.get("thought") and isinstance(blob, dict):
-            kind, name = blob.get("mimeType") or "application/octet-stream", blob.get("displayName")
-            found.append(Media(decoded(str(blob.get("data"))) or b"", str(kind), name))
+            kind, data = (
+                str(blob.get("mimeType") or "application/octet-stream"),
+                decoded(str(blob.get("data"))),
+            )
+            if found and found[-1].mime_type == kind and _is_raw_sound(kind):  # it came in pieces
+                found[-1] = replace(found[-1], data=found[-1].data + (data or b""))
+            else:
+                found.append(Media(data or b"", kind, blob.get("displayName")))
     return found
+
+
+def _is_raw_sound(mime_type: str) -> bool:
+    return mime_type.partition(";")[0].strip().lower() in ("audio/l16", "audio/pcm")
 
 
 def decoded(data: str) -> bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from agentkit.wire.content import Content, JsonObject, Part
 from agentkit.wire.metadata import indices_of
@@ -33,6 +33,16 @@ class Source:
     """What was found there, where the server says so."""
     spans: tuple[Span, ...] = ()
     """What of `run.text` it supports: `run.text[begin:end]`."""
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Source:
+        """Read what `dataclasses.asdict` made. Raises ValueError if it is none."""
+        texts = {key: str(wire.get(key, "")) for key in ("uri", "title", "status", "text")}
+        kind: Any = wire.get("kind")
+        spans = wire.get("spans", ())
+        if kind not in get_args(SourceKind) or not isinstance(spans, (list, tuple)):
+            raise ValueError(f"{kind!r:.50} is no kind of source")
+        return cls(kind=kind, spans=tuple((int(begin), int(end)) for begin, end in spans), **texts)
 
 
 def sources_of(replies: Iterable[tuple[Content, Mapping[str, Any] | None]], text: str) -> tuple[Source, ...]:
@@ -61,16 +71,34 @@ def suggestions_of(metadata: Mapping[str, Any] | None) -> str:
     return _text(entry, "renderedContent")
 
 
+def shift(source: Source, by: int) -> Source:
+    """Return a source whose spans stand so many characters further on."""
+    return replace(source, spans=tuple((begin + by, end + by) for begin, end in source.spans))
+
+
 def with_footnotes(text: str, sources: Sequence[Source]) -> str:
     """Put a Markdown footnote behind all that a source supports; at the end, those that support no words of it."""
-    marks = [(end, number) for number, source in enumerate(sources, 1) for _, end in source.spans]
-    for end, number in sorted(set(marks), reverse=True):
-        text = f"{text[:end]}[^{number}]{text[end:]}"
+    if not sources:
+        return text
     rest = "".join(f"[^{number}]" for number, source in enumerate(sources, 1) if not source.spans)
+    made = marked(text, sources)
     if rest and re.match(r"\s*(```|~~~|\|)", text.rstrip().rpartition("\n")[2]):
         rest = f"\n\n{rest}"
-    notes = "\n".join(f"[^{number}]: {_linked(source)}" for number, source in enumerate(sources, 1))
-    return f"{text.rstrip()}{rest}\n\n{notes}" if notes else text
+    return f"{made.rstrip()}{rest}\n\n{footnotes(sources)}"
+
+
+def marked(text: str, sources: Sequence[Source], *, at: int = 0, first: int = 1) -> str:
+    """Put the marks of footnotes into a text, or into the piece of one that begins at a character of it."""
+    marks = {(end - at, number) for number, each in enumerate(sources, first) for _, end in each.spans}
+    for end, number in sorted(marks, reverse=True):
+        if 0 < end <= len(text):
+            text = f"{text[:end]}[^{number}]{text[end:]}"
+    return text
+
+
+def footnotes(sources: Sequence[Source], *, first: int = 1) -> str:
+    """Write sources as footnotes in Markdown, one a line."""
+    return "\n".join(f"[^{number}]: {_linked(source)}" for number, source in enumerate(sources, first))
 
 
 def _linked(source: Source) -> str:

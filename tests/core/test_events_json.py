@@ -9,17 +9,21 @@ from typing import Any, get_args
 
 import pytest
 
-from agentkit import Agent, ConfigurationError, Run, Usage
+from agentkit import Agent, ConfigurationError, Run, Source, Usage
 from agentkit.events import (
     VERSION,
     AgentEvent,
     Event,
+    MediaDelta,
     MessageAdded,
     ModelChanged,
     ModelRetry,
     OutputDelta,
     RequestDelayed,
     RunFinished,
+    ServerToolFinished,
+    ServerToolStarted,
+    SourcesFound,
     TextDelta,
     ThoughtDelta,
     ToldError,
@@ -62,6 +66,10 @@ EVENTS: list[Event] = [
     ToolStarted("c", "look", {"sku": "A", "deep": [{"a": None}]}),
     ToolProgress("c", "look", {"done": 0.5}),
     ToolFinished("c", "look", ANSWER, 0.5),
+    ServerToolStarted("s", "code_execution", {"language": "PYTHON", "code": "print(1)"}),
+    ServerToolFinished("s", "code_execution", "OUTCOME_OK", {"output": "1\n"}),
+    MediaDelta({"inlineData": {"mimeType": "image/png", "data": "aGk="}}),
+    SourcesFound((Source(kind="web", uri="https://a.example", spans=((0, 4), (6, 9))),), "<b>x</b>"),
     ModelRetry(2, 0.5, "503", "half a te"),
     RequestDelayed(1.5),
     ModelChanged("a", "b", "503"),

@@ -101,16 +101,9 @@ GROUNDING = {
 
 
 @pytest.fixture
-def sourced(serving: Serving, browser: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def sourced(serving: Serving, browser: Any) -> Iterator[Any]:
     answer = said("model", "Grüner Tee keeps. Drink it.", metadata={"groundingMetadata": GROUNDING})
     keep(serving.store, "s", "Tea", said("user", "Tea?"), answer)
-    from agentkit.serve import stored
-
-    known = {"metadata": {"groundingMetadata": GROUNDING}}
-    if not hasattr(serving.store.load("s").messages[1], "metadata"):  # a store that doesn't keep it yet
-        monkeypatch.setattr(
-            stored, "_metadata", lambda m: known["metadata"] if m.content["role"] == "model" else {}
-        )
     page = come_in(browser, serving)
     page.goto(f"{serving.origin}/#/s")
     page.wait_for_selector(".sources")

@@ -8,21 +8,24 @@ import pytest
 
 from agentkit import Agent, MemoryStore
 from agentkit.serve.export import session_html
-from agentkit.serve.rows import LATER
+from agentkit.serve.live import tells_more
+from agentkit.serve.rows import LATER, Teller
 from agentkit.serve.stored import broken_off, stored_rows
 from agentkit.serve.turns import reply_at, turn_of
 from agentkit.stores.base import AddMessage, StoredCall
 from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call
+from agentkit.testing.scripted import reply
 
 
-def kept(*contents: Any, calls: Any = ()) -> Any:
+def kept(*contents: Any, calls: Any = (), metadata: Any = None) -> Any:
     store = MemoryStore()
     store.create("s", title="Tea </script><script>alert(1)</script>")
     writer = store.write("s")
     for number, (role, parts) in enumerate(contents):
         last = number == len(contents) - 1
-        message = Message(content={"role": role, "parts": parts}, created=1000.0 + number)
+        beside = metadata if last else None
+        message = Message(content={"role": role, "parts": parts}, created=1000.0 + number, metadata=beside)
         writer.append([AddMessage(message, calls if last else ())])
     writer.release()
     return store.load("s")
@@ -95,8 +98,42 @@ def test_code_that_gemini_ran_and_its_pictures_are_told() -> None:
         {"text": "One."},
     ]
     rows = rows_of(kept(ASKED, ("model", parts)))
-    assert kinds(rows) == ["user", "server", "server", "server", "text", "turn_finished"]
-    assert rows[1]["executableCode"]["code"] == "print(1)"
+    server = ["server_tool_started", "server_tool_finished", "media_delta"]
+    assert kinds(rows) == ["user", *server, "text", "turn_finished"]
+    assert rows[1]["args"]["code"] == "print(1)"
+    assert (rows[2]["callId"], rows[2]["failed"]) == (rows[1]["callId"], False)
+
+
+def test_sources_are_told_live_as_they_are_from_the_store() -> None:
+    code: Any = {"executableCode": {"language": "PYTHON", "code": "1"}}
+    result: Any = {"codeExecutionResult": {"outcome": "OUTCOME_FAILED", "output": "no"}}
+    segment = {"startIndex": 0, "endIndex": len("Grün.".encode()), "partIndex": 3, "text": "Grün."}
+    grounding = {
+        "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}],
+        "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}],
+        "searchEntryPoint": {"renderedContent": "<b>tea</b>"},
+    }
+    made: Any = reply("Tee? ", code, result, "Grün. Ja.")
+    made["candidates"][0]["groundingMetadata"] = grounding
+    live = Teller("t")
+    with Agent(ScriptedModel([made])).stream("go") as events:
+        for event in events:
+            live.tell(event)
+    reply_parts = events.run.contents[-1]["parts"]
+    session = kept(ASKED, ("model", reply_parts), metadata={"groundingMetadata": grounding})
+    stored = rows_of(session)[1:]
+    told = live.take()
+    for rows in (told, stored):
+        assert next(row["failed"] for row in rows if row["type"] == "server_tool_finished")
+        (sources,) = [row for row in rows if row["type"] == "sources"]
+        assert sources["sources"][0]["uri"] == "https://a.example"
+        texts = {row["text"]: row["html"] for row in rows if row["type"] == "text"}
+        assert [html.strip() for html in texts.values()] == [
+            "<p>Tee?</p>",
+            '<p>Grün.<sup class="ref">1</sup> Ja.</p>',
+        ]
+    assert [row["suggestions"] for row in stored if row["type"] == "sources"] == [1]
+    assert tells_more(events.run)
 
 
 def test_media_too_large_to_be_shown_are_told_without_their_data() -> None:

@@ -72,7 +72,6 @@ export function sources(row, session) {
   const made = make("section.sources");
   made.setAttribute("aria-label", "Sources");
   if (items.length) made.append(make("h2", "Sources"), make("ol", ...items));
-  if (row.queries.length) made.append(make("p.note", "Searched for: " + row.queries.map(visible).join(" · ")));
   if (row.suggestions !== null && session) made.append(suggestions(row.suggestions, session));
   return made;
 }

@@ -81,6 +81,20 @@ class Maker {
   }
 
   /** @param {any} row @param {string} scope */
+  on_server_tool_started(row, scope) {
+    const note = JSON.stringify(row.args).slice(0, 300);
+    const bar = { name: row.name, from: row.at, to: row.at, kind: "tool", depth: scope ? 2 : 1, note };
+    this.calls.set(row.callId, bar);
+    this.done.bars.push(bar);
+  }
+
+  /** @param {any} row */
+  on_server_tool_finished(row) {
+    const bar = this.calls.get(row.callId);
+    if (bar) Object.assign(bar, { to: row.at, kind: row.failed ? "failed" : "tool" });
+  }
+
+  /** @param {any} row @param {string} scope */
   on_model_retry(row, scope) {
     const name = `retry: ${row.reason}`;
     this.done.bars.push({ name, from: row.at, to: row.at + row.delay, kind: "wait", depth: scope ? 1 : 0, note: row.reason });

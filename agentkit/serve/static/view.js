@@ -205,21 +205,32 @@ export class Conversation {
   }
 
   /** @param {any} row */
-  on_server(row) {
-    const { executableCode: code, codeExecutionResult: result } = row;
-    const name = code ? "Code, run by Gemini" : result ? "What the code printed" : "Picture";
-    const details = make("details", make("summary", make("span.mark"), make("span.name", name)), make("div.body"));
-    const body = /** @type {HTMLElement} */ (details.querySelector(".body"));
-    if (code || result) body.append(pre(code ? code.code : (result.output ?? "")));
-    body.append(...media(row.media || []));
-    /** @type {HTMLDetailsElement} */ (details).open = !code;
-    const failed = result && result.outcome && result.outcome !== "OUTCOME_OK";
-    this.log.append(make(failed ? "article.card.failed" : "article.card.done", details));
+  on_server_tool_started(row) {
+    const call = this.calls.get(row.callId) || this.addCall(row);
+    call.brief.textContent = visible(row.args.code ?? JSON.stringify(row.args)).slice(0, 200);
+    call.body.replaceChildren(make("h2", row.args.code ? "Code, run by Gemini" : "Arguments"), pre(row.args.code ?? row.args));
+    this.mark(call, "run");
+  }
+
+  /** @param {any} row */
+  on_server_tool_finished(row) {
+    const call = this.calls.get(row.callId) || this.addCall({ ...row, args: {} });
+    call.time.textContent = row.failed ? visible(row.status) : "";
+    this.mark(call, row.failed ? "failed" : "done");
+    const { output, search_suggestions: _, ...rest } = row.result;
+    if (output !== undefined) call.body.append(make("h2", "What it printed"), pre(output));
+    if (Object.keys(rest).length) call.body.append(make("h2", "Result"), pre(rest));
+    call.details.open = row.failed || output !== undefined;
+  }
+
+  /** @param {any} row */
+  on_media_delta(row) {
+    this.place(row.within).append(make("div.made", ...media([row.part])));
   }
 
   /** @param {any} row */
   on_sources(row) {
-    this.log.append(sources(row, this.session));
+    this.place(row.within).append(sources(row, this.session));
   }
 
   /** @param {any} row */
