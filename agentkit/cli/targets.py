@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentkit.cli.exits import UsageFault
 from agentkit.cli.terminal import say, where
+from agentkit.errors import how_to_install
 
 if TYPE_CHECKING:
     from agentkit import Agent
@@ -148,8 +149,7 @@ def _ready_made(name: str, value: str | None) -> Any:
         module = importlib.import_module(f"agentkit_tools.{name}")
         return [module.web_tools() if name == "web" else getattr(module, name)]
     except ModuleNotFoundError as error:
-        extra = "web" if name == "web" else "tools"
-        raise UsageFault(f'-t {name} needs {error.name}: pip install "agentkit[{extra}]"') from None
+        raise UsageFault(f"-t {name} needs {error.name}: {how_to_install('tools')}") from None
 
 
 # -- what is in a module

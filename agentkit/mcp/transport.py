@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from agentkit.errors import ConfigurationError
+from agentkit.errors import ConfigurationError, how_to_install
 
 MAX_UNREADABLE = 100
 """Lines of a server that are no messages, after which the connection is ended."""
@@ -48,7 +48,7 @@ class Target:
         errlog: Any,
     ) -> None:
         if find_spec("mcp") is None:
-            raise ConfigurationError("MCP servers need the extra mcp: pip install 'agentkit[mcp]'.")
+            raise ConfigurationError(f"MCP servers need the extra mcp: {how_to_install('mcp')}.")
         self._headers, self._auth, self._errlog = headers, auth, errlog
         self.refusal = ""
         """The HTTP status of the last request that an address refused, in words."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentkit.errors import ConfigurationError
+from agentkit.errors import ConfigurationError, how_to_install
 from agentkit.stores.store import Store
 
 if TYPE_CHECKING:
@@ -53,6 +53,6 @@ class PostgresStore(Store):
             from agentkit.stores.postgres_database import Postgres
         except ImportError as error:
             raise ConfigurationError(
-                f'PostgresStore needs psycopg 3 and psycopg_pool ({error}): pip install "agentkit[postgres]".'
+                f"PostgresStore needs psycopg 3 and psycopg_pool ({error}): {how_to_install('postgres')}."
             ) from error
         super().__init__(Postgres(url, timeout, reconnect_timeout))

@@ -57,7 +57,7 @@ def test_a_command_whose_extra_is_missing_says_which(tmp_path: Path, monkeypatch
     done = CliRunner().invoke(made_app(table), ["page"])
     assert isinstance(done.exception, Leave)
     assert done.exception.code == 2
-    assert 'needs the extra "serve": pip install "agentkit[serve]"' in done.output
+    assert 'needs the extra "serve": pip install "agentkit-gemini[serve]"' in done.output
     shown = CliRunner().invoke(made_app(table), ["--help"]).output
     assert "page" in shown
     assert "gone" not in shown
@@ -65,7 +65,11 @@ def test_a_command_whose_extra_is_missing_says_which(tmp_path: Path, monkeypatch
 
 def test_without_typer_it_says_what_to_install(agentkit: Agentkit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "typer", None)
-    assert agentkit("run") == (2, "", 'The command needs the extra "cli": pip install "agentkit[cli]"\n')
+    assert agentkit("run") == (
+        2,
+        "",
+        'The command needs the extra "cli": pip install "agentkit-gemini[cli]"\n',
+    )
 
 
 def test_every_command_of_the_table_that_is_there_has_an_app() -> None:

@@ -25,7 +25,7 @@ def test_a_missing_engine_is_a_configuration_error_that_says_what_to_do(
     assert not available()
     with pytest.raises(ConfigurationError) as caught:
         LocalModel()
-    for words in ('pip install "agentkit[local]"', "macOS on arm64", "GEMINI_API_KEY"):
+    for words in ('pip install "agentkit-gemini[local]"', "macOS on arm64", "GEMINI_API_KEY"):
         assert words in str(caught.value)
 
 

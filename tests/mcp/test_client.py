@@ -455,5 +455,5 @@ def test_the_sdk_is_imported_on_first_use_only() -> None:
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentkit.mcp.transport.find_spec", lambda _: None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'agentkit\[mcp\]'"):
+    with pytest.raises(ConfigurationError, match=r'pip install "agentkit-gemini\[mcp\]"'):
         MCP("uvx x")

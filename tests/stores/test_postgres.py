@@ -48,7 +48,7 @@ except ConfigurationError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 'pip install "agentkit[postgres]"' in done.stdout and missing in done.stdout
+    assert 'pip install "agentkit-gemini[postgres]"' in done.stdout and missing in done.stdout
 
 
 def test_importing_the_class_imports_no_driver() -> None:

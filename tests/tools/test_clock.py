@@ -140,7 +140,7 @@ def test_every_city_of_the_table_has_a_time_zone() -> None:
 
 
 def test_missing_time_zone_data_are_an_error_that_names_the_mend(no_zone_data: None) -> None:
-    with pytest.raises(ToolError, match=r'pip install "agentkit\[tools\]"'):
+    with pytest.raises(ToolError, match=r'pip install "agentkit-gemini\[tools\]"'):
         ask("current_time", "Tokyo")
     assert ask("current_time", "UTC").startswith("It is 21:05 on Monday 24 November 2025 in UTC (")
 

@@ -146,7 +146,7 @@ def test_the_callers_decimal_context_is_not_used() -> None:
 def test_without_pint_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     names.registry.cache_clear()
     monkeypatch.setitem(sys.modules, "pint", None)
-    with pytest.raises(ToolError, match=r'pip install "agentkit\[tools\]"'):
+    with pytest.raises(ToolError, match=r'pip install "agentkit-gemini\[tools\]"'):
         convert(1, "m", "km")
 
 

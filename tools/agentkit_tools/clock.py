@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from agentkit.errors import ToolError, ToolRetry
+from agentkit.errors import ToolError, ToolRetry, how_to_install
 from agentkit.tooling.registry import ToolRegistry
 from agentkit_tools._cities import cities_in, city_names, find_cities
 from agentkit_tools._dates import say_date
@@ -140,7 +140,7 @@ def _zone(key: str) -> tzinfo:
         return ZoneInfo(key)
     except ZoneInfoNotFoundError as error:
         raise ToolError(
-            'This computer has no time zone data. Install it with: pip install "agentkit[tools]"'
+            f"This computer has no time zone data. Install it with: {how_to_install('tools')}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Conversion between units of measure, on pint (`pip install "agentkit[tools]"`).
+"""Conversion between units of measure, on pint (`pip install "agentkit-gemini[tools]"`).
 
 Give it to an agent as `tools=[units]`. An answer is one line: `10 miles = 16.09344 kilometers`.
 """

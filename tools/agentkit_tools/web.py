@@ -1,4 +1,4 @@
-"""A tool that fetches web pages as readable text (`pip install "agentkit[tools]"`).
+"""A tool that fetches web pages as readable text (`pip install "agentkit-gemini[tools]"`).
 
 Give it to an agent as `tools=[web]`. What a page says is a stranger's: the tool is marked `untrusted`. It
 fetches from the public Internet only, `http` and `https`, and judges the very IP addresses that it connects to;

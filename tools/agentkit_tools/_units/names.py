@@ -8,7 +8,7 @@ from decimal import Context, Decimal, localcontext
 from functools import cache
 from typing import Any
 
-from agentkit.errors import ToolError, ToolRetry
+from agentkit.errors import ToolError, ToolRetry, how_to_install
 
 MAX_LENGTH = 60
 EXACT_DIGITS = 10
@@ -96,7 +96,7 @@ def registry() -> Any:
     try:
         import pint
     except ImportError:
-        raise ToolError('Units need the package pint: pip install "agentkit[tools]".') from None
+        raise ToolError(f"Units need the package pint: {how_to_install('tools')}.") from None
     with localcontext(Context(prec=40)):
         units: Any = pint.UnitRegistry(non_int_type=Decimal, on_redefinition="ignore")
         for definition in INTERNATIONAL:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from agentkit.drivers import threads
-from agentkit.errors import ToolError
+from agentkit.errors import ToolError, how_to_install
 from agentkit_tools._web import extract
 from agentkit_tools._web.fetch import Page
 
@@ -26,7 +26,7 @@ def find_packages() -> str:
     """
     spec = importlib.util.find_spec("turbohtml")
     if spec is None or spec.origin is None:
-        raise ToolError('Web pages need the package turbohtml: pip install "agentkit[tools]".')
+        raise ToolError(f"Web pages need the package turbohtml: {how_to_install('tools')}.")
     return str(Path(spec.origin).parent.parent)
 
 
