@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import threading
 import time
 import weakref
@@ -50,9 +51,10 @@ class OwnWire:
         self._recording = httpx2.Client(transport=self._recorder)
         with faults.mapped():
             self._sdk = genai.Client(api_key=api_key, http_options=self._sdk_options(given))
+        # Told outright: google-genai 2 doesn't read the variable.
         chosen = given.api_version or os.environ.get("GOOGLE_GENAI_API_VERSION")
-        # The SDK's default, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
-        self._version = None if chosen or self._sdk.vertexai else "v1beta"
+        # The default of google-genai 3, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
+        self._version = chosen or (None if self._sdk.vertexai else "v1beta")
         self._configs: dict[bytes, JsonObject] = {}
         self._signed: dict[Method, tuple[httpx2.URL, dict[str, str]]] = {}
         self._headers: dict[tuple[Method, type, str], httpx2.Headers] = {}
@@ -142,7 +144,9 @@ class OwnWire:
                 # taking aiohttp; so does "ssl" for the websockets that nobody opens here.
                 "httpx_async_client": httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport()),
                 "async_client_args": {"ssl": True},
-                "client_args": None,
+                "client_args": {
+                    "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                },  # google-genai 2 makes one
                 "timeout": None,
                 "extra_body": None,
                 "retry_options": None,

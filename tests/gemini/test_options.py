@@ -333,7 +333,7 @@ def test_vertex_requests_go_to_the_project_with_a_fresh_token(vertex: list[str])
 
 def test_a_users_vertex_client_is_asked_the_same(vertex: list[str]) -> None:
     transport = InProcess(answer_ok)
-    options = types.HttpOptions(client_args={"transport": transport})
+    options = types.HttpOptions(httpx_client=httpx2.Client(transport=transport))
     with genai.Client(
         vertexai=True,
         project="tea",
