@@ -71,6 +71,9 @@ class ToolFinished:
     """How long the call took."""
     error: Exception | None = field(default=None, repr=False)
     """What went wrong, or None; not in the repr, since a tool's exception may hold what is nobody else's business."""
+    waits: bool = False
+    """Whether the result is still to come: the call, or one inside of it, waits for somebody; `response` only stands
+    in for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +161,15 @@ class AgentEvent:
 
     path: tuple[str, ...]
     """The agents' names, from the outermost sub-agent to the one it happens in."""
-    call_id: str
-    """The call of this run that the outermost one answers."""
+    call_ids: tuple[str, ...]
+    """The calls that these agents answer, one each: the first is a call of this run."""
     event: Event
     """What happens there."""
+
+    @property
+    def call_id(self) -> str:
+        """The call of this run that the outermost one answers."""
+        return self.call_ids[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,20 +305,23 @@ _TYPES: Final[dict[str, Any]] = {
     **dict.fromkeys(("args", "response", "content", "result", "part"), dict),
     **dict.fromkeys(("seconds", "delay"), (int, float)),
     **dict.fromkeys(("attempt", "turn"), int),
-    **dict.fromkeys(("path", "sources"), list),
+    **dict.fromkeys(("path", "call_ids", "sources"), list),
+    "waits": bool,
 }
 
 
 def _value_in(name: str, value: Any, read_run: Callable[[str], Any] | None) -> Any:
     wanted = _TYPES.get(name)
-    if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+    if wanted is not None and (
+        not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)
+    ):
         raise ValueError(f"{_camel(name)} is a {type(value).__name__}")
     match name:
         case "usage":
             return _usage_in(value)
         case "error":
             return None if value is None else ToldError(str(value))
-        case "path":
+        case "path" | "call_ids":
             return tuple(map(str, value))
         case "sources":
             return tuple(Source.from_wire(each) for each in value)
@@ -350,19 +361,19 @@ class OpenCalls:
     def before(self, event: Event) -> list[Event]:
         """Note an event; return what has to be told before it: the ends of calls inside one that ends."""
         inner = _inside(event)
-        path = event.path if isinstance(event, AgentEvent) else ()
+        around = event.call_ids if isinstance(event, AgentEvent) else ()
         if isinstance(inner, (ModelRetry, ModelChanged, TurnFinished)):
-            return self._end([key for key in self._begun if key[:-1] == path and self._is_server(key)])
+            return self._end([key for key in self._begun if key[:-1] == around and self._is_server(key)])
         if not isinstance(inner, (ToolStarted, ToolFinished, ServerToolStarted, ServerToolFinished)):
             return []
-        key = (*path, inner.call_id)
+        key = (*around, inner.call_id)
         if isinstance(inner, (ToolStarted, ServerToolStarted)):
             self._begun[key] = event  # type: ignore[assignment] # one of the two
             return []
         self._begun.pop(key, None)
         if isinstance(event, AgentEvent) or isinstance(inner, ServerToolFinished):
             return []
-        return self._end([key for key, each in self._begun.items() if _answers(each, inner.call_id)])
+        return self._end([key for key in self._begun if key[0] == inner.call_id])
 
     def _is_server(self, key: tuple[str, ...]) -> bool:
         return isinstance(_inside(self._begun[key]), ServerToolStarted)
@@ -379,10 +390,6 @@ def _inside(event: Event) -> Event:
     return event.event if isinstance(event, AgentEvent) else event
 
 
-def _answers(event: Event, call_id: str) -> bool:
-    return isinstance(event, AgentEvent) and event.call_id == call_id
-
-
 def _cut_off(event: Any) -> Event:
     call: Any = _inside(event)
     text = "Not finished: it was under way and may have taken effect; the run ended before."
@@ -390,4 +397,4 @@ def _cut_off(event: Any) -> Event:
     ended: Event = ToolFinished(call.call_id, call.name, response, 0.0)
     if isinstance(call, ServerToolStarted):
         ended = ServerToolFinished(call.call_id, call.name, "", {})
-    return AgentEvent(event.path, event.call_id, ended) if isinstance(event, AgentEvent) else ended
+    return AgentEvent(event.path, event.call_ids, ended) if isinstance(event, AgentEvent) else ended

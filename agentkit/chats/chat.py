@@ -180,7 +180,7 @@ class Chat(_BaseChat):
     def pending(self) -> list[PendingCall]:
         """The calls that somebody must say something about before the chat goes on, as `run.pending` has them.
 
-        Read from the store, so that another process finds them too. Why a call needs approval is not kept.
+        Read from the store, so that another process finds them too.
         """
         return self._conversation.pending()
 

@@ -16,6 +16,7 @@ from agentkit.stores.base import (
     DeferCall,
     EditCall,
     FinishCall,
+    HoldCall,
     Message,
     SaveResult,
     SaveState,
@@ -181,6 +182,8 @@ class _Change:
             case StartCalls():
                 for index in step.indexes:
                     self._set(index, started=step.started)
+            case HoldCall():
+                self._set(step.index, why=step.why, declared=step.declared)
             case EditCall():
                 self._set(step.index, args=step.args)
             case FinishCall():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from agentkit.core.approvals import is_unknown
+from agentkit.core.approvals import is_unknown, why_unknown
 from agentkit.errors import ConfigurationError
 from agentkit.stores.base import FinishCall, SaveResult, StartCalls, Step, StoredCall
 from agentkit.tooling.context import Context
@@ -33,7 +33,8 @@ def _pending(entry: StoredCall, args: JsonObject) -> list[PendingCall]:
     if entry.started and entry.effect == "read":
         return []
     kind: Literal["approval", "unknown_effect"] = "unknown_effect" if entry.started else "approval"
-    return [PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind=kind)]
+    why = why_unknown(entry) if entry.started else entry.why or ""
+    return [PendingCall(call_id=entry.call_id, name=entry.name, args=args, kind=kind, why=why)]
 
 
 def resolve(

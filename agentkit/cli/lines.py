@@ -20,9 +20,6 @@ from agentkit.events import (
     ToolStarted,
 )
 
-WAITING = "Not done yet: the result comes later."
-"""What stands in for the response of a call that waits."""
-
 
 class CallLines:
     """Makes a line of an event, or none; calls inside of sub-agents are indented.
@@ -36,14 +33,14 @@ class CallLines:
         self.width = width
         self.full = full
         self.running: dict[tuple[str, ...], str] = {}
-        """The calls under way, as code, by the agents and the id."""
+        """The calls under way, as code, by their id and those around them."""
 
     def line(self, event: Event, path: tuple[str, ...] = ()) -> str | None:
         """Return the line of an event, without control characters, or None."""
         indent = "  " * (len(path) + 1)
         match event:
             case AgentEvent():
-                return self.line(event.event, (*event.path, event.call_id))
+                return self.line(event.event, event.call_ids)
             case ToolStarted() | ServerToolStarted():
                 self.running[*path, event.call_id] = written(event.name, event.args)
                 return None
@@ -75,7 +72,7 @@ class CallLines:
 
     def _finished(self, call: str, event: ToolFinished, indent: str) -> str:
         response: Any = event.response["response"]
-        if response.get("error") == WAITING:
+        if event.waits:
             return clip(f"{indent}{call} waits", self.width)
         sign = "!" if "error" in response else "="
         said, took = result_text(response), f"  ({seconds_text(event.seconds)})"

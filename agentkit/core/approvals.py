@@ -98,11 +98,14 @@ class Approvals:
         if self._is_settled(invocation):
             self._answer_anyway(invocation, decision)
             return
+        changed = _changed(invocation, entry) if isinstance(decision, (Approve, Edit)) else None
         if self._hook is not None and not (self._output is not None and invocation.tool is self._output):
             yield from self._hear_hook(self._hook, invocation)
             if self._is_settled(invocation):
                 return
-        if decision is None and (why := self._why_not(invocation)):
+        if changed is not None:
+            decision = None
+        if decision is None and (why := changed or self._why_not(invocation)):
             pending = hold(invocation, "approval", why)
             if self._approver is None:
                 return
@@ -208,6 +211,26 @@ class Approvals:
 def is_unknown(entry: StoredCall) -> bool:
     """Return whether nobody knows if a call took effect: it was under way when its process ended."""
     return entry.started and entry.effect != "read" and entry.response is None
+
+
+def why_unknown(entry: StoredCall) -> str:
+    """Say why nobody knows."""
+    if entry.effect == "write":
+        return "Its process ended while it ran."
+    return (
+        f"Its process ended while it ran, and nobody said what {entry.name!r} does: where it only reads,"
+        " @tool(effect='read') has it run again."
+    )
+
+
+def _changed(invocation: Invocation, entry: StoredCall | None) -> str | None:
+    """Say that a tool isn't what whoever decided was shown; None if it is."""
+    tool = invocation.tool
+    if entry is None or entry.declared is None or tool is None or tool.fingerprint == entry.declared:
+        return None
+    return (
+        f"The tool {tool.name!r} is declared otherwise than when its call was shown: {tool.description[:500]}"
+    )
 
 
 def waiting_inside(entry: StoredCall) -> list[PendingCall]:

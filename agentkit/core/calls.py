@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agentkit.core.approvals import is_unknown, waiting_inside
+from agentkit.core.approvals import is_unknown, waiting_inside, why_unknown
 from agentkit.core.effects import EXPIRED, CallDone, Effect, NextNews, Resolve, Save, StartCalls, Steps
 from agentkit.core.subagents import Mistake
 from agentkit.errors import AgentError, DecisionError, ToolDeferred, ToolError, ToolRetry
@@ -58,7 +58,7 @@ class Calls:
         try:
             self._look()
             if self._resumed:
-                self._check_decisions()
+                yield from self._check_decisions()
             if self._run.waiting.pending:
                 end.end("unknown_effect")
                 return
@@ -67,6 +67,7 @@ class Calls:
                 yield Save([store.AddMessage(self._message, entries)], later=True)
                 self._run.note_stored(self._message)
             yield from self._settle()
+            yield from self._save_held()
             self._list_pending()
             if end.stop is None:
                 yield from self._make_calls()
@@ -121,7 +122,7 @@ class Calls:
                 invocation.outcome, invocation.stored = Outcome("ok", entry.response), True
             elif entry and is_unknown(entry):
                 invocation.args = entry.args
-                hold(invocation, "unknown_effect", _why_unknown(entry))
+                hold(invocation, "unknown_effect", why_unknown(entry))
             elif not unknown:  # nothing is run before a person has said what became of those
                 self._prepare(invocation, entry)
         self._list_pending(opens=False)
@@ -149,11 +150,11 @@ class Calls:
         output = self._run.output
         return output is not None and invocation.tool is not None and invocation.tool is output.tool
 
-    def _check_decisions(self) -> None:
+    def _check_decisions(self) -> Steps:
         try:
             self._run.approvals.check(list(self._entries.values()))
         except DecisionError:
-            self._hold("Nothing fitting was said of it.", anew=True)
+            yield from self._hold("Nothing fitting was said of it.", anew=True)
             raise
 
     def _settle(self) -> Steps:
@@ -167,13 +168,13 @@ class Calls:
             except DecisionError as error:
                 if not self._resumed:
                     invocation.outcome = None
-                self._hold(f"What was said of it can't be done: {error}", anew=self._resumed)
+                yield from self._hold(f"What was said of it can't be done: {error}", anew=self._resumed)
                 raise
         waits = self._resumed or any(map(self._waits, range(len(self.invocations))))
         if waits and run.end.stop is not None:
-            self._hold("The time of the run was up before it was settled.")
+            yield from self._hold("The time of the run was up before it was settled.")
 
-    def _hold(self, why: str, *, anew: bool = False) -> None:
+    def _hold(self, why: str, *, anew: bool = False) -> Steps:
         """Let the calls that were not settled wait; with `anew`, all that have not run: nothing was said of any."""
         for index, invocation in enumerate(self.invocations):
             entry = self._entries.get(index)
@@ -183,6 +184,19 @@ class Calls:
                     self._wait_on(invocation, entry.deferred, entry)
                 else:
                     hold(invocation, "approval", why)
+        yield from self._save_held()
+
+    def _save_held(self) -> Steps:
+        """Store why calls wait for a decision, and what was declared, where a store doesn't know it yet."""
+        held: list[store.Step] = []
+        for index in filter(self._waits, range(len(self.invocations) if self._run.stored else 0)):
+            entry, known = self._entry(index), self._entries.get(index)
+            if entry.why is not None and (
+                known is None or known.why is None or known.declared != entry.declared
+            ):
+                held.append(store.HoldCall(index, entry.why, entry.declared))
+        if held:
+            yield Save(held, later=True)
 
     def _list_pending(self, *, opens: bool = True) -> None:
         outcomes = [invocation.outcome for invocation in self.invocations]
@@ -207,7 +221,7 @@ class Calls:
                 yield from self._tell_cut_off(ready)
                 return
             if self._mistake is not None:
-                self._hold("It was not run: what was said of another call can't be done.")
+                yield from self._hold("It was not run: what was said of another call can't be done.")
                 raise DecisionError(str(self._mistake)) from self._mistake
             if self._run.settings.on_error == "raise":
                 _raise_failure([self.invocations[index] for index in batch])
@@ -335,6 +349,7 @@ class Calls:
         outcome = invocation.outcome
         tool, final = invocation.tool, outcome is not None and outcome.kind != "waits"
         deferred = outcome.deferred if outcome else None
+        held = outcome is not None and deferred is None and any(p.kind == "approval" for p in outcome.pending)
         return store.StoredCall(
             index=index,
             call_id=invocation.context.call_id,
@@ -344,6 +359,8 @@ class Calls:
             response=outcome.part if outcome and final and not at_first else None,
             deferred=deferred_state(deferred, invocation.args) if deferred else None,
             args=invocation.args,
+            why=outcome.pending[0].why if held and outcome else None,
+            declared=tool.fingerprint if held and tool else None,
         )
 
     # -- the end
@@ -393,15 +410,6 @@ def deferred_state(deferred: ToolDeferred, args: JsonObject | None) -> JsonObjec
     }
 
 
-def _why_unknown(entry: store.StoredCall) -> str:
-    if entry.effect == "write":
-        return "Its process ended while it ran."
-    return (
-        f"Its process ended while it ran, and nobody said what {entry.name!r} does: where it only reads,"
-        " @tool(effect='read') has it run again."
-    )
-
-
 def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
     """Split into groups that may run at the same time: only what reads does, and everything in call order."""
     batch: list[int] = []
@@ -432,7 +440,8 @@ def finished(invocation: Invocation, seconds: float) -> ToolFinished:
     response = outcome.part["functionResponse"]
     if context._run.watched:
         response = copy.deepcopy(response)
-    return ToolFinished(context.call_id, context.tool_name, response, seconds, outcome.error)
+    waits = outcome.kind == "waits"
+    return ToolFinished(context.call_id, context.tool_name, response, seconds, outcome.error, waits)
 
 
 def _raise_failure(batch: Sequence[Invocation]) -> None:

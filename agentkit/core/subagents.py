@@ -107,15 +107,20 @@ class SubAgent:
                         ctx._run.report(self._tell(event, ctx.call_id))
         except DecisionError as error:
             run = stream.run
-            raise Mistake(error, self._wait(run) if run.pending else None) from error
-        return self._answer(stream.run)
+            raise Mistake(error, self._wait(run, ctx) if run.pending else None) from error
+        return self._answer(stream.run, ctx)
 
     def _approver(self, ctx: Context[Any]) -> Callable[[PendingCall, Context[Any]], Any] | None:
         """Let whoever decides for the outer run decide inside too, unless the agent has an approver of its own."""
-        outer, name = ctx._run.approver, self._agent.name
+        outer = ctx._run.approver
         if outer is None or self._agent.decides:
             return None
-        return lambda call, inner: outer(dataclasses.replace(call, path=(name, *call.path)), inner)
+        return lambda call, inner: outer(self._inside(call, ctx), inner)
+
+    def _inside(self, call: PendingCall, ctx: Context[Any]) -> PendingCall:
+        """Say of a call that waits where it is."""
+        path, call_ids = (self._agent.name, *call.path), (ctx.call_id, *call.call_ids)
+        return dataclasses.replace(call, path=path, call_ids=call_ids)
 
     def _limits(self, ctx: Context[Any]) -> Limits:
         """Hold the agent's own limits against its share of what is left of the outer run's."""
@@ -134,26 +139,26 @@ class SubAgent:
     def _tell(self, event: Event, call_id: str) -> AgentEvent:
         name = self._agent.name
         if isinstance(event, AgentEvent):
-            return AgentEvent((name, *event.path), call_id, event.event)
-        return AgentEvent((name,), call_id, event)
+            return AgentEvent((name, *event.path), (call_id, *event.call_ids), event.event)
+        return AgentEvent((name,), (call_id,), event)
 
-    def _wait(self, run: Any) -> ToolDeferred:
+    def _wait(self, run: Any, ctx: Context[Any]) -> ToolDeferred:
         """Make what says that a run inside waits."""
-        name = self._agent.name
-        pending = [dataclasses.replace(call, path=(name, *call.path)) for call in run.pending]
+        pending = [self._inside(call, ctx) for call in run.pending]
         return ToolDeferred(
-            f"The agent {name!r} waits: {', '.join(call.name for call in pending)}.",
+            f"The agent {self._agent.name!r} waits: {', '.join(call.name for call in pending)}.",
             state=json.loads(run.to_json()),
             pending=pending,
         )
 
-    def _answer(self, run: Any) -> Any:
+    def _answer(self, run: Any, ctx: Context[Any]) -> Any:
         """Return the answer's text with its sources, and the pictures, sounds and files that were made."""
         if run.stop is None:
             text = str(run.text_with_sources())
             return [*([text] if text else []), *run.media] if run.media else text
         if run.stop in ("approval", "deferred"):
-            raise self._wait(run)
+            raise self._wait(run, ctx)
+        said = f" It had said: {run.text}" if run.text else ""
         raise ToolError(
-            f"The agent {self._agent.name!r} stopped without an answer: {run.stop}. {run.text}".strip()
+            f"The agent {self._agent.name!r} stopped without an answer: {run.stop}. {run.why}{said}"
         )

@@ -46,7 +46,7 @@ from agentkit.events import (
     TurnFinished,
     to_wire,
 )
-from agentkit.serve.rows import Scope, waits
+from agentkit.serve.rows import Scope
 
 
 class Mapper:
@@ -83,9 +83,8 @@ class Mapper:
                 return [CustomEvent(name="agentkit.progress", value=value, subagent_run_id=sub)]
             case ToolFinished():
                 return self._finished(event, scope)
-            case AgentEvent(path, call_id, inner):
-                inside = (call_id, *path)
-                return [*self._begin_subagent(inside), *self.tell(inner, inside)]
+            case AgentEvent(path, call_ids, inner):
+                return [*self._begin_subagents(path, call_ids), *self.tell(inner, call_ids)]
             case ModelRetry():
                 return self._retry(event, scope)
             case ServerToolStarted() | ServerToolFinished() | MediaDelta() | SourcesFound():
@@ -124,9 +123,8 @@ class Mapper:
 
     def _finished(self, event: ToolFinished, scope: Scope) -> list[BaseEvent]:
         self._parents.pop(scope, None)  # what the model says next is another message
-        later = waits(event)
-        out = self._end_subagents(event.call_id, waits=later)
-        if later:
+        out = self._end_subagents(event.call_id, waits=event.waits)
+        if event.waits:
             return out  # its result comes later
         result_id, content = f"{event.call_id}:result", json.dumps(event.response["response"])
         if not scope:
@@ -195,25 +193,25 @@ class Mapper:
             ]
         return []
 
-    def _begin_subagent(self, scope: Scope) -> list[BaseEvent]:
+    def _begin_subagents(self, names: tuple[str, ...], scope: Scope) -> list[BaseEvent]:
         out: list[BaseEvent] = []
-        for depth in range(2, len(scope) + 1):
+        for depth, (name, call_id) in enumerate(zip(names, scope, strict=True), start=1):
             inside, around = scope[:depth], scope[: depth - 1]
             if inside in self._subagents:
                 continue
             self._subagents[inside] = self._new_id()
             started = SubagentStartedEvent(
                 subagent_run_id=self._subagents[inside],
-                name=inside[-1],
+                name=name,
                 parent_subagent_run_id=self._subagents.get(around),
-                parent_tool_call_id=scope[0] if depth == 2 else None,
+                parent_tool_call_id=call_id,
             )
             out.append(started)
         return out
 
     def _end_subagents(self, call_id: str, *, waits: bool) -> list[BaseEvent]:
         out: list[BaseEvent] = []
-        for scope in sorted((s for s in self._subagents if s[0] == call_id), key=len, reverse=True):
+        for scope in sorted((s for s in self._subagents if call_id in s), key=len, reverse=True):
             out += self._close(scope)
             outcome: Any = {"type": "suspended" if waits else "success"}
             out.append(SubagentFinishedEvent(subagent_run_id=self._subagents.pop(scope), outcome=outcome))

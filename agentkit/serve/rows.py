@@ -6,9 +6,9 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from agentkit import Price, ToolDeferred, Usage
+from agentkit import Price, Usage
 from agentkit.events import (
     AgentEvent,
     Event,
@@ -31,11 +31,9 @@ from agentkit.serve.log import Row
 from agentkit.serve.markdown import Stream, render
 
 Scope = tuple[str, ...]
-"""Where something happens: () in the run itself, else the call that a sub-agent answers, and the agents' names."""
+"""Where something happens: () in the run itself, else the calls that sub-agents answer, the outermost first."""
 
 _MEDIA = 6_000_000
-LATER: Final = "Not done yet: the result comes later."
-"""What stands in for the result of a call that waits."""
 
 
 @dataclass
@@ -93,8 +91,8 @@ class Teller:
                 self._text(scope, "text").due += text
             case ThoughtDelta(text):
                 self._text(scope, "thought").due += text
-            case AgentEvent(path, call_id, inner):
-                self.tell(inner, (call_id, *path), **more)
+            case AgentEvent(_, call_ids, inner):
+                self.tell(inner, call_ids, **more)
             case OutputDelta(value):
                 text_id = self._text(scope, "text").id
                 row = {"type": "output", "text": text_id, "value": value, "key": f"output {text_id}"}
@@ -116,10 +114,7 @@ class Teller:
             case ToolStarted():
                 self._turn.pop(scope, None)
             case ToolFinished(response=response, error=error):
-                row["waits"], row["failed"] = (
-                    waits(event),
-                    error is not None or "error" in response["response"],
-                )
+                row["failed"] = error is not None or "error" in response["response"]
                 row["response"] = {**response, "parts": lighter(response.get("parts"))}
             case ServerToolStarted() | MediaDelta():
                 self._end_texts(scope)  # what follows stands behind it
@@ -184,12 +179,6 @@ class Teller:
                 self._append({"type": "output", "text": text.id, "value": value, "within": list(scope)})
             elif (html := text.stream.end()) is not None:
                 self._block(scope, kind, text.id, 0, html, whole=True)
-
-
-def waits(event: ToolFinished) -> bool:
-    """Return whether a call has no result yet: it waits, or a call inside of it does. The event has no field for it."""
-    said = event.response["response"].get("error")
-    return isinstance(event.error, ToolDeferred) or (event.error is None and said == LATER)
 
 
 def json_value(text: str) -> Any:

@@ -18,7 +18,7 @@ from agentkit.events import (
 )
 from agentkit.limits import Usage
 from agentkit.serve.log import Row
-from agentkit.serve.rows import LATER, Teller, lighter
+from agentkit.serve.rows import Teller, lighter
 from agentkit.stores.base import StoredSession
 from agentkit.wire.content import FunctionResponse, calls_of, responses_of, text_of
 from agentkit.wire.sources import sources_of
@@ -91,8 +91,8 @@ def _tell_reply(teller: Teller, session: StoredSession, index: int) -> None:
         if entry.response is not None:
             _tell_response(teller, entry.call_id, entry.response["functionResponse"], at)
         elif entry.deferred is not None:
-            later: FunctionResponse = {"name": entry.name, "response": {"error": LATER}}
-            teller.tell(ToolFinished(entry.call_id, entry.name, later, 0.0), at=at, seconds=None)
+            later: FunctionResponse = {"name": entry.name, "response": {}}
+            teller.tell(ToolFinished(entry.call_id, entry.name, later, 0.0, waits=True), at=at, seconds=None)
 
 
 def _model_of(usage: Usage) -> str:

@@ -82,6 +82,7 @@ class _Message(_Strict):
     sender_id: str | None = None
     files: list[dict[str, Any]] = []
     cleared: dict[str, str] = {}
+    given: dict[str, Any] | None = None
 
 
 class _Result(_Strict):
@@ -145,6 +146,7 @@ def _message_json(message: Message) -> JsonObject:
         "sender_id": message.sender_id,
         "files": [*message.files],
         "cleared": {**message.cleared},
+        "given": message.given,
     }
     said = {"content": message.content, "created": message.created}
     return said | {name: value for name, value in known.items() if value}

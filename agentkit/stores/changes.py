@@ -21,6 +21,7 @@ from agentkit.stores.base import (
     DeferCall,
     EditCall,
     FinishCall,
+    HoldCall,
     SaveResult,
     SaveState,
     SaveSummary,
@@ -44,8 +45,9 @@ _RESULT = f"{RESULT}{_MINE} ON CONFLICT (session, id) DO UPDATE SET seq = exclud
 _STATE = f"{STATE}{_MINE} ON CONFLICT (session, seq) DO UPDATE SET state = excluded.state"
 _SUMMARY = f"INSERT INTO {{p}}summaries (session, upto, text) SELECT s.key, ?, ?{_MINE}"
 _CALL = f"""
-    INSERT INTO {{p}}calls (session, number, call_id, name, effect, args, started, response, deferred)
-    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?{_MINE}"""
+    INSERT INTO {{p}}calls (session, number, call_id, name, effect, args, started, response, deferred, why,
+        declared)
+    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{_MINE}"""
 _CUTS = tuple(
     f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
     for table, beyond in (
@@ -130,6 +132,8 @@ class Change:
             case StartCalls():
                 for index in step.indexes:
                     self._set(index, started=step.started)
+            case HoldCall():
+                self._set(step.index, why=step.why, declared=step.declared)
             case EditCall():
                 self._set(step.index, args=step.args)
             case FinishCall():
@@ -173,10 +177,7 @@ class Change:
     def _set(self, index: int, **columns: Any) -> None:
         if not self.calls.get(index, False):
             raise values.no_open_call(index)
-        encoded = [
-            int(value) if isinstance(value, bool) else values.encode_object(f"The {name} of a call", value)
-            for name, value in columns.items()
-        ]
+        encoded = [_encoded(name, value) for name, value in columns.items()]
         if index in self._new:
             self._new[index] = replace(self._new[index], **columns)
             return
@@ -184,3 +185,12 @@ class Change:
         self._changed.append(
             (f"UPDATE {{p}}calls SET {change} WHERE number = ? AND {_MY_ROWS}", (*encoded, index))
         )
+
+
+def _encoded(name: str, value: Any) -> Any:
+    """Encode the value of a column of the ledger."""
+    if isinstance(value, bool):
+        return int(value)
+    if name in ("why", "declared"):
+        return exact(value)
+    return values.encode_object(f"The {name} of a call", value)

@@ -38,8 +38,8 @@ def _messages(ask: Ask) -> Iterator[str]:
     """Go through the messages by pages: there may be more than fit into memory."""
     last = -1
     while found := ask(
-        "SELECT m.id, s.id, m.seq, m.role, m.content, m.usage, m.metadata, m.files, m.cleared FROM {p}messages m "
-        "JOIN {p}sessions s ON s.key = m.session WHERE m.id > ? ORDER BY m.id LIMIT ?",
+        "SELECT m.id, s.id, m.seq, m.role, m.content, m.usage, m.metadata, m.files, m.cleared, m.given "
+        "FROM {p}messages m JOIN {p}sessions s ON s.key = m.session WHERE m.id > ? ORDER BY m.id LIMIT ?",
         (last, _PAGE),
     ):
         last = found[-1][0]

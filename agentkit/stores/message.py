@@ -36,6 +36,8 @@ class Message:
     """Uploaded files that parts of it refer to: index of the part, path, sha256, URI and expiry of each."""
     cleared: Mapping[str, str] = field(default_factory=dict)
     """Results that are no longer sent: what stands in for each, by its call's id."""
+    given: JsonObject | None = None
+    """What the run that it begins was given, if it is the user's, as far as that can be written down."""
 
 
 def copies_of(messages: Iterable[Message]) -> list[Content]:

@@ -54,10 +54,12 @@ def migrate(database: Database) -> None:
     if database.version() < VERSION:
         with database.transaction():
             version = database.version()  # another process may have done it meanwhile
-            for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
-                if version or number == VERSION:  # a new database needs the last one only
-                    migration(database)
-                    database.set_version(number)
+            # The tables are made as they are today: what was added to them since is for those which had them.
+            todo = MIGRATIONS[version:] if version >= _MADE else MIGRATIONS[version or _MADE - 1 : _MADE]
+            for migration in todo:
+                migration(database)
+            if todo:
+                database.set_version(VERSION)
     _finish(database)
 
 
@@ -80,8 +82,20 @@ def _make_first_tables(database: Database) -> None:
     """Nothing: whoever had the first tables has them already."""
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_make_first_tables, _add_results, _make_tables)
+def _add_what_is_known(database: Database) -> None:
+    for column in ("calls ADD COLUMN why", "calls ADD COLUMN declared", "messages ADD COLUMN given"):
+        database.execute(f"ALTER TABLE {{p}}{column} TEXT")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    _make_first_tables,
+    _add_results,
+    _make_tables,
+    _add_what_is_known,
+)
 """By version, from 1 on. Never change one that was released; add another."""
+_MADE = 3
+"""The number of the one that makes the tables anew."""
 
 
 # -- moving what versions 1 and 2 kept
@@ -241,7 +255,7 @@ def _session(row: list[Any], text: Text) -> list[Statement]:
 
 def _message(row: list[Any], text: Text) -> list[Statement]:
     session, seq, created, role, content, usage, finish_reason = row
-    known = (seq, created, text(role), _json(content), _json(usage), text(finish_reason), *[None] * 6)
+    known = (seq, created, text(role), _json(content), _json(usage), text(finish_reason), *[None] * 7)
     return [(MESSAGE + _OF, (*known, indexed(readable_text(content)), session))]
 
 

@@ -86,6 +86,7 @@ class MessageRecord(_Record):
     sender_id: str | None = None
     files: list[JsonObject] = []
     cleared: dict[str, str] = {}
+    given: JsonObject | None = None
 
     @classmethod
     def of(cls, message: Message) -> Self:
@@ -114,6 +115,7 @@ class PendingRecord(_Record):
     kind: Literal["approval", "deferred", "unknown_effect"]
     why: str
     path: list[str]
+    call_ids: list[str] = []
 
 
 class DeferredRecord(_Record):
@@ -142,6 +144,8 @@ class CallRecord(_Record):
     response: JsonObject | None = None
     deferred: DeferredRecord | None = None
     args: JsonObject | None = None
+    why: str | None = None
+    declared: str | None = None
 
     @model_validator(mode="after")
     def _is_answered_by_its_response(self) -> Self:

@@ -55,14 +55,14 @@ _INSTRUCTIONS = (
 )
 MESSAGE = """
     INSERT INTO {p}messages (session, seq, created, role, content, usage, finish_reason, model, endpoint, metadata,
-        sender_id, files, cleared, words)
-    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {index}"""
+        sender_id, files, cleared, given, words)
+    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {index}"""
 RESULT = "INSERT INTO {p}results (session, id, seq, text) SELECT s.key, ?, ?, ?"
 STATE = "INSERT INTO {p}states (session, seq, state) SELECT s.key, ?, ?"
 
-_MESSAGES = """SELECT seq, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared
-    FROM {p}messages WHERE {of} AND seq >= ? AND seq < ? ORDER BY seq"""
-_CALLS = """SELECT number, call_id, name, effect, args, started, response, deferred
+_MESSAGES = """SELECT seq, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared,
+    given FROM {p}messages WHERE {of} AND seq >= ? AND seq < ? ORDER BY seq"""
+_CALLS = """SELECT number, call_id, name, effect, args, started, response, deferred, why, declared
     FROM {p}calls WHERE {of} ORDER BY number"""
 _SUMMARY = "SELECT upto, text FROM {p}summaries WHERE {of} AND upto <= ? ORDER BY id DESC LIMIT 1"
 _STATE = "SELECT state FROM {p}states WHERE {of} AND seq <= ? ORDER BY seq DESC LIMIT 1"
@@ -178,7 +178,8 @@ def message_row(seq: int, message: Message, created: float | None = None) -> tup
             exact(message.sender_id),
             _object("A message's files", {"files": [*message.files]} if message.files else None),
         ),
-        *(_object("What is cleared", {**message.cleared} or None), indexed(text)),
+        *(_object("What is cleared", {**message.cleared} or None), _object("What was given", message.given)),
+        indexed(text),
     )
 
 
@@ -191,6 +192,7 @@ def call_row(call: StoredCall) -> tuple[Any, ...]:
             _object("A response", call.response),
             _object("What a call waits for", call.deferred),
         ),
+        *(exact(call.why), exact(call.declared)),
     )
 
 
@@ -241,7 +243,20 @@ def session_of(
 
 
 def _message(id: str, seq: int, row: Row) -> Message:
-    found, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared = row
+    (
+        found,
+        content,
+        created,
+        usage,
+        finish_reason,
+        model,
+        endpoint,
+        metadata,
+        sender_id,
+        files,
+        cleared,
+        given,
+    ) = row
     try:
         if found != seq:
             raise values.DamagedRow("it isn't there")
@@ -256,6 +271,7 @@ def _message(id: str, seq: int, row: Row) -> Message:
             sender_id=maybe(sender_id),
             files=(values.decode_object(files) or {}).get("files", ()),
             cleared=values.decode_object(cleared) or {},
+            given=values.decode_object(given),
         )
     except ValueError as error:
         raise DamagedMessage(
@@ -264,7 +280,7 @@ def _message(id: str, seq: int, row: Row) -> Message:
 
 
 def _call(row: Row) -> StoredCall:
-    number, call_id, name, effect, args, started, response, deferred = row
+    number, call_id, name, effect, args, started, response, deferred, why, declared = row
     return StoredCall(
         index=number,
         call_id=plain(call_id),
@@ -274,6 +290,8 @@ def _call(row: Row) -> StoredCall:
         started=bool(started),
         response=values.decode_object(response),  # type: ignore[arg-type]
         deferred=values.decode_object(deferred),
+        why=maybe(why),
+        declared=maybe(declared),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-VERSION = 3
+VERSION = 4
 """Of the schema: the number of the last migration."""
 
 TABLES = (
@@ -34,7 +34,7 @@ TABLES = (
         id {serial}, session {int} NOT NULL REFERENCES {p}sessions ON DELETE CASCADE, seq {int} NOT NULL,
         created {float}, role TEXT NOT NULL, content TEXT NOT NULL, usage TEXT, finish_reason TEXT, model TEXT,
         endpoint TEXT, metadata TEXT, sender_id {id}, files TEXT, cleared TEXT, words {words} NOT NULL,
-        UNIQUE (session, seq)){strict}
+        given TEXT, UNIQUE (session, seq)){strict}
     """,
     "CREATE UNIQUE INDEX {p}messages_by_sender ON {p}messages (session, sender_id) WHERE sender_id IS NOT NULL",
     # The ledger: the calls of a session's last message.
@@ -42,6 +42,7 @@ TABLES = (
     CREATE TABLE {p}calls (
         session {int} NOT NULL REFERENCES {p}sessions ON DELETE CASCADE, number {int} NOT NULL, call_id TEXT NOT NULL,
         name TEXT NOT NULL, effect TEXT, args TEXT, started {int} NOT NULL, response TEXT, deferred TEXT,
+        why TEXT, declared TEXT,
         PRIMARY KEY (session, number)){strict}
     """,
     """

@@ -34,6 +34,10 @@ class StoredCall:
     deferred: JsonObject | None = None
     """What the call waits for, if its result comes later from elsewhere: JSON that the run makes and reads. It
     stays when the call is started again or has its response."""
+    why: str | None = None
+    """Why the call waits for a person's decision, in words, once it does."""
+    declared: str | None = None
+    """The fingerprint of the tool as it was declared then: a decision is about that, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,16 @@ class StartCalls:
 
     indexes: Sequence[int]
     started: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HoldCall:
+    """Note that a call of the last message waits for a person's decision."""
+
+    index: int
+    why: str
+    declared: str | None = None
+    """The fingerprint of its tool, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,7 @@ class SaveSummary:
 Step = (
     AddMessage
     | StartCalls
+    | HoldCall
     | EditCall
     | FinishCall
     | DeferCall

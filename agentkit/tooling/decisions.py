@@ -51,6 +51,8 @@ class PendingCall:
     """Why it waits, in words."""
     path: tuple[str, ...] = ()
     """The agents it was made in, from the outermost sub-agent on; empty for the run's own."""
+    call_ids: tuple[str, ...] = ()
+    """The calls that these agents answer, one each."""
 
     def to_wire(self) -> JsonObject:
         """Make JSON of it."""
@@ -61,6 +63,7 @@ class PendingCall:
             "kind": self.kind,
             "why": self.why,
             "path": list(self.path),
+            "callIds": list(self.call_ids),
         }
 
     @classmethod
@@ -73,4 +76,5 @@ class PendingCall:
             kind=wire["kind"],
             why=wire["why"],
             path=tuple(wire["path"]),
+            call_ids=tuple(wire.get("callIds", ())),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -176,6 +177,11 @@ class Tool:
     def encoded(self) -> bytes:
         """The declaration as JSON, encoded at the first use."""
         return dumps(self.declaration)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What changes when the declaration does."""
+        return hashlib.sha256(self.encoded).hexdigest()[:32]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""

@@ -74,8 +74,8 @@ EVENTS: list[Event] = [
     RequestDelayed(1.5),
     ModelChanged("a", "b", "503"),
     MessageAdded(user_content("more")),
-    AgentEvent(("a", "b"), "c", TextDelta("inside")),
-    AgentEvent(("a",), "c", AgentEvent(("b",), "d", TurnFinished(1, USED, "STOP", "m"))),
+    AgentEvent(("a", "b"), ("c", "d"), TextDelta("inside")),
+    AgentEvent(("a",), ("c",), AgentEvent(("b",), ("d",), TurnFinished(1, USED, "STOP", "m"))),
     TurnFinished(1, USED, "STOP", "m"),
     TurnFinished(2, Usage(), "STOP"),
 ]
@@ -110,7 +110,7 @@ def test_the_usage_of_each_model_is_in_camel_case_too() -> None:
 @pytest.mark.parametrize("inside", [False, True], ids=["own", "of a sub-agent"])
 def test_of_a_tools_error_only_the_kind_is_told(inside: bool) -> None:
     event: Event = ToolFinished("c", "look", ANSWER, 0.5, LookupError(SECRET))
-    wire = to_wire(AgentEvent(("a",), "c", event) if inside else event)
+    wire = to_wire(AgentEvent(("a",), ("c",), event) if inside else event)
     assert SECRET not in json.dumps(wire)
     told: Any = from_wire(wire)
     error = (told.event if inside else told).error
@@ -192,10 +192,10 @@ def test_fields_of_a_later_agentkit_are_left_out() -> None:
         {"v": VERSION + 1, "type": "text_delta", "text": "x"},
         {"type": "text_delta", "text": "x"},
         {"v": VERSION, "type": "text_delta"},
-        {"v": VERSION, "type": "agent_event", "path": ["a"], "callId": "c", "event": {}},
-        {"v": VERSION, "type": "agent_event", "path": ["a"], "callId": "c", "event": None},
+        {"v": VERSION, "type": "agent_event", "path": ["a"], "callIds": ["c"], "event": {}},
+        {"v": VERSION, "type": "agent_event", "path": ["a"], "callIds": ["c"], "event": None},
         {"v": VERSION, "type": "turn_finished", "turn": 1, "usage": {}, "finishReason": "STOP"},
-        {"v": VERSION, "type": "agent_event", "path": 3, "callId": "c", "event": {}},
+        {"v": VERSION, "type": "agent_event", "path": 3, "callIds": ["c"], "event": {}},
     ],
     ids=str,
 )
@@ -213,7 +213,7 @@ def test_what_is_no_object_is_refused(wire: Any) -> None:
 def test_events_within_events_without_end_are_refused() -> None:
     wire: Any = to_wire(TextDelta("x"))
     for _ in range(3000):
-        wire = {"v": VERSION, "type": "agent_event", "path": ["a"], "callId": "c", "event": wire}
+        wire = {"v": VERSION, "type": "agent_event", "path": ["a"], "callIds": ["c"], "event": wire}
     with pytest.raises(ConfigurationError):
         from_wire(wire)
 

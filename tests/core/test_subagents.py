@@ -351,7 +351,10 @@ def test_what_sub_agents_spend_is_counted_once_in_the_store(either: Way, tmp_pat
     ("script", "words"),
     [
         ([reply(finish_reason="SAFETY")], "stopped without an answer: refused"),
-        ([reply("half", finish_reason="MAX_TOKENS")], "stopped without an answer: max_tokens. half"),
+        (
+            [reply("half", finish_reason="MAX_TOKENS")],
+            "The reply was cut off at the limit of its tokens. Finish reason: MAX_TOKENS. It had said: half",
+        ),
         ([fault(400, "secret")], "internal error (ModelError)"),
     ],
 )

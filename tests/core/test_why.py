@@ -176,7 +176,6 @@ def test_an_answer_says_nothing(way: Way) -> None:
     assert (run.stop, run.limit, run.why) == (None, None, "")
 
 
-@pytest.mark.xfail(strict=True, reason="the model around a sub-agent is told the stop and not the words")
 def test_why_a_sub_agent_stopped_is_told_to_who_called_it(way: Way) -> None:
     inner = Agent(ScriptedModel(LOOPING), name="inner", tools=[look], limits=Limits(turns=1))
     run = asked([call("inner", request="?")], "done", tools=[inner.as_tool()])(way)

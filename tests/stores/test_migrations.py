@@ -279,3 +279,35 @@ def test_a_migrated_database_is_like_a_new_one(tmp_path: Path) -> None:
         STORES["postgres"](tmp_path / name).__exit__(None, None, None)
         found.append(run(schema_url(tmp_path / name), tables))
     assert found[0] == found[1]
+
+
+LATER = ("calls DROP COLUMN why", "calls DROP COLUMN declared", "messages DROP COLUMN given")
+
+
+def third_sqlite(folder: Path) -> None:
+    """Make a file of schema 3, with all that a session has."""
+    whole_sqlite(folder)
+    SQLiteStore(folder / "chats.db").close()
+    with closing(sqlite3.connect(folder / "chats.db")) as connection:
+        for change in LATER:
+            connection.execute(f"ALTER TABLE {change}")
+        connection.execute("PRAGMA user_version = 3")
+
+
+def test_a_file_of_schema_3_gets_what_is_known_of_calls_and_messages(tmp_path: Path) -> None:
+    third_sqlite(tmp_path)
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        check_whole(store)
+        assert store.check() == []
+    SQLiteStore(tmp_path / "new.db").close()
+    assert columns(tmp_path / "chats.db") == columns(tmp_path / "new.db")
+
+
+def test_a_database_of_schema_3_gets_it_too(tmp_path: Path) -> None:
+    whole_postgres(tmp_path)
+    STORES["postgres"](tmp_path).__exit__(None, None, None)
+    for change in LATER:
+        run(schema_url(tmp_path), f"ALTER TABLE agentkit_{change}")
+    run(schema_url(tmp_path), f"UPDATE agentkit_schema SET version = 3 WHERE version = {VERSION}")
+    with STORES["postgres"](tmp_path) as store:
+        check_whole(store)

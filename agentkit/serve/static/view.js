@@ -50,17 +50,12 @@ export class Conversation {
   }
 
   /**
-   * Find where to put what happens in a sub-agent: in the card of its call, or of the call inside that.
+   * Find where to put what happens in a sub-agent: in the card of the call that it answers.
    * @param {string[]} within
    */
   place(within) {
-    let call = within?.length ? this.calls.get(within[0]) : undefined;
-    if (!call) return this.log;
-    for (const name of (within || []).slice(2)) {
-      const inside = [...this.calls.values()].reverse().find((each) => each.name === name && call?.inner.contains(each.card));
-      if (inside) call = inside;
-    }
-    return call.inner;
+    const known = (within || []).map((id) => this.calls.get(id)).filter(Boolean);
+    return known.at(-1)?.inner ?? this.log;
   }
 
   on_begin() {
@@ -245,7 +240,7 @@ export class Conversation {
     this.live = false;
     this.waits = true;
     for (const each of row.calls) {
-      const call = this.calls.get(each.callId) || this.addCall({ ...each, within: this.waitingAgent(each.path) });
+      const call = this.calls.get(each.callId) || this.addCall({ ...each, within: each.callIds });
       if (!call.body.childElementCount) call.body.append(make("h2", "Arguments"), pre(each.args));
       this.mark(call, "wait");
       call.details.open = true;
@@ -254,15 +249,6 @@ export class Conversation {
       call.ask = askForm(each, (decision) => this.actions?.decide({ [each.callId]: decision }));
       call.card.append(call.ask);
     }
-  }
-
-  /**
-   * Find the waiting call of the sub-agent in which another call waits.
-   * @param {string[]} path @returns {string[]}
-   */
-  waitingAgent(path) {
-    const waiting = [...this.calls].reverse().find(([, call]) => call.name === path[0] && call.card.matches(".wait"));
-    return waiting ? [waiting[0], ...path] : [];
   }
 
   /** @param {any} row */
