@@ -1,0 +1,18 @@
+"""Chats beyond one process: queued, taken over, watched and decided from anywhere; needs the extra `durable`."""
+
+from agentkit.durable.log import DurableEventLog
+from agentkit.durable.queue import AsyncQueue, Queue
+from agentkit.durable.task import EventsLost, Task, TaskEnded, TaskEvent, TaskStarted
+from agentkit.durable.workers import Workers
+
+__all__ = [
+    "AsyncQueue",
+    "DurableEventLog",
+    "EventsLost",
+    "Queue",
+    "Task",
+    "TaskEnded",
+    "TaskEvent",
+    "TaskStarted",
+    "Workers",
+]

@@ -1,0 +1,527 @@
+"""Messages to chats, queued for workers: any process sends, watches, decides and cancels; workers run them."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+from agentkit.agent import Agent
+from agentkit.drivers.threads import off_loop
+from agentkit.durable.engine import Engine
+from agentkit.durable.log import DurableEventLog, Row
+from agentkit.durable.running import MakeDeps
+from agentkit.durable.signals import Signals, key_of, told_here, told_in_loop
+from agentkit.durable.task import (
+    STATUSES,
+    EventsLost,
+    Status,
+    Task,
+    TaskEnded,
+    TaskEvent,
+    TaskStarted,
+    as_json,
+    check_id,
+    decision_to_wire,
+    read_task,
+)
+from agentkit.durable.workers import Workers, by_name, queue_of
+from agentkit.errors import ConfigurationError
+from agentkit.events import from_wire
+from agentkit.stores.store import Store
+from agentkit.tooling.decisions import Decision
+from agentkit.wire.convert import UserInput, user_input
+
+T = TypeVar("T")
+DAY = 86_400.0
+_UNSAID: Any = object()
+_TASKS = """SELECT t.task, t.chat, t.deaths, w.status, w.priority, w.recovery_attempts, w.created_at,
+    w.started_at_epoch_ms, w.completed_at, coalesce(i.inputs, w.inputs), o.output, o.error, t.n
+    FROM {p}queue_tasks t JOIN {engine}workflow_status w ON w.workflow_uuid = t.task
+    LEFT JOIN {engine}workflow_input i ON i.workflow_uuid = t.task
+    LEFT JOIN {engine}workflow_output o ON o.workflow_uuid = t.task"""
+_LOOK = 1.0
+"""Seconds after which a watcher looks again, though nobody told it to."""
+
+
+class Queue:
+    """Chats of agents, in a store, run by workers: in this process, or in many on many machines.
+
+    Whoever sends needs no agents, and no worker in its process. With a `SQLiteStore`, all are on one machine; with
+    a `PostgresStore`, anywhere. Async counterparts of the methods are under `aio`.
+
+    The messages of a chat run one after the other; between chats, the lower priority goes first, then the older
+    message. A message is sent to its chat once, however often its task is taken: what a worker that ended had done
+    is in the chat's history, and the next one goes on from there. See `Chat.resume` for what becomes of calls that
+    were under way.
+
+    Args:
+        agents: One, or several by name; none in a process that has no workers.
+        store: Where the chats and the tasks are.
+        deps: Makes what tools get as `ctx.deps`, on the worker, from the `user_data` of a task: a function, or a
+            generator function that yields it once and then closes it; either may be async.
+        memory: What part of a history is sent; see `Agent.chat`.
+        keep: Seconds for which tasks that have ended are kept, with what was told of them. Chats stay.
+
+    Raises:
+        ConfigurationError: The store can't hold a queue, or the extra `durable` isn't installed.
+        StoreError: The database can't be reached, or not be changed.
+    """
+
+    def __init__(
+        self,
+        agents: Agent[Any] | Mapping[str, Agent[Any]],
+        *,
+        store: Store,
+        deps: MakeDeps | None = None,
+        memory: Any = None,
+        keep: float = 7 * DAY,
+    ) -> None:
+        self.agents = {check_id("An agent's name", name): agent for name, agent in by_name(agents).items()}
+        self.store, self.deps, self.memory, self.keep = store, deps, memory, keep
+        self.engine = Engine(store)
+        self.signals = Signals(self.engine.db)
+        self.log = DurableEventLog(self.engine.db, self.signals)
+
+    @cached_property
+    def aio(self) -> AsyncQueue:
+        """The same methods for async callers."""
+        return AsyncQueue(self)
+
+    # -- sending
+
+    def send(
+        self,
+        chat: str,
+        message: UserInput,
+        *,
+        agent: str | None = None,
+        id: str | None = None,
+        user_data: Any = None,
+        priority: int = 10,
+        delay: float | None = None,
+    ) -> str:
+        """Send a message to a chat, which is made if it isn't there; return the task's id.
+
+        Args:
+            chat: The chat's id.
+            message: What is said.
+            agent: Who answers; the only one by default.
+            id: Of the message, made where that is made: the same chat and id are the same task, however often and
+                from wherever they are sent.
+            user_data: JSON that `deps` gets on the worker.
+            priority: The lower goes first.
+            delay: Seconds before which it isn't taken.
+
+        Raises:
+            ConfigurationError: There is no such agent, or something can't be written down.
+        """
+        message_id = uuid.uuid4().hex if id is None else check_id("A message's id", id)
+        contents = as_json("A message", user_input(message))
+        task = {"message": contents, "message_id": message_id}
+        return self._enqueue(message_id, chat, task, self._agent(agent), user_data, priority, delay)
+
+    def decide(
+        self,
+        chat: str,
+        decisions: Mapping[str, Decision],
+        *,
+        agent: str | None = None,
+        user_data: Any = _UNSAID,
+        priority: int = 5,
+    ) -> str:
+        """Say what becomes of calls that wait, and let the chat go on; return the id of the task that does it.
+
+        The same decisions about the same calls are one task. Without decisions, the chat goes on where its last run
+        stopped, as `Chat.resume` does.
+
+        Args:
+            chat: The chat's id.
+            decisions: By `call_id`, for calls of `task.pending`.
+            agent: Who goes on; by default the agent of the chat's last task.
+            user_data: For `deps`; by default that of the chat's last task.
+            priority: The lower goes first.
+
+        Raises:
+            ConfigurationError: Something is no decision, or nobody knows whose chat it is.
+        """
+        wire = {
+            check_id("A call's id", call): decision_to_wire(each) for call, each in sorted(decisions.items())
+        }
+        id = f"decide-{_hashed(chat, wire)}" if wire else f"resume-{uuid.uuid4().hex}"
+        return self._go_on(id, chat, {"decisions": wire}, agent, user_data, priority)
+
+    def resolve(
+        self,
+        chat: str,
+        call_id: str,
+        *,
+        result: Any = _UNSAID,
+        retry: bool = False,
+        agent: str | None = None,
+        priority: int = 5,
+    ) -> str:
+        """Say what became of a call of which nobody knows whether it took effect, and let the chat go on.
+
+        Return the id of the task that does it. Should its worker end meanwhile, nothing is said again in your name.
+
+        Args:
+            chat: The chat's id.
+            call_id: The call's, of `task.pending`, where its kind is `unknown_effect`.
+            result: What the tool returned, or would have.
+            retry: True if it took no effect, so that it may run.
+            agent: Who goes on; by default the agent of the chat's last task.
+            priority: The lower goes first.
+
+        Raises:
+            ConfigurationError: It isn't said which of the two it is.
+        """
+        if (result is _UNSAID) is not retry:
+            raise ConfigurationError("resolve(): give either result=..., or retry=True if it took no effect.")
+        said = {"retry": True} if retry else as_json("A result", {"result": result})
+        task = {"resolved": {check_id("A call's id", call_id): said}}
+        return self._go_on(f"resolve-{uuid.uuid4().hex}", chat, task, agent, _UNSAID, priority)
+
+    def retry(self, task: str) -> str:
+        """Send a task again that failed or was cancelled; return the new task's id, the same each time.
+
+        Its message keeps its own id: what the chat has of it is not said twice.
+
+        Raises:
+            ConfigurationError: There is no such task, or it has not failed.
+        """
+        (found,) = self.engine.run([(f"{_TASKS} WHERE t.task = ?", (task,))], write=False)
+        old = read_task(found[0][:-1]) if found else None
+        if old is None or old.status not in ("failed", "cancelled"):
+            raise ConfigurationError(
+                f"retry({task!r}): " + (f"it is {old.status}." if old else "there is no such task.")
+            )
+        base, _, number = task.rpartition("~")
+        again = f"{base}~{int(number) + 1}" if base and number.isdigit() else f"{task}~2"
+        given = json.loads(found[0][9])["args"][0]
+        self.engine.enqueue(again, queue_of(old.agent), old.chat, given, priority=old.priority, delay=None)
+        return again
+
+    def _go_on(self, id: str, chat: str, task: Row, agent: str | None, user_data: Any, priority: int) -> str:
+        if agent is None or user_data is _UNSAID:
+            last = self._last_of(chat)
+            if agent is None:
+                agent = last["agent"] if last else self._agent(None)
+            if user_data is _UNSAID:
+                user_data = last.get("user_data")
+        return self._enqueue(id, chat, task, self._agent(agent), user_data, priority, None)
+
+    def _last_of(self, chat: str) -> Row:
+        """Return what the last task of a chat was given."""
+        text = f"{_TASKS} WHERE t.chat = ? ORDER BY t.n DESC LIMIT 1"
+        (found,) = self.engine.run([(text, (chat,))], write=False)
+        return json.loads(found[0][9])["args"][0] if found else {}
+
+    def _agent(self, name: str | None) -> str:
+        if name is None and len(self.agents) == 1:
+            return next(iter(self.agents))
+        if name is None or (self.agents and name not in self.agents):
+            raise ConfigurationError(
+                f"There is no agent {name!r} in this queue; it has {sorted(self.agents)}."
+            )
+        return check_id("An agent's name", name)
+
+    def _enqueue(
+        self,
+        id: str,
+        chat: str,
+        task: Row,
+        agent: str,
+        user_data: Any,
+        priority: int,
+        delay: float | None,
+    ) -> str:
+        if type(priority) is not int or not 0 <= priority <= 1_000_000:
+            raise ConfigurationError(f"priority={priority!r}: give a whole number from 0 to 1000000.")
+        given = {
+            **task,
+            "chat": check_id("A chat's id", chat),
+            "agent": agent,
+            "user_data": as_json("user_data", user_data),
+        }
+        name = f"{quote(chat, safe='@:+ ')}/{id}"
+        self.engine.enqueue(name, queue_of(agent), chat, given, priority=priority, delay=delay)
+        return name
+
+    # -- looking
+
+    def get(self, task: str) -> Task | None:
+        """Return a task as it is now; None if there is none, or it is no longer kept."""
+        (found,) = self.engine.run([(f"{_TASKS} WHERE t.task = ?", (task,))], write=False)
+        return read_task(found[0][:-1]) if found else None
+
+    def list(
+        self,
+        *,
+        chat: str | None = None,
+        status: Status | Sequence[Status] | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Sequence[Task]:
+        """List tasks, the last sent first.
+
+        Args:
+            chat: Of this chat alone.
+            status: Of this status, or one of these.
+            limit: How many.
+            before: Those sent before this task: the last one of the page before.
+        """
+        wanted = (status,) if isinstance(status, str) else status
+        words = [word for word, each in STATUSES.items() if wanted is None or each in wanted]
+        where, given = [f"w.status IN ({', '.join('?' * len(words))})"], [*words]
+        if chat is not None:
+            where, given = [*where, "t.chat = ?"], [*given, chat]
+        if before is not None:
+            where, given = [*where, "t.n < (SELECT n FROM {p}queue_tasks WHERE task = ?)"], [*given, before]
+        text = f"{_TASKS} WHERE {' AND '.join(where)} ORDER BY t.n DESC LIMIT ?"
+        (found,) = self.engine.run([(text, (*given, max(0, limit)))], write=False)
+        return [read_task(row[:-1]) for row in found]
+
+    def watch(self, task: str, *, after: int | None = None) -> Iterator[tuple[int, TaskEvent]]:
+        """Follow a task: each event with its cursor, from after a cursor on; the last one is its `TaskEnded`.
+
+        Whoever comes late, or again, gets all that is kept: the pieces of a text that came within 50 ms are one.
+
+        Raises:
+            ConfigurationError: There is no such task.
+        """
+        with told_here(self.signals, [key_of(f"task:{task}")]) as told:
+            while True:
+                told.clear()
+                for cursor, event in self._news(task, after):
+                    after = cursor
+                    yield cursor, event
+                    if isinstance(event, TaskEnded):
+                        return
+                told.wait(_LOOK)
+
+    def wait(self, task: str, timeout: float | None = None) -> Task:
+        """Wait until a task has ended; return it.
+
+        Raises:
+            TimeoutError: It hasn't within `timeout` seconds.
+            ConfigurationError: There is no such task.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        with told_here(self.signals, [key_of(f"task:{task}")]) as told:
+            while True:
+                told.clear()
+                found = self._there(task)
+                if found.is_over:
+                    return found
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError(f"The task {task!r} is still {found.status}.")
+                told.wait(_LOOK if until is None else max(0.0, min(_LOOK, until - time.monotonic())))
+
+    def cancel(self, task: str) -> None:
+        """End a task, wherever it is; one that has ended stays as it is.
+
+        What its run has done by then stays in the chat, with calls that were not finished answered as cancelled.
+
+        Raises:
+            ConfigurationError: There is no such task.
+        """
+        self._there(task)
+        self.engine.cancel([task])
+        self.signals.tell([key_of(f"task:{task}")])
+
+    def _there(self, task: str) -> Task:
+        if (found := self.get(task)) is None:
+            raise ConfigurationError(f"There is no task {task!r}: it was never sent, or is no longer kept.")
+        return found
+
+    def _news(self, task: str, after: int | None) -> builtins.list[tuple[int, TaskEvent]]:
+        """Read what was told of a task since a cursor."""
+        rows = self.log.look(f"task:{task}", after)
+        out: builtins.list[tuple[int, TaskEvent]] = []
+        if rows is None:
+            out.append((after or 0, EventsLost()))
+            rows = self.log.look(f"task:{task}", None) or []
+        if not rows and self._there(task).is_over and not self.log.look(f"task:{task}", after):
+            return [*out, (after or 0, TaskEnded(self._there(task)))]  # seen to its end before
+        return out + [(row["seq"], self._event(task, row)) for row in rows]
+
+    def _event(self, task: str, row: Row) -> TaskEvent:
+        match row:
+            case {"type": "task_started"}:
+                return TaskStarted(row["attempt"])
+            case {"type": "task_ended"}:
+                return TaskEnded(self._there(task))
+        return from_wire(row)
+
+    # -- schedules
+
+    def schedule(
+        self,
+        name: str,
+        cron: str,
+        chat: str,
+        message: UserInput,
+        *,
+        agent: str | None = None,
+        user_data: Any = None,
+        timezone: str | None = None,
+    ) -> None:
+        """Send a message again and again, once for each time; a schedule of that name is replaced.
+
+        Of the times at which no worker ran, the last one is made up for.
+
+        Args:
+            name: The schedule's.
+            cron: When: minute, hour, day of the month, month, day of the week; with six fields, seconds come first.
+            chat: The chat's id.
+            message: What is said.
+            agent: Who answers; the only one by default.
+            user_data: JSON that `deps` gets on the worker.
+            timezone: Of the times, by its IANA name; UTC by default.
+
+        Raises:
+            ConfigurationError: The times can't be read, or there is no such agent.
+        """
+        context = {
+            "chat": check_id("A chat's id", chat),
+            "message": as_json("A message", user_input(message)),
+            "agent": self._agent(agent),
+            "user_data": as_json("user_data", user_data),
+            "since": _now().isoformat(),
+        }
+        self.engine.set_schedule(check_id("A schedule's name", name), cron, timezone, context)
+
+    def unschedule(self, name: str) -> None:
+        """Forget a schedule; what it has sent stays."""
+        self.engine.delete_schedule(name)
+
+    def schedules(self) -> Mapping[str, str]:
+        """Return the schedules' times by their names."""
+        return {each["schedule_name"]: each["schedule"] for each in self.engine.schedules()}
+
+    def has_schedules(self) -> bool:
+        """Return whether there is any."""
+        return bool(
+            self.engine.run([("SELECT 1 FROM {engine}workflow_schedules LIMIT 1", ())], write=False)[0]
+        )
+
+    def fire(self, name: str, context: Row, due: datetime) -> None:
+        """Send a schedule's message for a time."""
+        id = f"{name}@{due.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        task = {"message": context["message"], "message_id": id}
+        self._enqueue(id, context["chat"], task, context["agent"], context["user_data"], 10, None)
+
+    # -- workers and the end
+
+    def workers(
+        self, *, concurrency: int = 50, drain: float = 30.0, deaths: int = 3, patience: float = 300.0
+    ) -> Workers:
+        """Run tasks in this process while the `with` block lasts; see `Workers`."""
+        return Workers(self, concurrency=concurrency, drain=drain, deaths=deaths, patience=patience)
+
+    def tidy(self) -> None:
+        """Forget what has been over for longer than `keep`. Workers do it now and then."""
+        before = time.time() - self.keep
+        text = "SELECT workflow_uuid FROM {engine}workflow_status WHERE completed_at < ? LIMIT 500"
+        while found := self.engine.run([(text, (int(before * 1000),))], write=False)[0]:
+            self.engine.delete([id for (id,) in found])
+        self.log.trim()
+        self.log.forget_before(before)
+
+    def close(self) -> None:
+        """Let go of connections; the store stays open."""
+        self.log.close()
+        self.signals.close()
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncQueue:
+    """A queue for async callers; see `Queue`, whose methods these are. The database never blocks the event loop."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def send(self, chat: str, message: UserInput, **options: Any) -> str:
+        """Send a message to a chat; see `Queue.send`."""
+        return await off_loop(lambda: self._queue.send(chat, message, **options))
+
+    async def decide(self, chat: str, decisions: Mapping[str, Decision], **options: Any) -> str:
+        """Say what becomes of calls that wait; see `Queue.decide`."""
+        return await off_loop(lambda: self._queue.decide(chat, decisions, **options))
+
+    async def resolve(self, chat: str, call_id: str, **options: Any) -> str:
+        """Say what became of a call; see `Queue.resolve`."""
+        return await off_loop(lambda: self._queue.resolve(chat, call_id, **options))
+
+    async def retry(self, task: str) -> str:
+        """Send a task again; see `Queue.retry`."""
+        return await off_loop(lambda: self._queue.retry(task))
+
+    async def get(self, task: str) -> Task | None:
+        """Return a task as it is now; see `Queue.get`."""
+        return await off_loop(lambda: self._queue.get(task))
+
+    async def list(self, **options: Any) -> Sequence[Task]:
+        """List tasks; see `Queue.list`."""
+        return await off_loop(lambda: self._queue.list(**options))
+
+    async def watch(self, task: str, *, after: int | None = None) -> AsyncIterator[tuple[int, TaskEvent]]:
+        """Follow a task; see `Queue.watch`."""
+        queue = self._queue
+        with told_in_loop(queue.signals, [key_of(f"task:{task}")]) as told:
+            while True:
+                told.clear()
+                for cursor, event in await off_loop(partial(queue._news, task, after)):
+                    after = cursor
+                    yield cursor, event
+                    if isinstance(event, TaskEnded):
+                        return
+                await _told(told)
+
+    async def wait(self, task: str, timeout: float | None = None) -> Task:
+        """Wait until a task has ended; see `Queue.wait`."""
+        async with asyncio.timeout(timeout):
+            with told_in_loop(self._queue.signals, [key_of(f"task:{task}")]) as told:
+                while True:
+                    told.clear()
+                    found = await off_loop(lambda: self._queue._there(task))
+                    if found.is_over:
+                        return found
+                    await _told(told)
+
+    async def cancel(self, task: str) -> None:
+        """End a task; see `Queue.cancel`."""
+        await off_loop(lambda: self._queue.cancel(task))
+
+
+async def _told(told: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK):
+            await told.wait()
+
+
+def _hashed(*what: Any) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,260 @@
+"""Tasks: sent once, run in order, watched, decided, cancelled and listed, on both databases by the same code."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentkit import Agent, Approve, ConfigurationError, Deny, MemoryStore, SQLiteStore
+from agentkit.durable import Queue, TaskEnded, TaskStarted
+from agentkit.events import TextDelta, ToolFinished
+from agentkit.stores.store import Store
+from agentkit.testing import ScriptedModel
+from agentkit.testing.scripted import fault
+from tests.helpers.queue_worker import effects_in, make_agent, open_queue, plan
+
+
+def text_of(events: list[Any]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_a_message_that_is_sent_twice_is_one_task_and_is_answered_once(queue: Queue, effects: Path) -> None:
+    task = queue.send("ann", plan("write", say="It is done."), id="m1")
+    assert queue.send("ann", "something else", id="m1") == task
+    assert queue.send("bob", plan(), id="m1") != task
+    with queue.workers():
+        done = queue.wait(task, 30)
+    assert (done.status, done.text, done.stop, done.message_id) == ("done", "It is done.", None, "m1")
+    assert [each[0] for each in effects_in(effects)] == ["begin", "end"]
+    history = queue.agents["planned"].chat("ann", queue.store).get_history()
+    assert len(history) == 4
+
+
+def test_watching_tells_all_from_any_cursor_on_and_ends_once(
+    queue: Queue, reopen: Callable[[], Queue]
+) -> None:
+    task = queue.send("ann", plan("read", "write", say="One two three."))
+    with queue.workers():
+        told = [*queue.watch(task)]
+    cursors = [cursor for cursor, _ in told]
+    assert all(a < b for a, b in pairwise(cursors))
+    assert isinstance(told[0][1], TaskStarted)
+    assert isinstance(told[-1][1], TaskEnded)
+    assert sum(isinstance(event, TaskEnded) for _, event in told) == 1
+    assert sum(isinstance(event, ToolFinished) for _, event in told) == 2
+    assert text_of([event for _, event in told]) == "One two three."
+    other = reopen()  # as in another process, later
+    for n, cursor in enumerate(cursors[:-1]):
+        again = [*other.watch(task, after=cursor)]
+        assert [c for c, _ in again] == cursors[n + 1 :]
+        assert sum(isinstance(event, TaskEnded) for _, event in again) == 1
+
+
+def test_messages_of_a_chat_run_one_after_the_other_and_in_order(queue: Queue, effects: Path) -> None:
+    tasks = [queue.send("ann", plan(("write", {"seconds": 0.05}), say=f"{n}.")) for n in range(5)]
+    with queue.workers():
+        ended = [queue.wait(task, 30) for task in tasks]
+    assert [task.text for task in ended] == ["0.", "1.", "2.", "3.", "4."]
+    assert [each[0] for each in effects_in(effects)] == ["begin", "end"] * 5
+
+
+def test_between_chats_priority_goes_before_age(queue: Queue, effects: Path) -> None:
+    for n in range(3):
+        queue.send(f"batch{n}", plan("read"), priority=20)
+    queue.send("old", plan("read"))
+    queue.send("new", plan("read"))
+    urgent = queue.send("urgent", plan("read"), priority=1)
+    with queue.workers(concurrency=1):
+        for task in queue.list():
+            queue.wait(task.id, 30)
+    chats = [each[3] for each in effects_in(effects) if each[0] == "begin"]
+    assert chats == ["urgent", "old", "new", "batch0", "batch1", "batch2"]
+    assert queue.get(urgent) is not None
+
+
+def test_a_task_ends_with_an_approval_and_a_decision_is_another_one(queue: Queue, effects: Path) -> None:
+    task = queue.send("ann", plan("asked", say="Allowed."), user_data="Ann")
+    with queue.workers(concurrency=1):
+        waits = queue.wait(task, 30)
+        assert (waits.status, waits.stop) == ("done", "approval")
+        assert effects_in(effects) == []
+        assert queue.wait(queue.send("bob", plan()), 30).text == "Done."  # no worker is held
+        decision = {waits.pending[0].call_id: Approve()}
+        decided = queue.decide("ann", decision)
+        assert queue.decide("ann", decision) == decided
+        assert queue.wait(decided, 30).text == "Allowed."
+        late = queue.wait(queue.decide("ann", {waits.pending[0].call_id: Deny("no")}), 30)
+    assert (late.status, "waits" in late.why) == ("failed", True)
+    assert [each[0] for each in effects_in(effects)] == ["begin", "end"]
+    response = queue.agents["planned"].chat("ann", queue.store).get_history()[2]["parts"][0]
+    assert response["functionResponse"]["response"] == {"output": "done by Ann"}
+
+
+def test_a_queued_task_is_cancelled_at_once_and_the_next_of_its_chat_goes_on(queue: Queue) -> None:
+    first, second = queue.send("ann", plan(say="one")), queue.send("ann", plan(say="two"))
+    queue.cancel(first)
+    assert [type(event) for _, event in queue.watch(first)] == [TaskEnded]
+    with queue.workers():
+        assert queue.wait(second, 30).text == "two"
+    assert queue.get(first).status == "cancelled"  # type: ignore[union-attr]
+    history = queue.agents["planned"].chat("ann", queue.store).get_history()
+    assert len(history) == 2
+
+
+def test_a_running_task_is_cancelled_wherever_it_is(
+    queue: Queue, reopen: Callable[[], Queue], effects: Path
+) -> None:
+    task = queue.send("ann", plan(("read", {"seconds": 30})))
+    after = queue.send("ann", plan(say="Next."))
+    with queue.workers():
+        events = queue.watch(task)
+        while not effects_in(effects):
+            next(events)
+        reopen().cancel(task)
+        assert isinstance([*events][-1][1], TaskEnded)
+        assert queue.wait(after, 30).text == "Next."
+    assert queue.get(task).status == "cancelled"  # type: ignore[union-attr]
+
+
+def test_a_failed_task_says_why_and_can_be_sent_again(where: str, effects: Path) -> None:
+    model = ScriptedModel([fault(400, "no such thing"), "All right."])
+    with open_queue_of(where, Agent(model)) as queue, queue.workers():
+        task = queue.send("ann", "Hello", id="m1")
+        failed = queue.wait(task, 30)
+        assert (failed.status, failed.why) == ("failed", "ModelError: no such thing")
+        again = queue.retry(task)
+        assert again == queue.retry(task) != task
+        done = queue.wait(again, 30)
+        assert (done.text, done.message_id) == ("All right.", "m1")
+        with pytest.raises(ConfigurationError, match="it is done"):
+            queue.retry(again)
+
+
+def test_an_outage_is_waited_for_within_the_task(where: str, effects: Path) -> None:
+    model = ScriptedModel([*[fault(503)] * 8, "Back again."])
+    agent = Agent(model, retry=None)
+    with open_queue_of(where, agent) as queue, queue.workers():
+        assert queue.wait(queue.send("ann", "Hello"), 50).text == "Back again."
+
+
+def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
+    tasks = [queue.send(chat, plan()) for chat in ("ann", "bob", "ann")]
+    queue.cancel(tasks[0])
+    assert [task.id for task in queue.list()] == tasks[::-1]
+    assert [task.id for task in queue.list(chat="ann")] == [tasks[2], tasks[0]]
+    assert [task.id for task in queue.list(status="queued")] == [tasks[2], tasks[1]]
+    assert [task.id for task in queue.list(status=["cancelled"])] == [tasks[0]]
+    assert [task.id for task in queue.list(limit=1, before=tasks[2])] == [tasks[1]]
+
+
+def test_a_delayed_message_waits(queue: Queue) -> None:
+    late = queue.send("ann", plan(say="late"), delay=0.6)
+    soon = queue.send("ann", plan(say="soon"))
+    with queue.workers():
+        assert queue.wait(soon, 30).ended < queue.wait(late, 30).started  # type: ignore[operator]
+
+
+def test_async_callers_have_the_same(queue: Queue) -> None:
+    async def talk() -> tuple[Any, list[Any]]:
+        task = await queue.aio.send("ann", plan("read", say="Hello there."))
+        told = [event async for _, event in queue.aio.watch(task)]
+        return await queue.aio.wait(task, 5), told
+
+    with queue.workers():
+        task, told = asyncio.run(talk())
+    assert task.text == text_of(told) == "Hello there."
+    assert isinstance(told[-1], TaskEnded)
+
+
+def test_deps_are_made_from_the_user_data_and_closed(where: str, effects: Path) -> None:
+    seen: list[str] = []
+
+    def make_deps(user_data: Any) -> Iterator[str]:
+        seen.append(f"open {user_data}")
+        yield user_data
+        seen.append(f"close {user_data}")
+
+    with open_queue_of(where, make_agent(), deps=make_deps) as queue, queue.workers():
+        queue.wait(queue.send("ann", plan("read"), user_data="Ann"), 30)
+    assert seen == ["open Ann", "close Ann"]
+
+
+def test_queues_on_one_database_and_on_several_live_in_one_process(queue: Queue, tmp_path: Path) -> None:
+    with (
+        SQLiteStore(tmp_path / "other.db") as store,
+        open_queue(store) as other,
+        queue.workers(),
+        other.workers(),
+        queue.workers(concurrency=1),
+    ):
+        tasks = [(each, each.send("ann", plan(say="Here."))) for each in (queue, other)]
+        assert all(each.wait(task, 30).text == "Here." for each, task in tasks)
+
+
+def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: Store) -> None:
+    with queue.workers():
+        task = queue.send("ann", plan("read"))
+        queue.wait(task, 30)
+    waiting = queue.send("ann", plan())
+    queue.keep = -60
+    queue.tidy()
+    assert [each.id for each in queue.list()] == [waiting]
+    rows = queue.engine.run([("SELECT count(*) FROM {p}event_rows", ())], write=False)
+    assert rows[0][0] == (0,)
+    with pytest.raises(ConfigurationError, match="no longer kept"):
+        next(queue.watch(task))
+    assert store.info("ann").messages == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda queue: queue.send("ann", "Hi", agent="nobody"), "no agent 'nobody'"),
+        (lambda queue: queue.send("a\0b", "Hi"), "printable"),
+        (lambda queue: queue.send("ann", "Hi", user_data=object()), "JSON"),
+        (lambda queue: queue.send("ann", "Hi", priority=-1), "priority"),
+        (lambda queue: queue.decide("ann", {"x": "yes"}), "no decision"),
+        (lambda queue: queue.resolve("ann", "x"), "result="),
+        (lambda queue: queue.cancel("ann/1"), "no task"),
+        (lambda queue: queue.schedule("s", "often", "ann", "Hi"), "cron"),
+        (lambda queue: queue.workers(concurrency=0), "concurrency"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(wrong: Any, words: str, tmp_path: Path) -> None:
+    with SQLiteStore(tmp_path / "chats.db") as store, open_queue(store) as queue:
+        with pytest.raises(ConfigurationError, match=words):
+            wrong(queue)
+        assert queue.list() == []
+
+
+def test_a_store_in_memory_can_hold_no_queue() -> None:
+    with MemoryStore() as store, pytest.raises(ConfigurationError, match="outlives the process"):
+        Queue({}, store=store)
+
+
+def test_agentkit_alone_loads_none_of_it() -> None:
+    code = (
+        "import agentkit, sys; agentkit.Agent; print([m for m in ('dbos', 'sqlalchemy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def open_queue_of(where: str, agent: Agent[Any], **options: Any) -> Any:
+    from contextlib import contextmanager
+
+    from tests.helpers.queue_worker import open_store
+
+    @contextmanager
+    def opened() -> Iterator[Queue]:
+        with open_store(where) as store, Queue({"a": agent}, store=store, **options) as queue:
+            yield queue
+
+    return opened()

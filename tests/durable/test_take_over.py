@@ -1,0 +1,127 @@
+"""A worker that ends, however it ends: others go on from where it was, and nothing is written twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agentkit.durable import Queue, TaskEnded, TaskStarted
+from tests.helpers.queue_worker import Worker, effects_in, plan
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it didn't come to that"
+        time.sleep(0.02)
+
+
+def began(effects: Path, tool: str) -> bool:
+    return any(each[:2] == ["begin", tool] for each in effects_in(effects))
+
+
+@pytest.mark.parametrize("tool", ["read", "write", "unmarked"])
+def test_another_worker_goes_on_where_one_was_killed(
+    where: str, queue: Queue, effects: Path, tool: str
+) -> None:
+    task = queue.send("ann", plan("write", (tool, {"seconds": 1.0}), "read", say="All done."))
+    with Worker(where, effects) as first, Worker(where, effects) as second:
+        until(lambda: Counter(each[0] for each in effects_in(effects))["begin"] == 2)
+        pid = effects_in(effects)[-1][4]
+        (first if first.process.pid == pid else second).kill()
+        done = queue.wait(task, 30)
+        told = [event for _, event in queue.watch(task)]
+    assert [event.attempt for event in told if isinstance(event, TaskStarted)] == [1, 2]
+    assert sum(isinstance(event, TaskEnded) for event in told) == 1
+    assert done.deaths == 1
+    begins = Counter(each[2] for each in effects_in(effects) if each[0] == "begin" and each[1] != "read")
+    assert set(begins.values()) == {1}
+    if tool == "read":
+        assert done.text == "All done."
+        return
+    assert done.stop == "unknown_effect"
+    with Worker(where, effects):
+        again = queue.wait(queue.resolve("ann", done.pending[0].call_id, retry=True), 30)
+    assert again.text == "All done."
+
+
+def test_a_message_that_kills_its_workers_is_given_up_and_those_beside_it_are_not(
+    where: str, queue: Queue, effects: Path
+) -> None:
+    deadly = queue.send("ann", plan("deadly"))
+    others = [queue.send(f"chat{n}", plan(*[("read", {"seconds": 0.4})] * 4)) for n in range(4)]
+    workers = [Worker(where, effects) for _ in range(4)]
+    try:
+        given_up = queue.wait(deadly, 120)
+        assert [queue.wait(task, 30).text for task in others] == ["Done."] * 4
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert (given_up.status, given_up.deaths) == ("failed", 3)
+    assert "3 workers ended" in given_up.why
+    assert sum(each[1] == "deadly" for each in effects_in(effects)) == 3
+    assert [type(event) for _, event in queue.watch(deadly)][-1] is TaskEnded
+
+
+@pytest.mark.parametrize("drain", ["30", "0.2"])
+def test_a_worker_that_is_told_to_end_finishes_or_parks(
+    where: str, queue: Queue, effects: Path, drain: str
+) -> None:
+    task = queue.send("ann", plan(("read", {"seconds": 1.5}), say="There."))
+    with Worker(where, effects, DRAIN=drain) as first:
+        until(lambda: began(effects, "read"))
+        after = queue.send("bob", plan())
+        assert first.drain() == 0
+    found = queue.get(task)
+    assert found is not None
+    assert found.status == ("done" if drain == "30" else "queued")
+    assert queue.get(after).status == "queued"  # type: ignore[union-attr]
+    with Worker(where, effects):
+        done = queue.wait(task, 30)
+        assert queue.wait(after, 30).text == "Done."
+    assert (done.text, done.deaths) == ("There.", 0)
+    assert len(queue.agents["planned"].chat("ann", queue.store).get_history()) == 4
+
+
+def test_a_frozen_worker_whose_tasks_were_taken_writes_nothing_more(
+    where: str, queue: Queue, effects: Path
+) -> None:
+    task = queue.send("ann", plan(("write", {"seconds": 1.0}), say="There."))
+    with Worker(where, effects) as first:
+        until(lambda: began(effects, "write"))
+        with Worker(where, effects):
+            os.kill(first.process.pid, signal.SIGSTOP)
+            if not where.startswith("postgres"):  # one machine: it is seen that the process is there
+                time.sleep(2)
+                assert queue._there(task).status == "running"
+                os.kill(first.process.pid, signal.SIGCONT)
+                assert queue.wait(task, 30).text == "There."
+                return
+            cut_off(queue, first)
+            parked = queue.wait(task, 30)
+            assert parked.stop == "unknown_effect"
+            os.kill(first.process.pid, signal.SIGCONT)
+            resolved = queue.wait(queue.resolve("ann", parked.pending[0].call_id, result="it was"), 30)
+            assert resolved.text == "There."
+            until(lambda: [each[0] for each in effects_in(effects)] == ["begin", "end"])
+            after = [queue.wait(queue.send(f"chat{n}", plan("read")), 30).text for n in range(4)]
+            assert after == ["Done."] * 4
+    assert sum(isinstance(event, TaskEnded) for _, event in queue.watch(task)) == 1
+    assert len(queue.agents["planned"].chat("ann", queue.store).get_history()) == 4
+
+
+def cut_off(queue: Queue, worker: Worker) -> None:
+    """End the connections that a process has to the server, as a broken network would."""
+    import psutil  # type: ignore[import-untyped]
+
+    ports = {each.laddr.port for each in psutil.Process(worker.process.pid).net_connections("tcp")}
+    text = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_port = ?"
+    queue.engine.run([(text, (port,)) for port in sorted(ports)])
