@@ -29,6 +29,7 @@ from agentkit.core.options import (
     check_budget,
     check_choice,
     check_decisions,
+    check_ends,
     check_instructions,
     check_names,
     check_observers,
@@ -104,10 +105,12 @@ class Agent(Generic[Deps]):
             ends; `run.model` and a `ModelChanged` event tell.
         tools: Functions, `Tool`s, agents, registries, `(declaration, handler)` pairs, and Gemini's own tools, as
             `types.Tool(google_search=...)` or `{"google_search": {}}`.
-        instructions: The system instruction: a text, or a function of the context (sync or async).
+        instructions: The system instruction: a text, or a function of the context (sync or async) that is asked
+            before each turn of the model.
         limits: How far each run may go.
         name: The agent's name, when it is used as a tool and in traces.
-        tool_choice: `"auto"`, `"none"`, `"required"` or a list of names; the latter two force the first turn.
+        tool_choice: `"auto"`, `"none"`, `"required"` or a list of names; the latter two force the first turn. Or a
+            function of the context (sync or async) that says one of these for each turn.
         config: More of the request: a `types.GenerateContentConfig` or a dict of its fields in either casing,
             e.g. `{"temperature": 0, "thinking_config": {...}, "tools": [{"google_search": {}}]}`.
         client: A ready `genai.Client` for a Gemini model (Vertex, proxies, transports of your own).
@@ -117,7 +120,7 @@ class Agent(Generic[Deps]):
         retry: How transient failures of a model are met.
         approver: Decides at once about calls that need approval; without one, the run stops with them.
         hooks: Functions to be called before and after the model and the tools.
-        choose_tools: A function of the context that names the tools which the next turn has.
+        choose_tools: A function of the context (sync or async) that names the tools which the next turn has.
         rate_limit: Requests and tokens a minute; give the same object to all agents that share a quota.
         budget: Dollars a day, say; give the same object to all agents that share it.
         max_result_chars: How much of a tool's result the model gets at once, in characters of JSON. The rest
@@ -523,6 +526,7 @@ class Agent(Generic[Deps]):
         memory = conversation.memory if conversation else None
         asked = [*models, *(self._models.find(each) for each in models_of(memory))]
         limits.check_prices([model.name for model in asked], budget=self._budget)
+        check_ends(choice, limits)
         approver = given.get("approver") or self._approver
         kept = conversation is not None and conversation.kept
         inherited = outer is not None and outer._run.guarded  # what waits inside waits outside

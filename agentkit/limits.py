@@ -47,13 +47,13 @@ Stop = Literal[
 - `other`: a finish reason that agentkit doesn't know, or that says nothing;
 - `error`: an exception ended it, which was raised too (`ModelError.run` is such a run);
 - `cancelled`: the caller broke off;
-- `unknown_effect`: a resumed chat has calls of `write` tools, in `run.pending`, of which nobody knows whether
-  they took effect: the process ended while they ran;
+- `unknown_effect`: a resumed chat has calls of tools that aren't `read`, in `run.pending`, of which nobody knows
+  whether they took effect: the process ended while they ran;
 - `too_large`: the current turn alone is larger than what the chat's memory may send.
 """
 
 LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "seconds", "cost", "repeats"})
-"""The stops after which `Limits(on_limit="answer")` has a last turn."""
+"""The stops after which `Limits(on_limit="answer")` has a last turn; after `repeats` there is one anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +75,10 @@ class Limits:
     """US dollars, by `prices`; seen after each turn. A model without a price is refused when the agent is made. What
     nobody knows the cost of (a reply that tells no tokens, a tool's usage without a model) isn't counted, and
     `run.why` says so."""
-    repeats: int | None = 3
+    repeats: int | None = 5
     """Turns in a row, from 2, that make the very same calls and get the very same responses: then the model is
-    told once that nothing will change, and the next such turn stops the run."""
+    told once that nothing will change. The next such turn is the last with calls: whatever `on_limit` says, the model
+    answers with what it has. Turns with calls of `polls` tools alone don't count."""
     on_limit: Literal["stop", "answer"] = "stop"
     """`stop`: the run ends at once, with `run.stop` naming the limit. `answer`: the model gets one last turn,
     without tools, and is told to answer with what it has; `run.limit` names the limit."""

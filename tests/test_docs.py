@@ -70,6 +70,16 @@ SCRIPTS: dict[str, list[Any]] = {
         calls(*(call("current_temperature", {"place": place}) for place in ("Paris", "Rome"))),
         text("In Rome, by six degrees."),
     ],
+    "What do I owe for room 12?": [
+        calls(call("hand_over", {"to": "billing"})),
+        calls(call("invoice", {"room": 12})),
+        text("You owe 240.00 euros for room 12."),
+    ],
+    "Write a line about oolong.": [
+        calls(call("look_up", {"word": "oolong"})),
+        calls(call("check_spelling", {"text": "Oolong has three mentions."})),
+        text("Oolong has three mentions."),
+    ],
     "Have the lease signed": [calls(call("sign", {"paper": "lease"})), text("The lease is signed.")],
     "Invoice from Acme": [text('{"vendor": "Acme", "total": 120.5, "due": "2026-12-01"}')],
     "A table for two": [text('{"result": {"table": 3}}'), text('{"result": {"table": 4}}')],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentkit.core.approvals import is_unknown, waiting_inside, why_unknown
 from agentkit.core.effects import EXPIRED, CallDone, Effect, NextNews, Resolve, Save, StartCalls, Steps
+from agentkit.core.log import note_in_order
 from agentkit.core.subagents import Mistake
 from agentkit.errors import AgentError, DecisionError, ToolDeferred, ToolError, ToolRetry
 from agentkit.events import Event, ToolFinished, ToolStarted
@@ -208,6 +209,8 @@ class Calls:
     # -- running them
 
     def _make_calls(self) -> Steps:
+        if len(self.invocations) > 1:
+            note_in_order([call.tool for call in self.invocations if call.outcome is None and call.tool])
         for batch in _batches(self.invocations):
             self._begun.update(batch)
             for index in batch:

@@ -63,7 +63,8 @@ def config_in(config: Any) -> JsonObject:
     if _calling_mode(request.get("toolConfig")) == "ANY":
         raise ConfigurationError(
             "config['toolConfig']: the mode ANY holds for every turn, so that no run would end in text (rule 9)."
-            ' Give tool_choice="required" or a list of names: it forces the first turn only.'
+            ' Give tool_choice="required" or a list of names: it forces the first turn only. A function of the context'
+            " says it for each turn."
         )
     if generation:
         request["generationConfig"] = generation

@@ -33,9 +33,9 @@ class History:
         self.contents: list[Content] = []
         self.answered: dict[str, bool] = {}
         """Tools whose words are there, in order; true if they returned something."""
-        self.found: dict[str, None] = {}
-        """Tools that came to be needed: those on demand that were found, and the one that reads results on, from the
-        first result that was cut. In order, so that each is declared behind those before it."""
+        self.found: dict[str, bool] = {}
+        """Tools that came to be needed: true are those that were found, and the one that reads results on, from the
+        first result that was cut; false are those that were called. In order: each is declared behind those before."""
         self._authors: set[Author] = set()
         self._joined = Joined()
         for message in messages:
@@ -117,13 +117,15 @@ class History:
         name = response["name"]
         if output != ACCEPTED or "parts" in response:
             self.answered[name] = self.answered.get(name, False) or output is not None
+        if name != READ_RESULT:
+            self.found.setdefault(name, False)
         if name == FIND_TOOLS and isinstance(output, dict):  # with a note: a hook has changed the query
             output = output.get("result")
         if name == FIND_TOOLS and isinstance(output, list):
             names = (item.get("name") for item in output if isinstance(item, dict))
-            self.found |= {found: None for found in names if isinstance(found, str)}
+            self.found |= {found: True for found in names if isinstance(found, str)}
         if isinstance(output, str) and _MARK in output[-300:]:
-            self.found[READ_RESULT] = None
+            self.found[READ_RESULT] = True
 
     def untrusted(self, tools: Mapping[str, Tool]) -> str | None:
         """Name a tool whose words are there and may be a stranger's; so may those of one that is gone."""

@@ -1,13 +1,16 @@
 """What a run writes to the log: an observer like any other, for the tree of loggers below `agentkit`.
 
 - WARNING: a tool raised an exception of its own (with its traceback), or was given up.
-- INFO: a model is asked again, another stands in for it, a request waits for the rate limit.
+- INFO: a model is asked again, another stands in for it, a request waits for the rate limit; once for a tool, that its
+  calls ran one after the other since nobody said what it does.
 - DEBUG: replies with their usage, calls with their times, how the run ended. Contents are never logged.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
@@ -22,8 +25,10 @@ from agentkit.events import (
     ToolStarted,
     TurnFinished,
 )
+from agentkit.tooling.callables import place_of
 from agentkit.tooling.context import Context
 from agentkit.tooling.invoke import Unserialisable
+from agentkit.tooling.tool import Tool
 
 _ALL = logging.getLogger("agentkit")
 _RUN = logging.getLogger("agentkit.run")
@@ -74,6 +79,29 @@ def log(event: Event, context: Context[Any]) -> None:
             _RUN.debug("The run %s ended: %s", run, event.run.stop or "answered")
         case _:
             pass
+
+
+_noted: set[tuple[str, str]] = set()
+"""Tools of which it was told that their calls ran in order."""
+
+
+def note_in_order(tools: Sequence[Tool]) -> None:
+    """Write to the log, once for a tool, that calls of a turn will not run at the same time.
+
+    Args:
+        tools: Those of the calls that are about to run, one for each.
+    """
+    if len(tools) < 2 or not _TOOLS.isEnabledFor(logging.INFO):
+        return
+    for tool, calls in Counter(tool for tool in tools if tool.effect is None).items():
+        key = tool.name, place_of(tool.function)
+        if calls > 1 and key not in _noted:
+            _noted.add(key)
+            _TOOLS.info(
+                "%d calls of %s ran one after the other; effect='read' lets them run together.",
+                calls,
+                tool.name,
+            )
 
 
 def _is_news(event: Event) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from agentkit.core.calls import Calls
 from agentkit.core.effects import EXPIRED, Effect, Extend, Resolve, Save, Steps
+from agentkit.core.options import check_choice_of_turn
 from agentkit.core.repair import LAST_TURN, REPEATED
 from agentkit.core.state import RunState
 from agentkit.core.turn import Turn, take_json
@@ -48,7 +49,9 @@ class Loop:
 
     def __init__(self, run: RunState) -> None:
         self._run = run
-        self._base: JsonObject = dict(run.settings.config)
+        self._base: JsonObject = run.settings.config
+        self._instructions: str | None = None
+        """Those in the base."""
         self._nudge: str | None = None
         """What the model is told along with the next request, and is not in the history."""
         self._repeated = 1
@@ -69,17 +72,10 @@ class Loop:
             run.end.over = True
 
     def _steps(self) -> Steps:
-        run, end = self._run, self._run.end
+        run = self._run
         resumed = run.waiting.resumed
         if run.approvals.decisions and resumed is None:
             raise DecisionError("No call waits: there is nothing to decide.")
-        instructions = run.settings.instructions
-        if callable(instructions):
-            instructions = yield from self._ask_for_instructions(instructions)
-            if end.stop is not None:
-                return
-        if instructions:
-            self._base["systemInstruction"] = user_content(instructions)
         if run.stored:
             yield Save([AddMessage(message) for message in run.history.messages[run.session.known :]])
         last = run.history.contents[-1]
@@ -89,27 +85,15 @@ class Loop:
         elif last["role"] == "model":
             yield from self._take_up_answer(last)
         yield from self._turns(fresh=fresh and resumed is None)
-        if (
-            run.end.stop in LANDING
-            and run.meter.limits.on_limit == "answer"
-            and not run.meter.outer_reached()
-        ):
+        if self._lands():
             yield from self._land()
 
-    def _ask_for_instructions(
-        self, ask: Callable[[Context[Any]], Any]
-    ) -> Generator[Event | Effect, Any, str | None]:
-        """Ask the function of the instructions for them; the run ends if there is no time."""
-        said = yield Resolve(lambda: ask(self._run.context))
-        if said is EXPIRED:
-            self._run.end.end("seconds")
-            return None
-        if said is not None and not isinstance(said, str):
-            kind = type(said).__name__
-            raise ConfigurationError(
-                f"instructions returned {kind}; a function of the instructions returns a str."
-            )
-        return said
+    def _lands(self) -> bool:
+        """Return whether the model gets a last turn: as the limits say, and to answer if it goes round in circles."""
+        stop, meter = self._run.end.stop, self._run.meter
+        if stop not in LANDING or meter.outer_reached():
+            return False
+        return meter.limits.on_limit == "answer" or (stop == "repeats" and not meter.reached())
 
     def _take_up_answer(self, content: Content) -> Steps:
         """Take an answer that a resumed run has already; if it doesn't fit as an output, the model is told why."""
@@ -136,12 +120,10 @@ class Loop:
                 run.output.value = None
             if run.inbox.contents:
                 yield from self._take_messages()
-            tools = yield from self._tools()
-            if tools is None:
+            plan = yield from self._plan(first=fresh and not run.meter.turns)
+            if plan is None:
                 return
-            base = self._with_choice(
-                run.tools.added_to(self._base, tools), list(tools), first=fresh and not run.meter.turns
-            )
+            base, tools = plan
             nudge, self._nudge = self._nudge, None
             message = yield from Turn(run, base, list(tools), nudge=nudge).take()
             if message is not None:
@@ -154,6 +136,11 @@ class Loop:
         assert stop is not None
         if stop == "seconds":
             yield Extend(run.meter.limits.answer_seconds)
+        end.go_on()
+        if not (yield from self._instruct()):
+            end.end(stop, why)
+            end.partial = partial
+            return
         tools = run.tools.declared()
         base, tries = run.tools.added_to(self._base, tools), 1
         if output is not None and output.tool is not None:
@@ -161,7 +148,6 @@ class Loop:
             tools = {output.tool.name: output.tool}
         elif tools:
             base = with_calling(base, {"mode": "NONE"})
-        end.go_on()
         self._nudge = LAST_TURN
         try:
             for _ in range(tries):
@@ -189,27 +175,71 @@ class Loop:
             yield Save([AddMessage(message)])
             yield MessageAdded(copy_content(content))
 
-    def _tools(self) -> Generator[Event | Effect, Any, dict[str, Tool] | None]:
-        """Find the tools of the next turn; None if the time of the run is up."""
-        choose = self._run.settings.choose_tools
-        if choose is not None:
-            context = self._run.requests.context()
-            chosen = yield Resolve(lambda: choose(context))
-            if chosen is EXPIRED:
-                self._run.end.end("seconds")
-                return None
-            self._run.tools.choose(chosen)
-        return self._run.tools.declared()
+    def _plan(
+        self, *, first: bool
+    ) -> Generator[Event | Effect, Any, tuple[JsonObject, dict[str, Tool]] | None]:
+        """Make what the next turn has beside the history: instructions, tools, whether it must make a call.
 
-    def _with_choice(self, base: JsonObject, names: Sequence[str], *, first: bool) -> JsonObject:
-        """Add the mode. `required` and names force the first turn only: forced on each, a run never ends (rule 9)."""
-        choice, output = self._run.settings.tool_choice, self._run.output
+        None if the time of the run is up. A tool choice that is no function forces the first turn alone: forced on
+        each, a run never ends (rule 9).
+        """
+        settings, tools = self._run.settings, self._run.tools
+        choice: Any = settings.tool_choice
+        if settings.instructions != self._instructions and not (yield from self._instruct()):
+            return None
+        if settings.choose_tools is not None:
+            chosen = yield from self._ask(settings.choose_tools)
+            if chosen is EXPIRED:
+                return None
+            tools.choose(chosen)
+        if callable(choice):
+            said = yield from self._ask(choice)
+            if said is EXPIRED:
+                return None
+            choice = "auto" if said is None else check_choice_of_turn(said, tools.all)
+        elif choice != "none" and not first:
+            choice = "auto"
+        if not isinstance(choice, str):
+            tools.need(choice)
+        declared = tools.declared()
+        return self._with_choice(tools.added_to(self._base, declared), list(declared), choice), declared
+
+    def _instruct(self) -> Generator[Event | Effect, Any, bool]:
+        """Give the base the instructions of the next turn; return False if the time of the run is up."""
+        settings = self._run.settings
+        said: Any = settings.instructions
+        if callable(said):
+            said = yield from self._ask(said)
+            if said is EXPIRED:
+                return False
+            if said is not None and not isinstance(said, str):
+                kind = type(said).__name__
+                raise ConfigurationError(
+                    f"instructions returned {kind}; a function of the instructions returns a str."
+                )
+        if said != self._instructions:
+            self._instructions = said
+            instructed = {"systemInstruction": user_content(said)} if said else {}
+            self._base = {**settings.config, **instructed}
+        return True
+
+    def _ask(self, function: Callable[[Context[Any]], Any]) -> Generator[Event | Effect, Any, Any]:
+        """Ask a function of the developer's what the next turn has; if there is no time for that, the run ends."""
+        context = self._run.requests.context()
+        said = yield Resolve(lambda: function(context))
+        if said is EXPIRED:
+            self._run.end.end("seconds")
+        return said
+
+    def _with_choice(self, base: JsonObject, names: Sequence[str], choice: str | Sequence[str]) -> JsonObject:
+        """Add the mode: whether calls are forced."""
+        output = self._run.output
         alone = len(names) == 1 and not self._base.get("tools")
         if output is not None and output.tool is not None and (choice == "none" or alone):
             return forced(base, [output.tool.name])  # there is nothing else that it may do
         if choice == "none" and names:
             return with_calling(base, {"mode": "NONE"})
-        if choice == "auto" or not names or not first:
+        if choice == "auto" or not names:
             return base
         if choice == "required":
             return forced(base, None)
@@ -255,10 +285,12 @@ class Loop:
     def _watch_repeats(self) -> None:
         """Count turns that are the same as the one before; tell the model once, then stop."""
         contents, most = self._run.history.contents, self._run.meter.limits.repeats
-        if most is None or len(contents) < 4 or not calls_of(contents[-2]):
+        if most is None or len(contents) < 4 or not (calls := calls_of(contents[-2])):
             return
         before, now = contents[-4:-2], contents[-2:]
         same = _asked(before[0]) == _asked(now[0]) and _told(before[1]) == _told(now[1])
+        if same and all(call["name"] in self._run.tools.polling for call in calls):
+            same = False
         self._repeated = self._repeated + 1 if same else 1
         if self._repeated > most:
             self._run.end.end("repeats")

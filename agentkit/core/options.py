@@ -23,8 +23,11 @@ from agentkit.wire.content import JsonObject, Request, forced
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""
 
-ToolChoice = Literal["auto", "none", "required"] | Sequence[str]
-"""`auto`: the model decides. `none`: no calls. `required`, or names of tools: the first turn makes a call."""
+ToolChoice = Literal["auto", "none", "required"] | Sequence[str] | Callable[[Context[Any]], Any]
+"""`auto`: the model decides. `none`: no calls. `required`, or names of tools: the first turn makes a call.
+
+A function of the context, sync or async, says one of these for each turn, None for `auto`.
+"""
 
 
 Approver = Callable[[PendingCall, Context[Any]], Any]
@@ -49,7 +52,7 @@ class RunOptions(TypedDict, Generic[Deps], total=False):
     tools: Iterable[Any] | None
     """Other tools, for this run: they replace the agent's."""
     tool_choice: ToolChoice
-    """Another tool choice, for this run."""
+    """Another tool choice, for this run; a function is asked before each turn."""
     limits: Limits | None
     """Other limits, for this run."""
     approver: Approver | None
@@ -133,12 +136,19 @@ def check_names(tools: dict[str, Tool]) -> dict[str, Tool]:
 
 
 def check_choice(choice: ToolChoice, tools: Mapping[str, Tool]) -> ToolChoice:
+    """Refuse a tool choice that is none, or that no tool fits; a function is asked later."""
+    return choice if callable(choice) else check_choice_of_turn(choice, tools)
+
+
+def check_choice_of_turn(choice: Any, tools: Mapping[str, Tool]) -> str | list[str]:
     """Refuse a tool choice that is none, or that no tool fits."""
+    if not isinstance(choice, Iterable) or (
+        isinstance(choice, str) and choice not in ("auto", "none", "required")
+    ):
+        raise ConfigurationError(
+            f"tool_choice={choice!r:.100}: it is 'auto', 'none', 'required' or a list of names."
+        )
     if isinstance(choice, str):
-        if choice not in ("auto", "none", "required"):
-            raise ConfigurationError(
-                f"tool_choice={choice!r}: it is 'auto', 'none', 'required' or a list of names."
-            )
         if choice == "required" and not tools:
             raise ConfigurationError("tool_choice='required', but there are no tools.")
         return choice
@@ -149,9 +159,23 @@ def check_choice(choice: ToolChoice, tools: Mapping[str, Tool]) -> ToolChoice:
     return names
 
 
+def check_ends(choice: ToolChoice, limits: Limits) -> None:
+    """Refuse a function that may force calls in every turn where no limit would end that."""
+    ends = (limits.turns, limits.tool_calls, limits.tokens, limits.seconds, limits.cost)
+    if callable(choice) and all(limit is None for limit in ends):
+        raise ConfigurationError(
+            "tool_choice= is a function: it may force a call in every turn, and such a run never ends by itself. Give"
+            " a limit, such as Limits(turns=25)."
+        )
+
+
 def prepare(model: Model, tools: Mapping[str, Tool], choice: ToolChoice) -> None:
     """Tell a model what first requests to expect: the embedded one reads the tools ahead."""
-    declared = [tool.declaration for tool in tools.values() if choice != "none" and not tool.on_demand]
+    if callable(choice):
+        choice = "auto"
+    named = () if isinstance(choice, str) else choice
+    first = [tool for tool in tools.values() if not tool.on_demand or tool.name in named]
+    declared = [tool.declaration for tool in first if choice != "none"]
     request: JsonObject = {"contents": [], "tools": [{"functionDeclarations": declared}]}
     if choice == "required":
         request = forced(request, None)
@@ -172,7 +196,9 @@ def write_options(given: Mapping[str, Any]) -> JsonObject:
         again.append("instructions")
     elif "instructions" in given:
         written["instructions"] = given["instructions"]
-    if "tool_choice" in given:
+    if callable(given.get("tool_choice")):
+        again.append("tool_choice")
+    elif "tool_choice" in given:
         choice = given["tool_choice"]
         written["toolChoice"] = choice if isinstance(choice, str) else list(choice)
     if given.get("limits") is not None:

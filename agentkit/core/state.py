@@ -43,7 +43,7 @@ class Settings:
     """What the loop itself goes by."""
 
     instructions: str | Callable[[Context[Any]], Any] | None
-    tool_choice: str | Sequence[str]
+    tool_choice: str | Sequence[str] | Callable[[Context[Any]], Any]
     config: JsonObject
     """Request fields (`generationConfig`, ...), as `wire.convert.config_in` makes them."""
     on_error: str

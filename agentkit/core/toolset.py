@@ -27,9 +27,9 @@ class _Unfound:
     """Takes no arguments for a tool that was not found yet."""
 
     def bind(self, args: JsonObject, context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Tell the model to find the tool first."""
+        """Tell the model to call the tool again: from now on it is declared."""
         raise ToolRetry(
-            f"The tool {context.tool_name!r} is not loaded. Find it with {FIND_TOOLS} first, then call it."
+            f"The tool {context.tool_name!r} was not loaded. Now it is: call it again, as its declaration says."
         )
 
 
@@ -48,6 +48,8 @@ class ToolSet:
     ) -> None:
         self.all = tools
         self.max_chars = max_chars
+        self.polling = {name for name, tool in tools.items() if tool.polls}
+        """Those whose calls don't count as repeats."""
         self.results: dict[str, str] = {}
         """The whole of results that were cut, by the call's id."""
         self.failures: dict[str, int] = {}
@@ -63,7 +65,7 @@ class ToolSet:
         self._index: ToolIndex | None = None
         self._reader: Tool | None = None
         self._chosen: Sequence[Tool] = self._always
-        self._added: tuple[list[str], JsonObject] = ([], {})
+        self._added: tuple[JsonObject, list[str], JsonObject] = ({}, [], {})
 
     def choose(self, chosen: Any) -> None:
         """Take what the developer's function chose for the next turn: names, in any order; None is all.
@@ -88,6 +90,11 @@ class ToolSet:
             *(tool for name, tool in self._on_demand.items() if name in names),
         ]
 
+    def need(self, names: Iterable[str]) -> None:
+        """Declare tools from now on, unless the developer's function chooses: those on demand as if they were found."""
+        if self._chosen is self._always:
+            self._history.found |= {name: True for name in names if name in self._on_demand}
+
     def declared(self) -> dict[str, Tool]:
         """Return the tools that the next turn has, by name, in the order in which they are declared.
 
@@ -102,7 +109,7 @@ class ToolSet:
                 f"{len(tools)} tools are to be declared, those that agentkit adds included; Gemini takes {MAX_TOOLS}"
                 " in a request. Choose fewer, or let the model find them: registry.on_demand()."
             )
-        if self._history.found:
+        if self._history.found and (self._on_demand or READ_RESULT in self._history.found):
             for name in self._needed(MAX_TOOLS - len(tools)):
                 tools.setdefault(
                     name, self._on_demand[name] if name in self._on_demand else self._read_tool()
@@ -111,7 +118,14 @@ class ToolSet:
 
     def _needed(self, room: int) -> list[str]:
         """List what the history says is needed; of tools that were found the newest, where they are too many."""
-        needed = [name for name in self._history.found if name in self._on_demand or name == READ_RESULT]
+        also_called = (
+            self._chosen is self._always
+        )  # what was called stays declared (rule 16), if nobody chooses
+        needed = [
+            name
+            for name, found in self._history.found.items()
+            if name == READ_RESULT or ((found or also_called) and name in self._on_demand)
+        ]
         too_many = len(needed) - room
         older = [name for name in needed if name != READ_RESULT][: max(0, too_many)]
         return [name for name in needed if name not in older][:room]
@@ -121,9 +135,9 @@ class ToolSet:
         return self._reader
 
     def added_to(self, base: JsonObject, tools: Mapping[str, Tool]) -> JsonObject:
-        """Add the declarations of tools to a request; while they are the same, so is what is returned."""
+        """Add the declarations of tools to a request; while both are the same, so is what is returned."""
         names = list(tools)
-        if not self._added[1] or self._added[0] != names:
+        if self._added[0] is not base or self._added[1] != names:
             made = {**base}
             if tools:
                 declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
@@ -131,8 +145,8 @@ class ToolSet:
                 encoded = b",".join(tool.encoded for tool in tools.values())
                 encoded = b",".join([b'{"functionDeclarations":[' + encoded + b"]}", *map(dumps, others)])
                 made["tools"] = EncodedList([declared, *others], b"[" + encoded + b"]")
-            self._added = (names, made if self._output is None else self._output.request(made))
-        return self._added[1]
+            self._added = (base, names, made if self._output is None else self._output.request(made))
+        return self._added[2]
 
     def known(self, declared: Mapping[str, Tool], content: Content) -> Mapping[str, Tool]:
         """Return the tools that the calls of a turn may mean; one that isn't found yet tells how to find it."""

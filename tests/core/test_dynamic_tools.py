@@ -189,20 +189,23 @@ def test_what_was_declared_is_a_prefix_of_what_is_declared_later(go: Runner) -> 
     assert len(names[-1]) == len(set(names[-1]))
 
 
-def test_a_call_of_a_tool_that_was_not_found_says_how_to_find_it(go: Runner) -> None:
-    script = [
-        [call("times_7", x=6), call("find_tools", query="number7")],
-        call("times_7", x=6),
-        call("times_250"),
-        "ok",
-    ]
-    run = go(Agent(ScriptedModel(script), tools=[MANY, a]), "x")
-    unfound, _, fine, other = responses(run)
+def test_a_tool_that_was_called_before_it_was_found_is_declared_from_then_on(go: Runner) -> None:
+    script = [call("times_7", x=6), call("times_7", x=6), call("times_250"), "ok"]
+    model = ScriptedModel(script)
+    run = go(Agent(model, tools=[MANY, a]), "x")
+    unfound, fine, other = responses(run)
     assert unfound == {
-        "error": "The tool 'times_7' is not loaded. Find it with find_tools first, then call it."
+        "error": "The tool 'times_7' was not loaded. Now it is: call it again, as its declaration says."
     }
     assert fine == {"output": 42}
-    assert "find_tools" in other["error"]
+    assert "was not loaded" in other["error"]
+    before = ["a", "find_tools"]
+    assert declared(model) == [
+        before,
+        [*before, "times_7"],
+        [*before, "times_7"],
+        [*before, "times_7", "times_250"],
+    ]
 
 
 def test_a_query_that_fits_nothing_is_answered_so(go: Runner) -> None:

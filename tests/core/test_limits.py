@@ -70,6 +70,7 @@ REACHED: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "repeats": ([ADD] * 3, {"repeats": 2}),
 }
 each_limit = pytest.mark.parametrize("limit", sorted(REACHED))
+each_limit_that_stops = pytest.mark.parametrize("limit", sorted(REACHED.keys() - {"repeats"}))
 
 
 def limited(limit: str, *last: Any, **more: Any) -> tuple[Agent, ScriptedModel]:
@@ -87,7 +88,7 @@ def calling(request: Request) -> Any:
 # -- stop ------------------------------------------------------------------------------------------------------------
 
 
-@each_limit
+@each_limit_that_stops
 def test_a_limit_stops_the_run_with_what_there_is(go: Runner, limit: str) -> None:
     agent, model = limited(limit)
     run = go(agent, "x")
@@ -604,19 +605,52 @@ def nudged(model: ScriptedModel) -> list[int]:
     return [index for index, r in enumerate(model.requests) if REPEATED in json.dumps(r["contents"])]
 
 
-def test_a_model_that_repeats_itself_is_told_once_and_then_stopped(go: Runner) -> None:
-    agent, model = circling(*[call("add", a=1, b=1)] * 4)
+@pytest.mark.parametrize("on_limit", ["stop", "answer"])
+def test_a_model_that_repeats_itself_is_told_once_and_then_has_to_answer(go: Runner, on_limit: str) -> None:
+    agent, model = circling(*[call("add", a=1, b=1)] * 6, "It is 2.", on_limit=on_limit)
     run = go(agent, "x")
-    assert (run.stop, run.limit, run.turns) == ("repeats", "repeats", 4)
-    assert nudged(model) == [3]
+    assert (run.text, run.stop, run.limit, run.turns) == ("It is 2.", None, "repeats", 7)
+    assert "very same calls" in run.why
+    assert nudged(model) == [5]
+    assert [calling(request) for request in model.requests] == [None] * 6 + [{"mode": "NONE"}]
     assert REPEATED not in json.dumps(run.contents)
+
+
+def test_one_that_won_t_answer_even_then_is_stopped(go: Runner) -> None:
+    agent, model = circling(*[call("add", a=1, b=1)] * 7)
+    run = go(agent, "x")
+    assert (run.text, run.stop, run.limit, run.turns) == ("", "repeats", "repeats", 7)
+    model.assert_complete()
+
+
+def test_a_limit_that_is_reached_along_with_it_leaves_no_turn_to_answer_in(go: Runner) -> None:
+    agent, model = circling(*[call("add", a=1, b=1)] * 6, turns=6)
+    run = go(agent, "x")
+    assert (run.stop, run.turns) == ("repeats", 6)
+    model.assert_complete()
+
+
+def test_a_status_may_be_asked_for_as_often_as_it_takes(go: Runner) -> None:
+    @tool(polls=True)
+    def status(job: str) -> str:
+        """Say how far a job is."""
+        return "running"
+
+    once, other = call("status", job="a"), call("add", a=1, b=1)
+    agent, model = circling(*[once] * 20, "It is running.", tools=[status], repeats=2)
+    assert (go(agent, "x").text, nudged(model)) == ("It is running.", [])
+    agent, model = circling(*[other, once] * 5, "It is running.", tools=[status, add], repeats=2)
+    assert (go(agent, "x").text, nudged(model)) == ("It is running.", [])
+    agent, model = circling(*[[once, other]] * 3, "It is running.", tools=[status, add], repeats=2)
+    run = go(agent, "x")
+    assert (run.text, run.limit, nudged(model)) == ("It is running.", "repeats", [2])
 
 
 def test_one_that_minds_what_it_was_told_goes_on(go: Runner) -> None:
     once = call("add", a=1, b=1)
-    agent, model = circling(once, once, once, "It is 2.")
-    assert go(agent, "x").text == "It is 2."
-    agent, model = circling(once, once, once, call("add", a=1, b=2), once, once, once, "2")
+    agent, model = circling(*[once] * 5, "It is 2.")
+    assert (go(agent, "x").limit, nudged(model)) == (None, [5])
+    agent, model = circling(once, once, once, call("add", a=1, b=2), once, once, once, "2", repeats=3)
     assert (go(agent, "x").text, nudged(model)) == ("2", [3, 7])
 
 
@@ -625,8 +659,8 @@ def test_other_ids_signatures_and_texts_make_no_difference(go: Runner) -> None:
         signed: Any = {**call_part("add", {"a": 1, "b": 1}, id=f"id-{n}"), "thoughtSignature": f"c2ln{n}000"}
         return [f"Try {n}.", signed, call_part("add", {"b": 2, "a": 2} if n % 2 else {"a": 2, "b": 2})]
 
-    agent, _ = circling(*map(turn, range(3)), repeats=2)
-    assert go(agent, "x").stop == "repeats"
+    agent, _ = circling(*map(turn, range(3)), "2", repeats=2)
+    assert go(agent, "x").limit == "repeats"
 
 
 @pytest.mark.parametrize(
@@ -670,9 +704,9 @@ def test_calls_that_fail_alike_are_repetitions_however_they_are_counted(go: Runn
         """Have the model try again."""
         raise ToolRetry("Not like this.")
 
-    agent, _ = circling(*[bad] * 9, tools=[add, fail, again])
+    agent, _ = circling(*[bad] * 9, tools=[add, fail, again], repeats=3)
     run = go(agent, "x")
-    assert (run.stop, run.turns <= 7) == ("repeats", True)
+    assert (run.stop, run.turns <= 8) == ("repeats", True)
 
 
 def test_results_that_are_too_long_to_show_are_compared_too(go: Runner) -> None:
@@ -680,9 +714,9 @@ def test_results_that_are_too_long_to_show_are_compared_too(go: Runner) -> None:
         """Give a book."""
         return "All work and no play. " * 100
 
-    model = ScriptedModel([call("book")] * 4)
-    run = go(Agent(model, tools=[book], max_result_chars=500), "x")
-    assert (run.stop, run.turns) == ("repeats", 4)
+    model = ScriptedModel([*[call("book")] * 4, "dull"])
+    run = go(Agent(model, tools=[book], max_result_chars=500, limits=Limits(repeats=3)), "x")
+    assert (run.limit, run.turns) == ("repeats", 5)
 
 
 def test_what_the_user_says_in_between_begins_the_count_anew() -> None:

@@ -295,16 +295,10 @@ class Moody:
         return None
 
 
-@pytest.mark.parametrize("where", ["before_tool", "instructions"])
 @pytest.mark.parametrize("error", [LookupError("a bug"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
-def test_a_run_of_which_nothing_was_done_can_be_resumed_again(
-    either: Way, where: str, error: BaseException
-) -> None:
+def test_a_run_of_which_nothing_was_done_can_be_resumed_again(either: Way, error: BaseException) -> None:
     shop, hook = Shop(), Moody(error)
-    options: dict[str, Any] = (
-        {"hooks": Hooks(before_tool=hook)} if where == "before_tool" else {"instructions": hook}
-    )
-    agent = shop.agent([call("order", sku="A")], "done", **options)
+    agent = shop.agent([call("order", sku="A")], "done", hooks=Hooks(before_tool=hook))
     run = either.run(agent, "x")
     hook.error = error
     with pytest.raises(type(error)):
@@ -312,6 +306,23 @@ def test_a_run_of_which_nothing_was_done_can_be_resumed_again(
     hook.error = None
     assert shop.ordered == []
     assert either.resume(agent, run, approve_all(run)).text == "done"
+    assert shop.ordered == ["A"]
+
+
+@pytest.mark.parametrize("where", ["instructions", "choose_tools", "tool_choice"])
+def test_a_function_of_the_turn_that_fails_after_the_calls_were_made_leaves_a_run_to_go_on_from(
+    either: Way, where: str
+) -> None:
+    shop, function = Shop(), Moody(LookupError("a bug"))
+    agent = shop.agent([call("order", sku="A")], "done", **{where: function})
+    run = either.run(agent, "x")
+    function.error = function.will_raise
+    with pytest.raises(LookupError) as caught:
+        either.resume(agent, run, approve_all(run))
+    function.error = None
+    left: Any = caught.value
+    assert (left.run.stop, shop.ordered) == ("error", ["A"])
+    assert either.resume(agent, left.run, {}).text == "done"
     assert shop.ordered == ["A"]
 
 

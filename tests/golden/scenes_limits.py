@@ -66,7 +66,7 @@ def a_cost_that_nobody_knows(s: Scene) -> None:
 
 @scenario(cases={"stop": "stop", "answer": "answer"})
 def repeats(s: Scene, on_limit: Any) -> None:
-    script = [call("look", n=1)] * 4
+    script = [call("look", n=1)] * 6
     s.run(Agent(s.model(*script, "Enough."), tools=[look]), limits=Limits(on_limit=on_limit))
 
 
