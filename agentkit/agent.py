@@ -425,6 +425,12 @@ class Agent(Generic[Deps]):
         return AsyncRunStream(steps, state, start.given, start.resumed)
 
     @property
+    def reads(self) -> bool:
+        """Whether tools of Gemini's own (search, url_context, maps...) may bring a stranger's words in."""
+        kinds = {kind for tool in self._config.get("tools", ()) for kind in tool}
+        return bool(kinds - {"codeExecution", "code_execution", "computerUse", "computer_use"})
+
+    @property
     def decides(self) -> bool:
         """Whether the agent has an approver of its own."""
         return self._approver is not None

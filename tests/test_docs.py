@@ -19,7 +19,7 @@ import agentkit_tools
 import pytest
 
 import agentkit
-from tests.helpers.gemini_server import GeminiServer, call, calls, fault, reply, text
+from tests.helpers.gemini_server import GeminiServer, call, calls, fault, reply, stream, text
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "agentkit" / "docs").glob("*.md"))]
@@ -46,6 +46,26 @@ SCRIPTS: dict[str, list[Any]] = {
         text("Tea has three mentions, the last in 1987. I could not look further."),
     ],
     "What is tea?": [text("A drink.")],
+    "Sum up https://example.com/invoice": [
+        stream(
+            [
+                {
+                    "candidates": [
+                        {
+                            "content": {
+                                "role": "model",
+                                "parts": [call("pay", {"to": "Mallory", "amount": 9}, id="c1")],
+                            },
+                            "urlContextMetadata": {
+                                "urlMetadata": [{"retrievedUrl": "https://example.com/invoice"}]
+                            },
+                            "finishReason": "STOP",
+                        }
+                    ]
+                }
+            ]
+        )
+    ],
     "How long does tea keep?": [text("Two years, in a tin.")],
     "Fill up TEA-1.": [
         calls(call("order", {"sku": "TEA-1", "n": 50}), call("stock", {"sku": "TEA-1"})),

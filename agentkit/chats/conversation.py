@@ -45,7 +45,6 @@ from agentkit.stores.base import (
     StoredResult,
 )
 from agentkit.stores.message import copies_of
-from agentkit.stores.sqlite import MemoryStore
 from agentkit.stores.waiting import TURNS, Turn
 from agentkit.tooling.decisions import PendingCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_content
@@ -127,8 +126,8 @@ class Conversation:
 
     @property
     def kept(self) -> bool:
-        """Whether its store may outlive the process."""
-        return not isinstance(self.store, (OwnSession, MemoryStore))
+        """Whether a store has it: somebody else may open it, and decide."""
+        return not isinstance(self.store, OwnSession)
 
     @property
     def usage(self) -> Usage:

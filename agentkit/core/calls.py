@@ -17,7 +17,7 @@ from agentkit.limits import Stop
 from agentkit.stores import steps as store
 from agentkit.stores.message import Message
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
-from agentkit.tooling.names import ACCEPTED
+from agentkit.tooling.names import ACCEPTED, OWN
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, calls_of, keep
 
@@ -56,6 +56,7 @@ class Calls:
     def answer(self) -> Steps:
         """Give every call its one response, in one content, whatever happens (rule 2); or leave the turn open."""
         end = self._run.end
+        self._run.history.hear(self._message)
         try:
             self._look()
             if self._resumed:
@@ -386,8 +387,17 @@ class Calls:
                 self._give_up(index)
         run.note_outcomes(invocations)
         parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
+        own = [index for index, invocation in enumerate(invocations) if self._is_own(invocation)]
         run.history.add(self._message)
-        run.history.add(Message(content=keep({"role": "user", "parts": parts})))
+        content = keep({"role": "user", "parts": parts})
+        run.history.add(Message(content=content, metadata={OWN: own} if own else None))
+
+    def _is_own(self, invocation: Invocation) -> bool:
+        """Return whether no word of a response is a tool's: there was none, or it is how the output is given."""
+        outcome = invocation.outcome
+        if outcome is None or outcome.error is None:
+            return False
+        return outcome.kind == "unknown" or self._gives_output(invocation)
 
     def _give_up_begun(self) -> None:
         """Answer the calls that were cut off while they were under way: they are not to be run again."""

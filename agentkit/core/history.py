@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from agentkit.model import Model
 from agentkit.stores.message import Message
-from agentkit.tooling.names import ACCEPTED, FIND_TOOLS, READ_RESULT
+from agentkit.tooling.names import ACCEPTED, FIND_TOOLS, OWN, READ_RESULT
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import (
     Content,
@@ -20,6 +20,7 @@ from agentkit.wire.content import (
     keep,
 )
 from agentkit.wire.convert import authored_in
+from agentkit.wire.metadata import server_tool_read
 from agentkit.wire.signatures import Author, foreign_to, signed_for
 
 _MARK = f"; {READ_RESULT}(id="
@@ -32,7 +33,9 @@ class History:
         self.messages: list[Message] = []
         self.contents: list[Content] = []
         self.answered: dict[str, bool] = {}
-        """Tools whose words are there, in order; true if they returned something."""
+        """Tools whose words are there, in order; true if they said something, be it in an error."""
+        self.read: dict[str, None] = {}
+        """Tools of Gemini's own whose words are there, in order."""
         self.found: dict[str, bool] = {}
         """Tools that came to be needed: true are those that were found, and the one that reads results on, from the
         first result that was cut; false are those that were called. In order: each is declared behind those before."""
@@ -51,10 +54,20 @@ class History:
         self.contents.append(message.content)
         if message.model:
             self._authors.add((message.model, message.endpoint))
+        self.hear(message)
         if message.content["role"] == "user":
-            for part in message.content["parts"]:
-                if "functionResponse" in part:
+            own: Any = (message.metadata or {}).get(OWN)
+            own = own if isinstance(own, list) else []
+            for index, part in enumerate(message.content["parts"]):
+                if "functionResponse" in part and index not in own:
                     self._note(part["functionResponse"])
+
+    def hear(self, message: Message) -> None:
+        """Note whose words a message has read on the server: its own calls come after them, and before it is here."""
+        tokens = message.usage.tool_use_prompt_tokens if message.usage is not None else 0
+        name = server_tool_read(message.content["parts"], message.metadata, tokens)
+        if name is not None:
+            self.read[name] = None
 
     def cut(self, length: int) -> None:
         """Keep so many messages, and forget the others."""
@@ -72,6 +85,7 @@ class History:
         copy = History()
         copy.messages, copy.contents = self.messages.copy(), self.contents.copy()
         copy.answered, copy.found = self.answered.copy(), self.found.copy()
+        copy.read = self.read.copy()
         copy._authors, copy._joined = self._authors.copy(), self._joined
         return copy
 
@@ -113,10 +127,11 @@ class History:
         return [authored(copy, *known.get(id(content), (None, None))) for content, copy in pairs]
 
     def _note(self, response: FunctionResponse) -> None:
-        output: Any = response["response"].get("output")
-        name = response["name"]
+        said, name = response["response"], response["name"]
+        output: Any = said.get("output")
         if output != ACCEPTED or "parts" in response:
-            self.answered[name] = self.answered.get(name, False) or output is not None
+            spoke = output is not None or said.get("error") is not None
+            self.answered[name] = self.answered.get(name, False) or spoke
         if name != READ_RESULT:
             self.found.setdefault(name, False)
         if name == FIND_TOOLS and isinstance(output, dict):  # with a note: a hook has changed the query
@@ -129,10 +144,10 @@ class History:
 
     def untrusted(self, tools: Mapping[str, Tool]) -> str | None:
         """Name a tool whose words are there and may be a stranger's; so may those of one that is gone."""
-        for name, returned in self.answered.items():
-            if tools[name].untrusted if name in tools else returned and name not in (FIND_TOOLS, READ_RESULT):
+        for name, spoke in self.answered.items():
+            if tools[name].untrusted if name in tools else spoke and name not in (FIND_TOOLS, READ_RESULT):
                 return name
-        return None
+        return next(iter(self.read), None)
 
 
 def messages_in(history: Iterable[Any] | None) -> list[Message]:
@@ -142,6 +157,6 @@ def messages_in(history: Iterable[Any] | None) -> list[Message]:
         HistoryError: A content breaks a rule of the server; the message says which and where.
     """
     return [
-        Message(content=content, model=model, endpoint=endpoint)
-        for content, (model, endpoint) in authored_in(history)
+        Message(content=content, model=model, endpoint=endpoint, metadata=metadata)
+        for content, (model, endpoint), metadata in authored_in(history)
     ]

@@ -46,6 +46,11 @@ class InnerAgent(Protocol):
         ...
 
     @property
+    def reads(self) -> bool:
+        """Whether tools of Gemini's own bring in words."""
+        ...
+
+    @property
     def decides(self) -> bool:
         """Whether it has an approver of its own."""
         ...
@@ -86,7 +91,7 @@ class SubAgent:
         tools = self._agent.tools
         if options.get("effect") is None:
             options["effect"] = "read" if all(tool.effect == "read" for tool in tools) else None
-        untrusted = any(tool.untrusted for tool in tools)
+        untrusted = self._agent.reads or any(tool.untrusted for tool in tools)
         sensitive = any(tool.sensitive or tool.effect == "write" for tool in tools)
         return Tool.of(self._ask, untrusted=untrusted, sensitive=sensitive, **options)
 

@@ -142,6 +142,7 @@ class Turn:
     def _prepare(self, verdict: Verdict, parts: list[Part], answer: Answer) -> Steps:
         """Prepare to ask again: for the rest of a text, for a usable reply, or for an output that fits."""
         said = self._message(parts, answer, None)
+        self._run.history.hear(said)  # it is sent again, though it isn't in the history
         if verdict.action == "continue":
             self._continued += 1
             self._begun, self._said, self._again = parts, said.metadata or {}, []

@@ -29,7 +29,8 @@ class Message:
     finish_reason: str | None = None
     """The server's word for how the reply ended, if it is the model's."""
     metadata: JsonObject | None = None
-    """What the candidate said beside its content: sources, citations, safety ratings; in the wire's names."""
+    """What the candidate said beside its content: sources, citations, safety ratings; in the wire's names. Of responses
+    to calls, which of them have no word of a tool (`agentkitOwn`)."""
     sender_id: str | None = None
     """The sender's own id of the message: a session takes each once."""
     files: Sequence[JsonObject] = ()
@@ -42,4 +43,4 @@ class Message:
 
 def copies_of(messages: Iterable[Message]) -> list[Content]:
     """Copy the contents of messages, to be handed out: they may be changed, and still know who made them."""
-    return [authored(copy_content(m.content), m.model, m.endpoint) for m in messages]
+    return [authored(copy_content(m.content), m.model, m.endpoint, m.metadata) for m in messages]

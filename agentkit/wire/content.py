@@ -302,25 +302,33 @@ def encode_request(request: Request) -> bytes:
 
 
 class ContentCopy(dict[str, Any]):
-    """A content outside the framework, to be changed at will, that still knows which model made it."""
+    """A content outside the framework, to be changed at will, that still has what is known about it."""
 
-    __slots__ = ("endpoint", "model")
+    __slots__ = ("endpoint", "metadata", "model")
     model: str | None
     endpoint: str | None
+    metadata: JsonObject | None
 
 
-def authored(content: Content, model: str | None, endpoint: str | None) -> Content:
-    """Note on a copy of a content which model made it, where that is known."""
-    if model is None:
+def authored(
+    content: Content, model: str | None, endpoint: str | None, metadata: JsonObject | None = None
+) -> Content:
+    """Note on a copy of a content which model made it, and what else is known of it, where there is something."""
+    if model is None and metadata is None:
         return content
     copy = ContentCopy(content)
-    copy.model, copy.endpoint = model, endpoint
+    copy.model, copy.endpoint, copy.metadata = model, endpoint, metadata
     return cast(Content, copy)
 
 
 def author_of(content: object) -> tuple[str | None, str | None]:
     """Return the model and the endpoint that made a content which comes from outside, where they are known."""
     return (content.model, content.endpoint) if isinstance(content, ContentCopy) else (None, None)
+
+
+def metadata_of(content: object) -> JsonObject | None:
+    """Return what else is known of a content which comes from outside."""
+    return content.metadata if isinstance(content, ContentCopy) else None
 
 
 def copy_content(content: Content) -> Content:

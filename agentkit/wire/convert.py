@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from agentkit.errors import ConfigurationError, HistoryError
-from agentkit.wire.content import Content, JsonObject, KeptContent, Part, author_of, keep
+from agentkit.wire.content import Content, JsonObject, KeptContent, Part, author_of, keep, metadata_of
 from agentkit.wire.history import check
 from agentkit.wire.mime import sniff
 from agentkit.wire.signatures import Author
@@ -140,11 +140,11 @@ def _scalar(value: Any) -> Any:
 
 def history_in(history: Iterable[Any] | None) -> list[Content]:
     """Take a history from outside: copy it as wire JSON and check it. See `authored_in`."""
-    return [content for content, _ in authored_in(history)]
+    return [content for content, _, _ in authored_in(history)]
 
 
-def authored_in(history: Iterable[Any] | None) -> list[tuple[Content, Author]]:
-    """Take a history from outside, each content with the model that made it where that is known.
+def authored_in(history: Iterable[Any] | None) -> list[tuple[Content, Author, JsonObject | None]]:
+    """Take a history from outside, each content with the model that made it and what that said beside it, where known.
 
     Args:
         history: Contents, as dicts in either casing or as `types.Content`.
@@ -160,8 +160,11 @@ def authored_in(history: Iterable[Any] | None) -> list[tuple[Content, Author]]:
             index=0,
             rule=4,
         )
-    contents = [(_content_in(index, content), author_of(content)) for index, content in enumerate(history)]
-    check([content for content, _ in contents])
+    contents = [
+        (_content_in(index, content), author_of(content), metadata_of(content))
+        for index, content in enumerate(history)
+    ]
+    check([content for content, _, _ in contents])
     return contents
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from agentkit.wire.content import Json, JsonObject, Reply, dumps
+from agentkit.wire.content import Json, JsonObject, Part, Reply, dumps
 
 _KEPT_ELSEWHERE: Final = frozenset({"content", "finishReason", "index", "continuationToken"})
 _OF_REPLY: Final = frozenset({"candidates", "usageMetadata"})
@@ -20,6 +20,42 @@ def beside(reply: Reply) -> JsonObject | None:
     for candidate in (reply.get("candidates") or ())[:1]:
         said |= {key: value for key, value in candidate.items() if key not in _KEPT_ELSEWHERE}
     return {key: value for key, value in said.items() if _is_json(value)} or None
+
+
+_SOUGHT: Final = {
+    "groundingMetadata": "Google's search, maps or file search",
+    "groundingAttributions": "Google's search",
+    "urlContextMetadata": "url_context",
+    "urlRetrievalMetadata": "url_context",
+}
+"""What Gemini's own tools leave beside a content when they have read something, and which they are."""
+
+
+def server_tool_read(parts: Iterable[Part], metadata: Mapping[str, Any] | None, tokens: int) -> str | None:
+    """Name a tool of Gemini's own whose words a reply has read, or return None.
+
+    Such a tool (search, maps, file search, url_context, remote MCP servers) shows in a `toolResponse`, in what the
+    candidate says beside its content, or in the tokens of the server's tools alone. Code that the model ran itself
+    brings in nobody's words.
+
+    Args:
+        parts: Of the reply.
+        metadata: What it said beside them.
+        tokens: Of the server's own tools, by the reply's usage.
+    """
+    ran_code = False
+    for each in parts:
+        part: Mapping[str, Any] = each
+        if "toolResponse" in part:
+            response = part["toolResponse"]
+            kind = response.get("toolType") or response.get("name") if isinstance(response, dict) else None
+            return str(kind).lower() if kind else "a tool of Gemini's own"
+        ran_code = ran_code or "codeExecutionResult" in part
+    for key, name in _SOUGHT.items():
+        said = (metadata or {}).get(key)
+        if any(said.values()) if isinstance(said, dict) else said:
+            return name
+    return "a tool of Gemini's own" if tokens and not ran_code else None
 
 
 def _is_json(value: Any) -> bool:
