@@ -33,6 +33,8 @@ class Traits:
     """Kinds of media that a function response may hold (rule 10); None is any."""
     caches: bool = True
     """Whether there are explicit caches for it (rule 12)."""
+    refuses: frozenset[str] = frozenset()
+    """Fields of `generationConfig` that are an error, by their path, perhaps of one value alone (rule 18)."""
     connect_seconds: float = 10.0
     """How long a connection may take."""
     first_byte_seconds: float = 300.0

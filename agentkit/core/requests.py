@@ -17,6 +17,7 @@ from agentkit.core.hooks import Hooks, check_request, made_by_hook
 from agentkit.core.meter import Meter
 from agentkit.core.rate_limit import RateLimit, Slot
 from agentkit.core.repair import RetryPolicy
+from agentkit.core.takes import check_takes
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed
 from agentkit.limits import Usage, no_price
@@ -246,6 +247,8 @@ class Requests:
         return self._called(ask, made, model)
 
     def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
+        for each in (model,) if self._made else (model, *self._models):  # those that may stand in, too
+            check_takes(each, request)
         self._made += 1
         mark = f"{self._context.run_id}-{self._made}"
         return CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far, mark=mark)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken, misshapen
-from agentkit.gemini.traits import traits_of
+from agentkit.gemini.traits import is_agent, traits_of
 from agentkit.model import Model, Traits
 from agentkit.wire.content import JsonObject, Reply, Request
 
@@ -67,6 +67,11 @@ class GeminiModel(Model):
     ) -> None:
         if not name.strip():
             raise ConfigurationError(f"GeminiModel({name!r}): give a model's name, e.g. {DEFAULT_MODEL!r}.")
+        if is_agent(name.strip()):
+            raise ConfigurationError(
+                f"GeminiModel({name!r}): this is an agent of the Interactions API alone, which agentkit doesn't speak:"
+                f" generateContent has no such model. Give a model, e.g. {DEFAULT_MODEL!r}."
+            )
         if client is not None and (api_key is not None or http_options is not None):
             raise ConfigurationError("GeminiModel takes client=, or api_key= and http_options=, not both.")
         self._name = name.strip()

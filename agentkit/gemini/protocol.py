@@ -6,7 +6,6 @@ import math
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Literal, Protocol, cast
 
-from agentkit.errors import ConfigurationError
 from agentkit.model import Traits
 from agentkit.wire.content import JsonObject, Request, iter_declarations
 
@@ -106,13 +105,8 @@ def as_taken(request: Request, traits: Traits) -> Request:
     - `functionCallingConfig` goes where a function is declared, and nowhere else (rule 14).
     - The server's own tools beside functions are asked to show their calls: the Gemini API refuses the mix
       otherwise, and Vertex AI doesn't know the field (rule 5).
-
-    Raises:
-        ConfigurationError: There are no caches for the model.
     """
     if request.get("cachedContent"):
-        if not traits.caches:
-            raise ConfigurationError("config['cached_content']: there are no explicit caches for this model.")
         return cast(Request, {key: value for key, value in request.items() if key not in _IN_CACHES})
     config, declared = request.get("toolConfig") or {}, any(iter_declarations(request))
     if not declared:

@@ -45,11 +45,33 @@ TABLE: Final = (
     ),
     Row(
         family=r"gemini-4\b",
-        traits=Traits(window=_MILLION, media_in_responses=_DOCUMENTS, caches=False, first_byte_seconds=900.0),
+        traits=Traits(
+            window=_MILLION,
+            media_in_responses=_DOCUMENTS,
+            caches=False,
+            refuses=frozenset(
+                {
+                    "thinkingConfig.thinkingBudget",
+                    "thinkingConfig.thinkingLevel=MINIMAL",
+                    "frequencyPenalty",
+                    "presencePenalty",
+                }
+            ),
+            first_byte_seconds=900.0,
+        ),
         seen=date(2026, 11, 27),
         source=_DOCS + "models",
     ),
 )
+
+
+_AGENTS: Final = re.compile(r"deep-research-")
+"""Agents that the Interactions API alone has: https://ai.google.dev/gemini-api/docs/deep-research"""
+
+
+def is_agent(name: str) -> bool:
+    """Return whether a name is that of an agent of the Interactions API, and of no model."""
+    return _AGENTS.match(name.rpartition("/")[2]) is not None
 
 
 def traits_of(name: str, endpoint: str) -> Traits:

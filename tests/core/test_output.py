@@ -1018,11 +1018,12 @@ def test_each_gemini_gets_the_form_that_it_takes(
         model.close()
 
 
-def test_the_server_refuses_what_is_asked_for_in_the_wrong_form(server: GeminiServer) -> None:
+def test_what_is_asked_for_in_the_wrong_form_is_refused_before_it_is_sent(server: GeminiServer) -> None:
     model = GeminiModel("gemini-2.5-flash", api_key="key", http_options={"base_url": server.url})
     try:
-        with pytest.raises(ModelError, match="rule 8"):
+        with pytest.raises(ConfigurationError, match="rule 8"):
             Agent(model, tools=[add]).run("go", output=Output(Point, mode="native"))
+        assert server.requests == []
     finally:
         model.close()
 
