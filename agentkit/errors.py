@@ -101,6 +101,7 @@ class ModelError(AgentError):
         status: The server's word for it, e.g. `RESOURCE_EXHAUSTED`.
         retryable: Whether the same request may succeed later.
         retry_after: Seconds that the server asks to wait (`RetryInfo` or `Retry-After`), if it does.
+        reached: Whether the request may have reached the model: then it may have cost something.
     """
 
     def __init__(
@@ -111,12 +112,14 @@ class ModelError(AgentError):
         status: str | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
+        reached: bool = True,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
         self.retryable = retryable
         self.retry_after = retry_after
+        self.reached = reached
 
 
 class ToolRetriesExceeded(AgentError):

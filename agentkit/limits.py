@@ -199,7 +199,9 @@ class Usage:
     """Tokens and requests; adds up with `+`. Counts are the server's own (`usageMetadata`)."""
 
     requests: int = 0
-    """Requests that the model answered."""
+    """Requests that the model answered, and those that were given up."""
+    given_up: int = 0
+    """Those of the requests that were given up, cancelled or cut off: what they cost in all nobody has told."""
     prompt_tokens: int = 0
     """Tokens sent, the cached ones included."""
     cached_tokens: int = 0
@@ -253,7 +255,8 @@ class Usage:
         """Give what the tokens cost in US dollars, or None if that isn't known.
 
         It isn't where a model has no price, a reply told no tokens, or tokens are no model's in `by_model`
-        (a usage made by hand, or stored by an early agentkit). No requests cost 0.0.
+        (a usage made by hand, or stored by an early agentkit). No requests cost 0.0. What `given_up` counts is left
+        out, as far as it told no tokens.
 
         Args:
             prices: The models' prices by their names; see `agentkit.prices` for what the default ones leave out.
@@ -277,15 +280,22 @@ class Usage:
             return f"there is no price for {' and '.join(map(repr, dict.fromkeys(unknown)))}"
         if told < max(parts, self.total_tokens):
             return "some tokens were counted without the name of a model"
-        if sum(used.requests for used in self.by_model) < self.requests:
+        if sum(used.requests for used in self.by_model) < self.requests - self.given_up:
             return "a reply told no tokens"
         return None
+
+    def why_incomplete(self, prices: Mapping[str, Price] = PRICES) -> str | None:
+        """Say in words why the cost may have been more than what is known of it, or return None where it wasn't."""
+        if (why := self.why_unpriced(prices)) is not None or not self.given_up:
+            return why
+        return "a request was given up" if self.given_up == 1 else f"{self.given_up} requests were given up"
 
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
             return NotImplemented
         return Usage(
             requests=self.requests + other.requests,
+            given_up=self.given_up + other.given_up,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             candidates_tokens=self.candidates_tokens + other.candidates_tokens,

@@ -20,6 +20,7 @@ from agentkit.drivers.many import Done
 from agentkit.errors import AgentError, RunStopped
 from agentkit.events import Event, OpenCalls, RunFinished, TextDelta
 from agentkit.limits import Stop, Usage
+from agentkit.prices import PRICES, Price
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.results import Media, media_in
@@ -53,6 +54,7 @@ class Parked:
         opened: The calls that the history ends with, if they wait.
         given: The options that the run was given, `output` among them.
         shared: What the run was resumed from and nothing came of: only one of the two goes on.
+        prices: What tokens cost; None is the default.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Parked:
         opened: OpenTurn | None = None,
         given: Mapping[str, Any] | None = None,
         shared: Parked | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
+        self.prices = PRICES if prices is None else prices
         self.messages = tuple(messages)
         self.started_with = started_with
         self.opened = opened
@@ -118,6 +122,19 @@ class Run(Generic[Out]):
     results: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The whole of results that were cut for the model, by the id that their mark names."""
     _parked: Parked = field(repr=False, compare=False)
+
+    @property
+    def cost(self) -> float | None:
+        """What the run has cost in US dollars, by the prices of its limits; None where that isn't known.
+
+        Of a run that was read from JSON, by those that it was given itself, or `agentkit.prices.PRICES`.
+        """
+        return self.usage.cost(self._parked.prices)
+
+    @property
+    def cost_is_complete(self) -> bool:
+        """Whether `cost` is all: it is known, and no request was given up, of which nobody told what it cost."""
+        return self.usage.why_incomplete(self._parked.prices) is None
 
     @property
     def turns(self) -> int:
@@ -256,7 +273,13 @@ class Run(Generic[Out]):
             pending=tuple(PendingCall.from_wire(call.model_dump(by_alias=True)) for call in record.pending),
             session_id=record.session_id,
             results=record.results,
-            _parked=Parked(messages, record.started_with, opened, given),
+            _parked=Parked(
+                messages,
+                record.started_with,
+                opened,
+                given,
+                prices=given["limits"].prices if "limits" in given else None,
+            ),
         )
 
 
@@ -292,7 +315,14 @@ def make_run(state: RunState, given: Mapping[str, Any], shared: Parked | None = 
         errors=tuple(end.errors),
         pending=tuple(state.waiting.pending),
         results=dict(state.tools.results),
-        _parked=Parked(state.history.messages, state.session.started_with, state.waiting.left, given, shared),
+        _parked=Parked(
+            state.history.messages,
+            state.session.started_with,
+            state.waiting.left,
+            given,
+            shared,
+            meter.prices,
+        ),
     )
 
 

@@ -109,6 +109,13 @@ class CallModel:
         """The text so far, thoughts left out."""
         return self.begun + self.assembler.text
 
+    @property
+    def free(self) -> bool:
+        """Whether it isn't charged: it never reached the model, or an error was all that came."""
+        error = self.failed
+        refused = error is not None and error.code is not None and not self.assembler.parts
+        return not self.sent or refused or (error is not None and not error.reached)
+
     def again(self) -> CallModel:
         """Return the same request, to be made once more."""
         return CallModel(

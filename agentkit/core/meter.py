@@ -97,7 +97,7 @@ class Meter:
 
     def why_cost_unknown(self) -> str:
         """Say in words what a limit of cost doesn't count, since nobody knows what it cost; empty if nothing."""
-        why = None if self.limits.cost is None else self.usage().why_unpriced(self.prices)
+        why = None if self.limits.cost is None else self.usage().why_incomplete(self.prices)
         return f"A part of the cost isn't known, and not counted: {why}." if why else ""
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, cast
 
@@ -210,14 +210,17 @@ class Requests:
                 step.hold = self._hold(self._budget, step)
             try:
                 result = yield step
-            except BaseException:
+            except BaseException as raised:
                 self._keep_partial(step)
+                if isinstance(raised, GeneratorExit):  # cancelled
+                    self._count_given_up(step)
                 raise
             if step.refused:
                 self._end.end("cost", step.refused)
                 return None
             if result is None:
                 return step
+            self._count_given_up(step)
             if result is EXPIRED:
                 self._keep_partial(step)
                 self._end.end("seconds")
@@ -268,6 +271,14 @@ class Requests:
     def _keep_partial(self, step: CallModel) -> None:
         if not step.quiet:
             self._end.partial = step.text
+
+    def _count_given_up(self, step: CallModel) -> None:
+        """Count a request of which nothing comes, but which may be charged: with the tokens that it told, if any."""
+        if step.free:
+            return
+        told = step.assembler.reply().get("usageMetadata")
+        usage = Usage.from_wire(told, step.model.name)
+        self._meter.add(usage if told and step.assembler.finished else replace(usage, given_up=1))
 
     def _wait(self, delay: float, attempt: int, error: ModelError) -> Generator[Event | Effect, Any, bool]:
         """Wait before a request is made again; return whether there was time for it."""
@@ -333,9 +344,8 @@ class Requests:
             raise no_price(f"A {budget!r}", model)
 
         def cost() -> float | None:
-            failed = step.failed is not None and step.failed.code is not None and not step.shown
-            if failed or not step.sent:
-                return 0.0  # the server refused it, or failed: that isn't charged
+            if step.free:
+                return 0.0
             told = step.assembler.reply().get("usageMetadata")
             return Usage.from_wire(told, model).cost(prices) if told else None
 

@@ -120,14 +120,14 @@ class AsyncDriver:
                 step.refused = why
             elif not self._stream:
                 step.sent = True
-                reply = await self._ask(model.agenerate(step.request, timeout=left))
+                reply = await self._ask(model.agenerate(step.request, timeout=left), step)
                 for event in step.feed(reply) if reply is not None else ():
                     yield event
             else:
                 step.sent = True
                 async with aclosing(model.astream(step.request, timeout=left)) as chunks:
                     # No scope may be open across a yield: its end would be raised in the caller's code.
-                    while (chunk := await self._ask(anext(chunks, None))) is not None:
+                    while (chunk := await self._ask(anext(chunks, None), step)) is not None:
                         for event in step.feed(chunk):
                             yield event
                         if self._signals.cancelled:
@@ -137,15 +137,16 @@ class AsyncDriver:
                 with threads.logged("A rate limit failed when it was told what a request took."):
                     await _ask_limit(step.settle)
             if step.hold is not None:
-                step.failed = self._value if isinstance(self._value, ModelError) else None
                 with threads.logged("A budget failed when it was told what a request cost."):
                     await _held(step.hold, step.hold.settle)
 
-    async def _ask(self, doing: Awaitable[T | None]) -> T | None:
+    async def _ask(self, doing: Awaitable[T | None], step: CallModel | None = None) -> T | None:
         """Await what a model does; None where it fails or the time is up, and the step comes to that."""
         try:
             said: T | None = await self._in_time(doing)
         except ModelError as error:
+            if step is not None:
+                step.failed = error
             self._value = EXPIRED if self._clock.expired() else error
             return None
         if said is not EXPIRED:

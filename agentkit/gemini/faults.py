@@ -15,6 +15,7 @@ from agentkit.wire.content import Json
 _RETRYABLE_CODES = frozenset({408, 429, 500, 502, 503, 504})
 _HTTP_PACKAGES = frozenset({"httpx2", "httpx", "httpcore2", "httpcore", "aiohttp", "requests", "urllib3"})
 _LASTING = frozenset({"InvalidURL", "LocalProtocolError", "TooManyRedirects", "UnsupportedProtocol"})
+_BEFORE = _LASTING | {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}
 _LONGEST_MESSAGE = 2000
 
 CREDENTIALS_HELP = (
@@ -79,6 +80,7 @@ class Faults:
             text = str(exc)
             return self._error(
                 f"The connection to {self._name} failed: {kind}" + (f": {text}" if text else ""),
+                reached=kind not in _BEFORE,
                 retryable=kind not in _LASTING and "CERTIFICATE_VERIFY_FAILED" not in text,
             )
         if type(exc).__module__ == "google.genai.errors" and isinstance(getattr(exc, "code", None), int):

@@ -47,6 +47,7 @@ class UsageRecord(_Record):
     """A usage, what is zero left out."""
 
     requests: Count = 0
+    given_up: Count = 0
     prompt_tokens: Count = 0
     cached_tokens: Count = 0
     candidates_tokens: Count = 0

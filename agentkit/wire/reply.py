@@ -83,6 +83,11 @@ class ReplyAssembler:
         """The text so far, thoughts left out."""
         return "".join(part.get("text") or "" for part in self._parts if not part.get("thought"))
 
+    @property
+    def finished(self) -> bool:
+        """Whether its last chunk has come."""
+        return bool(self._candidate.get("finishReason"))
+
     def reply(self) -> Reply:
         """Return all that came, as one reply."""
         reply = dict(self._reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import date
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit import Agent, MemoryStore, Summarize, Usage
-from agentkit.errors import ConfigurationError
+from agentkit import Agent, Limits, MemoryStore, Run, Summarize, Usage
+from agentkit.errors import ConfigurationError, ModelError
 from agentkit.gemini.model import DEFAULT_MODEL
 from agentkit.limits import ModelUsage
 from agentkit.prices import PRICES, PRICES_DATE, Price, price_of
-from agentkit.testing import ScriptedModel, reply
-from agentkit.wire.content import UsageMetadata, call_part
+from agentkit.testing import ScriptedModel, fault, reply
+from agentkit.wire.content import Reply, Request, UsageMetadata, call_part, model_content
+from tests.helpers.runners import NO_WAIT, Runner
 
 MILLION = 1_000_000
 PRICE = Price(input=1.0, output=10.0, cached=0.25, long=Price(input=2.0, output=20.0))
@@ -239,3 +241,84 @@ def test_the_counts_of_a_reply_are_those_of_its_model() -> None:
         ModelUsage(model="m", requests=1, input_tokens=7, cached_tokens=4, output_tokens=5),
     )
     assert Usage.from_wire(wire).by_model == ()
+
+
+# -- requests that were given up -------------------------------------------------------------------------------------
+
+LIMITS = Limits(prices={"scripted": PRICE})
+
+
+def paid(**counts: int) -> Any:
+    wire: Any = {f"{name}TokenCount": count for name, count in counts.items()}
+    return reply("ok", **wire)
+
+
+@pytest.mark.parametrize(
+    ("raised", "requests", "complete"),
+    [
+        pytest.param(ModelError("timed out", retryable=True), 2, False, id="nobody knows what it cost"),
+        pytest.param(fault(503), 1, True, id="an error of the server costs nothing"),
+        pytest.param(ModelError("no way", retryable=True, reached=False), 1, True, id="it never got there"),
+    ],
+)
+def test_a_request_that_was_given_up_counts_and_the_cost_says_that_it_is_not_all(
+    go: Runner, raised: ModelError, requests: int, complete: bool
+) -> None:
+    agent = Agent(
+        ScriptedModel([raised, paid(prompt=100_000, candidates=1000)]), limits=LIMITS, retry=NO_WAIT
+    )
+    run = go(agent, "Hello")
+    assert (run.usage.requests, run.turns) == (requests, 1)
+    assert run.cost == pytest.approx(0.11)
+    assert run.cost_is_complete is complete
+    assert run.usage.given_up == requests - 1
+
+
+class Breaks(ScriptedModel):
+    """Its streams end with an error, after the tokens were told."""
+
+    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
+        whole = self._next(request)
+        yield {"candidates": [{"content": model_content("o")}], "usageMetadata": whole["usageMetadata"]}
+        raise ModelError("broken")
+
+
+def test_what_a_broken_reply_told_of_its_tokens_is_in_the_cost() -> None:
+    agent = Agent(Breaks([paid(prompt=100_000)], name="scripted"), limits=LIMITS, retry=NO_WAIT)
+    with pytest.raises(ModelError) as caught, agent.stream("Hello") as events:
+        events.drain()
+    run: Run = caught.value.run
+    assert run.usage.requests == run.usage.given_up == 1
+    assert run.cost == pytest.approx(0.1)
+    assert not run.cost_is_complete
+
+
+def test_a_run_that_is_left_in_the_middle_of_a_reply_counts_the_request_in_its_chat_too() -> None:
+    chat = Agent(ScriptedModel(["one two three"]), limits=LIMITS).chat("ann", MemoryStore())
+    with chat.send_message_stream("Hello") as events:
+        next(events)
+    assert events.run.usage.given_up == chat.usage.given_up == 1
+    assert chat.info.usage.requests == 1
+    assert events.run.cost == 0.0 and not events.run.cost_is_complete
+
+
+def test_what_was_given_up_is_in_the_json_of_a_run_and_in_that_of_the_run_around_it(go: Runner) -> None:
+    fails: list[Any] = [ModelError("lost", retryable=True), paid(prompt=1)]
+    inner = Agent(ScriptedModel(fails), retry=NO_WAIT)
+    script = [call_part("ask", {"request": "go"}), paid(prompt=1)]
+    run = go(
+        Agent(ScriptedModel(script), tools=[inner.as_tool(name="ask", description="Ask.")], limits=LIMITS),
+        "Hello",
+    )
+    assert run.usage.given_up == Run.from_json(run.to_json()).usage.given_up == 1
+    assert "given up" in str(run.usage.why_incomplete({"scripted": PRICE}))
+
+
+def test_a_limit_of_cost_says_that_a_request_was_given_up() -> None:
+    agent = Agent(
+        ScriptedModel([ModelError("lost", retryable=True), paid(prompt=MILLION)]),
+        limits=Limits(cost=0.5, prices={"scripted": PRICE}),
+        retry=NO_WAIT,
+    )
+    run = agent.run("Hello")
+    assert "a request was given up" in run.why
