@@ -2,6 +2,7 @@
 
 from agentkit.durable.log import DurableEventLog
 from agentkit.durable.queue import AsyncQueue, Queue
+from agentkit.durable.shared import SharedRateLimit, SharedSpending
 from agentkit.durable.task import EventsLost, Task, TaskEnded, TaskEvent, TaskStarted
 from agentkit.durable.workers import Workers
 
@@ -10,6 +11,8 @@ __all__ = [
     "DurableEventLog",
     "EventsLost",
     "Queue",
+    "SharedRateLimit",
+    "SharedSpending",
     "Task",
     "TaskEnded",
     "TaskEvent",

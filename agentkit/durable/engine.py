@@ -188,19 +188,18 @@ class Engine:
             lock = [("SELECT pg_advisory_xact_lock(1634953588)", ())]
         else:
             tables, lock = "", []
+        self._call(lambda client: client._sys_db.run_migrations())  # of a newer engine, too
         if not self._is_set_up():
-            self._call(lambda client: client._sys_db.run_migrations())
             made = statements(self._schema, tables, postgres=self.postgres)
             self.db.run([*lock, *((text, ()) for text in made)], again=True)
 
     def _is_set_up(self) -> bool:
-
-        trigger, version = f"agentkit_forgotten_{VERSION}", "SELECT version FROM {engine}dbos_migrations"
+        trigger = f"agentkit_forgotten_{VERSION}"  # the last that is made
         there = "SELECT 1 FROM sqlite_schema WHERE name = ?"
         if self.postgres:
             trigger = f"{self._schema}{trigger}()"
             there = "SELECT 1 WHERE to_regprocedure(?) IS NOT NULL"
-        return bool(self.db.run([(there, (trigger,))], write=False)[0]) and bool(version)
+        return bool(self.db.run([(there, (trigger,))], write=False)[0])
 
     def _queue(self, client: DBOSClient, name: str, most: int) -> Any:
         if name not in self._queues:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentkit.drivers.threads import off_loop
-from agentkit.durable.signals import Signals, key_of, told_in_loop
+from agentkit.durable.signals import Signals, is_postgres, key_of, told_in_loop
 from agentkit.errors import StoreError
 from agentkit.stores.dialect import Dialect, UnknownOutcome
 from agentkit.stores.rows import Statement
@@ -55,7 +55,7 @@ class DurableEventLog:
         self._db = database
         self._signals = signals
         self._keep = keep
-        self._postgres = getattr(database, "path", None) is None
+        self._postgres = is_postgres(database)
         self._lock = threading.Condition()
         self._due: dict[tuple[str, str], _Batch] = {}
         self._seqs: dict[tuple[str, str], int] = {}

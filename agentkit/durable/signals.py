@@ -23,6 +23,11 @@ _QUIET = 0.5
 """Seconds after which a thread looks whether it is still needed."""
 
 
+def is_postgres(database: Dialect) -> bool:
+    """Return whether a store's database is PostgreSQL: else it is a file."""
+    return getattr(database, "path", None) is None
+
+
 def key_of(stream: str) -> str:
     """Name a stream in few characters."""
     return hashlib.md5(stream.encode(), usedforsecurity=False).hexdigest()[:16]
@@ -91,10 +96,10 @@ class Signals:
             return True
 
     def _listen(self) -> None:
-        path = getattr(self._db, "path", None)
+        database: Any = self._db
         while self._needed:
             try:
-                self._listen_to_server() if path is None else self._look_at_file(str(path))
+                self._listen_to_server() if is_postgres(database) else self._look_at_file(str(database.path))
             except Exception:  # the server is away, or the file is: whoever waits looks by itself meanwhile
                 self._ready.set()
                 self._tell_all()
