@@ -21,6 +21,7 @@ from agentkit.wire.content import (
 )
 from agentkit.wire.convert import authored_in
 from agentkit.wire.metadata import server_tool_read
+from agentkit.wire.placing import holds_media, media_placed
 from agentkit.wire.signatures import Author, foreign_to, signed_for
 
 _MARK = f"; {READ_RESULT}(id="
@@ -41,6 +42,10 @@ class History:
         first result that was cut; false are those that were called. In order: each is declared behind those before."""
         self._authors: set[Author] = set()
         self._joined = Joined()
+        self._holds_media = False
+        self._placed: dict[tuple[int, frozenset[str]], tuple[Content, Content]] = {}
+        """Contents as models that take these kinds of media get them, with what they are made of."""
+        self._joined_placed: dict[frozenset[str], Joined] = {}
         for message in messages:
             self.add(message)
 
@@ -87,33 +92,68 @@ class History:
         copy.answered, copy.found = self.answered.copy(), self.found.copy()
         copy.read = self.read.copy()
         copy._authors, copy._joined = self._authors.copy(), self._joined
+        copy._holds_media, copy._placed = self._holds_media, self._placed
+        copy._joined_placed = self._joined_placed
         return copy
 
     def whole(self) -> GrownContents:
         """Return all contents as they are sent; each is encoded once, however often it is."""
         return GrownContents.of(self.contents, self._joined)
 
-    def signed_for(self, request: Request, model: Model, told: Sequence[Message]) -> Request:
-        """Return a request as a model takes it: what others signed goes without signatures (rules 3 and 13).
+    def taken_by(self, model: Model, request: Request, told: Sequence[Message]) -> Request:
+        """Return a request as a model takes it: without what others signed, and with media of results in their place.
 
         Args:
-            request: Its contents are some of the history, perhaps changed by a hook, and those of `told`.
             model: Who is asked.
+            request: Its contents are some of the history, perhaps changed by a hook, and those of `told`.
             told: Messages that are sent and are not in the history.
         """
+        contents = request["contents"]
+        if self._holds_media or not isinstance(contents, GrownContents):
+            contents = self._with_media_placed(contents, model.traits.media_in_responses)
+        contents = self._signed_for(contents, model, told)
+        return (
+            request if contents is request["contents"] else cast(Request, {**request, "contents": contents})
+        )
+
+    def _signed_for(
+        self, contents: Sequence[Content], model: Model, told: Sequence[Message]
+    ) -> Sequence[Content]:
+        """Return contents without what others signed (rules 3 and 13)."""
         authors = self._authors
         if told:
             authors = authors | {(message.model, message.endpoint) for message in told if message.model}
         reader = (model.name, model.traits.endpoint) if authors else None
         if reader is None or authors == {reader} or not any(foreign_to(reader, author) for author in authors):
-            return request
+            return contents
         known = self._by_content(told)
-        contents = signed_for(
-            request["contents"],
+        return signed_for(
+            contents,
             model.name,
             lambda content: foreign_to(reader, known.get(id(content)) or author_of(content)),
         )
-        return cast(Request, {**request, "contents": contents})
+
+    def _with_media_placed(
+        self, contents: Sequence[Content], kinds: frozenset[str] | None
+    ) -> Sequence[Content]:
+        """Return contents with media of results where a model takes them (rule 10); each is made and encoded once."""
+        if kinds is None:
+            return contents
+        placed = [self._media_placed(each, kinds) if holds_media(each) else each for each in contents]
+        if all(new is old for new, old in zip(placed, contents, strict=True)):
+            return contents
+        if isinstance(contents, GrownContents):
+            return GrownContents.of(placed, self._joined_placed.setdefault(kinds, Joined()))
+        return placed
+
+    def _media_placed(self, content: Content, kinds: frozenset[str]) -> Content:
+        known = self._placed.get((id(content), kinds))
+        if known is not None and known[0] is content:
+            return known[1]
+        made = media_placed(content, kinds)
+        if type(content) is not dict:  # but one that a history owns
+            self._placed[id(content), kinds] = content, made
+        return made
 
     def _by_content(self, told: Sequence[Message]) -> dict[int, Author]:
         return {id(m.content): (m.model, m.endpoint) for m in (*self.messages, *told) if m.model}
@@ -121,7 +161,7 @@ class History:
     def copies(
         self, contents: Sequence[Content], copies: Sequence[Content], told: Sequence[Message]
     ) -> list[Content]:
-        """Note on copies of contents who made them, as `signed_for` has to know of what a hook returns."""
+        """Note on copies of contents who made them, as `taken_by` has to know of what a hook returns."""
         known = self._by_content(told)
         pairs = zip(contents, copies, strict=True)
         return [authored(copy, *known.get(id(content), (None, None))) for content, copy in pairs]
@@ -129,6 +169,7 @@ class History:
     def _note(self, response: FunctionResponse) -> None:
         said, name = response["response"], response["name"]
         output: Any = said.get("output")
+        self._holds_media = self._holds_media or "parts" in response
         if output != ACCEPTED or "parts" in response:
             spoke = output is not None or said.get("error") is not None
             self.answered[name] = self.answered.get(name, False) or spoke

@@ -246,7 +246,7 @@ class Requests:
 
     def _step(self, ask: Ask, request: Request) -> CallModel:
         model = ask.model or self.model
-        made = self._history.signed_for(request, model, ask.told)
+        made = self._history.taken_by(model, request, ask.told)
         return self._called(ask, made, model)
 
     def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
@@ -381,7 +381,7 @@ class Requests:
         attempt, waited = 1, 0.0
         while True:
             model = self.model
-            result = yield Count(self._history.signed_for(request, model, ()), model)
+            result = yield Count(self._history.taken_by(model, request, ()), model)
             if result is EXPIRED:
                 self._end.end("seconds")
                 return None

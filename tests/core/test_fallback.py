@@ -384,7 +384,7 @@ def test_histories_are_given_as_each_model_takes_them() -> None:
     def sent(messages: list[Message], model: str, endpoint: str | None = None) -> Any:
         history = History(messages)
         request: Any = {"contents": history.whole()}
-        return history.signed_for(request, Named(model, endpoint), ())["contents"]
+        return history.taken_by(Named(model, endpoint), request, ())["contents"]
 
     history = [message.content for message in messages]
     assert list(sent(messages, "models/a")) == history
@@ -411,7 +411,7 @@ def test_signatures_are_for_one_endpoint_alone() -> None:
             ]
         )
         request: Any = {"contents": history.whole()}
-        return history.signed_for(request, Named(ONE, read_at), ())["contents"][1]["parts"][0]
+        return history.taken_by(Named(ONE, read_at), request, ())["contents"][1]["parts"][0]
 
     assert sent("gemini", "gemini") == signed
     assert sent(None, "vertex") == signed  # nobody knows where it was made

@@ -25,6 +25,7 @@ _SKIP = "skip_thought_signature_validator"  # stands for a signature on a call t
 _CALLERS_TOOLS = {"functionDeclarations", "computerUse"}
 _UNSIGNED = re.compile(r"gemini-[12]\b")
 _ANY = "any model"
+_IN_RESPONSES = {"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"}
 
 
 class Refused(Exception):
@@ -68,7 +69,7 @@ class Rules:
         self._stand_ins(contents, _name(model))
         answered: list[Json] = []  # the calls that the content at hand must answer
         for content in contents:
-            self._answers(content, answered)
+            self._answers(content, answered, _name(model))
             answered = [part["functionCall"] for part in content["parts"] if "functionCall" in part]
         need(not answered, "rule 2: the last calls have no responses")
         self._tools(body, model)
@@ -130,7 +131,7 @@ class Rules:
             bare = {key: value for key, value in called.items() if key != "id"}
             need(bare not in self._without_id, f"rule 1: the id {called['id']!r} is invented")
 
-    def _answers(self, content: Json, asked: Sequence[Json]) -> None:
+    def _answers(self, content: Json, asked: Sequence[Json], model: str) -> None:
         given = [part["functionResponse"] for part in content["parts"] if "functionResponse" in part]
         need(
             len(given) == len(asked),
@@ -143,6 +144,14 @@ class Rules:
             need(response.get("name") == called["name"], "rule 2: names or order of the responses differ")
             need(response.get("id") == called.get("id"), "rule 1: a response doesn't echo its call's id")
             need(isinstance(response.get("response"), dict), "rule 6: functionResponse.response is an object")
+            need(
+                '"$ref"' not in json.dumps(response["response"]).replace('\\"', ""),
+                "rule 11: a $ref in a response",
+            )
+            for media in response.get("parts", ()):
+                kind = (media.get("inlineData") or media.get("fileData") or {}).get("mimeType")
+                taken = kind in _IN_RESPONSES and not _UNSIGNED.match(model)
+                need(taken, f"rule 10: {model} takes no {kind} in a functionResponse")
 
     def _tools(self, body: Json, model: str) -> None:
         tools = [_camel(tool) for tool in body.get("tools") or []]
