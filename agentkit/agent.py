@@ -427,7 +427,7 @@ class Agent(Generic[Deps]):
     @property
     def reads(self) -> bool:
         """Whether tools of Gemini's own (search, url_context, maps...) may bring a stranger's words in."""
-        kinds = {kind for tool in self._config.get("tools", ()) for kind in tool}
+        kinds = {kind for tool in (*self._config.get("tools", ()), *self._servers) for kind in tool}
         return bool(kinds - {"codeExecution", "code_execution", "computerUse", "computer_use"})
 
     @property

@@ -53,6 +53,7 @@ class Parked:
         started_with: How many there were before the run's own.
         opened: The calls that the history ends with, if they wait.
         given: The options that the run was given, `output` among them.
+        said: All of the model's words so far.
         shared: What the run was resumed from and nothing came of: only one of the two goes on.
         prices: What tokens cost; None is the default.
     """
@@ -63,6 +64,7 @@ class Parked:
         started_with: int,
         opened: OpenTurn | None = None,
         given: Mapping[str, Any] | None = None,
+        said: str = "",
         shared: Parked | None = None,
         prices: Mapping[str, Price] | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class Parked:
         self.started_with = started_with
         self.opened = opened
         self.given = dict(given or {})
+        self.said = said
         self._taken: threading.Lock = threading.Lock() if shared is None else shared._taken
 
     def take(self) -> None:
@@ -95,7 +98,8 @@ class Run(Generic[Out]):
     run_id: str
     """Unique to the run; `agent.resume` keeps it, each message and resume of a chat has its own."""
     text: str
-    """The answer. Without one, what text there is of the last reply, also if that was broken off."""
+    """The answer: the text of the final turn alone. Without an answer, what text there is of the last reply, also if it
+    made calls or was broken off. `said` has the words of all turns."""
     output: Out | None
     """The value of the type that `run(output=...)` asked for; None without one, and where the run stopped."""
     stop: Stop | None
@@ -135,6 +139,14 @@ class Run(Generic[Out]):
     def cost_is_complete(self) -> bool:
         """Whether `cost` is all: it is known, and no request was given up, of which nobody told what it cost."""
         return self.usage.why_incomplete(self._parked.prices) is None
+
+    @property
+    def said(self) -> str:
+        """All of the model's words, in order, as `stream().texts()` gave them.
+
+        Those between calls are there too, those of replies that were asked for again, and those before a resume.
+        """
+        return self._parked.said
 
     @property
     def turns(self) -> int:
@@ -225,6 +237,7 @@ class Run(Generic[Out]):
             run_id=self.run_id,
             session_id=self.session_id,
             text=self.text,
+            said=self.said,
             stop=self.stop,
             why=self.why,
             limit=self.limit,
@@ -278,6 +291,7 @@ class Run(Generic[Out]):
                 record.started_with,
                 opened,
                 given,
+                record.said,
                 prices=given["limits"].prices if "limits" in given else None,
             ),
         )
@@ -295,15 +309,16 @@ class Mapped(Generic[Out]):
     """What the run raised; an `AgentError` has what there was in its `run`."""
 
 
-def make_run(state: RunState, given: Mapping[str, Any], shared: Parked | None = None) -> Run[Any]:
+def make_run(
+    state: RunState, given: Mapping[str, Any], said: str = "", shared: Parked | None = None
+) -> Run[Any]:
     """Take down what a run has so far."""
-    end, meter, own = state.end, state.meter, state.own_messages
-    last = own[-1].content if own else None
-    output = state.output
+    end, meter, output = state.end, state.meter, state.output
+    session = state.session
     return Run(
         run_id=state.context.run_id,
         session_id=state.context.session_id,
-        text=end.partial or (text_of(last) if last and last["role"] == "model" else ""),
+        text=end.partial or _last_text(state),
         output=output.value if output is not None and end.answered else None,
         stop=end.stop,
         why=end.why,
@@ -317,13 +332,23 @@ def make_run(state: RunState, given: Mapping[str, Any], shared: Parked | None = 
         results=dict(state.tools.results),
         _parked=Parked(
             state.history.messages,
-            state.session.started_with,
+            session.started_with,
             state.waiting.left,
             given,
-            shared,
-            meter.prices,
+            said,
+            shared=shared,
+            prices=meter.prices,
         ),
     )
+
+
+def _last_text(state: RunState) -> str:
+    """Return the text of the last reply, as far as that is in the history: one that was blocked, say, isn't."""
+    own, turns = state.own_messages, state.meter.turns
+    last = next((message for message in reversed(own) if message.content["role"] == "model"), None)
+    if last is None or not (last is own[-1] or not turns or last.usage is turns[-1]):
+        return ""
+    return text_of(last.content)
 
 
 def mapped(done: Generator[Done, None, None]) -> Iterator[Mapped[Any]]:
@@ -365,6 +390,7 @@ class _Stream(Generic[Out]):
         """What is told before more is asked of the run."""
         self._given = given
         self._resumed = resumed
+        self._said = [] if resumed is None else [resumed.said]
         self._shared: Parked | None = None
         self._run: Run[Out] | None = None
 
@@ -414,6 +440,8 @@ class _Stream(Generic[Out]):
 
     def _tell(self, event: Event) -> Event:
         """Let the observers hear of an event; one that fails ends nothing."""
+        if isinstance(event, TextDelta):
+            self._said.append(event.text)
         context = self._state.context
         for observer in self._observers:
             try:
@@ -436,7 +464,7 @@ class _Stream(Generic[Out]):
                 and self._state.end.stop is not None
             ):
                 self._give_back()  # nothing was done
-            self._run = make_run(self._state, self._given, self._shared)
+            self._run = make_run(self._state, self._given, "".join(self._said), self._shared)
         return self._run
 
     def _break_off(self) -> Run[Out]:
@@ -520,7 +548,11 @@ class RunStream(_Stream[Out]):
 
     def close(self) -> None:
         """End the run, wherever it is."""
-        self._events.close()
+        try:
+            self._events.close()
+        except BaseException as error:  # a store that fails at the end of a send
+            self._fail(error)
+            raise
         self._break_off()
 
     def __enter__(self) -> Self:
@@ -582,7 +614,11 @@ class AsyncRunStream(_Stream[Out]):
 
     async def aclose(self) -> None:
         """End the run, wherever it is."""
-        await self._events.aclose()
+        try:
+            await self._events.aclose()
+        except BaseException as error:  # a store that fails at the end of a send
+            self._fail(error)
+            raise
         self._break_off()
 
     async def __aenter__(self) -> Self:

@@ -198,6 +198,7 @@ class RunRecord(_Record):
     run_id: str
     session_id: str | None
     text: str
+    said: str = ""
     stop: Stop | None
     why: str
     limit: Stop | None
