@@ -184,6 +184,8 @@ class TurnFinished:
     """The server's word, e.g. `STOP`."""
     model: str = ""
     """Which model answered."""
+    finish_message: str = ""
+    """What the server said about the finish reason, or about a prompt that it blocked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +301,19 @@ def from_wire(wire: Mapping[str, Any], *, read_run: Callable[[str], Any] | None 
 
 _TYPES: Final[dict[str, Any]] = {
     **dict.fromkeys(
-        ("text", "call_id", "name", "reason", "discarded", "before", "after", "finish_reason", "model"), str
+        (
+            "text",
+            "call_id",
+            "name",
+            "reason",
+            "discarded",
+            "before",
+            "after",
+            "finish_reason",
+            "finish_message",
+            "model",
+        ),
+        str,
     ),
     **dict.fromkeys(("status", "suggestions"), str),
     **dict.fromkeys(("args", "response", "content", "result", "part"), dict),

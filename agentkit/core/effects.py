@@ -97,12 +97,16 @@ class CallModel:
 
     def _said(self, text: str, *, is_thought: bool) -> Iterator[Event]:
         yield ThoughtDelta(text) if is_thought else TextDelta(text)
-        if self.so_far is None or is_thought or len(self.text) < self.look_again:
+        if self.so_far is None or is_thought or self._length < self.look_again:
             return
         # Each look reads all of it: one for each piece of a long value would take minutes.
-        self.look_again = len(self.text) * 65 // 64
+        self.look_again = self._length * 65 // 64
         if (value := self.so_far(self.text)) is not None:
             yield OutputDelta(value)
+
+    @property
+    def _length(self) -> int:
+        return len(self.begun) + self.assembler.length
 
     @property
     def text(self) -> str:

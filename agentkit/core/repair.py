@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from reprlib import repr as short
 from typing import Any, Final, Literal
 
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.limits import Stop
-from agentkit.wire.content import Reply, parts_of, text_in
+from agentkit.wire.content import Reply, is_json, parts_of, text_in
 from agentkit.wire.text import unfence
 
 Action = Literal["calls", "answer", "continue", "retry", "misfit", "stop"]
@@ -90,9 +91,6 @@ RULES: Final[dict[str, Rule]] = {
 }
 """By finish reason. One that isn't here, and isn't `STOP` or missing, stops the run as `other`."""
 
-_DEEPEST: Final = 100
-"""Levels of a call's arguments: more than a declaration asks for, fewer than where copying them is an error."""
-
 _LONGEST_WORDS: Final = 500
 """Characters of what a server says about a finish reason."""
 _ENDED = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED"})
@@ -111,29 +109,43 @@ class Verdict:
     """What to tell the model along with the next try."""
     why: str = ""
     """Why the run ends with it, where that is not what always holds of the stop."""
-    said: str = ""
-    """What the server said about it."""
+    words: str = ""
+    """What the server said about it: a finish message, or why it blocked the prompt."""
+
+    @property
+    def said(self) -> str:
+        """That, and the finish reason."""
+        return f"Finish reason: {self.finish_reason}" + (f": {self.words}" if self.words else ".")
 
 
-def judge(reply: Reply, tools: Collection[str] = (), *, continue_text: bool = False) -> Verdict:
+def judge(
+    reply: Reply,
+    tools: Collection[str] = (),
+    *,
+    allowed: Collection[str] = (),
+    continue_text: bool = False,
+) -> Verdict:
     """Return what to do about a reply.
 
     Args:
         reply: The whole of it.
         tools: Names of the tools that were declared: a call of one that is written as text is none.
+        allowed: Of those that may be called: a proper call of one is made, also if the server didn't expect it.
         continue_text: Whether a text that was cut off is to be continued.
     """
-    verdict = _judge(reply, tools, continue_text=continue_text)
-    if verdict.action in ("calls", "answer"):
-        return verdict
+    verdict = _judge(reply, tools, allowed=allowed, continue_text=continue_text)
     candidates = reply.get("candidates") or [{}]
     feedback: Any = reply.get("promptFeedback") or {}
     words = candidates[0].get("finishMessage") or feedback.get("blockReasonMessage")
-    said = f"Finish reason: {verdict.finish_reason}" + (f": {str(words)[:_LONGEST_WORDS]}" if words else ".")
-    return replace(verdict, said=said)
+    if not words:
+        return verdict
+    words = (words if isinstance(words, str) else short(words))[:_LONGEST_WORDS]
+    if verdict.action == "retry" and verdict.nudge:
+        verdict = replace(verdict, nudge=f"{verdict.nudge} The server said: {words}")
+    return replace(verdict, words=words)
 
 
-def _judge(reply: Reply, tools: Collection[str], *, continue_text: bool) -> Verdict:
+def _judge(reply: Reply, tools: Collection[str], *, allowed: Collection[str], continue_text: bool) -> Verdict:
     blocked = (reply.get("promptFeedback") or {}).get("blockReason")
     candidates = reply.get("candidates")
     if not candidates:
@@ -142,18 +154,21 @@ def _judge(reply: Reply, tools: Collection[str], *, continue_text: bool) -> Verd
     reason = str(candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED")
     parts = parts_of(reply)
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
+    foreign = any("functionResponse" in part for part in parts)  # responses are the user's
     rule = RULES.get(reason)
     if (
         rule is not None
         and rule.action == "continue"
-        and not (continue_text and not calls and text_in(parts))
+        and not (continue_text and not calls and not foreign and text_in(parts))
     ):
         return Verdict("stop", reason, rule.stop)
+    if reason == "UNEXPECTED_TOOL_CALL" and _are_usable(calls, allowed):
+        return Verdict("calls", reason)
     if rule is not None:
         return _by(rule, reason)
     if reason not in _ENDED:
         return Verdict("stop", reason, "other")
-    if any("functionResponse" in part for part in parts):  # responses are the user's
+    if foreign:
         return _by(RULES["MALFORMED_RESPONSE"], "MALFORMED_RESPONSE")
     if not all(map(_is_proper, calls)):
         return _by(_BAD_CALL, "MALFORMED_FUNCTION_CALL")
@@ -173,6 +188,11 @@ def _by(rule: Rule, reason: str) -> Verdict:
     return Verdict(rule.action, reason, rule.stop, rule.nudge)
 
 
+def _are_usable(calls: Sequence[Any], allowed: Collection[str]) -> bool:
+    """Return whether there are calls, each a proper one of a tool that may be called."""
+    return bool(calls) and all(_is_proper(call) and call["name"] in allowed for call in calls)
+
+
 def _is_proper(call: Any) -> bool:
     """Return whether a call has the form that it can be answered in."""
     return (
@@ -180,16 +200,10 @@ def _is_proper(call: Any) -> bool:
         and isinstance(call.get("name"), str)
         and bool(call["name"])
         and isinstance(call.get("args") or {}, dict)
-        and _is_json(call.get("args"), _DEEPEST)
+        and isinstance(call.get("id") or "", str)
+        and not call.get("willContinue")  # its arguments came in pieces, and not all of them
+        and is_json(call)
     )
-
-
-def _is_json(value: Any, depth: int) -> bool:
-    """Return whether JSON can hold a value, so many levels deep: no NaN, which Python's reader takes."""
-    if isinstance(value, (dict, list)):
-        items = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_is_json(item, depth - 1) for item in items)
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 _CODE = re.compile(r"\s*(?:print\s*\(\s*)?(default_api\s*\.\s*)?([A-Za-z_]\w*)\s*\(.*\)\s*", re.S)

@@ -171,7 +171,10 @@ class Requests:
 
     def _hear_after(self, hook: Any, reply: Reply, purpose: Purpose) -> Asking:
         """Show the hook a copy of the reply; what it returns, or has changed in place, is what it says."""
-        given = copy.deepcopy(reply)
+        try:
+            given = copy.deepcopy(reply)
+        except RecursionError:
+            raise ModelError("The model sent a reply that is nested too deep.", retryable=True) from None
         said = yield from self._hear(hook, given, purpose, ("candidates",))
         return given if said is None and given != reply else said
 

@@ -82,7 +82,11 @@ class Turn:
             end.finish_reason = verdict.finish_reason
             parts = [*self._begun, *parts_of(answer.reply)]
             finished = TurnFinished(
-                len(self._run.meter.turns), answer.usage, verdict.finish_reason, answer.model.name
+                len(self._run.meter.turns),
+                answer.usage,
+                verdict.finish_reason,
+                answer.model.name,
+                verdict.words,
             )
             if verdict.action == "calls":
                 yield finished
@@ -130,8 +134,15 @@ class Turn:
         return judge(
             answer.reply,
             () if native else self._names,
+            allowed=self._allowed(),
             continue_text=run.settings.continue_text and self._continued < MAX_CONTINUED,
         )
+
+    def _allowed(self) -> Sequence[str]:
+        """Name the tools that may be called in this turn."""
+        calling = self._base.get("toolConfig", {}).get("functionCallingConfig", {})
+        allowed: Sequence[str] = calling.get("allowedFunctionNames") or self._names
+        return () if calling.get("mode") == "NONE" else allowed
 
     def _goes_on(self, verdict: Verdict) -> bool:
         """Return whether the model is asked again."""
@@ -160,7 +171,8 @@ class Turn:
             self._repairs += 1
             if verdict.nudge:
                 self._again = [_user(verdict.nudge)]
-            yield ModelRetry(1 + self._repairs, 0.0, verdict.finish_reason, answer.shown)
+            why = f"{verdict.finish_reason}: {verdict.words}" if verdict.words else verdict.finish_reason
+            yield ModelRetry(1 + self._repairs, 0.0, why, answer.shown)
 
     def _take_output(self, parts: list[Part], verdict: Verdict) -> Generator[Event | Effect, Any, Verdict]:
         """Take a text for the structured output; return what is to be done about it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from reprlib import repr as short
 from typing import Any
 
 from agentkit.errors import AgentError, ConfigurationError, MissingCredentials, ModelError
@@ -91,6 +92,11 @@ class Faults:
             return self._of_auth(exc, kind)
         if kind in ("JSONDecodeError", "UnknownApiResponseError", "ValidationError", "RecursionError"):
             return self.malformed(str(exc))
+        if _is_the_sdks(exc):
+            if isinstance(exc, RuntimeError) and "token" in str(exc):
+                return self._of_auth(exc, kind)
+            if isinstance(exc, (AttributeError, TypeError, LookupError)):  # it reads what has no such shape
+                return self.malformed(f"{kind}: {exc}")
         if isinstance(exc, ValueError):
             return ConfigurationError(self.scrub(f"google-genai refused the request to {self._name}: {exc}"))
         return None
@@ -98,9 +104,10 @@ class Faults:
     def of_reply(self, code: int, body: Json, headers: Mapping[str, str] | None = None) -> ModelError:
         """Say what an HTTP error, or an error inside a stream, means; `body` is JSON or text."""
         error = _error_object(body)
-        details = [d for d in error.get("details") or () if isinstance(d, dict)]
+        details = _objects_in(error.get("details"))
         status = error.get("status") if isinstance(error.get("status"), str) else None
-        message = self.scrub(str(error.get("message") or "no message"))[:_LONGEST_MESSAGE]
+        said = error.get("message") or "no message"
+        message = self.scrub(said if isinstance(said, str) else short(said))[:_LONGEST_MESSAGE]
         quota_gone = code == 429 and _is_daily_quota(details)
         hint = self._hint(code, message, details, quota_gone)
         delay = _retry_info(details)
@@ -146,7 +153,7 @@ class Faults:
         )
 
     def _hint(self, code: int, message: str, details: list[dict[str, Any]], quota_gone: bool) -> str:
-        reasons = {detail.get("reason") for detail in details}
+        reasons = [detail.get("reason") for detail in details]
         bad_key = "API_KEY_INVALID" in reasons or "api key not valid" in message.lower()
         if code in (401, 403) or (code == 400 and bad_key):
             return (
@@ -172,6 +179,14 @@ class Faults:
         return ModelError(self.scrub(message), **fields)
 
 
+def _is_the_sdks(exc: Exception) -> bool:
+    """Return whether an exception was raised by the SDK's own code."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("google.genai")
+
+
 def parse_body(body: bytes) -> Json:
     """Read an error's body: JSON if it is, else text."""
     try:
@@ -189,7 +204,7 @@ def _error_object(body: Json) -> dict[str, Any]:
         return {}
     error = body.get("error", body)
     if not isinstance(error, dict):
-        return {"message": str(error)}
+        return {"message": error}
     message = error.get("message")
     if isinstance(message, str) and message.lstrip().startswith("{"):
         # The SDK puts a body that it couldn't read as JSON here whole.
@@ -200,14 +215,19 @@ def _error_object(body: Json) -> dict[str, Any]:
 
 
 def _is_daily_quota(details: list[dict[str, Any]]) -> bool:
-    violations = [v for detail in details for v in detail.get("violations") or () if isinstance(v, dict)]
-    return any("PerDay" in str(violation.get("quotaId")) for violation in violations)
+    quotas = [each.get("quotaId") for detail in details for each in _objects_in(detail.get("violations"))]
+    return any(isinstance(quota, str) and "PerDay" in quota for quota in quotas)
+
+
+def _objects_in(value: Json) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _retry_info(details: list[dict[str, Any]]) -> float | None:
     for detail in details:
-        if str(detail.get("@type", "")).endswith("RetryInfo"):
-            return _seconds(str(detail.get("retryDelay")).removesuffix("s"))
+        kind, delay = detail.get("@type"), detail.get("retryDelay")
+        if isinstance(kind, str) and kind.endswith("RetryInfo"):
+            return _seconds(delay.removesuffix("s")) if isinstance(delay, str) else None
     return None
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
-from agentkit.gemini.protocol import Wire, as_taken, misshapen
+from agentkit.gemini.protocol import Wire, as_taken
 from agentkit.gemini.traits import is_agent, traits_of
 from agentkit.model import Model, Traits
 from agentkit.wire.content import JsonObject, Reply, Request
+from agentkit.wire.reply import misshapen
 
 if TYPE_CHECKING:
     from google import genai
@@ -139,14 +140,14 @@ class GeminiModel(Model):
             ModelError: As in `generate`; also when the stream ends without a finish reason.
             MissingCredentials: There are no credentials.
         """
-        wire, finished = self._wire(), False
+        wire, end = self._wire(), _End()
         body = as_taken(request, self._traits_at(wire))
         with closing(wire.chunks(body, self._seconds(timeout))) as chunks:
             for chunk in chunks:
                 reply = self._reply(chunk)
-                finished = finished or _finishes(reply)
+                end.note(reply)
                 yield reply
-        if not finished:
+        if end.missing:
             raise self._faults.truncated()
 
     def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
@@ -173,14 +174,14 @@ class GeminiModel(Model):
         timeout: float | None = None,
     ) -> AsyncGenerator[Reply, None]:
         """Answer a request in chunks, async; raises as `stream` does."""
-        wire, finished = await self._awire(), False
+        wire, end = await self._awire(), _End()
         body = as_taken(request, self._traits_at(wire))
         async with aclosing(wire.achunks(body, self._seconds(timeout))) as chunks:
             async for chunk in chunks:
                 reply = self._reply(chunk)
-                finished = finished or _finishes(reply)
+                end.note(reply)
                 yield reply
-        if not finished:
+        if end.missing:
             raise self._faults.truncated()
 
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
@@ -235,9 +236,9 @@ class GeminiModel(Model):
 
     def _reply(self, body: JsonObject) -> Reply:
         """Tell an error that came with status 200, as an event of a stream does, and what is no reply at all."""
-        if isinstance(body.get("error"), dict):
-            code = body["error"].get("code")
-            raise self._faults.of_reply(code if isinstance(code, int) else 500, body)
+        if (error := body.get("error")) is not None:
+            code = error.get("code") if isinstance(error, dict) else None
+            raise self._faults.of_reply(code if type(code) is int else 500, body)
         if wrong := misshapen(body):
             raise self._faults.malformed(wrong)
         return cast(Reply, body)
@@ -249,11 +250,23 @@ class GeminiModel(Model):
         return total
 
 
-def _finishes(reply: Reply) -> bool:
-    """Return whether a chunk is the end of its reply, or of a refused prompt's."""
-    candidates = reply.get("candidates") or ()
-    blocked = (reply.get("promptFeedback") or {}).get("blockReason")
-    return bool(blocked) or any(candidate.get("finishReason") for candidate in candidates)
+class _End:
+    """Whether the end of a streamed reply was seen: of its candidate, or of a prompt that has none."""
+
+    def __init__(self) -> None:
+        self._heard = self._begun = self._seen = False
+
+    def note(self, reply: Reply) -> None:
+        """Look at a chunk."""
+        candidates = reply.get("candidates") or ()
+        self._heard, self._begun = True, self._begun or bool(candidates)
+        blocked = (reply.get("promptFeedback") or {}).get("blockReason")
+        self._seen = self._seen or bool(blocked) or any(each.get("finishReason") for each in candidates)
+
+    @property
+    def missing(self) -> bool:
+        """Whether the stream was cut off."""
+        return not self._seen and (self._begun or not self._heard)
 
 
 def _vertex_chosen() -> bool:

@@ -74,25 +74,6 @@ def counted(name: str, request: Request, *, vertex: bool) -> Request:
     return cast(Request, {"model": name if "/" in name else f"models/{name}", **request})
 
 
-def misshapen(reply: JsonObject) -> str | None:
-    """Name what in a reply, or in a chunk of one, has not the shape that everything else relies on."""
-    for name in ("usageMetadata", "promptFeedback"):
-        if not isinstance(reply.get(name) or {}, dict):
-            return f"{name} is no object"
-    candidates = reply.get("candidates") or []
-    if not isinstance(candidates, list):
-        return "candidates is no list"
-    for candidate in candidates:
-        content = candidate.get("content") or {} if isinstance(candidate, dict) else None
-        parts = content.get("parts") or [] if isinstance(content, dict) else None
-        if not isinstance(parts, list):
-            return "a candidate has no list of parts"
-        for part in parts:
-            if not isinstance(part, dict) or not isinstance(part.get("text") or "", str):
-                return "a part is no object, or its text no text"
-    return None
-
-
 def server_timeout(seconds: float) -> str:
     """Say in a header, X-Server-Timeout, how long the server may take."""
     return str(max(SHORTEST_SERVER_TIMEOUT, math.ceil(seconds)))

@@ -7,8 +7,9 @@ name what agentkit reads or writes; a dict may hold more (new kinds of parts), w
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Required, TypedDict, cast
+from typing import Any, Final, Literal, Required, TypedDict, cast
 
 Json = Any
 """A value as `json.loads` gives it."""
@@ -201,6 +202,18 @@ def dumps(value: Json) -> bytes:
 
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+MAX_DEPTH: Final = 100
+"""Levels of JSON in a part: more than anybody needs, and few enough to be copied, stored and archived."""
+
+
+def is_json(value: Json, depth: int = MAX_DEPTH) -> bool:
+    """Return whether JSON can hold a value, so many levels deep: no NaN, which Python's reader takes."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(is_json(item, depth - 1) for item in items)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class KeptContent(dict[str, Any]):

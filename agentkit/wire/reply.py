@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from agentkit.errors import ModelError
-from agentkit.wire.content import Content, Part, Reply
+from agentkit.wire.content import JsonObject, Part, Reply, is_json
 from agentkit.wire.metadata import merged
+from agentkit.wire.partial_args import CallInPieces, is_piece
 
-_PLAIN_TEXT = frozenset({"text", "thought"})
+_PLAIN_TEXT: Final = frozenset({"text", "thought"})
+_COUNTS: Final = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "toolUsePromptTokenCount",
+)
+"""What a `totalTokenCount` adds up."""
+
+
+def misshapen(reply: Any) -> str | None:
+    """Name what in a reply, or in a chunk of one, has not the shape that everything else relies on.
+
+    Calls may have any: they are told to the model.
+    """
+    if not isinstance(reply, dict):
+        return "it is no object"
+    for name in ("usageMetadata", "promptFeedback"):
+        if not isinstance(reply.get(name) or {}, dict):
+            return f"{name} is no object"
+    candidates = reply.get("candidates") or []
+    if not isinstance(candidates, list):
+        return "candidates is no list"
+    for candidate in candidates:
+        content = candidate.get("content") or {} if isinstance(candidate, dict) else None
+        parts = content.get("parts") or [] if isinstance(content, dict) else None
+        if not isinstance(parts, list):
+            return "a candidate has no list of parts"
+        for part in parts:
+            if not isinstance(part, dict) or not isinstance(part.get("text") or "", str):
+                return "a part is no object, or its text no text"
+            if not all(key == "functionCall" or is_json(value) for key, value in part.items()):
+                return "a part has something in it that JSON can't hold, or is nested too deep"
+    return None
 
 
 class ReplyAssembler:
@@ -18,6 +52,11 @@ class ReplyAssembler:
         self._reply: dict[str, Any] = {}
         self._candidate: dict[str, Any] = {}
         self._parts: list[Part] = []
+        self._texts: list[str] = []
+        """Of the last part, if that is plain text: it is joined when somebody asks for it."""
+        self._call: CallInPieces | None = None
+        self.length = 0
+        """How many characters of text there are so far, thoughts left out."""
 
     def add(self, chunk: Reply) -> list[Part]:
         """Take a chunk; return the parts that came with it.
@@ -25,63 +64,83 @@ class ReplyAssembler:
         Raises:
             ModelError: It hasn't the shape of a reply.
         """
-        try:
-            return self._add(chunk)
-        except (AttributeError, TypeError, ValueError, LookupError) as error:
-            raise ModelError(f"The model sent a reply of an odd shape: {error!r:.200}") from error
+        wrong: object = misshapen(chunk)
+        if wrong is None:
+            try:
+                return self._add(chunk)
+            except (AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
+                wrong = repr(error)
+        raise ModelError(f"The model sent a reply of an odd shape: {wrong:.200}", retryable=True)
 
     def _add(self, chunk: Reply) -> list[Part]:
         for key, value in chunk.items():
             if value is None or key == "candidates":
                 continue
-            if key in ("promptFeedback", "usageMetadata") and not isinstance(value, dict):
-                raise TypeError(f"{key} is no object")
-            if isinstance(value, dict) and isinstance(self._reply.get(key), dict):
-                self._reply[key] = {**self._reply[key], **value}
+            known = self._reply.get(key)
+            if key == "usageMetadata":
+                self._reply[key] = _counted(known or {}, cast(JsonObject, value))
+            elif isinstance(value, dict) and isinstance(known, dict):
+                self._reply[key] = {**known, **value}
             else:
                 self._reply[key] = value
-        candidates = chunk.get("candidates") or []
+        candidates: Any = chunk.get("candidates")
         if not candidates:
             return []
         candidate = candidates[0]
         self._candidate = merged(self._candidate, {k: v for k, v in candidate.items() if k != "content"})
-        content = candidate.get("content") or cast(Content, {})
-        whole: Any = [
+        whole = [
             {key: value for key, value in part.items() if value is not None}
-            for part in content.get("parts") or ()
+            for part in (candidate.get("content") or {}).get("parts") or ()
         ]
-        parts: list[Part] = [part for part in whole if part]
-        if any(not isinstance(part.get("text", ""), str) for part in parts):
-            raise TypeError("a part's text is no text")
+        parts = cast("list[Part]", [part for part in whole if part])
         for part in parts:
             self._join(part)
         return parts
 
     def _join(self, part: Part) -> None:
+        if is_piece(part, self._call):
+            self._call = self._call or CallInPieces()
+            if self._call.add(part):
+                self._end_call()
+            return
+        self._end_call()
         plain = "text" in part and _PLAIN_TEXT.issuperset(part)
         if plain and not part["text"]:
             return
-        last = self._parts[-1] if self._parts else None
-        if (
-            plain
-            and last is not None
-            and "text" in last
-            and _PLAIN_TEXT.issuperset(last)
-            and bool(last.get("thought")) == bool(part.get("thought"))
-        ):
-            self._parts[-1] = cast(Part, {**last, "text": last["text"] + part["text"]})
-        else:
-            self._parts.append(part)
+        if "text" in part and not part.get("thought"):
+            self.length += len(part["text"])
+        if plain and self._texts and bool(self._parts[-1].get("thought")) == bool(part.get("thought")):
+            self._texts.append(part["text"])
+            return
+        self._end_text()
+        self._parts.append(part)
+        if plain:
+            self._texts.append(part["text"])
+
+    def _end_text(self) -> None:
+        """Put what came of the last text together."""
+        if len(self._texts) > 1:
+            self._parts[-1] = cast(Part, {**self._parts[-1], "text": "".join(self._texts)})
+        self._texts = []
+
+    def _end_call(self) -> None:
+        if self._call is not None:
+            self._end_text()
+            self._parts.append(self._call.part())
+            self._call = None
 
     @property
     def parts(self) -> list[Part]:
-        """The parts so far, adjacent unsigned texts joined."""
+        """The parts so far, adjacent unsigned texts joined; a call whose arguments still come is none."""
+        if len(self._texts) > 1:
+            self._parts[-1] = cast(Part, {**self._parts[-1], "text": "".join(self._texts)})
+            self._texts = [self._parts[-1]["text"]]
         return self._parts
 
     @property
     def text(self) -> str:
         """The text so far, thoughts left out."""
-        return "".join(part.get("text") or "" for part in self._parts if not part.get("thought"))
+        return "".join(part.get("text") or "" for part in self.parts if not part.get("thought"))
 
     @property
     def finished(self) -> bool:
@@ -90,8 +149,26 @@ class ReplyAssembler:
 
     def reply(self) -> Reply:
         """Return all that came, as one reply."""
+        self._end_call()
         reply = dict(self._reply)
         if self._candidate or self._parts:
-            content = {"role": "model", "parts": self._parts}
+            content = {"role": "model", "parts": self.parts}
             reply["candidates"] = [{**self._candidate, "content": content}]
         return cast(Reply, reply)
+
+
+def _counted(before: JsonObject, now: JsonObject) -> JsonObject:
+    """Return the usage that a stream has told by now: of each counter the last word.
+
+    A total is the sum of the counters beside it: one that isn't told any more and doesn't fit in, is over.
+    """
+    usage = {**before, **{key: value for key, value in now.items() if value is not None}}
+    total, told = usage.get("totalTokenCount"), [key for key in _COUNTS if type(usage.get(key)) is int]
+    parts = sum(usage[key] for key in told)
+    if type(total) is not int or parts == total:
+        return usage
+    if "totalTokenCount" not in now:
+        return {**usage, "totalTokenCount": parts} if any(key in now for key in _COUNTS) else usage
+    if parts > total:
+        usage = {key: value for key, value in usage.items() if key not in told or key in now}
+    return usage
