@@ -37,6 +37,8 @@ COMMANDS = {
     "doctor": Entry("agentkit.cli.doctor", "Look at versions, credentials, extras and a store.", "cli"),
     "web": Entry("agentkit.cli.web", "Serve a page to talk to an assistant.", "serve"),
     "serve": Entry("agentkit.cli.serve", "Serve an assistant as a model for Gemini clients.", "serve"),
+    "worker": Entry("agentkit.cli.worker", "Run the tasks of a queue.", "durable"),
+    "tasks": Entry("agentkit.cli.tasks", "List, watch, cancel, retry and decide about tasks.", "durable"),
     "mcp": Entry("agentkit.cli.mcp", "Serve tools to MCP clients.", "mcp"),
 }
 """Those whose module this installation doesn't have are not shown."""

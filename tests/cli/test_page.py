@@ -17,12 +17,13 @@ PAGE = ROOT / "agentkit" / "docs" / "command.md"
 HEADING = "## Help texts\n"
 HELP = [
     [],
-    *([name] for name in ("run", "chat", "sessions", "tools", "doctor", "web", "serve")),
+    *([name] for name in ("run", "chat", "sessions", "tools", "doctor", "web", "serve", "worker")),
     *(
         ["sessions", name]
         for name in ("list", "show", "search", "export", "import", "fork", "rename", "rm", "check")
     ),
     *(["tools", name] for name in ("list", "show", "call", "lint")),
+    *(["tasks", name] for name in ("list", "show", "watch", "cancel", "retry", "decide")),
 ]
 
 

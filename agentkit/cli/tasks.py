@@ -1,0 +1,254 @@
+"""`agentkit tasks`: what a queue has, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentkit.chats.plain_text import clip, one_line
+from agentkit.cli import terminal
+from agentkit.cli.exits import ANSWERED, FAILED, Leave, UsageFault
+from agentkit.durable import EventsLost, Queue, Task, TaskEnded, TaskStarted
+from agentkit.events import to_wire
+
+if TYPE_CHECKING:
+    from agentkit.durable import TaskEvent
+    from agentkit.tooling.decisions import Decision
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, show, watch, cancel, retry and decide about the tasks of a queue.",
+)
+
+Target = Annotated[
+    str,
+    typer.Argument(metavar="QUEUE", help="module:queue or file.py:queue.", show_default=False),
+]
+Place = Annotated[
+    str,
+    typer.Option(
+        "--queue",
+        "-q",
+        envvar="AGENTKIT_QUEUE",
+        metavar="QUEUE",
+        help="module:queue, file.py:queue, the file of an SQLiteStore, or the URL of a PostgresStore.",
+        show_default=False,
+    ),
+]
+Id = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+
+@contextmanager
+def open_queue(text: str) -> Iterator[Queue]:
+    """Open the queue that a text names.
+
+    Raises:
+        UsageFault: It names none.
+    """
+    from agentkit import PostgresStore, SQLiteStore
+    from agentkit.cli.targets import find_object
+
+    if text.startswith(("postgres://", "postgresql://")):
+        with PostgresStore(text) as store, Queue({}, store=store) as queue:
+            yield queue
+    elif Path(text).suffix in (".db", ".sqlite", ".sqlite3") and Path(text).is_file():
+        with SQLiteStore(text) as file, Queue({}, store=file) as queue:
+            yield queue
+    else:
+        found = find_object(text)
+        if not isinstance(found, Queue):
+            raise UsageFault(f"{text} is no Queue but {type(found).__name__}.")
+        with found:
+            yield found
+
+
+def there(queue: Queue, id: str) -> Task:
+    """Return a task. Raises UsageFault if there is none."""
+    if (task := queue.get(id)) is None:
+        raise UsageFault(f"There is no task {id!r}. `agentkit tasks list` shows them.")
+    return task
+
+
+@app.command("list", help="List tasks, the last sent first.")
+def list_tasks(
+    queue: Place,
+    chat: Annotated[str | None, typer.Option("--chat", metavar="ID", help="Of this chat alone.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="queued, running, done, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="How many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Print one line each."""
+    known = ("queued", "running", "done", "failed", "cancelled")
+    if status is not None and status not in known:
+        raise UsageFault(f"--status {status}: it is one of {', '.join(known)}.")
+    with open_queue(queue) as opened:
+        for task in opened.list(chat=chat, status=status, limit=limit):  # type: ignore[arg-type]
+            terminal.put(task_json(task) if as_json else line_of(task, terminal.width()))
+
+
+@app.command(help="Show a task: what came of it, what it waits for.")
+def show(task: Id, queue: Place, as_json: AsJson = False) -> None:
+    """Print one task."""
+    with open_queue(queue) as opened:
+        found = there(opened, task)
+    if as_json:
+        terminal.put(task_json(found))
+        return
+    terminal.put(line_of(found, 10_000))
+    for name, value in (
+        ("agent", found.agent),
+        ("attempts", str(found.attempts)),
+        ("stop", found.stop or ""),
+        ("why", found.why),
+        *((f"waits: {call.call_id}", f"{call.name} {json.dumps(call.args)}") for call in found.pending),
+        ("text", found.text),
+    ):
+        if value:
+            terminal.put(f"  {name}: {value}")
+
+
+@app.command(help="Follow a task until it ends: its text, and its calls on stderr. Ends with 1 if it failed.")
+def watch(
+    task: Id,
+    queue: Place,
+    after: Annotated[
+        int | None, typer.Option("--after", metavar="CURSOR", help="Tell what came after this.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what happens."""
+    from agentkit.cli.lines import CallLines
+    from agentkit.events import TextDelta
+
+    lines, over = CallLines(terminal.width(), full=False), None
+    with open_queue(queue) as opened:
+        there(opened, task)
+        for cursor, event in opened.watch(task, after=after):
+            if as_json:
+                terminal.put(json.dumps({"cursor": cursor, **event_json(event)}))
+            elif isinstance(event, TextDelta):
+                terminal.put(event.text, end="")
+            elif isinstance(event, TaskStarted) and event.attempt > 1:
+                terminal.say(f"Attempt {event.attempt}: what wasn't whole is told anew.")
+            elif not isinstance(event, (TaskStarted, TaskEnded, EventsLost)) and (line := lines.line(event)):
+                terminal.say(line)
+            over = event.task if isinstance(event, TaskEnded) else None
+    assert over is not None
+    if not as_json:
+        terminal.put("")
+        if over.status != "done" or over.stop is not None:
+            terminal.say(line_of(over, 10_000))
+    raise Leave(ANSWERED if over.status == "done" else FAILED)
+
+
+@app.command(help="End a task, wherever it is.")
+def cancel(task: Id, queue: Place) -> None:
+    """Cancel one task."""
+    with open_queue(queue) as opened:
+        there(opened, task)
+        opened.cancel(task)
+        terminal.say(line_of(there(opened, task), terminal.width()))
+
+
+@app.command(help="Send a task again that failed or was cancelled; prints the new task's id.")
+def retry(task: Id, queue: Place) -> None:
+    """Send one task again."""
+    with open_queue(queue) as opened:
+        terminal.put(opened.retry(task))
+
+
+@app.command(
+    help="Say what becomes of the calls that a task waits for; prints the id of the task that goes on."
+)
+def decide(
+    task: Id,
+    queue: Place,
+    approve: Annotated[bool, typer.Option("--approve", help="Run them as they are.")] = False,
+    deny: Annotated[str | None, typer.Option("--deny", metavar="WHY", help="Don't run them.")] = None,
+    edit: Annotated[
+        str | None, typer.Option("--edit", metavar="JSON", help="Run the one call with these arguments.")
+    ] = None,
+    result: Annotated[
+        str | None, typer.Option("--result", metavar="JSON", help="Take this for what the one call returned.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run the one call again of which nobody knows what it did.")
+    ] = False,
+    call: Annotated[str | None, typer.Option("--call", metavar="ID", help="About this call alone.")] = None,
+) -> None:
+    """Decide about the calls of one task."""
+    if sum([approve, deny is not None, edit is not None, result is not None, again]) != 1:
+        raise UsageFault("Give one of --approve, --deny WHY, --edit JSON, --result JSON and --again.")
+    with open_queue(queue) as opened:
+        found = there(opened, task)
+        waiting = [each for each in found.pending if call is None or each.call_id == call]
+        if not waiting:
+            raise UsageFault(f"{task}: no such call waits.")
+        if not (approve or deny is not None) and len(waiting) != 1:
+            raise UsageFault(f"{task}: {len(waiting)} calls wait; choose one with --call.")
+        first = waiting[0]
+        if first.kind == "unknown_effect" and (again or result is not None):
+            said: dict[str, Any] = {"retry": True} if again else {"result": json_of(result)}
+            terminal.put(opened.resolve(found.chat, first.call_id, **said))
+            return
+        if again:
+            raise UsageFault(f"{task}: the call hasn't run yet; --approve runs it.")
+        decision = decision_of(approve=approve, deny=deny, edit=edit, result=result)
+        terminal.put(opened.decide(found.chat, {each.call_id: decision for each in waiting}))
+
+
+def decision_of(*, approve: bool, deny: str | None, edit: str | None, result: str | None) -> Decision:
+    """Make a decision of the options. Raises UsageFault if JSON is none."""
+    from agentkit import Approve, Deny, Edit, Result
+
+    if approve:
+        return Approve()
+    if deny is not None:
+        return Deny(deny)
+    if edit is not None:
+        return Edit(json_of(edit))
+    return Result(json_of(result))
+
+
+def json_of(text: str | None) -> Any:
+    """Read JSON of an option. Raises UsageFault if it is none."""
+    try:
+        return json.loads(text or "")
+    except ValueError as error:
+        raise UsageFault(f"{text!r} is no JSON: {error}.") from None
+
+
+def line_of(task: Task, width: int) -> str:
+    """Write a task on one line: id, status, when it was sent, what came of it."""
+    when = f"{datetime.fromtimestamp(task.created):%Y-%m-%d %H:%M:%S}"
+    state = task.stop if task.status == "done" and task.stop else task.status
+    return clip(f"{one_line(task.id):<32}  {state:<14}  {when}  {one_line(task.why or task.text)}", width)
+
+
+def task_json(task: Task) -> str:
+    """Write a task as a line of JSON."""
+    return json.dumps({**asdict(task), "pending": [call.to_wire() for call in task.pending]})
+
+
+def event_json(event: TaskEvent) -> dict[str, Any]:
+    """Make JSON of what is told of a task."""
+    match event:
+        case TaskStarted(attempt):
+            return {"type": "task_started", "attempt": attempt}
+        case TaskEnded(task):
+            return {"type": "task_ended", "task": json.loads(task_json(task))}
+        case EventsLost():
+            return {"type": "events_lost"}
+    return to_wire(event)
