@@ -125,19 +125,16 @@ def read_question(question: str | None) -> list[str]:
 
 
 def read_file(path: Path) -> Any:
-    """Return a file to attach: a text as text under its name, else what the framework makes of it.
+    """Return a file to attach; the framework makes of it what it is.
 
     Raises:
         UsageFault: It can't be read.
     """
     try:
-        data = path.read_bytes()
+        path.open("rb").close()
     except OSError as error:
         raise UsageFault(f"-a {path}: {error.strerror}.") from None
-    try:
-        return path if b"\0" in data or path.suffix == ".pdf" else f"{path.name}:\n{data.decode('utf-8')}"
-    except UnicodeDecodeError:
-        return path
+    return path
 
 
 def find_output(text: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 
 from agentkit.tooling.results import Media, decoded, in_full, is_google, is_plain
 from agentkit.wire.content import JsonObject
-from agentkit.wire.mime import sniff
+from agentkit.wire.mime import encode_pil, is_pil, sniff
 
 _BYTES = (bytes, bytearray, memoryview)
 _LISTS = (list, tuple, set, frozenset, deque, ValuesView)
@@ -122,7 +121,7 @@ def _media(value: Any) -> JsonObject | None:
         return _of_mapping(value)
     if is_google(value):
         return _of_google(value)
-    return _of_pil(value) if _is_pil(value) else None
+    return Media(*encode_pil(value)).to_wire() if is_pil(value) else None
 
 
 def _of_mapping(value: Mapping[Any, Any]) -> JsonObject | None:
@@ -168,20 +167,6 @@ def _first(value: Any, names: Iterable[str]) -> Any:
 def _file(uri: str, mime_type: str | None, name: str | None) -> JsonObject:
     fields = {"fileUri": uri, "mimeType": mime_type, "displayName": name}
     return {"fileData": {key: item for key, item in fields.items() if item}}
-
-
-def _is_pil(value: Any) -> bool:
-    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
-
-
-def _of_pil(image: Any) -> JsonObject:
-    """Encode an image of Pillow, as what it was read from where Gemini takes that, else as PNG."""
-    kind = image.format if image.format in ("PNG", "JPEG", "WEBP") else "PNG"
-    if kind == "PNG" and image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        image = image.convert("RGB")
-    file = io.BytesIO()
-    image.save(file, format=kind)
-    return Media(file.getvalue(), f"image/{kind.lower()}").to_wire()
 
 
 def _attached(parts: list[JsonObject]) -> str:

@@ -18,16 +18,18 @@ from pydantic import BaseModel
 
 from agentkit.errors import ConfigurationError, HistoryError
 from agentkit.wire.content import Content, JsonObject, KeptContent, Part, author_of, keep, metadata_of
+from agentkit.wire.files import FilePart, UploadedFile, local_file
 from agentkit.wire.history import check
-from agentkit.wire.mime import sniff
+from agentkit.wire.mime import encode_pil, is_pil, text_in_bytes
 from agentkit.wire.signatures import Author
 
 if TYPE_CHECKING:
     from google.genai import types
 
 UserInput = Any
-"""A str; a part or a content, as a dict in either casing or of `google.genai.types`; an image, audio or PDF
-as bytes or as a `pathlib.Path`; an uploaded `types.File`; or a list of those."""
+"""A str; a part or a content, as a dict in either casing or of `google.genai.types`; a picture, sound, video, PDF or
+text as `pathlib.Path`, bytes or an open binary file; an image of Pillow; an uploaded file; or a list of those. In a
+list, a str that is the URL of a YouTube video, or a `gs://` URL, is that file."""
 
 # What is under these keys is the user's or the model's own data: its keys stay as they are.
 _OPAQUE = frozenset(
@@ -168,7 +170,7 @@ def authored_in(history: Iterable[Any] | None) -> list[tuple[Content, Author, Js
     return contents
 
 
-def _content_in(index: int, content: Any) -> Content:
+def _content_in(index: int, content: Any, inline_bytes: int | None = None) -> Content:
     if isinstance(content, KeptContent):
         return cast(Content, content)
     if isinstance(content, str) or not (isinstance(content, Mapping) or hasattr(content, "parts")):
@@ -183,7 +185,9 @@ def _content_in(index: int, content: Any) -> Content:
         parts = fields.get("parts")
         wire = to_wire({key: item for key, item in fields.items() if key != "parts"})
         if isinstance(parts, (list, tuple)):
-            wire["parts"] = [{"text": part} if isinstance(part, str) else _part_in(part) for part in parts]
+            wire["parts"] = [
+                {"text": part} if isinstance(part, str) else _part_in(part, inline_bytes) for part in parts
+            ]
         elif parts is not None:
             raise ConfigurationError(f"its parts are a list, not {type(parts).__name__}")
     except ConfigurationError as error:
@@ -199,8 +203,12 @@ def _content_in(index: int, content: Any) -> Content:
     return keep(cast(Content, wire))
 
 
-def user_input(value: UserInput) -> list[Content]:
+def user_input(value: UserInput, *, inline_bytes: int | None = None) -> list[Content]:
     """Turn what a user says into contents, the last of them the user's.
+
+    Args:
+        value: What is said.
+        inline_bytes: Files that are larger become `FilePart`s, to be uploaded; None: all goes into the content.
 
     Raises:
         ConfigurationError: There is nothing in it, or something that is no input.
@@ -219,12 +227,12 @@ def user_input(value: UserInput) -> list[Content]:
                 open_parts = []
             contents.append({"role": "user", **fields_of(item)})
         else:
-            open_parts.append(_part_in(item))
+            open_parts.append(_part_in(_url(item) if item is not value else item, inline_bytes))
     if open_parts:
         contents.append({"role": "user", "parts": open_parts})
     if not contents:
         raise ConfigurationError("There is nothing to send: give a text, a part or a content.")
-    wire = [_content_in(index, content) for index, content in enumerate(contents)]
+    wire = [_content_in(index, content, inline_bytes) for index, content in enumerate(contents)]
     if wire[-1].get("role") != "user":
         raise ConfigurationError(
             "The last content of the input is the user's; earlier ones go in history=[...]."
@@ -261,19 +269,28 @@ def _is_content(item: Any) -> bool:
     return hasattr(item, "parts") and hasattr(item, "role")
 
 
-def _part_in(item: Any) -> Part:
+def _part_in(item: Any, inline_bytes: int | None = None) -> Part:
+    if isinstance(item, FilePart):
+        return cast(Part, item)
     if isinstance(item, str):
         if not item.strip():
             raise ConfigurationError("The text to send is empty.")
         return {"text": item}
-    if isinstance(item, (bytes, bytearray)):
-        return blob_part(bytes(item), _sniff(bytes(item)))
-    if isinstance(item, Path):
-        mime_type = mimetypes.guess_type(item.name)[0]
-        data = item.read_bytes()
-        return blob_part(data, mime_type or _sniff(data, str(item)))
+    if is_pil(item):
+        item = encode_pil(item)[0]
+    if isinstance(item, (bytes, bytearray, memoryview, Path)) or callable(getattr(item, "read", None)):
+        return _of_file(item, inline_bytes)
+    if isinstance(item, UploadedFile):
+        return cast(Part, FilePart.of(item))
     if hasattr(item, "uri") and hasattr(item, "mime_type"):  # types.File
-        return {"fileData": {"fileUri": item.uri, "mimeType": item.mime_type}}
+        expires = getattr(item, "expiration_time", None)
+        known = UploadedFile(
+            uri=item.uri,
+            mime_type=item.mime_type,
+            name=getattr(item, "display_name", None) or getattr(item, "name", None) or "",
+            expires=None if expires is None else expires.timestamp(),
+        )
+        return cast(Part, FilePart.of(known)) if known.expires is not None else known.part()
     if isinstance(item, (Mapping, BaseModel)):
         wire = to_wire(item)
         if "data" in wire and "mimeType" in wire:  # types.Blob
@@ -283,23 +300,46 @@ def _part_in(item: Any) -> Part:
         return cast(Part, wire)
     raise ConfigurationError(
         f"{type(item).__name__} is no input. Give a str, a part or content (dict or google.genai.types), "
-        "bytes of an image, a pathlib.Path, or a list of those."
+        "bytes or an open file of an image, a sound, a video, a PDF or a text, a pathlib.Path, or a list of those."
     )
+
+
+def _of_file(value: Any, inline_bytes: int | None) -> Part:
+    """Make the part of a file: its text under its name, its bytes, or where it is too large, what is to be uploaded."""
+    file = local_file(value)
+    if inline_bytes is not None and file.size > inline_bytes:
+        return cast(Part, FilePart.of(file))
+    data = file.read()
+    if file.mime_type.startswith("text/") and (text := text_in_bytes(data, name=file.name)) is not None:
+        return {"text": text if file.name == "file" else f"{file.name}:\n{text}"}
+    return blob_part(data, file.mime_type)
+
+
+_YOUTUBE = re.compile(
+    r"https?://(?:(?:www\.|m\.)?youtube\.com/(?:watch\?\S+|shorts/\S+|live/\S+)|youtu\.be/\S+)", re.I
+)
+
+
+def _url(item: Any) -> Any:
+    """Return the part of a str that is the URL of a file which the server reads itself; else what is given."""
+    if not isinstance(item, str):
+        return item
+    if _YOUTUBE.fullmatch(item.strip()):
+        return {"fileData": {"fileUri": item.strip(), "mimeType": "video/mp4"}}
+    if not re.fullmatch(r"gs://\S+", item.strip()):
+        return item
+    kind = mimetypes.guess_type(item.strip())[0]
+    if kind is None:
+        raise ConfigurationError(
+            f"Can't tell what kind of data {item.strip()!r:.200} is. Give its type: "
+            "{'fileData': {'fileUri': 'gs://...', 'mimeType': 'video/mp4'}}."
+        )
+    return {"fileData": {"fileUri": item.strip(), "mimeType": kind}}
 
 
 def blob_part(data: bytes, mime_type: str) -> Part:
     """Make a part of bytes."""
     return {"inlineData": {"mimeType": mime_type, "data": base64.b64encode(data).decode("ascii")}}
-
-
-def _sniff(data: bytes, where: str = "bytes") -> str:
-    known = sniff(data)
-    if known is None:
-        raise ConfigurationError(
-            f"Can't tell what kind of data {where} is. Give its type: "
-            "{'inlineData': {'mimeType': 'image/png', 'data': ...}}."
-        )
-    return known
 
 
 def to_types(contents: Iterable[Content]) -> list[types.Content]:

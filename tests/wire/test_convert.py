@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import io
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.genai import types
+from PIL import Image
 from pydantic import BaseModel
 
 from agentkit.core.config import config_in
@@ -160,6 +162,53 @@ def test_user_input_of_every_kind(tmp_path: Path) -> None:
         assert user_input(value) == [{"role": "user", "parts": parts}], value
 
 
+def test_files_are_what_is_in_them_and_then_what_they_are_called(tmp_path: Path) -> None:
+    def made(name: str, data: bytes) -> Any:
+        (tmp_path / name).write_bytes(data)
+        with (tmp_path / name).open("rb") as opened:
+            (content,) = user_input([tmp_path / name])
+            assert user_input(opened) == [content], "an open file is the same"
+        return content["parts"][0]
+
+    assert made("photo.txt", PNG)["inlineData"]["mimeType"] == "image/png"
+    assert made("song.mp3", b"\xff\xfb\x90\x00\x00")["inlineData"]["mimeType"] == "audio/mpeg"
+    assert made("Makefile", "all: tea ☕\n".encode()) == {"text": "Makefile:\nall: tea ☕\n"}
+    assert made("app.py", b"\xef\xbb\xbfprint(1)") == {"text": "app.py:\nprint(1)"}
+    assert made("picture.svg", b"<svg/>") == {"text": "picture.svg:\n<svg/>"}
+    assert made("wide.csv", "a;é".encode("utf-16")) == {"text": "wide.csv:\na;é"}
+    assert made("old.txt", b"caf\xe9") == {"text": "old.txt:\ncafé"}
+    for name in ("odd", "odd.zzz"):
+        with pytest.raises(ConfigurationError, match=r"Can't tell what kind of data .*odd"):
+            made(name, b"\x00\x01\xff")
+
+
+def test_pictures_of_pillow_and_bytes_in_memory_are_taken() -> None:
+    picture = Image.new("RGB", (2, 2), "red")
+    (content,) = user_input(["see", picture])
+    data = base64.b64decode(content["parts"][1]["inlineData"]["data"])
+    assert Image.open(io.BytesIO(data)).convert("RGB").getcolors() == [(4, (255, 0, 0))]
+    assert user_input(io.BytesIO(PNG)) == user_input(PNG) == user_input(memoryview(PNG))
+    with pytest.raises(ConfigurationError, match="binary mode"):
+        user_input(io.StringIO("text"))
+
+
+def test_urls_that_the_server_reads_are_files_where_they_stand_beside_others() -> None:
+    video = "https://www.youtube.com/watch?v=9hE5-98ZeCg"
+    (content,) = user_input(
+        ["Sum it up.", video, "gs://bucket/talk.pdf", "https://youtu.be/x", "see gs://a b"]
+    )
+    assert content["parts"] == [
+        {"text": "Sum it up."},
+        {"fileData": {"fileUri": video, "mimeType": "video/mp4"}},
+        {"fileData": {"fileUri": "gs://bucket/talk.pdf", "mimeType": "application/pdf"}},
+        {"fileData": {"fileUri": "https://youtu.be/x", "mimeType": "video/mp4"}},
+        {"text": "see gs://a b"},
+    ]
+    assert user_input(video) == [{"role": "user", "parts": [{"text": video}]}]
+    with pytest.raises(ConfigurationError, match="gs://bucket/odd"):
+        user_input(["See", "gs://bucket/odd"])
+
+
 def test_contents_in_the_input_stay_contents() -> None:
     contents = user_input(
         [
@@ -184,6 +233,10 @@ def test_contents_in_the_input_stay_contents() -> None:
         (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"),
         (b"\0\0\0\x18ftypheic", "image/heic"),
         (b"%PDF-1.7", "application/pdf"),
+        (b"\0\0\0\x18ftypmp42", "video/mp4"),
+        (b"\0\0\0\x18ftypM4A ", "audio/mp4"),
+        (b"\x1a\x45\xdf\xa3webm", "video/webm"),
+        (b"FORM\0\0\0\0AIFF", "audio/aiff"),
     ],
 )
 def test_bytes_tell_what_they_are(data: bytes, mime_type: str) -> None:
@@ -219,7 +272,8 @@ def test_what_is_no_input_is_refused(value: Any) -> None:
 
 
 def test_parts_that_are_no_list_are_refused() -> None:
-    for take in (user_input, lambda value: history_in([value])):
+    doors: list[Callable[[Any], Any]] = [user_input, lambda value: history_in([value])]
+    for take in doors:
         with pytest.raises(HistoryError, match="its parts are a list, not str"):
             take({"role": "user", "parts": "hello"})
 

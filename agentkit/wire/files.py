@@ -1,0 +1,130 @@
+"""Files on their way to a model: those that are here, and those that the server keeps for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mimetypes
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from agentkit.errors import ConfigurationError
+from agentkit.wire.content import JsonObject, Part
+from agentkit.wire.mime import sniff, text_in_bytes
+
+_BEGINNING = 1 << 16
+"""So many bytes are looked at to tell what kind of data a file is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalFile:
+    """A file to be uploaded: one on the disk, or bytes."""
+
+    name: str
+    """What the model and people know it by."""
+    mime_type: str
+    size: int
+    path: Path | None = None
+    data: bytes | None = None
+
+    def open(self) -> io.BufferedReader | io.BytesIO:
+        """Open it for reading. Raises OSError."""
+        return self.path.open("rb") if self.path is not None else io.BytesIO(self.data or b"")
+
+    def read(self) -> bytes:
+        """Read it whole. Raises OSError."""
+        return self.path.read_bytes() if self.path is not None else self.data or b""
+
+    def sha256(self) -> str:
+        """Return the hash of what is in it. Raises OSError."""
+        with self.open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedFile:
+    """A file that the server keeps: what `agent.upload` returns, to be given to `run` or a chat like any input."""
+
+    uri: str
+    mime_type: str
+    name: str = ""
+    sha256: str = ""
+    path: str | None = None
+    """Where it was on the disk: from there it is uploaded again when it has expired."""
+    expires: float | None = None
+    """When the server forgets it, in seconds since 1970 (UTC)."""
+    at: str = ""
+    """Whose it is: the endpoint, and which key uploaded it; others can't read it."""
+
+    def to_wire(self) -> JsonObject:
+        """Make JSON of it, as a message's `files` hold it."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            "mimeType" if key == "mime_type" else key: value
+            for key, value in values.items()
+            if value not in (None, "")
+        }
+
+    @classmethod
+    def from_wire(cls, wire: JsonObject) -> UploadedFile:
+        """Read what `to_wire` made."""
+        names = {each.name: "mimeType" if each.name == "mime_type" else each.name for each in fields(cls)}
+        return cls(**{name: wire[key] for name, key in names.items() if key in wire})
+
+    def part(self) -> Part:
+        """Make the part that refers to it."""
+        data = {"fileUri": self.uri, "mimeType": self.mime_type}
+        return {"fileData": {key: value for key, value in data.items() if value}}  # type: ignore[typeddict-item]
+
+
+class FilePart(dict[str, Any]):
+    """A part of a file, from the input to where it is uploaded. No part that comes as data is one."""
+
+    __slots__ = ("file",)
+    file: LocalFile | UploadedFile
+
+    @classmethod
+    def of(cls, file: LocalFile | UploadedFile) -> FilePart:
+        """Make the part; what is still to be uploaded has the name in place of a URI."""
+        uri = file.uri if isinstance(file, UploadedFile) else file.name
+        made = cls({"fileData": {"fileUri": uri, "mimeType": file.mime_type}})
+        made.file = file
+        return made
+
+
+def local_file(value: Any, name: str | None = None) -> LocalFile:
+    """Look at a path, bytes or an open binary file: what kind of data it is, by its content and then by its name.
+
+    Raises:
+        ConfigurationError: Nobody can tell what kind of data it is.
+        OSError: It can't be read.
+    """
+    path: Path | None = None
+    data: bytes | None = None
+    if isinstance(value, (str, os.PathLike)):
+        path = Path(value)
+        name, size = name or path.name, path.stat().st_size
+        with path.open("rb") as file:
+            begin = file.read(_BEGINNING)
+    else:
+        data = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else value.read()
+        if not isinstance(data, bytes):
+            raise ConfigurationError(f"{value!r:.100} gives text: open it in binary mode, or give its text.")
+        opened = getattr(value, "name", None)
+        name = name or (Path(opened).name if isinstance(opened, str) else None)
+        begin, size = data[:_BEGINNING], len(data)
+    guessed = mimetypes.guess_type(name or "")[0] or ""
+    kind = sniff(begin)
+    is_named = kind is None and name is not None and bool(begin)
+    if is_named and text_in_bytes(begin, is_whole=size == len(begin), name=name) is not None:
+        kind = guessed if guessed.startswith("text/") else "text/plain"
+    elif kind is None and not guessed.startswith("text/"):
+        kind = guessed
+    if not kind:
+        raise ConfigurationError(
+            f"Can't tell what kind of data {path or name or 'bytes'} is. Give its type: "
+            "{'inlineData': {'mimeType': 'image/png', 'data': ...}}."
+        )
+    return LocalFile(name=name or "file", mime_type=kind, size=size, path=path, data=data)
