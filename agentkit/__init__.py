@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from agentkit.tooling.decisions import Result as Result
     from agentkit.tooling.registry import ToolRegistry as ToolRegistry
     from agentkit.tooling.results import Media as Media
+    from agentkit.tooling.sources import ToolSource as ToolSource
     from agentkit.tooling.tool import Tool as Tool
     from agentkit.tooling.tool import tool as tool
     from agentkit.wire.sources import Source as Source
@@ -89,6 +90,7 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.tooling.decisions": "Approve Deny Edit PendingCall Result",
         "agentkit.tooling.registry": "ToolRegistry",
         "agentkit.tooling.results": "Media",
+        "agentkit.tooling.sources": "ToolSource",
         "agentkit.tooling.tool": "Tool tool",
         "agentkit.wire.sources": "Source",
         "agentkit_local.model": "LocalModel",

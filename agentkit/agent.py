@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from typing_extensions import TypeVar, Unpack
 
@@ -45,6 +45,7 @@ from agentkit.core.state import Observer, RunState, Settings, Setup
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.many import as_tasks, in_threads
 from agentkit.drivers.sync import SyncDriver
+from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
@@ -65,7 +66,7 @@ from agentkit.run import (
 from agentkit.stores.message import Message
 from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision
-from agentkit.tooling.registry import collect
+from agentkit.tooling.registry import Toolbox, toolbox_of
 from agentkit.tooling.tool import Effect, Tool
 from agentkit.wire.content import JsonObject, keep
 from agentkit.wire.convert import UserInput, user_input
@@ -103,8 +104,9 @@ class Agent(Generic[Deps]):
             environment's `AGENTKIT_MODEL` or else agentkit's default Gemini model. Of a list, each stands in
             for the one before it when that fails finally with an outage or an exhausted quota, until the run
             ends; `run.model` and a `ModelChanged` event tell.
-        tools: Functions, `Tool`s, agents, registries, `(declaration, handler)` pairs, and Gemini's own tools, as
-            `types.Tool(google_search=...)` or `{"google_search": {}}`.
+        tools: Functions, `Tool`s, agents, registries, `(declaration, handler)` pairs, sources such as MCP servers and
+            skills (see `ToolSource`), and Gemini's own tools, as `types.Tool(google_search=...)` or
+            `{"google_search": {}}`.
         instructions: The system instruction: a text, or a function of the context (sync or async) that is asked
             before each turn of the model.
         limits: How far each run may go.
@@ -165,9 +167,8 @@ class Agent(Generic[Deps]):
         self.name = name
         self.limits = limits or Limits()
         self.instructions = check_instructions(instructions)
-        self._servers: list[JsonObject] = []
-        self._tools = check_names(collect(tools, self._servers))
-        self._tool_choice = check_choice(tool_choice, self._tools)
+        self.toolbox = check_names(toolbox_of(tools))
+        self._tool_choice = check_choice(tool_choice, self.toolbox)
         self._config = config_in(config)
         check_cached(self._config, tool_choice, choose_tools)
         self._on_error = on_error
@@ -186,7 +187,7 @@ class Agent(Generic[Deps]):
         self._lock = threading.Lock()
         self._fallbacks = self._models.each(model)
         self.limits.check_prices([each.name for each in self._fallbacks], budget=budget)
-        prepare(self.model, self._tools, "none" if choose_tools else self._tool_choice)
+        prepare(self.model, self.toolbox.tools, "none" if choose_tools else self._tool_choice)
 
     @property
     def model(self) -> Model:
@@ -195,8 +196,19 @@ class Agent(Generic[Deps]):
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The tools, in the order in which they are declared."""
-        return tuple(self._tools.values())
+        """The tools, in the order in which they are declared; of sources, such as MCP servers, what is known by now."""
+        return self.toolbox.known()
+
+    def close(self) -> None:
+        """Close the sources of its tools, such as MCP servers: connections that other agents may share."""
+        for source in self.toolbox.sources:
+            source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @property
     def aio(self) -> AsyncAgent[Deps]:
@@ -204,7 +216,7 @@ class Agent(Generic[Deps]):
         return AsyncAgent(self)
 
     def __repr__(self) -> str:
-        return f"Agent({self.model.name!r}, name={self.name!r}, tools={list(self._tools)})"
+        return f"Agent({self.model.name!r}, name={self.name!r}, tools={[tool.name for tool in self.tools]})"
 
     def run(
         self,
@@ -427,7 +439,7 @@ class Agent(Generic[Deps]):
     @property
     def reads(self) -> bool:
         """Whether tools of Gemini's own (search, url_context, maps...) may bring a stranger's words in."""
-        kinds = {kind for tool in (*self._config.get("tools", ()), *self._servers) for kind in tool}
+        kinds = {kind for tool in (*self._config.get("tools", ()), *self.toolbox.servers) for kind in tool}
         return bool(kinds - {"codeExecution", "code_execution", "computerUse", "computer_use"})
 
     @property
@@ -522,9 +534,8 @@ class Agent(Generic[Deps]):
         stream: bool,
     ) -> tuple[Setup, Settings, Limits]:
         own = given.get("tools") is None
-        servers: list[JsonObject] = self._servers if own else []
-        tools = self._tools if own else check_names(collect(given["tools"], servers))
-        config = with_servers(self._config, servers)
+        toolbox = self.toolbox if own else check_names(toolbox_of(given["tools"]))
+        config = with_servers(self._config, toolbox.servers)
         choice = given.get("tool_choice", self._tool_choice if own else "auto")
         check_cached(config, choice, self._choose_tools)
         models = self._fallbacks if given.get("model") is None else self._models.each(given["model"])
@@ -540,7 +551,7 @@ class Agent(Generic[Deps]):
         setup = Setup(
             models=models,
             model_of=self._models.find,
-            tools=tools,
+            toolbox=toolbox,
             hooks=self._hooks,
             retry=self._retry,
             rate_limit=self._rate_limit,
@@ -560,23 +571,23 @@ class Agent(Generic[Deps]):
             instructions=check_instructions(given["instructions"])
             if "instructions" in given
             else self.instructions,
-            tool_choice=choice if choice is self._tool_choice else check_choice(choice, tools),
+            tool_choice=choice if choice is self._tool_choice else check_choice(choice, toolbox),
             config=config,
             on_error=self._on_error,
             choose_tools=self._choose_tools,
             continue_text=self._continue_text,
-            output=self._taker(given.get("output"), models, tools, config),
+            output=self._taker(given.get("output"), models, toolbox, config),
             observers=(log, *self._observers),
         )
         return setup, settings, limits
 
     def _taker(
-        self, output: Any, models: Sequence[Model], tools: Mapping[str, Tool], config: JsonObject
+        self, output: Any, models: Sequence[Model], toolbox: Toolbox, config: JsonObject
     ) -> OutputTaker[Any] | None:
         if output is None:
             return None
         spec = output if isinstance(output, Output) else self._output_of(output)
-        with_tools = bool(tools or config.get("tools"))
+        with_tools = bool(toolbox.tools or toolbox.sources or config.get("tools"))
         native = spec.mode == "native" or (
             spec.mode == "auto" and all(takes_schema(model, with_tools=with_tools) for model in models)
         )
@@ -585,7 +596,7 @@ class Agent(Generic[Deps]):
                 "This output is taken by a function, which can't be declared beside config['cached_content'] (rule 12):"
                 ' give Output(type, mode="native").'
             )
-        if not native and spec.name in tools:
+        if not native and spec.name in toolbox.tools:
             raise ConfigurationError(f"There is a tool {spec.name!r} already: give Output(name=...) another.")
         return OutputTaker(spec, native=native)
 
@@ -605,6 +616,16 @@ class AsyncAgent(Generic[Deps]):
 
     def __init__(self, agent: Agent[Deps]) -> None:
         self._agent = agent
+
+    async def close(self) -> None:
+        """Close the sources of its tools; see `Agent.close`."""
+        await off_loop(self._agent.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
 
     async def run(
         self,

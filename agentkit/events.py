@@ -118,6 +118,15 @@ class SourcesFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsLeftOut:
+    """A source of tools gives none in this run, or not all: it fails, or a name is taken."""
+
+    source: str
+    """Its name: that of an MCP server, say."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRetry:
     """The model didn't answer properly and is asked again."""
 
@@ -207,6 +216,7 @@ Event = (
     | ServerToolFinished
     | MediaDelta
     | SourcesFound
+    | ToolsLeftOut
     | ModelRetry
     | RequestDelayed
     | ModelChanged
@@ -315,7 +325,7 @@ _TYPES: Final[dict[str, Any]] = {
         ),
         str,
     ),
-    **dict.fromkeys(("status", "suggestions"), str),
+    **dict.fromkeys(("status", "suggestions", "source"), str),
     **dict.fromkeys(("args", "response", "content", "result", "part"), dict),
     **dict.fromkeys(("seconds", "delay"), (int, float)),
     **dict.fromkeys(("attempt", "turn"), int),

@@ -222,7 +222,6 @@ class OutputTaker(Generic[T]):
         spec = self.spec
         return Tool(
             name=spec.name,
-            description=spec.description,
             function=self._call,
             declaration={
                 "name": spec.name,
@@ -232,7 +231,6 @@ class OutputTaker(Generic[T]):
             binder=_Binder(spec),
             effect="read",
             retries=spec.retries,
-            is_async=inspect.iscoroutinefunction(spec.validator),
         )
 
 

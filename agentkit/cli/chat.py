@@ -160,8 +160,9 @@ class Talk:
     def greet(self) -> None:
         """Say who is there, show where the session was, and ask about what waits."""
         from agentkit.cli.chat_commands import last_turn
+        from agentkit.tooling.registry import toolbox_of
 
-        tools = self.options.get("tools") or self.setup.agent.tools
+        tools = toolbox_of(self.options.get("tools") or self.setup.agent.toolbox).known()
         stored = self.guard(self.chat.get_messages) or []
         count = terminal.counted(len(tools), "tool")
         self.view.note(f"{self.setup.label} · {self.model} · {count} · session {self.chat.id}")

@@ -27,9 +27,9 @@ def show_help(talk: Talk) -> None:
 
 def show_tools(talk: Talk) -> None:
     """Show the tools."""
-    from agentkit.tooling.registry import collect
+    from agentkit.tooling.registry import toolbox_of
 
-    for tool in collect(talk.options.get("tools") or talk.setup.agent.tools).values():
+    for tool in toolbox_of(talk.options.get("tools") or talk.setup.agent.toolbox).load().values():
         kind = "  (changes something)" if tool.effect == "write" else ""
         talk.view.note(f"  {tool.name}: {one_line(tool.description)[:100]}{kind}")
 

@@ -17,6 +17,7 @@ from agentkit.events import (
     SourcesFound,
     ToolFinished,
     ToolProgress,
+    ToolsLeftOut,
     ToolStarted,
 )
 
@@ -63,6 +64,10 @@ class CallLines:
             case ModelRetry():
                 return self._clip(
                     f"{indent}asking again in {seconds_text(event.delay)}: {one_line(event.reason)}"
+                )
+            case ToolsLeftOut():
+                return self._clip(
+                    f"{indent}tools of {one_line(event.source)} are left out: {one_line(event.reason)}"
                 )
             case RequestDelayed():
                 return f"{indent}waiting {seconds_text(event.seconds)} for the rate limit"

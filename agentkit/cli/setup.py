@@ -77,7 +77,7 @@ def set_up(
         if model is not None:
             options["model"] = choose_model(model)
     if added:
-        options["tools"] = [*agent.tools, *added]
+        options["tools"] = [agent.toolbox, *added]
     return _guarded(agent, label, options)
 
 

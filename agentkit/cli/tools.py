@@ -31,13 +31,13 @@ def tools_of(target: str | None, added: list[str] | None) -> dict[str, Tool]:
         UsageFault: There are none.
     """
     from agentkit.cli.targets import find_target, find_tools, is_agent, make_agent, takes_model
-    from agentkit.tooling.registry import collect
+    from agentkit.tooling.registry import toolbox_of
 
     found: Any = find_target(target) if target else []
     if not is_agent(found) and not isinstance(found, list):
         found = make_agent(found, target or "", *(["local"] if takes_model(found) else []))
-    own: Any = found.tools if is_agent(found) else found
-    tools = collect([own, [find_tools(each) for each in added or ()]])
+    own: Any = found.toolbox if is_agent(found) else found
+    tools = toolbox_of([own, [find_tools(each) for each in added or ()]]).load()
     if not tools:
         raise UsageFault("There are no tools. Give a target, or tools with -t.")
     return tools

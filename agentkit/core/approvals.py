@@ -12,6 +12,7 @@ from agentkit.core.end import RunEnd
 from agentkit.core.history import History
 from agentkit.core.hooks import Hooks
 from agentkit.core.outcomes import Outcomes
+from agentkit.core.toolset import ToolSet
 from agentkit.errors import DecisionError, ToolDeferred
 from agentkit.events import Event
 from agentkit.stores.steps import StoredCall
@@ -35,7 +36,7 @@ class Approvals:
         approver: Decides at once about calls that need approval; without one they wait.
         decisions: What was said of calls that the run stopped for, by their ids.
         guarded: Whether untrusted words in the history make sensitive calls need approval.
-        tools: All that the run may ever call: they say whose words are untrusted.
+        tools: Those of the run: they say whose words are untrusted.
         output: The tool that takes the structured output, if any: nobody is asked about its calls.
     """
 
@@ -46,7 +47,7 @@ class Approvals:
         approver: Approver | None,
         decisions: Mapping[str, Decision],
         guarded: bool,
-        tools: Mapping[str, Tool],
+        tools: ToolSet,
         output: Tool | None,
         outcomes: Outcomes,
         history: History,
@@ -56,7 +57,7 @@ class Approvals:
         self._hook = hooks.before_tool
         self._approver = approver
         self._guarded = guarded
-        self._all = tools
+        self._tools = tools
         self._output = output
         self._outcomes = outcomes
         self._history = history
@@ -150,7 +151,7 @@ class Approvals:
         if held:
             return held if isinstance(held, str) else f"The tool {tool.name!r} needs approval."
         if self._guarded and (tool.effect == "write" or tool.sensitive):
-            source = self._history.untrusted(self._all)
+            source = self._history.untrusted(self._tools.all)
             if source:
                 return (
                     f"Words that {source!r} brought in may be a stranger's; {tool.name!r} could act on them."

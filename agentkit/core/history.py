@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from agentkit.model import Model
 from agentkit.stores.message import Message
@@ -24,6 +24,8 @@ from agentkit.wire.metadata import server_tool_read
 from agentkit.wire.placing import holds_media, media_placed
 from agentkit.wire.signatures import Author, foreign_to, signed_for
 
+CALLED: Final = ""
+"""Stands among the tools that name another: it was called."""
 _MARK = f"; {READ_RESULT}(id="
 
 
@@ -37,9 +39,10 @@ class History:
         """Tools whose words are there, in order; true if they said something, be it in an error."""
         self.read: dict[str, None] = {}
         """Tools of Gemini's own whose words are there, in order."""
-        self.found: dict[str, bool] = {}
-        """Tools that came to be needed: true are those that were found, and the one that reads results on, from the
-        first result that was cut; false are those that were called. In order: each is declared behind those before."""
+        self.found: dict[str, frozenset[str]] = {}
+        """Tools that came to be needed, each with the tools whose results named it: those on demand that were found or
+        loaded; with `CALLED`, those that were called; and the one that reads results on, from the first result that
+        was cut. In order, so that each is declared behind those before it."""
         self._authors: set[Author] = set()
         self._joined = Joined()
         self._holds_media = False
@@ -174,14 +177,21 @@ class History:
             spoke = output is not None or said.get("error") is not None
             self.answered[name] = self.answered.get(name, False) or spoke
         if name != READ_RESULT:
-            self.found.setdefault(name, False)
-        if name == FIND_TOOLS and isinstance(output, dict):  # with a note: a hook has changed the query
-            output = output.get("result")
-        if name == FIND_TOOLS and isinstance(output, list):
-            names = (item.get("name") for item in output if isinstance(item, dict))
-            self.found |= {found: True for found in names if isinstance(found, str)}
+            self.need([name], CALLED)
         if isinstance(output, str) and _MARK in output[-300:]:
-            self.found[READ_RESULT] = True
+            self.need([READ_RESULT], name)
+        if isinstance(output, dict) and isinstance(output.get("note"), str):  # a hook has changed the query
+            output = output.get("result", output)
+        if name == FIND_TOOLS and isinstance(output, list):
+            self.need((item.get("name") for item in output if isinstance(item, dict)), name)
+        elif isinstance(output, dict) and isinstance(output.get("tools"), list):
+            self.need(output["tools"], name)
+
+    def need(self, names: Iterable[Any], by: str) -> None:
+        """Note that a tool names others."""
+        for name in names:
+            if isinstance(name, str):
+                self.found[name] = self.found.get(name, frozenset()) | {by}
 
     def untrusted(self, tools: Mapping[str, Tool]) -> str | None:
         """Name a tool whose words are there and may be a stranger's; so may those of one that is gone."""

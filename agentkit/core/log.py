@@ -22,6 +22,7 @@ from agentkit.events import (
     RunFinished,
     ServerToolFinished,
     ToolFinished,
+    ToolsLeftOut,
     ToolStarted,
     TurnFinished,
 )
@@ -37,7 +38,7 @@ _TOOLS = logging.getLogger("agentkit.tools")
 _LOGGED = frozenset(
     {
         *(ToolFinished, ToolStarted, ServerToolFinished, ModelRetry),
-        *(ModelChanged, RequestDelayed, TurnFinished, RunFinished),
+        *(ModelChanged, RequestDelayed, TurnFinished, RunFinished, ToolsLeftOut),
     }
 )
 
@@ -54,6 +55,8 @@ def log(event: Event, context: Context[Any]) -> None:
             _TOOLS.debug("The tool %r is called (run %s)", event.name, run)
         case ServerToolFinished():
             _TOOLS.debug("Gemini used its %r: %s (run %s)", event.name, event.status or "done", run)
+        case ToolsLeftOut():
+            _TOOLS.warning("Tools of %r are left out (run %s): %s", event.source, run, event.reason)
         case ModelRetry():
             _MODEL.info(
                 "Asking again in %.1f s (try %d, run %s): %s", event.delay, event.attempt, run, event.reason

@@ -81,6 +81,8 @@ class Loop:
         last = run.history.contents[-1]
         fresh = starts_turn(last)  # else its first turn, which may be forced, is behind
         if resumed is not None:
+            if not (yield from self._ask_sources()):
+                return
             yield from self._answer(resumed.message, run.tools.every(), resumed=True)
         elif last["role"] == "model":
             yield from self._take_up_answer(last)
@@ -187,6 +189,8 @@ class Loop:
         choice: Any = settings.tool_choice
         if settings.instructions != self._instructions and not (yield from self._instruct()):
             return None
+        if not (yield from self._ask_sources()):
+            return None
         if settings.choose_tools is not None:
             chosen = yield from self._ask(settings.choose_tools)
             if chosen is EXPIRED:
@@ -203,6 +207,17 @@ class Loop:
             tools.need(choice)
         declared = tools.declared()
         return self._with_choice(tools.added_to(self._base, declared), list(declared), choice), declared
+
+    def _ask_sources(self) -> Generator[Event | Effect, Any, bool]:
+        """Have the tools that sources give by now; return False if the time of the run is up."""
+        tools = self._run.tools
+        if tools.sources:
+            said = yield Resolve(tools.ask_sources)
+            if said is EXPIRED:
+                self._run.end.end("seconds")
+                return False
+            yield from tools.take(said)
+        return True
 
     def _instruct(self) -> Generator[Event | Effect, Any, bool]:
         """Give the base the instructions of the next turn; return False if the time of the run is up."""

@@ -17,6 +17,7 @@ from agentkit.prices import Price
 from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
+from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, Request, forced
 
@@ -127,21 +128,24 @@ def check_decisions(decisions: object) -> Mapping[str, Decision]:
     return dict(decisions)
 
 
-def check_names(tools: dict[str, Tool]) -> dict[str, Tool]:
+def check_names(toolbox: Toolbox) -> Toolbox:
     """Refuse tools that have the name of one of agentkit's own."""
+    tools = toolbox.tools
     if READ_RESULT in tools or (FIND_TOOLS in tools and any(tool.on_demand for tool in tools.values())):
         name = READ_RESULT if READ_RESULT in tools else FIND_TOOLS
         raise ConfigurationError(f"agentkit has a tool {name!r} of its own: give yours another name=.")
-    return tools
+    return toolbox
 
 
-def check_choice(choice: ToolChoice, tools: Mapping[str, Tool]) -> ToolChoice:
+def check_choice(choice: ToolChoice, toolbox: Toolbox) -> ToolChoice:
     """Refuse a tool choice that is none, or that no tool fits; a function is asked later."""
-    return choice if callable(choice) else check_choice_of_turn(choice, tools)
+    if callable(choice):
+        return choice
+    return check_choice_of_turn(choice, toolbox.tools, more=bool(toolbox.sources))
 
 
-def check_choice_of_turn(choice: Any, tools: Mapping[str, Tool]) -> str | list[str]:
-    """Refuse a tool choice that is none, or that no tool fits."""
+def check_choice_of_turn(choice: Any, tools: Mapping[str, Tool], *, more: bool = False) -> str | list[str]:
+    """Refuse a tool choice that is none, or that no tool fits, unless there may be more."""
     if not isinstance(choice, Iterable) or (
         isinstance(choice, str) and choice not in ("auto", "none", "required")
     ):
@@ -149,12 +153,12 @@ def check_choice_of_turn(choice: Any, tools: Mapping[str, Tool]) -> str | list[s
             f"tool_choice={choice!r:.100}: it is 'auto', 'none', 'required' or a list of names."
         )
     if isinstance(choice, str):
-        if choice == "required" and not tools:
+        if choice == "required" and not (tools or more):
             raise ConfigurationError("tool_choice='required', but there are no tools.")
         return choice
     names = list(choice)
     unknown = [name for name in names if name not in tools]
-    if unknown or not names:
+    if (unknown and not more) or not names:
         raise ConfigurationError(f"tool_choice={names!r}: name tools of the agent, which are {list(tools)}.")
     return names
 

@@ -31,7 +31,7 @@ from agentkit.stores.steps import Step, StoredCall
 from agentkit.tooling.context import Context, RunHandle
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.invoke import Invocation
-from agentkit.tooling.tool import Tool
+from agentkit.tooling.registry import Toolbox
 from agentkit.wire.content import FunctionCall, JsonObject
 
 Observer = Callable[[Event, Context[Any]], None]
@@ -101,8 +101,8 @@ class Setup:
     models: Sequence[Model]
     model_of: Callable[[str | Model], Model]
     """Finds a model by its name, for a memory that asks one of its own."""
-    tools: Mapping[str, Tool]
-    """All that the run may ever call, those on demand too."""
+    toolbox: Toolbox
+    """All that the run may ever call, those on demand too, and what gives it more."""
     hooks: Hooks
     retry: RetryPolicy
     rate_limit: RateLimit | None
@@ -171,7 +171,7 @@ class RunState:
         )
         self.views = Views(setup.memory, setup.model_of, requests=self.requests, end=end, history=history)
         self.tools = ToolSet(
-            setup.tools, output=self.output, history=history, max_chars=setup.max_result_chars
+            setup.toolbox, output=self.output, history=history, max_chars=setup.max_result_chars
         )
         self.outcomes = Outcomes(setup.hooks, end, max_chars=setup.max_result_chars)
         self.approvals = Approvals(
@@ -179,7 +179,7 @@ class RunState:
             approver=setup.approver,
             decisions=setup.decisions,
             guarded=setup.guarded,
-            tools=setup.tools,
+            tools=self.tools,
             output=self.output.tool if self.output is not None else None,
             outcomes=self.outcomes,
             history=history,

@@ -12,6 +12,7 @@ from agentkit.events import AgentEvent, Event, RunFinished
 from agentkit.limits import Limits, Usage
 from agentkit.tooling.context import Context
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
 
 
@@ -41,7 +42,7 @@ class InnerAgent(Protocol):
     limits: Limits
 
     @property
-    def tools(self) -> tuple[Tool, ...]:
+    def toolbox(self) -> Toolbox:
         """Its tools."""
         ...
 
@@ -88,11 +89,14 @@ class SubAgent:
 
     def as_tool(self, **options: Any) -> Tool:
         """Make the tool; what the agent's own tools bring in, and what they could do, holds of it too."""
-        tools = self._agent.tools
+        box = self._agent.toolbox
+        tools, unknown = box.known(), [source for source in box.sources if source.known() is None]
         if options.get("effect") is None:
-            options["effect"] = "read" if all(tool.effect == "read" for tool in tools) else None
+            reads = not unknown and all(tool.effect == "read" for tool in tools)
+            options["effect"] = "read" if reads else None
         untrusted = self._agent.reads or any(tool.untrusted for tool in tools)
-        sensitive = any(tool.sensitive or tool.effect == "write" for tool in tools)
+        untrusted = untrusted or any(source.untrusted for source in unknown)
+        sensitive = bool(unknown) or any(tool.sensitive or tool.effect == "write" for tool in tools)
         return Tool.of(self._ask, untrusted=untrusted, sensitive=sensitive, **options)
 
     async def _ask(self, request: str, ctx: Context[Any]) -> Any:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentkit.core.history import History
-from agentkit.errors import ConfigurationError, ToolRetry
+from agentkit.core.history import CALLED, History
+from agentkit.errors import AgentError, ConfigurationError, ToolRetry
+from agentkit.events import ToolsLeftOut
 from agentkit.output import OutputTaker
 from agentkit.tooling.context import Context
 from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
-from agentkit.tooling.registry import MAX_TOOLS
+from agentkit.tooling.registry import MAX_TOOLS, Toolbox
 from agentkit.tooling.results import excerpt
+from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import Content, EncodedList, JsonObject, calls_of, dumps
 
@@ -37,19 +39,18 @@ class ToolSet:
     """The tools of one run, turn by turn. Those declared first stay first: it is a stable prefix that caches hit.
 
     Args:
-        tools: All that the run may ever call, those on demand too.
+        toolbox: All that the run may ever call, those on demand too, and what gives it more.
         output: Takes the structured output, perhaps by a tool of its own.
         history: Says which tools on demand were found.
         max_chars: How much JSON of a result the model gets at once.
     """
 
     def __init__(
-        self, tools: Mapping[str, Tool], *, output: OutputTaker[Any] | None, history: History, max_chars: int
+        self, toolbox: Toolbox, *, output: OutputTaker[Any] | None, history: History, max_chars: int
     ) -> None:
-        self.all = tools
+        self.sources = [*toolbox.sources]
+        """What is asked for more tools."""
         self.max_chars = max_chars
-        self.polling = {name for name, tool in tools.items() if tool.polls}
-        """Those whose calls don't count as repeats."""
         self.results: dict[str, str] = {}
         """The whole of results that were cut, by the call's id."""
         self.failures: dict[str, int] = {}
@@ -58,14 +59,60 @@ class ToolSet:
         """Reads one that a store has."""
         self._output = output
         self._history = history
+        self._own = toolbox.tools
+        self._told: set[ToolsLeftOut] = set()
+        self._finder: Tool | None = None
+        self._reader: Tool | None = None
+        self._added: tuple[JsonObject, list[Tool], JsonObject] = ({}, [], {})
+        self._have(toolbox.tools)
+
+    def _have(self, tools: Mapping[str, Tool]) -> None:
+        """Have these tools from now on."""
+        self.all = tools
         self._always = [tool for tool in tools.values() if not tool.on_demand]
         self._on_demand = {name: tool for name, tool in tools.items() if tool.on_demand}
         if self._on_demand:
-            self._always.append(Tool.of(self._find_tools, name=FIND_TOOLS, effect="read"))
+            self._finder = self._finder or Tool.of(self._find_tools, name=FIND_TOOLS, effect="read")
+            self._always.append(self._finder)
         self._index: ToolIndex | None = None
-        self._reader: Tool | None = None
         self._chosen: Sequence[Tool] = self._always
-        self._added: tuple[JsonObject, list[str], JsonObject] = ({}, [], {})
+
+    @property
+    def polling(self) -> set[str]:
+        """Tools whose calls don't count as repeats."""
+        return {name for name, tool in self.all.items() if tool.polls}
+
+    def ask_sources(self) -> list[Iterable[Tool] | Exception]:
+        """Return the tools that each source gives now, or what it raised. It may block."""
+        said: list[Iterable[Tool] | Exception] = []
+        for source in self.sources:
+            try:
+                said.append([*source.tools()])
+            except Exception as error:
+                said.append(error)
+        return said
+
+    def take(self, said: Sequence[Iterable[Tool] | Exception]) -> list[ToolsLeftOut]:
+        """Have what the sources gave; return what is left out of it and wasn't told yet."""
+        found, left_out, kept = dict(self._own), list[ToolsLeftOut](), list[ToolSource]()
+        reserved = {READ_RESULT, FIND_TOOLS}
+        if self._output is not None and self._output.tool is not None:
+            reserved.add(self._output.tool.name)
+        for source, tools in zip(self.sources, said, strict=True):
+            if isinstance(tools, Exception):
+                reason = str(tools) if isinstance(tools, AgentError) else type(tools).__name__
+                left_out.append(ToolsLeftOut(source.name, reason))
+                continue
+            kept.append(source)
+            for tool in tools:
+                if tool.name in reserved or found.setdefault(tool.name, tool) is not tool:
+                    left_out.append(ToolsLeftOut(source.name, f"There is a tool {tool.name!r} already."))
+        self.sources = kept
+        if found != self.all:  # compared as objects
+            self._have(found)
+        new = [each for each in left_out if each not in self._told]
+        self._told.update(new)
+        return new
 
     def choose(self, chosen: Any) -> None:
         """Take what the developer's function chose for the next turn: names, in any order; None is all.
@@ -93,7 +140,7 @@ class ToolSet:
     def need(self, names: Iterable[str]) -> None:
         """Declare tools from now on, unless the developer's function chooses: those on demand as if they were found."""
         if self._chosen is self._always:
-            self._history.found |= {name: True for name in names if name in self._on_demand}
+            self._history.need((name for name in names if name in self._on_demand), FIND_TOOLS)
 
     def declared(self) -> dict[str, Tool]:
         """Return the tools that the next turn has, by name, in the order in which they are declared.
@@ -118,13 +165,13 @@ class ToolSet:
 
     def _needed(self, room: int) -> list[str]:
         """List what the history says is needed; of tools that were found the newest, where they are too many."""
-        also_called = (
-            self._chosen is self._always
-        )  # what was called stays declared (rule 16), if nobody chooses
+        by = {FIND_TOOLS, *(tool.name for tool in self.all.values() if tool.loads)}
+        if self._chosen is self._always:
+            by.add(CALLED)  # what was called stays declared (rule 16), if nobody chooses
         needed = [
             name
-            for name, found in self._history.found.items()
-            if name == READ_RESULT or ((found or also_called) and name in self._on_demand)
+            for name, named_by in self._history.found.items()
+            if name == READ_RESULT or (name in self._on_demand and not by.isdisjoint(named_by))
         ]
         too_many = len(needed) - room
         older = [name for name in needed if name != READ_RESULT][: max(0, too_many)]
@@ -136,8 +183,8 @@ class ToolSet:
 
     def added_to(self, base: JsonObject, tools: Mapping[str, Tool]) -> JsonObject:
         """Add the declarations of tools to a request; while both are the same, so is what is returned."""
-        names = list(tools)
-        if self._added[0] is not base or self._added[1] != names:
+        of = list(tools.values())
+        if self._added[0] is not base or self._added[1] != of:
             made = {**base}
             if tools:
                 declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
@@ -145,7 +192,7 @@ class ToolSet:
                 encoded = b",".join(tool.encoded for tool in tools.values())
                 encoded = b",".join([b'{"functionDeclarations":[' + encoded + b"]}", *map(dumps, others)])
                 made["tools"] = EncodedList([declared, *others], b"[" + encoded + b"]")
-            self._added = (base, names, made if self._output is None else self._output.request(made))
+            self._added = (base, of, made if self._output is None else self._output.request(made))
         return self._added[2]
 
     def known(self, declared: Mapping[str, Tool], content: Content) -> Mapping[str, Tool]:

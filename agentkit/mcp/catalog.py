@@ -7,16 +7,14 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from agentkit.errors import ToolDeferred, ToolDefinitionError, ToolError
+from agentkit.errors import ToolDefinitionError
 from agentkit.mcp.calls import Call
 from agentkit.mcp.connection import Connection, pages
 from agentkit.mcp.content import clip
 from agentkit.mcp.declared import MANY, MAX_LISTED, MAX_TOOLS, Policy, description_of, fingerprint
 from agentkit.mcp.schemas import fitting_name, fitting_schema
 from agentkit.tooling.context import Context
-from agentkit.tooling.decisions import Deny, Edit, PendingCall
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import JsonObject
 
 log = logging.getLogger("agentkit.mcp")
 
@@ -27,7 +25,6 @@ class _Declared:
 
     tool: Tool
     fingerprint: str
-    is_read: bool
 
 
 class Catalog:
@@ -56,6 +53,13 @@ class Catalog:
     async def tools(self) -> tuple[Tool, ...]:
         """Return the tools that there are by now; see `MCP.tools`."""
         await self._refresh()
+        return tuple(each.tool for each in self._declared.values())
+
+    def known(self) -> tuple[Tool, ...] | None:
+        """Return the tools, unless they have to be listed first."""
+        connection = self._connection
+        if connection.closed or connection.tools_changed or connection.listing.locked():
+            return None
         return tuple(each.tool for each in self._declared.values())
 
     async def _refresh(self) -> None:
@@ -117,12 +121,11 @@ class Catalog:
 
     def _declare(self, tool: Any, name: str, mark: str, *, on_demand: bool) -> _Declared:
         policy = self._policy
-        needs_approval, effect = policy.needs_approval(tool), policy.effect(tool)
+        effect = policy.effect(tool)
 
         async def call(context: Context[Any], /, **args: Any) -> Any:
-            approved = mark if needs_approval else None
-            made = self._connection.submit(self._call, tool.name, args, context, approved, effect == "read")
-            return await asyncio.wrap_future(made)
+            request = Call(self._connection, tool.name, context, is_read=effect == "read")
+            return await asyncio.wrap_future(self._connection.submit(request.run, args))
 
         declaration = {"name": name, "parametersJsonSchema": fitting_schema(tool.input_schema)}
         if description := description_of(tool):
@@ -131,37 +134,9 @@ class Catalog:
             declaration,
             call,
             effect=effect,
-            approval=needs_approval,
+            approval=policy.needs_approval(tool),
             untrusted=not policy.trusted,
             on_demand=on_demand,
             timeout=self._connection.timeout * 2 + 5,
         )
-        return _Declared(made, mark, effect == "read")
-
-    async def _call(
-        self, name: str, args: JsonObject, context: Context[Any], approved: str | None, is_read: bool
-    ) -> Any:
-        if approved is not None:
-            await self._refresh()
-            args = self._approved_args(name, args, context, approved)
-        return await Call(self._connection, name, context, is_read=is_read).run(args)
-
-    def _approved_args(self, name: str, args: JsonObject, context: Context[Any], approved: str) -> JsonObject:
-        """Ask again for approval of a call whose tool isn't what was approved any more; return what it is called with.
-
-        Raises:
-            ToolDeferred: The declaration has changed since it was shown.
-            ToolError: The tool is gone, or the answer was no.
-        """
-        now, waiting = self._declared.get(name), f"{context.call_id}!"
-        if now is None:
-            raise ToolError(f"The MCP server has no tool {name!r} any more.")
-        said = context.decisions.get(waiting)
-        if isinstance(said, Deny):
-            raise ToolError(f"A person didn't allow this call. {said.why}".strip())
-        shown = approved if said is None else (context.resumed or {}).get("declaration")
-        if now.fingerprint == shown:
-            return said.args if isinstance(said, Edit) else args
-        why = f"The server declares {context.tool_name!r} otherwise by now: {now.tool.description[:500]}"
-        pending = PendingCall(call_id=waiting, name=context.tool_name, args=args, why=why)
-        raise ToolDeferred(why, state={"declaration": now.fingerprint}, pending=[pending])
+        return _Declared(made, mark)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,18 +19,20 @@ from agentkit.mcp.content import Prompt, Resource
 from agentkit.mcp.declared import Policy, patterns_in
 from agentkit.mcp.transport import Target
 from agentkit.tooling.results import Media
+from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import Content
 
 T = TypeVar("T")
 
 
-class MCP:
+class MCP(ToolSource):
     """An MCP server: give it to an agent as it is, `Agent(tools=[MCP("uvx mcp-server-time")])`.
 
-    One connection serves all agents, threads and event loops that have the object. It is made on first use and ended
-    by `close()`, at the end of a `with` block, when nothing refers to the object any more, or with the process. What
-    calls of its tools bring in is a stranger's words (`Limits(after_untrusted=...)`), unless it is `trusted`.
+    One connection serves all agents, threads and event loops that have the object. It is made on first use: when a run
+    begins, or `tools()` is called. It is ended by `close()`, that of an agent that has it too, at the end of a `with`
+    block, when nothing refers to the object any more, or with the process. What calls of its tools bring in is a
+    stranger's words (`Limits(after_untrusted=...)`), unless it is `trusted`.
 
     Args:
         server: A command (one text, or a list of words; no shell reads it), an address (streamable HTTP), the SDK's
@@ -81,6 +83,7 @@ class MCP:
             )
         if not (timeout > 0 and connect_timeout > 0):
             raise ConfigurationError("MCP(timeout=..., connect_timeout=...): give seconds above 0.")
+        self.untrusted = not trusted
         policy = Policy(
             allow=patterns_in(allow, "allow"),
             deny=patterns_in(deny, "deny") or (),
@@ -124,9 +127,6 @@ class MCP:
         """End the connection, and the server if it was started here; calls are refused from then on."""
         self._finalizer()
 
-    def __iter__(self) -> Iterator[Tool]:
-        return iter(self.tools())
-
     def __repr__(self) -> str:
         return f"MCP(name={self.name!r}, {len(self._catalog)} tools)"
 
@@ -138,7 +138,12 @@ class MCP:
         Raises:
             AgentError: The server can't be reached, and its tools aren't known yet.
         """
-        return self._wait(self._catalog.tools)
+        known = self.known()
+        return self._wait(self._catalog.tools) if known is None else known
+
+    def known(self) -> tuple[Tool, ...] | None:
+        """Return the tools, unless they have to be listed first."""
+        return self._catalog.known()
 
     def resources(self) -> list[Resource]:
         """List what the server lets clients read, templates at the end.

@@ -67,6 +67,11 @@ class Connection:
 
     # -- from any thread
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is ended for ever."""
+        return self._closed
+
     def submit(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Future[T]:
         """Call an async function on the connection's loop.
 

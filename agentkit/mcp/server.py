@@ -73,8 +73,8 @@ def make_server(
 
 def _tools_of(source: Any, *, ask: bool) -> dict[str, Tool]:
     is_agent = isinstance(source, Agent)
-    tools = {tool.name: tool for tool in source.tools} if is_agent else collect(source)
-    tools = {key: tool for key, tool in tools.items() if not tool.interactive}
+    found = source.toolbox.load() if is_agent else collect(source)
+    tools = {key: tool for key, tool in found.items() if not tool.interactive}
     if ask and not is_agent:
         raise ConfigurationError("ask=True: give an agent, for there is nobody to be asked.")
     if ask and ASK in tools:

@@ -14,8 +14,8 @@ from typing import Any
 
 from agentkit.errors import ConfigurationError, ToolError, ToolRetry
 from agentkit.skills.format import CODE, FILE, Skill, body_of, read_skill, read_text
-from agentkit.tooling.names import FIND_TOOLS
 from agentkit.tooling.registry import collect
+from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject
 
@@ -33,7 +33,7 @@ Load one before you begin a task that it is for, and follow it. The skills are:
 _READ = """Read a file that belongs to a skill, when its instructions name it. A long one comes in pages."""
 
 
-class Skills:
+class Skills(ToolSource):
     """Folders of skills: give them to an agent as they are, `Agent(tools=[Skills("skills/")])`.
 
     Names and descriptions are declared with the tool `load_skill`, which answers with a skill's text; the beginning
@@ -46,12 +46,14 @@ class Skills:
         trusted: Whether the skills are your own words. By default those are which lie below the current directory
             (and not in an installed package). The words of others count as a stranger's: see
             `Limits(after_untrusted=...)`.
-        code: Whether a skill's `tools.py` is imported: its functions are tools, found with `find_tools`. Of a skill
-            that isn't trusted, this runs a stranger's code in your process.
+        code: Whether a skill's `tools.py` is imported: its functions are tools, declared when the skill is loaded.
+            Of a skill that isn't trusted, this runs a stranger's code in your process.
 
     Raises:
         ConfigurationError: There is no skill to be had, or one that `code` was asked for can't be imported.
     """
+
+    name = "skills"
 
     def __init__(
         self, *paths: str | os.PathLike[str], trusted: bool | None = None, code: bool = False
@@ -81,6 +83,8 @@ class Skills:
             )
         self._found = found
         self._code = {skill.name: _code_of(skill) for skill in found.values() if code and skill.has_code}
+        self.untrusted = not all(skill.trusted for skill in found.values())
+        self._tools = tuple(self._make_tools())
 
     @property
     def skills(self) -> tuple[Skill, ...]:
@@ -90,14 +94,26 @@ class Skills:
     def __repr__(self) -> str:
         return f"Skills({', '.join(self._found)})"
 
-    def __iter__(self) -> Iterator[Tool]:
-        untrusted = not all(skill.trusted for skill in self.skills)
+    def tools(self) -> tuple[Tool, ...]:
+        """Return the tools: those that load skills and read their files, and those that skills bring."""
+        return self._tools
+
+    def known(self) -> tuple[Tool, ...]:
+        """Return the tools."""
+        return self._tools
+
+    def _make_tools(self) -> Iterator[Tool]:
         listed = "\n".join(f"- {skill.name}: {skill.description}" for skill in self.skills)
         yield Tool.of(
-            self._load, name="load_skill", description=_LOAD + listed, effect="read", untrusted=untrusted
+            self._load,
+            name="load_skill",
+            description=_LOAD + listed,
+            effect="read",
+            untrusted=self.untrusted,
+            loads=True,
         )
         yield Tool.of(
-            self._read, name="read_skill_file", description=_READ, effect="read", untrusted=untrusted
+            self._read, name="read_skill_file", description=_READ, effect="read", untrusted=self.untrusted
         )
         for tools in self._code.values():
             yield from tools
@@ -118,8 +134,7 @@ class Skills:
             made["files"] = files
         notes = list(skill.notes)
         if tools := self._code.get(skill.name):
-            names = ", ".join(tool.name for tool in tools)
-            notes.append(f"It brings tools; find them with {FIND_TOOLS}: {names}.")
+            made["tools"] = [tool.name for tool in tools]
         elif skill.has_code:
             notes.append(f"Its {CODE} is not loaded.")
         return {**made, "notes": notes} if notes else made

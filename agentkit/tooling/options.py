@@ -17,7 +17,7 @@ Approval = bool | Callable[[JsonObject, Context[Any]], bool | str | None]
 _TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")  # rule 7
 _BY_CODE = ("name", "description")
 """What the code says where these are None."""
-_FLAGS = ("untrusted", "sensitive", "on_demand", "polls", "interactive")
+_FLAGS = ("untrusted", "sensitive", "on_demand", "polls", "interactive", "loads")
 
 
 class ToolOptions(TypedDict, total=False):
@@ -50,6 +50,9 @@ class ToolOptions(TypedDict, total=False):
     interactive: bool
     """Whether it asks a person at the terminal, as with `input()`: it is called in the thread of the run's caller,
     alone, without a limit of time. Default False."""
+    loads: bool
+    """Whether its results load tools on demand, as those of `find_tools` do: the tools that they name, as
+    `{"tools": ["name", ...]}`, are declared from then on. Default False."""
 
 
 def check_options(source: Any, options: ToolOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, overload, runtime_checkable
 
@@ -13,6 +14,7 @@ from agentkit.errors import ConfigurationError, ToolDefinitionError
 from agentkit.tooling.callables import place_of
 from agentkit.tooling.options import Effect, problem_of
 from agentkit.tooling.results import is_google
+from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import F, Tool, ToolOptions
 from agentkit.wire.content import FunctionDeclaration, JsonObject
 from agentkit.wire.convert import fields_of, to_wire
@@ -157,31 +159,82 @@ class GivesTool(Protocol):
         ...
 
 
-def collect(tools: Any, servers: list[JsonObject] | None = None) -> dict[str, Tool]:
-    """Make tools of what a user gives an agent, by name, in order.
+@dataclass(slots=True, eq=False)
+class Toolbox:
+    """What a user gives an agent as tools."""
+
+    tools: dict[str, Tool] = field(default_factory=dict)
+    """By name, in order."""
+    servers: list[JsonObject] = field(default_factory=list)
+    """Gemini's own, as `{"google_search": {}}`, in wire JSON."""
+    sources: list[ToolSource] = field(default_factory=list)
+    """What gives more of them when it is asked."""
+
+    def known(self) -> tuple[Tool, ...]:
+        """Return the tools as far as they are known without asking anybody."""
+        found = dict(self.tools)
+        for source in self.sources:
+            for tool in source.known() or ():
+                found.setdefault(tool.name, tool)
+        return tuple(found.values())
+
+    def load(self) -> dict[str, Tool]:
+        """Return all tools, also those of the sources, which are asked now.
+
+        Raises:
+            AgentError: A source can't be reached.
+            ToolDefinitionError: A name is there twice.
+        """
+        found = dict(self.tools)
+        for source in self.sources:
+            for tool in source.tools():
+                _put(found, tool)
+        return found
+
+
+def toolbox_of(tools: Any) -> Toolbox:
+    """Sort what a user gives an agent as tools.
 
     That is one of, or an iterable of: functions and other callables, tools, agents, registries and other iterables
-    of these, function declarations and `types.Tool`s of them, and pairs `(declarations, handler)`. The calls of
-    declarations without a handler come back unrun.
-
-    Args:
-        tools: Those.
-        servers: Takes Gemini's own tools that are among them, as `{"google_search": {}}`, in wire JSON.
+    of these, function declarations and `types.Tool`s of them, pairs `(declarations, handler)`, Gemini's own tools,
+    sources, and toolboxes. The calls of declarations without a handler come back unrun.
 
     Raises:
         ToolDefinitionError: Something is none of these, can't be declared, or a name is there twice.
     """
-    found: dict[str, Tool] = {}
-    _collect(tools, found, servers)
-    return found
+    box = Toolbox()
+    _collect(tools, box)
+    return box
 
 
-def _collect(source: Any, found: dict[str, Tool], servers: list[JsonObject] | None) -> None:
+def collect(tools: Any) -> dict[str, Tool]:
+    """Make tools of what a user gives, by name, in order; sources are asked for theirs. See `toolbox_of`.
+
+    Raises:
+        ToolDefinitionError: As there, and where Gemini's own tools are among them.
+        AgentError: A source can't be reached.
+    """
+    box = toolbox_of(tools)
+    if box.servers:
+        raise ToolDefinitionError(
+            f"Only functions can be taken here; {min(box.servers[0])!r} of {tools!r:.200} is the server's own."
+        )
+    return box.load()
+
+
+def _collect(source: Any, box: Toolbox) -> None:
+    found = box.tools
     if isinstance(source, Tool):
         _put(found, source)
-    elif servers is not None and (own := _servers_own(source)):
-        servers.append(own)
-        _collect({"functionDeclarations": fields_of(source).get("functionDeclarations", [])}, found, servers)
+    elif isinstance(source, ToolSource):
+        if source not in box.sources:
+            box.sources.append(source)
+    elif isinstance(source, Toolbox):
+        box.servers += source.servers
+        _collect([*source.tools.values(), *source.sources], box)
+    elif own := _servers_own(source):
+        box.servers.append(own)
+        _collect({"functionDeclarations": fields_of(source).get("functionDeclarations", [])}, box)
     elif (declarations := _declarations_in(source)) is not None:
         for each in declarations:
             _put(found, Tool.from_declaration(each))
@@ -194,11 +247,11 @@ def _collect(source: Any, found: dict[str, Tool], servers: list[JsonObject] | No
         _put(found, Tool.of(source))
     elif isinstance(source, Iterable) and not isinstance(source, (str, bytes)) and not is_google(source):
         for item in source:
-            _collect(item, found, servers)
+            _collect(item, box)
     else:
         raise ToolDefinitionError(
             f"tools= can't take {type(source).__name__} {source!r:.200}. Give functions, Tools, ToolRegistries,"
-            " agents, function declarations or pairs (function declarations, handler)."
+            " agents, ToolSources, function declarations or pairs (function declarations, handler)."
         )
 
 

@@ -44,8 +44,6 @@ class Tool:
 
     name: str
     """The name that the model calls."""
-    description: str
-    """What the model reads of it; may be empty."""
     function: Callable[..., Any] = field(repr=False)
     """What runs. The tool, called, calls it."""
     declaration: FunctionDeclaration = field(repr=False)
@@ -74,8 +72,8 @@ class Tool:
     """Whether calls of it with the same arguments don't count as repeats, as those of a status."""
     interactive: bool = False
     """Whether it asks a person at the terminal: it is called in the caller's thread, alone, without a limit of time."""
-    is_async: bool = False
-    """Whether the function gives an awaitable."""
+    loads: bool = False
+    """Whether its results load tools on demand: those that they name, as `{"tools": ["name", ...]}`."""
 
     def __post_init__(self) -> None:
         problem = problem_of(vars(self)) or _problem_of_code(self.function)
@@ -113,11 +111,9 @@ class Tool:
         declaration["parametersJsonSchema"] = signature.schema
         return cls(
             name=name,
-            description=description,
             function=source,
             declaration=declaration,
             binder=signature,
-            is_async=is_async(source),
             **_as_fields(merged),
         )
 
@@ -143,12 +139,10 @@ class Tool:
         check_options(function, options)
         made = cls(
             name=wire["name"],
-            description=wire.get("description", ""),
             function=function,
             declaration=wire,
             binder=RawSignature(wire, function),
             effect="read" if handler is None else effect_of(declaration),  # that nothing is run has no effect
-            is_async=is_async(function),
         )
         return made.replace(**options) if options else made
 
@@ -172,6 +166,16 @@ class Tool:
         """
         positional, keywords = self.binder.bind(args, context)
         return functools.partial(self.function, *positional, **keywords)
+
+    @property
+    def description(self) -> str:
+        """What the model reads of it; may be empty."""
+        return self.declaration.get("description", "")
+
+    @functools.cached_property
+    def is_async(self) -> bool:
+        """Whether the function gives an awaitable."""
+        return is_async(self.function)
 
     @functools.cached_property
     def encoded(self) -> bytes:
@@ -236,7 +240,7 @@ def _mark(function: Any, options: ToolOptions) -> Any:
 
 
 def _as_fields(options: ToolOptions) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(options)
+    fields: dict[str, Any] = {name: value for name, value in options.items() if name != "description"}
     if "tags" in fields:
         fields["tags"] = frozenset(fields["tags"])
     return fields

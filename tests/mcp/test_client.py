@@ -19,15 +19,15 @@ from agentkit import (
     Approve,
     ConfigurationError,
     Deny,
+    Hooks,
     Limits,
     Media,
     Result,
     Run,
     SQLiteStore,
-    ToolDefinitionError,
     tool,
 )
-from agentkit.events import ToolProgress
+from agentkit.events import ToolProgress, ToolsLeftOut
 from agentkit.mcp import MCP, Prompt, Resource
 from agentkit.testing import ScriptedModel, call
 from tests.mcp.parts import SDK, WAYS, agent, called, responses, server
@@ -391,21 +391,49 @@ def test_headers_are_sent_and_a_refusal_is_told_without_them() -> None:
 
 def test_a_server_that_is_not_there_is_an_error_in_words() -> None:
     for given in ("http://127.0.0.1:9/mcp", "no-such-command-here"):
-        with (
-            MCP(given, name="s") as mcp,
-            pytest.raises(AgentError, match="Can't connect to the MCP server 's'"),
-        ):
-            Agent(ScriptedModel([]), tools=[mcp])
+        with MCP(given, name="s") as mcp:
+            with pytest.raises(AgentError, match="Can't connect to the MCP server 's'"):
+                mcp.tools()
+            with Agent(ScriptedModel(["done"]), tools=[mcp]).stream("Go.") as events:
+                (told,) = [event for event in events if isinstance(event, ToolsLeftOut)]
+            assert (events.run.text, told.source) == ("done", "s")
+            assert "Can't connect to the MCP server 's'" in told.reason
 
 
-def test_a_tool_named_like_one_of_ours_is_said_when_the_agent_is_made() -> None:
+def test_a_tool_named_like_one_of_ours_gives_way() -> None:
     @tool
     def s_add(a: int) -> int:
         """Add."""
-        return a
+        return 100 + a
 
-    with server("in process") as mcp, pytest.raises(ToolDefinitionError, match="s_add"):
-        Agent(ScriptedModel([]), tools=[s_add, mcp])
+    with server("in process") as mcp:
+        made = Agent(ScriptedModel([call("s_add", a=1), "done"]), tools=[mcp, s_add])
+        with made.stream("Go.") as events:
+            told = [event for event in events if isinstance(event, ToolsLeftOut)]
+        assert told == [ToolsLeftOut("s", "There is a tool 's_add' already.")]
+        assert responses(events.run) == [101]
+
+
+def test_an_agent_is_made_without_a_connection_and_ends_the_one_that_it_has() -> None:
+    behaviour = Behaviour()
+    with server("in process", behaviour) as mcp:
+        with agent(mcp, call("s_add", a=1, b=2)) as made:
+            assert (behaviour.connects, made.tools) == (0, ())
+            made.run("Go.")
+            assert behaviour.connects == 1
+            assert "s_add" in [each.name for each in made.tools]
+        with pytest.raises(AgentError, match="closed"):
+            mcp.tools()
+
+
+def test_tools_that_a_server_has_anew_are_there_in_the_next_turn() -> None:
+    behaviour = Behaviour()
+    with server("in process", behaviour) as mcp:
+        model = ScriptedModel([call("s_change"), "done"])
+        heard = Hooks(after_tool=lambda response, ctx: _until(lambda: mcp._connection.tools_changed))
+        Agent(model, tools=[mcp], hooks=heard).run("Go.")
+        first, second = (str(request["tools"]) for request in model.requests)
+        assert ("s_added" in first, "s_added" in second) == (False, True)
 
 
 def test_a_config_file_of_another_program_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

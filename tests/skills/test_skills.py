@@ -154,20 +154,18 @@ def _hidden() -> None:
 '''
 
 
-def test_code_is_imported_only_when_it_is_asked_for_and_found_on_demand(project: Path) -> None:
+def test_code_is_imported_only_when_it_is_asked_for_and_its_tools_come_with_the_skill(project: Path) -> None:
     write(project / "pdf", tools_py=CODE)
     made = run(Skills("pdf"), [call("load_skill", name="pdf")])
     assert outputs(made)[0]["notes"] == ["Its tools.py is not loaded."]
     assert not (project / "imported").exists()
     turns = [
         [call("load_skill", name="pdf")],
-        [call("find_tools", query="fill in a form")],
         [call("fill_form", field={"name": "a"})],
     ]
     made = run(Skills("pdf", code=True), *turns)
-    loaded, found, filled = outputs(made)
-    assert loaded["notes"] == ["It brings tools; find them with find_tools: fill_form."]
-    assert [each["name"] for each in found] == ["fill_form"]
+    loaded, filled = outputs(made)
+    assert loaded["tools"] == ["fill_form"]
     assert filled == "filled a"
     assert (project / "imported").exists()
 
@@ -183,7 +181,7 @@ def test_code_that_cannot_be_imported_is_said(project: Path) -> None:
 
 def test_code_of_others_brings_untrusted_tools(project: Path) -> None:
     write(project / "pdf", tools_py=CODE)
-    tools = {each.name: each for each in Skills("pdf", code=True, trusted=False)}
+    tools = {each.name: each for each in Skills("pdf", code=True, trusted=False).tools()}
     assert tools["fill_form"].untrusted
     assert tools["fill_form"].on_demand
 

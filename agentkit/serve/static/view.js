@@ -135,6 +135,11 @@ export class Conversation {
   }
 
   /** @param {any} row */
+  on_tools_left_out(row) {
+    this.note(`Tools of ${row.source} are left out: ${row.reason}`, row);
+  }
+
+  /** @param {any} row */
   on_model_changed(row) {
     this.note(`${row.after} stands in for ${row.before}: ${row.reason}`, row);
   }
