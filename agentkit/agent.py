@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 from typing_extensions import TypeVar, Unpack
 
 from agentkit.core.budget import Budget
-from agentkit.core.config import check_cached, config_in, with_servers
+from agentkit.core.config import check_cached, config_in, merged_config, with_servers
 from agentkit.core.history import History, messages_in
 from agentkit.core.hooks import Hooks
 from agentkit.core.log import log
@@ -340,6 +340,7 @@ class Agent(Generic[Deps]):
         *,
         history: Iterable[Any] | None = None,
         memory: Memory | Iterable[Memory] | None = None,
+        config: Any = None,
         deps: Any = None,
         wait: float | None = None,
     ) -> Chat:
@@ -350,6 +351,7 @@ class Agent(Generic[Deps]):
             store: Where it is kept: `SQLiteStore("chats.db")`, say. By default only in this object.
             history: What a new conversation begins with: dicts in either casing, or `types.Content`.
             memory: What part of it is sent: one of `agentkit.memory`, or a list of them. All by default.
+            config: More of each request, merged over the agent's config; a message's own is merged over that.
             deps: What tools get as `ctx.deps`, unless a message brings its own.
             wait: Seconds that a message waits for its turn, if another writer has the session; 0 is not at
                 all. By default messages of this object wait for each other as long as it takes, and another
@@ -362,7 +364,7 @@ class Agent(Generic[Deps]):
         from agentkit.chats.conversation import Conversation
 
         conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
-        return Chat(self, conversation, deps=deps)
+        return Chat(self, conversation, deps=deps, config=config)
 
     def as_tool(
         self,
@@ -535,7 +537,9 @@ class Agent(Generic[Deps]):
     ) -> tuple[Setup, Settings, Limits]:
         own = given.get("tools") is None
         toolbox = self.toolbox if own else check_names(toolbox_of(given["tools"]))
-        config = with_servers(self._config, toolbox.servers)
+        more = given.get("config")
+        own_config = self._config if more is None else merged_config(self._config, more)
+        config = with_servers(own_config, toolbox.servers)
         choice = given.get("tool_choice", self._tool_choice if own else "auto")
         check_cached(config, choice, self._choose_tools)
         models = self._fallbacks if given.get("model") is None else self._models.each(given["model"])
@@ -705,6 +709,7 @@ class AsyncAgent(Generic[Deps]):
         *,
         history: Iterable[Any] | None = None,
         memory: Memory | Iterable[Memory] | None = None,
+        config: Any = None,
         deps: Any = None,
         wait: float | None = None,
     ) -> AsyncChat:
@@ -713,4 +718,4 @@ class AsyncAgent(Generic[Deps]):
         from agentkit.chats.conversation import Conversation
 
         conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
-        return AsyncChat(self._agent, conversation, deps=deps)
+        return AsyncChat(self._agent, conversation, deps=deps, config=config)

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar, Unpack
 
 from agentkit.chats.changing import Changing
 from agentkit.chats.conversation import Conversation, TokenUsage
+from agentkit.core.options import going_on
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
@@ -60,7 +61,7 @@ class _BaseChat:
         self._agent = agent
         self._conversation = conversation
         self._deps = deps
-        self._options = options
+        self._options = {name: value for name, value in options.items() if value is not None}
         self._given: dict[str, Any] = {}
         """What the last message was given."""
 
@@ -82,8 +83,8 @@ class _BaseChat:
     def _options_of(self, options: RunOptions, output: Any, *, resumed: bool) -> tuple[RunOptions, Any]:
         """Return what a run is given: by the chat and now; a resumed one what its message was given, too."""
         said: Any = {**options} if output is AS_GIVEN else {**options, "output": output}
-        self._given = {**self._given, **said} if resumed else said
-        merged: Any = {"deps": self._deps, **self._options, **self._given}
+        self._given = going_on(self._given, said) if resumed else said
+        merged: Any = going_on({"deps": self._deps, **self._options}, self._given)
         output = merged.pop("output", AS_GIVEN)
         return merged, output
 

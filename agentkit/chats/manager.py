@@ -45,6 +45,7 @@ class ChatManager:
         agent: Answers in all of them; each may have a model and instructions of its own.
         store: Where they are kept; by default in this object only.
         memory: What part of a history is sent; see `Agent.chat`.
+        config: More of each request; see `Agent.chat`.
         deps: What tools get as `ctx.deps`, unless a message brings its own.
         wait: Seconds that a message waits for another writer of its session; see `Agent.chat`.
     """
@@ -55,12 +56,14 @@ class ChatManager:
         store: SessionStore | None = None,
         *,
         memory: Memory | Iterable[Memory] | None = None,
+        config: Any = None,
         deps: Any = None,
         wait: float | None = None,
     ) -> None:
         self._agent = agent
         self._store: SessionStore = store if store is not None else MemoryStore()
         self._memory = memory
+        self._config = config
         self._deps = deps
         self._wait = wait
         self._recent: OrderedDict[str, Conversation] = OrderedDict()
@@ -283,6 +286,5 @@ class ChatManager:
             self._recent[info.id] = conversation
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        own = {"model": info.model, "instructions": info.instructions}
-        options = {name: value for name, value in own.items() if value is not None}
-        return Chat(self._agent, conversation, deps=self._deps, **options)
+        own = {"model": info.model, "instructions": info.instructions, "config": self._config}
+        return Chat(self._agent, conversation, deps=self._deps, **own)

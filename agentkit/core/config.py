@@ -71,6 +71,26 @@ def config_in(config: Any) -> JsonObject:
     return request
 
 
+_ONE_OF = frozenset({"responseSchema", "responseJsonSchema"})
+
+
+def merged_config(*configs: Any) -> JsonObject:
+    """Merge configs, each a `config_in` or what that takes: a field of a later one stands in the place of an earlier's.
+
+    Raises:
+        ConfigurationError: As `config_in`.
+    """
+    merged: JsonObject = {}
+    generation: JsonObject = {}
+    for config in configs:
+        fields = config_in(config)
+        said = fields.pop("generationConfig", {})
+        if said.keys() & _ONE_OF:
+            generation = {key: value for key, value in generation.items() if key not in _ONE_OF}
+        merged, generation = {**merged, **fields}, {**generation, **said}
+    return {**merged, "generationConfig": generation} if generation else merged
+
+
 def with_servers(config: JsonObject, servers: Sequence[JsonObject]) -> JsonObject:
     """Add Gemini's own tools to a config."""
     return {**config, "tools": [*config.get("tools", ()), *servers]} if servers else config

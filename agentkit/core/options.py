@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, cast
 from typing_extensions import TypedDict
 
 from agentkit.core.budget import Budget
+from agentkit.core.config import config_in, merged_config
 from agentkit.errors import ConfigurationError, DecisionError
 from agentkit.limits import Limits
 from agentkit.model import Model
@@ -56,6 +57,8 @@ class RunOptions(TypedDict, Generic[Deps], total=False):
     """Another tool choice, for this run; a function is asked before each turn."""
     limits: Limits | None
     """Other limits, for this run."""
+    config: Any
+    """More of the request, for this run: merged over the agent's config, field by field."""
     approver: Approver | None
     """Another approver, for this run."""
 
@@ -207,6 +210,8 @@ def write_options(given: Mapping[str, Any]) -> JsonObject:
         written["toolChoice"] = choice if isinstance(choice, str) else list(choice)
     if given.get("limits") is not None:
         written["limits"] = _written_limits(given["limits"])
+    if given.get("config") is not None:
+        written["config"] = config_in(given["config"])
     models = given.get("model")
     if models is not None:
         names = [models] if isinstance(models, (str, Model)) else list(models)
@@ -240,8 +245,9 @@ def read_options(written: JsonObject) -> dict[str, Any]:
         given["instructions"] = check_instructions(written["instructions"])
     if "toolChoice" in written:
         given["tool_choice"] = written["toolChoice"]
-    if "model" in written:
-        given["model"] = written["model"]
+    for name in ("model", "config"):
+        if name in written:
+            given[name] = written[name]
     if "limits" in written:
         try:
             fields = dict(written["limits"])
@@ -255,7 +261,7 @@ def read_options(written: JsonObject) -> dict[str, Any]:
 
 
 def going_on(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with which a run goes on: those given now, else those that it was given.
+    """Return the options with which a run goes on: those given now, else those that it was given; configs are merged.
 
     Raises:
         ConfigurationError: It was given something that was not written down, and has to be given again.
@@ -265,4 +271,7 @@ def going_on(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, 
         raise ConfigurationError(
             f"This run was given {names} which can't be written down: give it again to resume()."
         )
-    return {**{name: value for name, value in given.items() if name != "again"}, **options}
+    kept = {name: value for name, value in given.items() if name != "again"}
+    if kept.get("config") is not None and "config" in options:
+        options = {**options, "config": merged_config(kept["config"], options["config"])}
+    return {**kept, **options}

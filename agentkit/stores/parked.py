@@ -187,6 +187,7 @@ class GivenRecord(_Record):
     tool_choice: str | list[str] | None = None
     model: list[str] | None = None
     limits: JsonObject | None = None
+    config: JsonObject | None = None
     again: list[str] = []
     """The options that have to be given again."""
 
