@@ -432,6 +432,8 @@ class Agent(Generic[Deps]):
     ) -> AsyncRunStream[T]:
         start = self._start(value, options, output, conversation, resume, outer, stream=stream)
         state = start.state
+        if outer is not None:
+            state.signals.caller = outer._run.caller()
         driver = AsyncDriver(state, stream=stream, tool_timeout=self._tool_timeout)
         steps = driver.drive(Loop(state).steps())
         if conversation is not None:

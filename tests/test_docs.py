@@ -25,6 +25,12 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "agentkit" / "docs").glob("*.md"))]
 FENCE = re.compile(r"^([ ]*)```python\n(.*?)^\1```$", re.M | re.S)
 
+
+def _answer_to(body: Any, said: str, answer: str) -> str:
+    """Give an answer if the request says what it must."""
+    return answer if said in str(body["contents"]) else f"It says nothing of {said!r}."
+
+
 SCRIPTS: dict[str, list[Any]] = {
     "How many of TEA-1 are left?": [
         calls(call("stock", {"sku": "TEA-1"})),
@@ -89,6 +95,10 @@ SCRIPTS: dict[str, list[Any]] = {
     "warmer in Paris or in Rome": [
         calls(*(call("current_temperature", {"place": place}) for place in ("Paris", "Rome"))),
         text("In Rome, by six degrees."),
+    ],
+    "I want a T-shirt.": [
+        calls(call("ask_size", {"product": "T-shirt"})),
+        lambda body: text(_answer_to(body, "(asked in the main thread: True)", "One large T-shirt.")),
     ],
     "What do I owe for room 12?": [
         calls(call("hand_over", {"to": "billing"})),

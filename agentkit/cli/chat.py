@@ -14,6 +14,7 @@ from agentkit.cli import terminal
 from agentkit.cli.approvals import Decider
 from agentkit.cli.exits import UsageFault
 from agentkit.cli.run import Approve, Config, Instructions, ModelName, Target, Tools, Verbose
+from agentkit.core.subagents import interactive_in
 
 if TYPE_CHECKING:
     from agentkit import Chat, Run
@@ -87,6 +88,7 @@ def talk(
     from agentkit.cli.prompt import make_reader
 
     view = make_view(out, full=full)
+    view.asking = interactive_in(setup.agent.tools)
     talk = Talk(setup, store, find_session(setup, store, session, last=last), view, decider or Decider(None))
     talk.guard(talk.greet)
     read = make_reader(view)

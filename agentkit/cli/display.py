@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from agentkit.chats.plain_text import clip, inert, one_line
@@ -22,6 +22,7 @@ from agentkit.events import (
     SourcesFound,
     TextDelta,
     ThoughtDelta,
+    ToolFinished,
     ToolStarted,
     TurnFinished,
 )
@@ -41,6 +42,7 @@ class PlainView:
     def __init__(self, out: TextIO, *, full: bool = False) -> None:
         self.out = out
         self.full = full
+        self.asking: Collection[str] = ()
 
     def show(self, events: Iterable[Event], waiting: str) -> Run[Any]:
         """Show what happens; return the run."""
@@ -61,6 +63,8 @@ class RichView:
     def __init__(self, console: Console, *, full: bool = False) -> None:
         self.console = console
         self.full = full
+        self.asking: Collection[str] = ()
+        """Tools that ask at the terminal: nothing moves there while they do."""
         self._live: Live | None = None
         self._text = ""
         self._thought = ""
@@ -78,33 +82,43 @@ class RichView:
 
     def read(self, prompt: str) -> str:
         """Ask the person something while nothing moves on the screen."""
-        if self._live is not None:
-            self._live.stop()
+        self._pause()
         try:
             return read_answer(prompt)
         finally:
-            if self._live is not None:
-                self._since = time.monotonic()
-                self._live.start()
+            self._go_on()
+
+    def _begin(self) -> Live:
+        from rich.live import Live
+
+        live = Live(
+            get_renderable=self._under_way, console=self.console, refresh_per_second=8, transient=True
+        )
+        live.start()
+        return live
+
+    def _pause(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _go_on(self) -> None:
+        if self._live is not None:
+            self._since = time.monotonic()
+            self._live = self._begin()  # anew: one that was stopped would erase what was written since
 
     def show(self, events: Iterable[Event], waiting: str) -> Run[Any]:
         """Show what happens; return the run. `waiting` says what is awaited before anything comes."""
-        from rich.live import Live
-
         self._text, self._waiting, self._since = "", waiting, time.monotonic()
         self._blocks = False
         self._lines = CallLines(self.console.width, full=self.full)
         last: Any = None
-        live = Live(
-            get_renderable=self._under_way, console=self.console, refresh_per_second=8, transient=True
-        )
         try:
-            with live:
-                self._live = live
-                for event in events:
-                    last = event
-                    self._tell(event)
+            self._live = self._begin()
+            for event in events:
+                last = event
+                self._tell(event)
         finally:
+            self._pause()
             self._live = None
             self._print_block(self._text)
             self._text = ""
@@ -134,6 +148,11 @@ class RichView:
         if line is not None:
             self._blocks = False
             self.note(line)
+        inner = event.event if isinstance(event, AgentEvent) else event
+        if isinstance(inner, ToolStarted) and inner.name in self.asking:
+            self._pause()
+        elif isinstance(inner, ToolFinished) and inner.name in self.asking:
+            self._go_on()
 
     def _print_block(self, text: str) -> None:
         if not text.strip():

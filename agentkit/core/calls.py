@@ -424,10 +424,11 @@ def deferred_state(deferred: ToolDeferred, args: JsonObject | None) -> JsonObjec
 
 
 def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
-    """Split into groups that may run at the same time: only what reads does, and everything in call order."""
+    """Split into groups that may run at the same time: only what reads and asks nobody does; all in call order."""
     batch: list[int] = []
     for index, invocation in enumerate(invocations):
-        if invocation.outcome is None and invocation.tool is not None and invocation.tool.effect != "read":
+        tool = invocation.tool if invocation.outcome is None else None
+        if tool is not None and (tool.effect != "read" or tool.interactive):
             if batch:
                 yield batch
             yield [index]

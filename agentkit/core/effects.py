@@ -29,6 +29,7 @@ from agentkit.errors import ModelError
 from agentkit.events import Event, MediaDelta, OutputDelta, TextDelta, ThoughtDelta
 from agentkit.model import Model
 from agentkit.stores.steps import Step
+from agentkit.tooling.caller import Caller
 from agentkit.tooling.invoke import Invocation
 from agentkit.wire.content import Reply, Request
 from agentkit.wire.reply import ReplyAssembler
@@ -223,6 +224,8 @@ class Signals:
         """Where tools that run tell how far they are; a driver sets it for as long as it listens."""
         self.wake: Callable[[], None] = _do_nothing
         """Makes a driver that waits look whether the run was cancelled."""
+        self.caller = Caller()
+        """Where tools that ask a person are called; of a sub-agent's run, that of the run around it."""
 
     def unplug(self) -> None:
         """Let nobody be told or woken any more."""

@@ -147,6 +147,7 @@ class RunState:
             share_left=meter.share_left,
             approver=setup.approver,
             guarded=setup.guarded,
+            caller=lambda: signals.caller,
         )
         self.context: Context[Any] = Context(
             deps=setup.deps, run_id=setup.run_id, session_id=setup.session_id, _run=handle

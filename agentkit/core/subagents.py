@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from agentkit.errors import DecisionError, ToolDeferred, ToolError
@@ -87,12 +87,17 @@ class SubAgent:
         self._agent = agent
         self._share = share
 
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The agent's, as far as they are known."""
+        return self._agent.toolbox.known()
+
     def as_tool(self, **options: Any) -> Tool:
         """Make the tool; what the agent's own tools bring in, and what they could do, holds of it too."""
         box = self._agent.toolbox
         tools, unknown = box.known(), [source for source in box.sources if source.known() is None]
         if options.get("effect") is None:
-            reads = not unknown and all(tool.effect == "read" for tool in tools)
+            reads = not unknown and all(tool.effect == "read" and not tool.interactive for tool in tools)
             options["effect"] = "read" if reads else None
         untrusted = self._agent.reads or any(tool.untrusted for tool in tools)
         untrusted = untrusted or any(source.untrusted for source in unknown)
@@ -171,3 +176,15 @@ class SubAgent:
         raise ToolError(
             f"The agent {self._agent.name!r} stopped without an answer: {run.stop}. {run.why}{said}"
         )
+
+
+def interactive_in(tools: Iterable[Tool]) -> set[str]:
+    """Name the tools that ask a person at the terminal, those of sub-agents too."""
+    found: set[str] = set()
+    for tool in tools:
+        agent = getattr(tool.function, "__self__", None)
+        if tool.interactive:
+            found.add(tool.name)
+        elif isinstance(agent, SubAgent):
+            found |= interactive_in(agent.tools)
+    return found

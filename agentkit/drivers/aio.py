@@ -36,17 +36,18 @@ class AsyncDriver:
     def __init__(self, run: RunState, *, stream: bool, tool_timeout: float | None) -> None:
         self._session = run.session
         self._signals = run.signals
+        self._caller = run.signals.caller
         self._stream = stream
         self._seconds = run.meter.limits.seconds
         self._tool_timeout = tool_timeout
-        self._clock = Clock(None)
+        self._clock = Clock(None, self._caller)
         self._value: Any = None
         self._workers: _Workers | None = None
         self._unsaved: list[Step] = []
 
     async def drive(self, steps: Steps) -> AsyncGenerator[Event, None]:
         """Perform the effects; yield the events. Closing or cancelling it closes all that is under way."""
-        self._clock = Clock(self._seconds)
+        self._clock = Clock(self._seconds, self._caller)
         error: Exception | None = None
         try:
             while not self._signals.cancelled:
@@ -186,7 +187,7 @@ class AsyncDriver:
     # -- calls
 
     def _start(self, invocations: Sequence[Invocation]) -> None:
-        batch = Batch(invocations, self._tool_timeout)
+        batch = Batch(invocations, self._tool_timeout, self._caller)
         self._workers = workers = _Workers(asyncio.Queue(), batch)
         self._signals.report = workers.put
         self._signals.wake = lambda: workers.put(None)
@@ -285,7 +286,9 @@ class _Workers:
     def start(self, index: int, invocation: Invocation) -> None:
         tool, function = invocation.tool, invocation.function
         assert tool is not None and function is not None
-        if tool.is_async:
+        if caller := self.batch.asks(index):
+            caller.ask(function, lambda *result: self._done(index, *result))
+        elif tool.is_async:
             self.wait_for(index, function)
         else:
             threads.in_thread(function, lambda *result: self._done(index, *result), tool.name)
@@ -310,7 +313,8 @@ class _Workers:
         """Return whether a plain function returned an awaitable, which is awaited now."""
         index, value, error = message
         if error is None and isinstance(value, Awaitable):
-            self.wait_for(index, lambda: value)
+            caller = self.batch.asks(index)
+            self.wait_for(index, (lambda: caller.wait(value)) if caller else (lambda: value))
             return True
         return False
 

@@ -9,35 +9,41 @@ from typing import Any
 
 from agentkit.core.effects import CallDone
 from agentkit.errors import ToolTimeout
+from agentkit.tooling.caller import Caller
 from agentkit.tooling.invoke import Invocation
+
+_LOOK_AGAIN_SECONDS = 0.05
+"""How long whoever waits for a call waits at least while the time stands still."""
 
 
 class Clock:
-    """The time of a run; without `seconds` it has no end."""
+    """The time of a run, by its caller's; without `seconds` it has no end."""
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, caller: Caller) -> None:
         self.deadline: float | None = None
+        self.caller = caller
         if seconds is not None:
             self.extend(seconds)
 
     def extend(self, seconds: float) -> None:
         """Let the time end so many seconds from now."""
-        self.deadline = time.monotonic() + seconds
+        self.deadline = self.caller.now() + seconds
 
     def left(self) -> float | None:
         """Return the seconds that are left, or None without an end."""
-        return None if self.deadline is None else self.deadline - time.monotonic()
+        return None if self.deadline is None else self.deadline - self.caller.now()
 
     def expired(self) -> bool:
         """Return whether the time is up."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.deadline is not None and self.caller.now() >= self.deadline
 
 
 class Batch:
     """Calls that run at the same time, by their position."""
 
-    def __init__(self, invocations: Sequence[Invocation], tool_timeout: float | None) -> None:
+    def __init__(self, invocations: Sequence[Invocation], tool_timeout: float | None, caller: Caller) -> None:
         self.invocations = invocations
+        self.caller = caller
         self._tool_timeout = tool_timeout
         self._began: dict[int, float] = {}
         self._until: dict[int, float] = {}
@@ -49,15 +55,20 @@ class Batch:
         tool = self.invocations[position].tool
         timeout = self._tool_timeout if tool is None or tool.timeout is None else tool.timeout
         self._began[position] = time.monotonic()
-        if timeout is not None and timeout < math.inf:
-            self._until[position] = self._began[position] + timeout
+        if timeout is not None and timeout < math.inf and not self.asks(position):
+            self._until[position] = self.caller.now() + timeout
         self.waiting.add(position)
+
+    def asks(self, position: int) -> Caller | None:
+        """Return where a call asks a person, if it does."""
+        tool = self.invocations[position].tool
+        return self.caller if tool is not None and tool.interactive else None
 
     def note_done(self, position: int, *, done: bool = True) -> None:
         """Note, from any thread, that a call has ended, though its result may be read later; or goes on after all."""
         if not done:
             self._in_time.discard(position)
-        elif time.monotonic() < self._until.get(position, float("inf")):
+        elif self.caller.now() < self._until.get(position, float("inf")):
             self._in_time.add(position)
 
     def seconds_left(self, clock: Clock) -> float | None:
@@ -65,7 +76,9 @@ class Batch:
         ends = [self._until[position] for position in self.waiting if position in self._until]
         if clock.deadline is not None:
             ends.append(clock.deadline)
-        return max(0.0, min(ends) - time.monotonic()) if ends else None
+        if not ends:
+            return None
+        return max(_LOOK_AGAIN_SECONDS if self.caller.is_asking else 0.0, min(ends) - self.caller.now())
 
     def finish(self, position: int, value: Any, error: BaseException | None) -> CallDone | None:
         """Take what came of a call; None is made of one that was left behind before."""
@@ -76,11 +89,11 @@ class Batch:
 
     def expire(self) -> CallDone | None:
         """Give up the first call whose time is up, if there is one."""
-        now = time.monotonic()
+        now = self.caller.now()
         for position in sorted(self.waiting - self._in_time):
             if now >= self._until.get(position, float("inf")):
-                seconds = self._until[position] - self._began[position]
-                name = self.invocations[position].context.tool_name
+                tool, name = self.invocations[position].tool, self.invocations[position].context.tool_name
+                seconds = self._tool_timeout if tool is None or tool.timeout is None else tool.timeout
                 return self.finish(
                     position, None, ToolTimeout(f"Tool {name!r} was not done after {seconds:g} s.")
                 )

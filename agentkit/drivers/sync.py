@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -19,7 +20,20 @@ from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
 
 _Done = tuple[int, Any, BaseException | None]
-_Message = Event | _Done
+
+
+@dataclass(slots=True, eq=False)
+class _Here:
+    """Something to be done in the caller's thread."""
+
+    job: Callable[[], None]
+
+
+_Message = Event | _Done | _Here
+
+
+def _drop(job: Callable[[], None]) -> None:
+    """Do nothing for those who ask when nobody waits for them any more."""
 
 
 class _Cancelled(Exception):
@@ -38,16 +52,18 @@ class SyncDriver:
     def __init__(self, run: RunState, *, stream: bool, tool_timeout: float | None) -> None:
         self._session = run.session
         self._signals = run.signals
+        self._caller = run.signals.caller
+        self._caller.post = _drop  # whoever asks before or after this listens is given up
         self._stream = stream
         self._seconds = run.meter.limits.seconds
         self._tool_timeout = tool_timeout
-        self._clock = Clock(None)
+        self._clock = Clock(None, self._caller)
         self._workers: _Workers | None = None
         self._unsaved: list[Step] = []
 
     def drive(self, steps: Steps) -> Generator[Event, None, None]:
         """Perform the effects; yield the events. Closing it, at any point, closes all that is under way."""
-        self._clock = Clock(self._seconds)
+        self._clock = Clock(self._seconds, self._caller)
         value: Any = None
         error: Exception | None = None
         try:
@@ -189,10 +205,11 @@ class SyncDriver:
 
     def _start(self, invocations: Sequence[Invocation]) -> None:
         messages: SimpleQueue[_Message | None] = SimpleQueue()
-        batch = Batch(invocations, self._tool_timeout)
+        batch = Batch(invocations, self._tool_timeout, self._caller)
         self._workers = workers = _Workers(messages, batch)
         self._signals.report = messages.put
         self._signals.wake = lambda: messages.put(None)
+        self._caller.post = lambda job: messages.put(_Here(job))
         for position, invocation in enumerate(invocations):
             batch.begin(position)
             workers.start(position, invocation)
@@ -212,6 +229,9 @@ class SyncDriver:
                 message = workers.messages.get(timeout=batch.seconds_left(self._clock))
             except Empty:
                 continue
+            if isinstance(message, _Here):
+                message.job()
+                continue
             if message is not None and not isinstance(message, tuple):
                 return message
             if message is not None and not workers.goes_on(message):
@@ -230,6 +250,7 @@ class SyncDriver:
         if self._workers is not None:
             workers, self._workers = self._workers, None
             self._signals.unplug()
+            self._caller.post = _drop
             workers.close()
 
 
@@ -246,7 +267,9 @@ class _Workers:
     def start(self, index: int, invocation: Invocation) -> None:
         tool, function = invocation.tool, invocation.function
         assert tool is not None and function is not None
-        if tool.is_async:
+        if self.batch is not None and (caller := self.batch.asks(index)):
+            caller.ask(function, self._done(index))
+        elif tool.is_async:
             self.wait_for(index, function)
         else:
             self.in_thread(index, function, tool.name)
@@ -285,7 +308,8 @@ class _Workers:
         index, value, error = message
         self._cancels.pop(index, None)
         if error is None and isinstance(value, Awaitable):
-            self.wait_for(index, lambda: value, value)
+            caller = self.batch.asks(index) if self.batch is not None else None
+            self.wait_for(index, (lambda: caller.wait(value)) if caller else (lambda: value), value)
             return True
         return False
 

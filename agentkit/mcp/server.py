@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from agentkit.agent import Agent
+from agentkit.core.subagents import interactive_in
 from agentkit.errors import ConfigurationError, ToolError, ToolTimeout
 from agentkit.events import AgentEvent, Event, ToolProgress, ToolStarted
 from agentkit.mcp.exposed import annotations_of, content_of, schema_of
@@ -74,11 +75,16 @@ def make_server(
 def _tools_of(source: Any, *, ask: bool) -> dict[str, Tool]:
     is_agent = isinstance(source, Agent)
     found = source.toolbox.load() if is_agent else collect(source)
-    tools = {key: tool for key, tool in found.items() if not tool.interactive}
+    tools = {key: tool for key, tool in found.items() if not interactive_in([tool])}
     if ask and not is_agent:
         raise ConfigurationError("ask=True: give an agent, for there is nobody to be asked.")
     if ask and ASK in tools:
         raise ConfigurationError(f"ask=True: there is a tool {ASK!r} already.")
+    if ask and (asking := interactive_in(source.tools)):
+        names = ", ".join(sorted(asking))
+        raise ConfigurationError(
+            f"ask=True: the agent has tools that ask at the terminal, {names}: leave them out."
+        )
     if ask:
         tools[ASK] = source.as_tool(name=ASK)
     if not tools:

@@ -10,6 +10,7 @@ from typing_extensions import TypeVar
 
 from agentkit.events import Event, ToolProgress
 from agentkit.limits import MOST_TOKENS, Stop, Usage
+from agentkit.tooling.caller import Caller
 from agentkit.tooling.decisions import Decision, PendingCall
 
 Deps = TypeVar("Deps", default=Any)
@@ -42,6 +43,8 @@ class RunHandle:
     """Returns a share of what is left of the run's limits (tokens, tool_calls, cost)."""
     approver: Callable[[PendingCall, Context[Any]], Any] | None = None
     """Who decides about calls of the run that need approval, if anybody does at once."""
+    caller: Callable[[], Caller] = Caller
+    """Returns where tools that ask a person are called."""
     guarded: bool = False
     """Whether the run asks for approval of what untrusted words could make a model do."""
 

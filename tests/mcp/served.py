@@ -98,7 +98,7 @@ def terminal() -> str:
 def assistant_that_pays(amount: int) -> Agent:
     """Make an agent that pays, and says so."""
     model = ScriptedModel([[call("pay", amount=amount)], "I have paid."])
-    return Agent(model, tools=[registry], name="assistant")
+    return Agent(model, tools=[each for each in registry if not each.interactive], name="assistant")
 
 
 assistant = assistant_that_pays(500)

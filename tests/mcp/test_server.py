@@ -219,6 +219,16 @@ def test_an_agent_can_be_asked_itself_and_its_calls_need_approval_too(mode: str,
     assert asked == ['Allow assistant.pay({"amount": 500})? It is much.']
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_agent_that_asks_at_the_terminal_can_not_be_asked(inside: bool) -> None:
+    asker = Agent(ScriptedModel([]), tools=[served.registry.select(names=["terminal"])], name="asker")
+    tools = [asker.as_tool()] if inside else list(asker.tools)
+    with pytest.raises(ConfigurationError, match="ask at the terminal, terminal"):
+        make_server(Agent(ScriptedModel([]), tools=[*tools, served.registry.select(names=["pay"])]), ask=True)
+    with pytest.raises(ConfigurationError, match="no tool to be served"):
+        make_server(tools)
+
+
 @pytest.mark.parametrize("decision", [Result({"allow": True}), Deny()])
 def test_our_client_and_our_server_understand_each_other(decision: Any) -> None:
     served.paid.clear()
