@@ -134,6 +134,16 @@ SCRIPTS: dict[str, list[Any]] = {
         calls(call("load_skill", {"name": "tea"})),
         text("Boil water, and let it cool to 80 °C."),
     ],
+    "How many of TEA-5 are left?": [
+        calls(call("stock", {"sku": "TEA-5"})),
+        text("None of TEA-5 is left."),
+    ],
+    "Order 10 of TEA-5.": [
+        calls(call("order", {"sku": "TEA-5", "n": 10})),
+        text("Ten are ordered."),
+    ],
+    "Is a queue here?": [text("Yes, one of two.")],
+    "Is a queue there?": [text("It is.")],
     "Is anything broken?": [
         calls(call("log")),
         lambda body: calls(call("read_result", {"id": kept_id(body), "offset": 2800})),

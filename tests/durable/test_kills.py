@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("QUEUE_KILLS", "12"))
 @contextmanager
 def crew(where: str, effects: Path, size: int) -> Iterator[list[Worker]]:
     """Keep so many workers alive, whoever kills them; they are in the list, which the block may take from."""
-    workers = [Worker(where, effects) for _ in range(size)]
+    workers = [Worker(where, effects, DEATHS="99") for _ in range(size)]
     for worker in workers:
         worker.ready()
     ended = threading.Event()
@@ -39,7 +39,7 @@ def crew(where: str, effects: Path, size: int) -> Iterator[list[Worker]]:
             for n, worker in enumerate(workers):
                 if worker.process.poll() is not None:
                     worker.kill()
-                    workers[n] = Worker(where, effects)
+                    workers[n] = Worker(where, effects, DEATHS="99")
 
     keeper = threading.Thread(target=replace)
     keeper.start()
@@ -108,17 +108,17 @@ def test_killed_at_random_instants_nothing_is_lost_and_no_write_runs_twice(
 def test_killed_at_each_of_its_transactions_nothing_is_lost_and_no_write_runs_twice(
     where: str, queue: Queue, effects: Path
 ) -> None:
-    tasks: list[str] = []
+    tasks = []
     steps = ["read", "write", "unmarked"]
     numbers = [sign * number for number in range(1, KILLS + 1) for sign in (1, -1)]
     for number in numbers:
         tasks.append(queue.send(f"chat{number}", plan(*steps)))
-        worker = Worker(where, effects, KILL_AT=str(number), CONCURRENCY="1")
+        worker = Worker(where, effects, KILL_AT=str(number), CONCURRENCY="1", DEATHS="99")
         deadline = time.monotonic() + 60
         while worker.process.poll() is None and time.monotonic() < deadline:
             if queue._there(tasks[-1]).is_over:
                 break
             time.sleep(0.02)
         worker.kill()
-    with Worker(where, effects):
+    with Worker(where, effects, DEATHS="99"):
         check(queue, effects, tasks, len(steps))

@@ -185,7 +185,8 @@ def main(where: str) -> None:
             from tests.helpers.queue_kills import end_at_commit
 
             end_at_commit(queue, int(os.environ["KILL_AT"]))
-        with queue.workers(concurrency=int(os.environ.get("CONCURRENCY", "20")), drain=drain):
+        deaths = int(os.environ.get("DEATHS", "3"))
+        with queue.workers(concurrency=int(os.environ.get("CONCURRENCY", "20")), drain=drain, deaths=deaths):
             print("ready", flush=True)
             ended.wait()
 
