@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,8 +38,13 @@ def config_in(config: Any) -> JsonObject:
         ConfigurationError: A field has its place elsewhere, asks for more than one candidate, or would force
             a call in every turn.
     """
-    if config is None:
-        return {}
+    try:
+        return {} if config is None else _config_in(config)
+    except RecursionError:
+        raise ConfigurationError("config= is nested too deep to be written as JSON.") from None
+
+
+def _config_in(config: Any) -> JsonObject:
     fields = fields_of(config)
     if not isinstance(fields, Mapping):
         raise ConfigurationError(
@@ -49,7 +55,9 @@ def config_in(config: Any) -> JsonObject:
     for key, value in fields.items():
         if key in _NOT_HERE:
             raise ConfigurationError(f"config[{key!r}] has no effect here: {_NOT_HERE[key]}.")
-        if key in _REQUEST_LEVEL:
+        if key == "continuationToken" and isinstance(value, bytes):
+            request[key] = base64.urlsafe_b64encode(value).decode("ascii")  # as the SDK does
+        elif key in _REQUEST_LEVEL:
             request[key] = item_to_wire(key, value)
         elif key == "generationConfig":
             generation = {**(fields_of(value) or {}), **generation}

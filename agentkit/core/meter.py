@@ -54,6 +54,13 @@ class Meter:
         """Count what a function returns from now on: a sub-agent's usage, which grows."""
         self._live.append(spent)
 
+    def joined(self, usages: Sequence[Usage]) -> Usage:
+        """Add up turns that gave one reply: they are stored with its message, together."""
+        total = sum(usages, Usage())
+        self._loose = [other for other in self._loose if all(other is not each for each in usages)]
+        self._loose.append(total)
+        return total
+
     def note_stored(self, usage: Usage) -> None:
         """Note that a turn's usage is stored with its message."""
         self._loose = [other for other in self._loose if other is not usage]

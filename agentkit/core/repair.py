@@ -78,6 +78,8 @@ RULES: Final[dict[str, Rule]] = {
     # The history lacks a signature that the server wants: asked again, it would say the same.
     "MISSING_THOUGHT_SIGNATURE": Rule("stop", "malformed"),
     "MAX_TOKENS": Rule("continue", "max_tokens", CONTINUE),
+    # The gate has asked for the rest (rule 17): there was no token for it, or no room.
+    "CONTINUATION": Rule("continue", "max_tokens", CONTINUE),
     "SAFETY": _REFUSED,
     "RECITATION": _REFUSED,
     "LANGUAGE": _REFUSED,

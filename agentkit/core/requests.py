@@ -16,7 +16,7 @@ from agentkit.core.history import History
 from agentkit.core.hooks import Hooks, check_request, made_by_hook
 from agentkit.core.meter import Meter
 from agentkit.core.rate_limit import RateLimit, Slot
-from agentkit.core.repair import RetryPolicy
+from agentkit.core.repair import MAX_CONTINUED, RetryPolicy
 from agentkit.core.takes import check_takes
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed
@@ -26,7 +26,16 @@ from agentkit.model import Model
 from agentkit.stores.message import Message
 from agentkit.tooling.context import Context, Purpose
 from agentkit.tooling.decisions import Deny
-from agentkit.wire.content import JsonObject, Reply, Request, UsageMetadata, encode_request
+from agentkit.wire.content import (
+    JsonObject,
+    Reply,
+    Request,
+    UsageMetadata,
+    encode_request,
+    parts_of,
+    text_in,
+)
+from agentkit.wire.reply import ReplyAssembler
 
 Asking = Generator[Event | Effect, Any, Any]
 EXPECTED_OUTPUT: Final = 1000
@@ -124,6 +133,42 @@ class Requests:
             ModelError: No model answered.
             ConfigurationError: A hook returned what can't be sent or taken.
         """
+        pieces: list[Answer] = []
+        following = ask
+        while True:
+            try:
+                piece = yield from self._ask_once(following)
+            except BaseException:
+                self._keep_pieces(following, pieces)
+                raise
+            if piece is None:
+                self._keep_pieces(following, pieces)
+                return None
+            pieces.append(piece)
+            token = _token_of(piece.reply)
+            if (
+                token is None
+                or token == following.request.get("continuationToken")
+                or not self._has_room(pieces, ask)
+            ):
+                break
+            following = replace(
+                ask,
+                request={**ask.request, "continuationToken": token},
+                purpose="continuation" if ask.purpose in ("turn", "repair") else ask.purpose,
+                begun=following.begun + text_in(parts_of(piece.reply)),
+            )
+        answer = pieces[0] if len(pieces) == 1 else self._joined(pieces, ask.purpose)
+        if self._hooks.after_model is not None:
+            said = yield from self._hear_after(self._hooks.after_model, answer.reply, ask.purpose)
+            if isinstance(said, Deny) or self._end.stop is not None:
+                return None
+            if said is not None:
+                answer = replace(answer, reply=made_by_hook(said, answer.model.name))
+        return answer
+
+    def _ask_once(self, ask: Ask) -> Generator[Event | Effect, Any, Answer | None]:
+        """Send one request, which the developer's hook hears of before; count what comes back."""
         request, model = ask.request, ask.model or self.model
         said: Any = None
         if self._hooks.before_model is not None:
@@ -146,12 +191,34 @@ class Requests:
         else:
             self._meter.add_turn(usage)
             self.last_usage = usage
-        if self._hooks.after_model is not None:
-            said = yield from self._hear_after(self._hooks.after_model, reply, ask.purpose)
-            if isinstance(said, Deny) or self._end.stop is not None:
-                return None
-            reply = reply if said is None else made_by_hook(said, model.name)
         return Answer(reply=reply, model=model, usage=usage, shown=step.assembler.text if step.shown else "")
+
+    # -- a reply in pieces (rule 17)
+
+    def _has_room(self, pieces: Sequence[Answer], ask: Ask) -> bool:
+        """Return whether the limits leave room for one more piece of a reply."""
+        if ask.purpose == "last_turn":  # which no limit holds
+            return len(pieces) <= MAX_CONTINUED
+        return self._meter.reached() is None
+
+    def _keep_pieces(self, ask: Ask, pieces: Sequence[Answer]) -> None:
+        if pieces and not ask.quiet:
+            self._end.partial = self._end.partial or ask.begun
+
+    def _joined(self, pieces: Sequence[Answer], purpose: Purpose) -> Answer:
+        """Make one reply of its pieces: what came of each stands behind what came before, and usage adds up."""
+        whole = ReplyAssembler()
+        for piece in pieces:
+            left = () if piece is pieces[-1] else ("continuationToken",)
+            candidates = [
+                {key: value for key, value in each.items() if key not in left}
+                for each in piece.reply.get("candidates") or ()
+            ]
+            whole.add(cast(Reply, {**piece.reply, "candidates": candidates, "usageMetadata": None}))
+        usages = [piece.usage for piece in pieces]
+        usage = sum(usages, Usage()) if purpose == "summary" else self._meter.joined(usages)
+        shown = "".join(piece.shown for piece in pieces)
+        return Answer(reply=whole.reply(), model=pieces[-1].model, usage=usage, shown=shown)
 
     # -- hooks
 
@@ -228,7 +295,8 @@ class Requests:
                 self._keep_partial(step)
                 self._end.end("seconds")
                 return None
-            following = ask.model is None and self._standing_in + 1 < len(self._models)
+            others = ask.model is None and self._standing_in + 1 < len(self._models)
+            following = others and "continuationToken" not in request  # which says nothing to another model
             leave = following and (result.retry_after or 0.0) > self._retry.cap
             if self._limit is not None and result.code == 429 and not leave:
                 slow_down, seconds = self._limit.slow_down, result.retry_after
@@ -396,6 +464,17 @@ class Requests:
             if not (yield from self._wait(delay, attempt, result)):
                 return None
             attempt, waited = attempt + 1, waited + delay
+
+
+def _token_of(reply: Reply) -> str | None:
+    """Return the token with which a reply goes on, if it isn't whole."""
+    candidate: Any = (reply.get("candidates") or [{}])[0]
+    token = candidate.get("continuationToken")
+    return (
+        token
+        if candidate.get("finishReason") == "CONTINUATION" and token and isinstance(token, str)
+        else None
+    )
 
 
 def _encoded(request: Any) -> bytes:

@@ -79,6 +79,12 @@ class Turn:
             if answer is None:
                 break
             verdict = self._judge(answer)
+            if (
+                verdict.finish_reason == "CONTINUATION"
+                and not self._last
+                and (limit := self._run.meter.reached())
+            ):
+                verdict = Verdict("stop", verdict.finish_reason, limit[0], why=limit[1])
             end.finish_reason = verdict.finish_reason
             parts = [*self._begun, *parts_of(answer.reply)]
             finished = TurnFinished(
@@ -125,7 +131,7 @@ class Turn:
             run.end.partial = run.end.partial or text_in(self._begun)
             raise
         if answer is not None:
-            run.views.note(view, answer.usage, self._base)
+            run.views.note(view, run.requests.last_usage or answer.usage, self._base)
         return answer
 
     def _judge(self, answer: Answer) -> Verdict:
@@ -210,7 +216,7 @@ class Turn:
             content=keep({"role": "model", "parts": list(parts)}),
             model=model.name,
             endpoint=model.traits.endpoint,
-            usage=self._run.meter.turns[-1],
+            usage=self._run.meter.turns[-1] if answer is None else answer.usage,
             finish_reason=finish_reason,
             metadata=merged(self._said, own or {}) or None,
         )

@@ -20,7 +20,8 @@ from agentkit.gemini.protocol import CALLING, SHOWN
 from agentkit.wire.content import JsonObject, Request
 from agentkit.wire.convert import camel
 
-_NOT_CONFIG = frozenset({"contents", "systemInstruction", "tools", "toolConfig", "generationConfig"})
+_AS_IT_IS = ("contents", "systemInstruction", "continuationToken")
+_NOT_CONFIG = frozenset({*_AS_IT_IS, "tools", "toolConfig", "generationConfig"})
 _FUNCTIONS = frozenset({"functionDeclarations", "function_declarations"})
 
 
@@ -40,7 +41,7 @@ def config_of(request: Request) -> JsonObject:
 
 def beside_config(request: Request) -> JsonObject:
     """Return what is in a request beside its config."""
-    rest: JsonObject = {key: request[key] for key in ("contents", "systemInstruction") if key in request}
+    rest: JsonObject = {key: value for key, value in request.items() if key in _AS_IT_IS}
     tools = request.get("tools") or ()
     if any(not _FUNCTIONS.isdisjoint(tool) for tool in tools):
         rest["tools"] = tools  # the server's own too: the whole list takes the place of another

@@ -184,6 +184,11 @@ def from_archive(archive: Any, where: str) -> Archived:
         StoreVersionError: A newer agentkit wrote it.
         StoreError: It isn't a chat, or it is damaged.
     """
+    if isinstance(archive, list) and archive and all(isinstance(each, dict) for each in archive):
+        raise StoreError(
+            f"{where} is a list, and no chat that agentkit saved. If it is a list of contents, begin a chat with it:"
+            " agent.chat(history=json.loads(path.read_text()))."
+        )
     if not isinstance(archive, Mapping) or archive.get("format") != FORMAT:
         raise StoreError(f"{where} is not a chat that agentkit saved (no format {FORMAT!r} in it).")
     version = archive.get("version")

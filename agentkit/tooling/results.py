@@ -20,7 +20,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from agentkit.tooling.names import READ_RESULT
-from agentkit.wire.content import Blob, Json, JsonObject, Part
+from agentkit.wire.content import MAX_DEPTH, Blob, Json, JsonObject, Part, is_json
 
 _SCALARS = (str, int, float, bool, type(None))
 _LISTS = (list, tuple, range, deque, KeysView, ValuesView, ItemsView)
@@ -156,7 +156,8 @@ def sendable(output: Json, source: Any = None) -> tuple[Json, str, str | None]:
     """Make of a result what the server takes; return it, its JSON, and a note to the model if it needs one.
 
     NaN and infinities are null; `source`, what the output was made of, tells where they were. A result with a key
-    `$ref` at any depth is its JSON text: the server would take it for a reference to a part (rule 11).
+    `$ref` at any depth is its JSON text: the server would take it for a reference to a part (rule 11). So is one that
+    is nested deeper than a history may be.
     """
     is_changed = False
     try:
@@ -165,7 +166,8 @@ def sendable(output: Json, source: Any = None) -> tuple[Json, str, str | None]:
         output, is_changed = _finite(output), True
         text = to_text(output)
     is_changed = is_changed or ("null" in text and _has_nan(source))  # pydantic makes null of them by itself
-    if '"$ref"' in text and _has_ref(output):
+    is_deep = text.count("{") + text.count("[") > MAX_DEPTH and not is_json(output)
+    if is_deep or ('"$ref"' in text and _has_ref(output)):
         output, text = text, to_text(text)
     return output, text, _NULLED if is_changed else None
 

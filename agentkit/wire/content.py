@@ -102,6 +102,7 @@ class Request(TypedDict, total=False):
     generationConfig: JsonObject
     safetySettings: list[JsonObject]
     cachedContent: str
+    continuationToken: str
     labels: dict[str, str]
 
 
@@ -109,6 +110,7 @@ class Candidate(TypedDict, total=False):
     """One of a reply's candidates; agentkit asks for one and reads the first."""
 
     content: Content
+    continuationToken: str
     finishReason: str
     finishMessage: str
     index: int

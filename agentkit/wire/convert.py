@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from agentkit.errors import ConfigurationError, HistoryError
-from agentkit.wire.content import Content, JsonObject, KeptContent, Part, author_of, keep, metadata_of
+from agentkit.wire.content import (
+    MAX_DEPTH,
+    Content,
+    JsonObject,
+    KeptContent,
+    Part,
+    author_of,
+    is_json,
+    keep,
+    metadata_of,
+)
 from agentkit.wire.files import FilePart, UploadedFile, local_file
 from agentkit.wire.history import check
 from agentkit.wire.mime import encode_pil, is_pil, text_in_bytes
@@ -133,8 +143,10 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     value = getattr(value, "value", value)  # the SDK's enums
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if value is None or (isinstance(value, (str, int, float, bool)) and is_json(value)):
         return value
+    if isinstance(value, float):
+        raise ConfigurationError(f"{value!r} has no place in a content: JSON has no such number.")
     raise ConfigurationError(
         f"{type(value).__name__} has no place in a content. Give str, numbers, bool, None, bytes, lists or dicts."
     )
@@ -181,26 +193,33 @@ def _content_in(index: int, content: Any, inline_bytes: int | None = None) -> Co
             rule=4,
         )
     try:
-        fields = fields_of(content)
-        parts = fields.get("parts")
-        wire = to_wire({key: item for key, item in fields.items() if key != "parts"})
-        if isinstance(parts, (list, tuple)):
-            wire["parts"] = [
-                {"text": part} if isinstance(part, str) else _part_in(part, inline_bytes) for part in parts
-            ]
-        elif parts is not None:
-            raise ConfigurationError(f"its parts are a list, not {type(parts).__name__}")
+        return keep(cast(Content, _content_fields(content, inline_bytes)))
+    except RecursionError:
+        problem = f"it is nested more than {MAX_DEPTH} deep"
     except ConfigurationError as error:
-        raise HistoryError(f"contents[{index}]: {error} (rule 4).", index=index, rule=4) from None
+        problem = str(error)
+    raise HistoryError(f"contents[{index}]: {problem} (rule 4).", index=index, rule=4)
+
+
+def _content_fields(content: Any, inline_bytes: int | None) -> JsonObject:
+    fields = fields_of(content)
+    parts = fields.get("parts")
+    wire: JsonObject = to_wire({key: item for key, item in fields.items() if key != "parts"})
+    if isinstance(parts, (list, tuple)):
+        wire["parts"] = [
+            {"text": part} if isinstance(part, str) else _part_in(part, inline_bytes) for part in parts
+        ]
+    elif parts is not None:
+        raise ConfigurationError(f"its parts are a list, not {type(parts).__name__}")
+    if not is_json(wire.get("parts"), MAX_DEPTH + 10):  # what a call or a result is in takes a few
+        raise ConfigurationError(f"it is nested more than {MAX_DEPTH} deep")
     if wire.get("role") in ("assistant", "system", "function", "tool"):
         mend = {"assistant": "it is 'model' here", "system": "give Agent(instructions=...)"}
-        raise HistoryError(
-            f"contents[{index}]: Gemini knows no role {wire['role']!r}; "
-            f"{mend.get(wire['role'], 'function responses are in a content of the user')} (rule 4).",
-            index=index,
-            rule=4,
+        raise ConfigurationError(
+            f"Gemini knows no role {wire['role']!r}; "
+            f"{mend.get(wire['role'], 'function responses are in a content of the user')}"
         )
-    return keep(cast(Content, wire))
+    return wire
 
 
 def user_input(value: UserInput, *, inline_bytes: int | None = None) -> list[Content]:
@@ -217,6 +236,13 @@ def user_input(value: UserInput, *, inline_bytes: int | None = None) -> list[Con
     """
     if type(value) is str and value.strip():  # what most people say
         return [keep({"role": "user", "parts": [{"text": value}]})]
+    try:
+        return _user_input(value, inline_bytes)
+    except RecursionError:
+        raise ConfigurationError(f"The input is nested more than {MAX_DEPTH} deep.") from None
+
+
+def _user_input(value: UserInput, inline_bytes: int | None) -> list[Content]:
     items: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value]
     contents: list[Any] = []
     open_parts: list[Part] = []
@@ -248,8 +274,12 @@ def _check_said(content: Content) -> None:
     """Refuse a content of the user in which nothing is said, as a misspelt key leaves it."""
     if not content.get("parts"):
         raise ConfigurationError("A content of the input has no parts: give at least one.")
-    for part in content["parts"]:
-        if not any(_is_data(key, value) for key, value in part.items()):
+    blobs = [part["inlineData"] for part in content["parts"] if isinstance(part.get("inlineData"), dict)]
+    if not all(blob.get("data", "-") for blob in blobs):
+        raise ConfigurationError("A part of the input has empty data: there is nothing to send.")
+    said = [any(_is_data(key, value) for key, value in part.items()) for part in content["parts"]]
+    for part, says in zip(content["parts"], said, strict=True):
+        if not says and not (part.keys() == {"videoMetadata"} and any(said)):
             raise ConfigurationError(
                 f"There is nothing in the part {dict(part)!r:.200}: give {{'text': ...}}, {{'inlineData': ...}},"
                 " {'fileData': ...} or another kind of part."
@@ -297,6 +327,8 @@ def _part_in(item: Any, inline_bytes: int | None = None) -> Part:
             return {"inlineData": wire}
         if "fileUri" in wire:  # types.FileData
             return {"fileData": wire}
+        if isinstance(wire.get("uri"), str) and "name" in wire:  # the dump of a types.File
+            return {"fileData": {"fileUri": wire["uri"], "mimeType": wire.get("mimeType")}}
         return cast(Part, wire)
     raise ConfigurationError(
         f"{type(item).__name__} is no input. Give a str, a part or content (dict or google.genai.types), "

@@ -98,7 +98,7 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
     """Look at a path, bytes or an open binary file: what kind of data it is, by its content and then by its name.
 
     Raises:
-        ConfigurationError: Nobody can tell what kind of data it is.
+        ConfigurationError: Nobody can tell what kind of data it is, or it is empty.
         OSError: It can't be read.
     """
     path: Path | None = None
@@ -115,9 +115,11 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
         opened = getattr(value, "name", None)
         name = name or (Path(opened).name if isinstance(opened, str) else None)
         begin, size = data[:_BEGINNING], len(data)
+    if not begin:
+        raise ConfigurationError(f"{path or name or 'What was given'} is empty: there is nothing to send.")
     guessed = mimetypes.guess_type(name or "")[0] or ""
     kind = sniff(begin)
-    is_named = kind is None and name is not None and bool(begin)
+    is_named = kind is None and name is not None
     if is_named and text_in_bytes(begin, is_whole=size == len(begin), name=name) is not None:
         kind = guessed if guessed.startswith("text/") else "text/plain"
     elif kind is None and not guessed.startswith("text/"):

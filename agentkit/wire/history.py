@@ -10,15 +10,15 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from agentkit.errors import HistoryError
-from agentkit.wire.content import Content, calls_of, responses_of
+from agentkit.wire.content import Content, FunctionCall, calls_of, responses_of
 
 
 def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
     """Raise if contents break a rule of the server; most of these are a 400 there.
 
-    1. A function response has the name of its call and, exactly if the call has one, its id.
-    2. The calls of a model content are answered in the next content, of the user: one response each, in
-       call order. No response stands without its call.
+    1. A function response has the name of its call and, exactly if the call has one, its id, which is a text.
+    2. The calls of a model content, or of several in a row, are answered in the next content of the user: one
+       response each, in call order. No response stands without its call.
     3. In the current turn, the first function call of each model content has a `thoughtSignature`
        (only with `signatures=True`: it is Gemini 3 and later that sign).
     4. The first content is the user's; each has the role `user` or `model` and at least one part, which is
@@ -34,10 +34,13 @@ def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
     """
     for index, content in enumerate(contents):
         _check_shape(index, content)
+    calls: list[FunctionCall] = []
     for index, content in enumerate(contents):
-        before = contents[index - 1] if index else None
-        _check_responses(index, content, before)
-    if contents and calls_of(contents[-1]):
+        if content["role"] == "user":
+            _check_responses(index, content, calls)
+            calls = []
+        calls += calls_of(content)
+    if calls:
         _fail(len(contents) - 1, 2, "its function calls have no responses")
     if signatures:
         _check_signatures(contents)
@@ -79,14 +82,15 @@ def _check_shape(index: int, content: Any) -> None:
                 _fail(index, 4, f"a {kind} belongs in a content of the {role}")
             if not isinstance(part[kind], dict) or not isinstance(part[kind].get("name"), str):
                 _fail(index, 1, f"a {kind} is an object with a name")
+            if not isinstance(part[kind].get("id") or "", str):
+                _fail(index, 1, f"the id of a {kind} is a text")
         if "functionResponse" in part and not isinstance(part["functionResponse"].get("response"), dict):
             _fail(index, 6, "the response of a functionResponse is an object")
     if index == 0 and content["role"] != "user":
         _fail(index, 4, "a history starts with a content of the user")
 
 
-def _check_responses(index: int, content: Content, before: Content | None) -> None:
-    calls = calls_of(before) if before else []
+def _check_responses(index: int, content: Content, calls: Sequence[FunctionCall]) -> None:
     responses = responses_of(content)
     if len(calls) != len(responses):
         _fail(index, 2, f"it has {len(responses)} function responses to the {len(calls)} calls before it")

@@ -14,7 +14,7 @@ Json = dict[str, Any]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _TOP = {
     "contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings",
-    "cachedContent", "labels", "model",
+    "cachedContent", "labels", "model", "store", "serviceTier", "continuationToken", "modelArmorConfig",
 }  # fmt: skip
 _DATA = {
     "text", "functionCall", "functionResponse", "inlineData", "fileData", "executableCode",
@@ -69,8 +69,10 @@ class Rules:
         self._stand_ins(contents, _name(model))
         answered: list[Json] = []  # the calls that the content at hand must answer
         for content in contents:
-            self._answers(content, answered, _name(model))
-            answered = [part["functionCall"] for part in content["parts"] if "functionCall" in part]
+            if content["role"] == "user":
+                self._answers(content, answered, _name(model))
+                answered = []
+            answered += [part["functionCall"] for part in content["parts"] if "functionCall" in part]
         need(not answered, "rule 2: the last calls have no responses")
         self._tools(body, model)
 
@@ -105,7 +107,8 @@ class Rules:
         content["parts"] = parts = [_camel(part) for part in content["parts"]]
         for part in parts:
             need(part.keys() <= _PART, f"Unknown name in a part: {sorted(part.keys() - _PART)}")
-            need(len(part.keys() & _DATA) == 1, f"a part has one data field: {sorted(part)}")
+            alone = part.keys() == {"videoMetadata"}  # stands behind the video, as the recordings have it
+            need(alone or len(part.keys() & _DATA) == 1, f"a part has one data field: {sorted(part)}")
             wrong = "functionResponse" if role == "model" else "functionCall"
             need(wrong not in part, f"rule 4: {wrong} in a content of role {role}")
             signature = part.get("thoughtSignature")

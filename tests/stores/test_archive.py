@@ -568,3 +568,14 @@ def test_a_session_with_an_odd_usage_stays_readable(tmp_path: Path) -> None:
             writer.append([added(model_content("hi"), usage=Usage(prompt_tokens=odd))])
         writer.release()
         assert len(store.load("ann").messages) == 1
+
+
+def test_a_list_of_contents_is_refused_with_how_to_begin_a_chat_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "contents.json"
+    path.write_text(json.dumps([user_content("Hello")]))
+    chat = Agent(ScriptedModel(["ok"])).chat()
+    with pytest.raises(StoreError, match=r"agent\.chat\(history="):
+        chat.load(path)
+    assert (
+        Agent(ScriptedModel(["ok"])).chat(history=json.loads(path.read_text())).send_message("?").text == "ok"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from PIL import Image
 from pydantic import BaseModel
 
 from agentkit.core.config import config_in
+from agentkit.core.repair import judge
 from agentkit.errors import ConfigurationError, HistoryError
-from agentkit.wire.content import Content, copy_content
+from agentkit.wire.content import Content, call_part, copy_content, model_content, response_part, user_content
 from agentkit.wire.convert import history_in, to_types, user_input
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\xff\xfb" * 8
@@ -445,3 +447,97 @@ def test_contents_go_out_as_the_sdks_types() -> None:
     assert isinstance(first, types.Content)
     assert call.parts is not None
     assert call.parts[0].thought_signature == SIGNATURE
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+DUMPS: list[Any] = [
+    types.Content(role="user", parts=[types.Part(text="x")]),
+    types.Content(parts=[types.Part(text="x")]),
+    types.Part(text="x"),
+]
+
+
+@pytest.mark.parametrize("given", DUMPS)
+def test_a_dump_is_what_it_was_made_of(given: Any) -> None:
+    for dump in (given.model_dump(), given.model_dump(by_alias=True), given.model_dump(mode="json"), given):
+        assert user_input(dump) == [{"role": "user", "parts": [{"text": "x"}]}]
+    if getattr(given, "role", None):
+        assert history_in([given.model_dump()]) == user_input("x")
+
+
+def test_a_dump_of_a_file_is_the_file() -> None:
+    file = types.File(name="files/a", uri="https://example.com/files/a", mime_type="image/png")
+    wire = {"fileData": {"fileUri": file.uri, "mimeType": "image/png"}}
+    assert user_input([file, "x"]) == user_input([file.model_dump(), "x"])
+    assert user_input(file.model_dump())[0]["parts"] == [wire]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"text": "x", "more": math.nan},
+        {"text": "x", "more": [-math.inf]},
+        {"text": "x", "more": nested(3000)},
+        {"text": "x", "more": nested(200)},
+        {"functionCall": {"name": "f", "args": {"a": math.inf}}},
+    ],
+    ids=["NaN", "minus infinity", "3,000 deep", "200 deep", "infinity in a call"],
+)
+def test_what_could_not_be_written_down_is_refused_at_the_door(part: Any) -> None:
+    contents: list[Any] = [user_content("x"), {"role": "model", "parts": [part]}]
+    with pytest.raises(HistoryError):
+        history_in(contents)
+    with pytest.raises((HistoryError, ConfigurationError)):
+        user_input(part)
+
+
+def test_a_config_that_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="too deep"):
+        config_in({"labels": nested(3000)})
+
+
+def test_what_a_run_may_hold_may_come_in_again() -> None:
+    deep: Any = "x"
+    for _ in range(98):
+        deep = [deep]
+    asked = call_part("f", {"a": deep})
+    assert judge({"candidates": [{"content": {"role": "model", "parts": [asked]}}]}).action == "calls"
+    contents = [
+        user_content("x"),
+        model_content(asked),
+        user_content(response_part(asked["functionCall"], {})),
+    ]
+    assert history_in(contents) == contents
+
+
+def test_two_contents_of_the_model_may_be_answered_together() -> None:
+    first, second = call_part("f", id="1"), call_part("g")
+    answers = [response_part(each["functionCall"], {}) for each in (first, second)]
+    contents = [user_content("x"), model_content("hm", first), model_content(second), user_content(*answers)]
+    assert history_in(contents) == contents
+    for bad in (contents[:3], [*contents[:3], user_content(answers[1], answers[0])]):
+        with pytest.raises(HistoryError):
+            history_in(bad)
+
+
+def test_what_describes_a_video_may_stand_as_a_part_of_its_own() -> None:
+    video = {"fileData": {"fileUri": "gs://x"}}
+    parts: list[Any] = user_input([video, {"video_metadata": {"fps": 1}}, "?"])[0]["parts"]
+    assert parts == [video, {"videoMetadata": {"fps": 1}}, {"text": "?"}]
+    with pytest.raises(ConfigurationError, match="nothing in the part"):
+        user_input([{"video_metadata": {"fps": 1}}])
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bin"):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(ConfigurationError, match="is empty"):
+            user_input([tmp_path / name, "?"])
+    with pytest.raises(ConfigurationError, match="empty data"):
+        user_input(types.Part.from_bytes(data=b"", mime_type="image/png"))
