@@ -126,9 +126,11 @@ class AsyncChatManager:
         """Return the messages of a chat; see `ChatManager.get_history`."""
         return await off_loop(lambda: self._manager.get_history(id, start, end))
 
-    async def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
-        """List chats, the last used first; `after` is the last one of the page before."""
-        return await off_loop(lambda: self._manager.list(limit=limit, after=after))
+    async def list(
+        self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
+    ) -> Sequence[SessionInfo]:
+        """List chats whose ids begin so, the last used first; `after` is the last one of the page before."""
+        return await off_loop(lambda: self._manager.list(limit=limit, after=after, prefix=prefix))
 
     async def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
         """Find messages that have all these words."""

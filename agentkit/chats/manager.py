@@ -199,9 +199,11 @@ class ChatManager:
         """
         return builtins.list(self._store.load(id, start=start, end=end).messages)
 
-    def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
-        """List chats, the last used first; `after` is the last one of the page before."""
-        return self._store.list(limit=limit, after=after)
+    def list(
+        self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
+    ) -> Sequence[SessionInfo]:
+        """List chats whose ids begin so, the last used first; `after` is the last one of the page before."""
+        return self._store.list(limit=limit, after=after, prefix=prefix)
 
     def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
         """Find messages that have all these words."""

@@ -126,13 +126,8 @@ def find_session(setup: Setup, store: SessionStore, session: str | None, *, last
 
 def last_session(store: SessionStore, prefix: str) -> str | None:
     """Return the id of the session used last of those whose id begins so."""
-    page = store.list(limit=200)
-    while page:
-        for info in page:
-            if info.id.startswith(prefix):
-                return info.id
-        page = store.list(limit=200, after=page[-1])
-    return None
+    found = store.list(limit=1, prefix=prefix)
+    return found[0].id if found else None
 
 
 class Talk:

@@ -73,20 +73,12 @@ def full_id(store: SQLiteStore, id: str) -> str:
     try:
         return store.info(id).id
     except SessionNotFound:
-        found = [info.id for info in all_sessions(store) if info.id.startswith(id)] if id else []
+        found = [info.id for info in store.list(limit=1_000, prefix=id)] if id else []
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageFault(f"{len(found)} sessions begin with {id!r}: {', '.join(found[:5])} ...")
     raise UsageFault(f"There is no session {id!r}. `agentkit sessions list` shows them.")
-
-
-def all_sessions(store: SQLiteStore) -> Iterator[SessionInfo]:
-    """Go through all sessions, the last used first."""
-    page = store.list(limit=500)
-    while page:
-        yield from page
-        page = store.list(limit=500, after=page[-1])
 
 
 @app.command("list", help="List sessions, the last used first.")

@@ -48,14 +48,16 @@ class AsyncDriver:
     async def drive(self, steps: Steps) -> AsyncGenerator[Event, None]:
         """Perform the effects; yield the events. Closing or cancelling it closes all that is under way."""
         self._clock = Clock(self._seconds, self._caller)
+        step: Any = None
         error: Exception | None = None
         try:
             while not self._signals.cancelled:
+                said, self._value = self._value, None
                 try:
-                    step = steps.send(self._value) if error is None else steps.throw(error)
+                    step = steps.send(said) if error is None else steps.throw(error)
                 except StopIteration:
                     return
-                self._value = error = None
+                error = None
                 try:
                     told = not isinstance(step, effects.EFFECTS)
                     if self._unsaved and not isinstance(step, effects.Save) and (self._stream or not told):
@@ -77,6 +79,9 @@ class AsyncDriver:
                 await self._close_workers()
             finally:  # a second cancellation may come while tools clean up
                 steps.close()
+                unheard = self._value
+                if unheard is not None and isinstance(step, effects.AskLimit) and (undo := step.undo):
+                    await _ask_limit(effects.AskLimit(step.limit, lambda: undo(unheard)))
                 await self._save()
 
     async def _perform(self, step: effects.Performed) -> Any:

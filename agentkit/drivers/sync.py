@@ -64,15 +64,17 @@ class SyncDriver:
     def drive(self, steps: Steps) -> Generator[Event, None, None]:
         """Perform the effects; yield the events. Closing it, at any point, closes all that is under way."""
         self._clock = Clock(self._seconds, self._caller)
+        step: Any = None
         value: Any = None
         error: Exception | None = None
         try:
             while not self._signals.cancelled:
+                said, value = value, None
                 try:
-                    step = steps.send(value) if error is None else steps.throw(error)
+                    step = steps.send(said) if error is None else steps.throw(error)
                 except StopIteration:
                     return
-                value = error = None
+                error = None
                 try:
                     told = not isinstance(step, effects.EFFECTS)
                     if self._unsaved and not isinstance(step, effects.Save) and (self._stream or not told):
@@ -92,6 +94,8 @@ class SyncDriver:
                 self._close_workers()
             finally:
                 steps.close()
+                if value is not None and isinstance(step, effects.AskLimit) and step.undo is not None:
+                    step.undo(value)  # the run was cancelled before it had it
                 self._save()
 
     def _perform(self, step: effects.Performed) -> Any:

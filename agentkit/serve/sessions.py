@@ -72,12 +72,11 @@ def list_sessions(store: SessionStore, user: User, *, query: str = "", limit: in
     found: list[Row] = []
     after: SessionInfo | None = None
     while len(found) < limit:
-        page = store.list(limit=_PAGE, after=after)
+        page = store.list(limit=_PAGE if query else limit, after=after, prefix=user.prefix)
         for info in page:
-            mine = info.id.startswith(user.prefix)
-            if mine and (not query or info.id in snippets or query.lower() in (info.title or "").lower()):
+            if not query or info.id in snippets or query.lower() in (info.title or "").lower():
                 found.append(_row(info, user, snippets.get(info.id, "")))
-        if len(page) < _PAGE:
+        if not page:
             break
         after = page[-1]
     return found[:limit]

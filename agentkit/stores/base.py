@@ -245,8 +245,10 @@ class SessionStore(Protocol):
         """Wait until a writer in another process may have left a session, at most so long."""
         ...
 
-    def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
-        """List sessions, the last updated first; `after` is the last one of the page before."""
+    def list(
+        self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
+    ) -> Sequence[SessionInfo]:
+        """List sessions whose ids begin so, the last updated first; `after` is the last one of the page before."""
         ...
 
     def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:

@@ -112,11 +112,16 @@ class Store:
         with self._reading():
             return [StoredResult(id=plain(key), seq=seq, text=plain(text)) for key, seq, text in results]
 
-    def list(self, *, limit: int = 50, after: SessionInfo | None = None) -> Sequence[SessionInfo]:
-        """List sessions, the last updated first; `after` is the last one of the page before."""
-        page = "WHERE (s.updated, s.id) < (?, ?)" if after else ""
-        given = (after.updated, exact(after.id)) if after else ()
-        text = f"{rows.INFO} {page} ORDER BY s.updated DESC, s.id DESC LIMIT ?"
+    def list(
+        self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
+    ) -> Sequence[SessionInfo]:
+        """List sessions whose ids begin so, the last updated first; `after` is the last one of the page before."""
+        conditions, given = rows.begins(prefix)
+        if after is not None:
+            conditions.append("(s.updated, s.id) < (?, ?)")
+            given += [after.updated, exact(after.id)]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        text = f"{rows.INFO} {where} ORDER BY s.updated DESC, s.id DESC LIMIT ?"
         (found,) = self._db.run([(text, (*given, max(0, limit)))], write=False)
         with self._reading():
             return [rows.info_of(row) for row in found]

@@ -169,7 +169,6 @@ def test_no_method_of_a_rate_limit_is_called_on_an_event_loop() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a slot that is being asked for when the run is cancelled stays taken")
 def test_a_slot_that_was_being_asked_for_is_given_back_when_the_run_is_cancelled(either: Way) -> None:
     class SlowToReserve(Counted):
         def reserve(self, tokens: int) -> Slot:

@@ -774,3 +774,15 @@ def comparable(store: SessionStore) -> Any:
         (info.messages, info.usage),
         [(hit.seq, hit.role) for hit in sorted(store.search("snow rain"), key=lambda hit: hit.seq)],
     )
+
+
+def test_sessions_are_listed_by_how_their_ids_begin(store: SessionStore) -> None:
+    ids = ["a", "a/1", "a/2", "a/\U0010ffff", "a0", "b/1", "a\\1", "\ud7ff1", "\ue0001", "%", "_1"]
+    for id in ids:
+        store.create(id)
+    for prefix in ("", "a", "a/", "a/1", "a\\", "A", "b", "%", "_", "a/\U0010ffff", "\U0010ffff", "\ud7ff"):
+        found = [info.id for info in store.list(prefix=prefix)]
+        assert sorted(found) == sorted(id for id in ids if id.startswith(prefix)), prefix
+    first = store.list(prefix="a/", limit=2)
+    rest = store.list(prefix="a/", limit=2, after=first[-1])
+    assert [info.id for info in (*first, *rest)] == ["a/\U0010ffff", "a/2", "a/1"]
