@@ -8,10 +8,11 @@ import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self
 
 from typing_extensions import TypeVar, Unpack
 
+from agentkit.arguments import checked, refuse_copy
 from agentkit.core.budget import Budget
 from agentkit.core.config import check_cached, config_in, merged_config, with_servers
 from agentkit.core.history import History, messages_in
@@ -93,6 +94,7 @@ class _Start:
     resumed: Parked | None
 
 
+@checked
 class Agent(Generic[Deps]):
     """A model with tools and instructions; each `run` is one question and all that it takes to answer it.
 
@@ -215,6 +217,9 @@ class Agent(Generic[Deps]):
         """The same agent for async callers: `await agent.aio.run(...)`."""
         return AsyncAgent(self)
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy(self, "share it (it is never changed by its runs), or make it anew where it is needed.")
+
     def __repr__(self) -> str:
         return f"Agent({self.model.name!r}, name={self.name!r}, tools={[tool.name for tool in self.tools]})"
 
@@ -324,6 +329,7 @@ class Agent(Generic[Deps]):
         Raises:
             ConfigurationError: The inputs are no list or other iterable, or `concurrency` is no number above 0.
         """
+        self._check_output(output)
         shared = for_each(options)
         done = in_threads(
             inputs,
@@ -606,6 +612,10 @@ class Agent(Generic[Deps]):
             raise ConfigurationError(f"There is a tool {spec.name!r} already: give Output(name=...) another.")
         return OutputTaker(spec, native=native)
 
+    def _check_output(self, output: Any) -> None:
+        if output is not None and not isinstance(output, Output):
+            self._output_of(output)
+
     def _output_of(self, kind: Any) -> Output[Any]:
         """Make an `Output` of a type, once."""
         try:
@@ -617,6 +627,7 @@ class Agent(Generic[Deps]):
             return Output(kind)
 
 
+@checked
 class AsyncAgent(Generic[Deps]):
     """An agent's methods for async callers; see `Agent`."""
 
@@ -695,6 +706,7 @@ class AsyncAgent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncGenerator[Mapped[T], None]:
         """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
+        self._agent._check_output(output)
         shared = for_each(options)
         done = as_tasks(
             inputs,

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage, read_by_model
@@ -19,15 +19,31 @@ from agentkit.wire.content import Content, FunctionResponse, JsonObject
 from agentkit.wire.sources import Source
 
 
+class _Told:
+    """What events have in common."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            told = (
+                ": only some events have text. For the text alone, iterate over .texts()"
+                if name == "text"
+                else ""
+            )
+            raise AttributeError(f"{type(self).__name__} has no {name}{told}.")
+
+
 @dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(_Told):
     """A piece of the reply's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class OutputDelta:
+class OutputDelta(_Told):
     """What there is so far of a structured output (`run(output=...)`), where the model streams its JSON."""
 
     value: Any
@@ -35,14 +51,14 @@ class OutputDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class ThoughtDelta:
+class ThoughtDelta(_Told):
     """A piece of the model's summary of its thoughts."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class ToolStarted:
+class ToolStarted(_Told):
     """A call begins. It is told of calls that can't run as well (unknown tool, bad arguments)."""
 
     call_id: str
@@ -51,7 +67,7 @@ class ToolStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolProgress:
+class ToolProgress(_Told):
     """A tool says how far it is (`ctx.progress(...)`)."""
 
     call_id: str
@@ -60,7 +76,7 @@ class ToolProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolFinished:
+class ToolFinished(_Told):
     """A call has its response."""
 
     call_id: str
@@ -77,7 +93,7 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerToolStarted:
+class ServerToolStarted(_Told):
     """Gemini begins to use a tool of its own: it searches, reads a page, runs code."""
 
     call_id: str
@@ -88,7 +104,7 @@ class ServerToolStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerToolFinished:
+class ServerToolFinished(_Told):
     """A tool of Gemini's own is done."""
 
     call_id: str
@@ -100,7 +116,7 @@ class ServerToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class MediaDelta:
+class MediaDelta(_Told):
     """A picture, a piece of sound or a file of the reply; or a plot of code that Gemini ran."""
 
     part: JsonObject
@@ -108,7 +124,7 @@ class MediaDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class SourcesFound:
+class SourcesFound(_Told):
     """What the reply that ends now rests on."""
 
     sources: tuple[Source, ...]
@@ -118,7 +134,7 @@ class SourcesFound:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolsLeftOut:
+class ToolsLeftOut(_Told):
     """A source of tools gives none in this run, or not all: it fails, or a name is taken."""
 
     source: str
@@ -127,7 +143,7 @@ class ToolsLeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRetry:
+class ModelRetry(_Told):
     """The model didn't answer properly and is asked again."""
 
     attempt: int
@@ -141,14 +157,14 @@ class ModelRetry:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestDelayed:
+class RequestDelayed(_Told):
     """A request waits for its place under the agent's rate limit."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChanged:
+class ModelChanged(_Told):
     """A model failed and the next one stands in for it, until the run ends."""
 
     before: str
@@ -158,14 +174,14 @@ class ModelChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class MessageAdded:
+class MessageAdded(_Told):
     """A message of the user's, sent while the run goes on, is in the history from here on."""
 
     content: Content
 
 
 @dataclass(frozen=True, slots=True)
-class AgentEvent:
+class AgentEvent(_Told):
     """Something that happens in a sub-agent (`Agent.as_tool`)."""
 
     path: tuple[str, ...]
@@ -182,7 +198,7 @@ class AgentEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnFinished:
+class TurnFinished(_Told):
     """The model has answered; its calls, if any, come next."""
 
     turn: int
@@ -198,7 +214,7 @@ class TurnFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(_Told):
     """The last event of every run."""
 
     run: Any

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.prices import PRICES, Price, price_of
 
@@ -56,6 +57,7 @@ LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "s
 """The stops after which `Limits(on_limit="answer")` has a last turn; after `repeats` there is one anyway."""
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How far a run may go; None is no limit. A run that reaches one stops, as `on_limit` says.

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import TypeVar
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.model import Model
 from agentkit.tooling.annotations import make_typed_dict, supported
@@ -83,6 +84,7 @@ class Output(Generic[T]):
         description: str | None = None,
     ) -> None: ...
 
+    @checked
     def __init__(
         self,
         type: Any,

@@ -19,6 +19,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 
 PRICES_DATE = date(2026, 11, 27)
@@ -27,6 +28,7 @@ PRICES_DATE = date(2026, 11, 27)
 _REVISION = re.compile(r"-\d{3}$")
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """What a model's tokens cost, in US dollars per million."""

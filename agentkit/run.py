@@ -583,6 +583,11 @@ class AsyncRunStream(_Stream[Out]):
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
+    def __await__(self) -> Generator[None, None, Self]:
+        """Return itself: `async for event in await chat.send_message_stream(...)`, as in google-genai."""
+        yield from ()
+        return self
+
     async def __anext__(self) -> Event:
         if self._ahead:
             return self._tell(self._ahead.popleft())

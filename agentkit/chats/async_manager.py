@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from typing_extensions import TypeVar, Unpack
 
+from agentkit.arguments import checked
 from agentkit.chats.chat import AsyncChat, Chat
 from agentkit.drivers.threads import off_loop
 from agentkit.output import AS_GIVEN, Output
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Out = TypeVar("Out", default=None)
 
 
+@checked
 class AsyncChatManager:
     """The chats of a `ChatManager`, whose methods these are. The store never blocks the event loop."""
 

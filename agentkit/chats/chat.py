@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from typing_extensions import TypeVar, Unpack
 
+from agentkit.arguments import checked, refuse_copy
 from agentkit.chats.changing import Changing
 from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.core.options import going_on
@@ -75,6 +76,9 @@ class _BaseChat:
         """Tokens of the whole chat, as of the last message or the last look at its history."""
         return self._conversation.usage
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy(self, "fork() copies what was said; elsewhere, go on with agent.chat(chat.id, store).")
+
     def _sent(self, sending: _Sending) -> Conversation:
         if sending == (None, None):
             return self._conversation
@@ -89,6 +93,7 @@ class _BaseChat:
         return merged, output
 
 
+@checked
 class Chat(_BaseChat):
     """A conversation: each message is sent with all that was said before, or with what its memory chooses.
 
@@ -288,6 +293,7 @@ class Chat(_BaseChat):
         )
 
 
+@checked
 class AsyncChat(_BaseChat):
     """A conversation for async callers; see `Chat`, whose methods these are. The store never blocks the event loop.
 

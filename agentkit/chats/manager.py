@@ -8,10 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from typing_extensions import TypeVar, Unpack
 
+from agentkit.arguments import checked, refuse_copy
 from agentkit.chats.chat import Chat
 from agentkit.chats.conversation import Conversation
 from agentkit.errors import ConfigurationError
@@ -35,6 +36,7 @@ _RECENT = 32
 Out = TypeVar("Out", default=None)
 
 
+@checked
 class ChatManager:
     """Many chats of one agent, by id. The store holds them: a thousand idle ones cost no memory.
 
@@ -68,6 +70,9 @@ class ChatManager:
         self._wait = wait
         self._recent: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.RLock()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy(self, "make it anew, over the same store, where it is needed.")
 
     def create(
         self,

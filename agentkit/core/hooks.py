@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.tooling.context import Context
 from agentkit.wire.content import FunctionResponse, JsonObject, Reply, Request, dumps
@@ -14,6 +15,7 @@ from agentkit.wire.reply import ReplyAssembler
 from agentkit.wire.signatures import signed_by_nobody
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
     """Functions that a run calls on its way, sync or async. What they return changes it; None changes nothing.

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 
 MINUTE = 60.0
@@ -58,6 +59,7 @@ class RateLimit:
         ConfigurationError: A limit is no whole number above 0.
     """
 
+    @checked
     def __init__(
         self,
         requests_per_minute: int | None = None,

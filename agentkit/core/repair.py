@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from reprlib import repr as short
 from typing import Any, Final, Literal
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.limits import Stop
 from agentkit.wire.content import Reply, is_json, parts_of, text_in
@@ -257,6 +258,7 @@ def _is_one_call(code: str) -> bool:
     return False
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often and how long a model is asked again after a transient failure.

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken
@@ -57,6 +58,7 @@ class GeminiModel(Model):
         ConfigurationError: The arguments don't go together or aren't valid.
     """
 
+    @checked
     def __init__(
         self,
         name: str = DEFAULT_MODEL,

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, cast
 
+from agentkit.arguments import checked
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import Need, Situation
 from agentkit.wire.content import (
@@ -21,6 +22,7 @@ from agentkit.wire.content import (
 from agentkit.wire.history import turn_starts
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class DropToolResults:
     """Send a line in the place of old, bulky results of tools: `[result left out: 12,345 characters]`.

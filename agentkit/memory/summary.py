@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import MakeSummary, Need, Situation
@@ -49,6 +50,7 @@ def is_summary(content: Content) -> bool:
     return isinstance(content, _SummaryContent)
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summarize:
     """Send a summary of older turns in their place, and the newer ones as they are.

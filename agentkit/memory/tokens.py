@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import CountTokens, DoesNotFit, Need, Situation
@@ -18,6 +19,7 @@ _FAR_OVER: Final = 2
 """An estimate of so many times the budget needs no count to say that it doesn't fit."""
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class TokenBudget:
     """Send as many of the last turns as fit, with instructions and tools, into a number of tokens.

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import Need, Situation
@@ -13,6 +14,7 @@ from agentkit.wire.content import Content
 from agentkit.wire.history import turn_starts
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class LastTurns:
     """Send the last turns: at most `n` of them, the current one included.

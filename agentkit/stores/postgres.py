@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, how_to_install
 from agentkit.stores.store import Store
 
@@ -48,6 +49,7 @@ class PostgresStore(Store):
 
     _db: Postgres
 
+    @checked
     def __init__(self, url: str, *, timeout: float = 10.0, reconnect_timeout: float = 60.0) -> None:
         try:
             from agentkit.stores.postgres_database import Postgres

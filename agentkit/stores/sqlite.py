@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from agentkit.arguments import checked
 from agentkit.stores.sqlite_file import SQLite
 from agentkit.stores.store import Store
 
@@ -38,6 +39,7 @@ class SQLiteStore(Store):
 
     _db: SQLite
 
+    @checked
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 10.0) -> None:
         super().__init__(SQLite(path, busy_timeout))
 

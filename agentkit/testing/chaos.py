@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing, closing
 from typing import Final, NamedTuple, get_args
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.model import Model, Traits
 from agentkit.testing.faults import (
@@ -74,6 +75,7 @@ class ChaosModel(Model):
         ConfigurationError: `p` is no probability, or there is no fault of a name.
     '''
 
+    @checked
     def __init__(
         self,
         model: Model,

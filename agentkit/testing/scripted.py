@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from typing import Any, cast
 
+from agentkit.arguments import checked
 from agentkit.errors import ModelError
 from agentkit.model import Model
 from agentkit.wire.content import (
@@ -53,6 +54,7 @@ def fault(code: int, message: str = "a scripted fault", *, retry_after: float | 
 class ScriptedModel(Model):
     """A `Model` that gives the replies of a script, one for each request, and records the requests."""
 
+    @checked
     def __init__(self, script: Iterable[Script], *, name: str = "scripted") -> None:
         self._script = list(script)
         self._name = name

@@ -10,6 +10,7 @@ from typing import Any, Protocol, overload, runtime_checkable
 from pydantic import BaseModel
 from typing_extensions import Unpack
 
+from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ToolDefinitionError
 from agentkit.tooling.callables import place_of
 from agentkit.tooling.options import Effect, problem_of
@@ -37,6 +38,8 @@ class ToolRegistry:
     def __init__(self, name: str = "tools", *, effect: Effect | None = None) -> None:
         if problem := problem_of({"effect": effect}):
             raise ToolDefinitionError(f"ToolRegistry({name!r}): {problem}")
+        if not isinstance(name, str):
+            raise ToolDefinitionError(f"ToolRegistry({name!r:.60}): give a name, or nothing.")
         self.name = name
         self.effect = effect
         self._tools: dict[str, Tool] = {}
@@ -47,6 +50,7 @@ class ToolRegistry:
     @overload
     def tool(self, /, **options: Unpack[ToolOptions]) -> Callable[[F], F]: ...
 
+    @checked
     def tool(self, function: Any = None, /, **options: Unpack[ToolOptions]) -> Any:
         """Add a function and give it back as it is: `@registry.tool` or `@registry.tool(effect="write", ...)`.
 
@@ -58,6 +62,7 @@ class ToolRegistry:
         self.add(function, **options)
         return function
 
+    @checked
     def add(self, source: Callable[..., Any] | Tool, /, **options: Unpack[ToolOptions]) -> Tool:
         """Add a callable or a tool; options given here win.
 
@@ -70,6 +75,7 @@ class ToolRegistry:
         _put(self._tools, made)
         return made
 
+    @checked
     def remove(self, name: str) -> Tool:
         """Take a tool out.
 
@@ -88,8 +94,9 @@ class ToolRegistry:
         """The declarations of all tools, wire JSON."""
         return [made.declaration for made in self]
 
+    @checked
     def select(
-        self, *, names: Iterable[str] | None = None, tags: Iterable[str] | None = None
+        self, *, names: str | Iterable[str] | None = None, tags: str | Iterable[str] | None = None
     ) -> ToolRegistry:
         """Make a registry of those tools that have one of the names and one of the tags; None is any.
 
@@ -106,6 +113,7 @@ class ToolRegistry:
             chosen = [made for made in chosen if made.tags & words]
         return self._new(chosen)
 
+    @checked
     def prefixed(self, prefix: str) -> ToolRegistry:
         """Make a registry of the same tools under the names `prefix_name`."""
         return self._new(made.replace(name=f"{prefix}_{made.name}") for made in self)

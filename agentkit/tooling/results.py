@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from agentkit.arguments import checked
 from agentkit.tooling.names import READ_RESULT
 from agentkit.wire.content import MAX_DEPTH, Blob, Json, JsonObject, Part, is_json
 
@@ -31,6 +32,7 @@ _LONGEST_ITERATOR = 100_000
 _NULLED = "Numbers that JSON can't hold (NaN, Infinity) are null in this result."
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Media:
     """An image, a sound or a file: what a tool returns, for the model to see, or what a model made (`run.media`)."""

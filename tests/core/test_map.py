@@ -307,9 +307,9 @@ def test_a_concurrency_that_is_none_is_refused_at_once(concurrency: Any) -> None
 @pytest.mark.parametrize("inputs", ["one question", b"x", 3, None, {"role": "user", "parts": []}])
 def test_what_is_no_list_of_inputs_is_refused_at_once(inputs: Any) -> None:
     agent = Agent(ScriptedModel([]))
-    with pytest.raises(ConfigurationError, match="iterable"):
+    with pytest.raises(ConfigurationError, match="give a list"):
         agent.map(inputs)
-    with pytest.raises(ConfigurationError, match="iterable"):
+    with pytest.raises(ConfigurationError, match="give a list"):
         agent.aio.map(inputs)
 
 
@@ -421,5 +421,5 @@ def test_async_inputs_are_no_iterable() -> None:
     async def source() -> AsyncIterator[str]:
         yield "x"
 
-    with pytest.raises(ConfigurationError, match="iterable"):
+    with pytest.raises(ConfigurationError, match="give a list"):
         Agent(ScriptedModel([])).aio.map(source())  # type: ignore[arg-type]

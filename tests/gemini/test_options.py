@@ -199,8 +199,8 @@ def test_ssl_contexts_are_made_once_for_all_models(monkeypatch: pytest.MonkeyPat
     [
         ({"name": " "}, "give a model's name"),
         ({"timeout": 0}, "seconds above 0"),
-        ({"client": object(), "api_key": KEY}, "not both"),
-        ({"client": object(), "http_options": {}}, "not both"),
+        ({"client": genai.Client(api_key=KEY), "api_key": KEY}, "not both"),
+        ({"client": genai.Client(api_key=KEY), "http_options": {}}, "not both"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], complaint: str) -> None:
