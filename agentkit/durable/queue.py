@@ -50,6 +50,7 @@ _TASKS = """SELECT t.task, t.chat, t.deaths, w.status, w.priority, w.recovery_at
     FROM {p}queue_tasks t JOIN {engine}workflow_status w ON w.workflow_uuid = t.task
     LEFT JOIN {engine}workflow_input i ON i.workflow_uuid = t.task
     LEFT JOIN {engine}workflow_output o ON o.workflow_uuid = t.task"""
+_OPTIONS = {"model", "instructions", "config", "tool_choice"}
 _LOOK = 1.0
 """Seconds after which a watcher looks again, though nobody told it to."""
 
@@ -108,6 +109,7 @@ class Queue:
         agent: str | None = None,
         id: str | None = None,
         user_data: Any = None,
+        options: Mapping[str, Any] | None = None,
         priority: int = 10,
         delay: float | None = None,
     ) -> str:
@@ -120,6 +122,7 @@ class Queue:
             id: Of the message, made where that is made: the same chat and id are the same task, however often and
                 from wherever they are sent.
             user_data: JSON that `deps` gets on the worker.
+            options: Of the run, as far as they are JSON: `model`, `instructions`, `config`, `tool_choice`.
             priority: The lower goes first.
             delay: Seconds before which it isn't taken.
 
@@ -129,7 +132,7 @@ class Queue:
         message_id = uuid.uuid4().hex if id is None else check_id("A message's id", id)
         contents = as_json("A message", user_input(message))
         task = {"message": contents, "message_id": message_id}
-        return self._enqueue(message_id, chat, task, self._agent(agent), user_data, priority, delay)
+        return self._enqueue(message_id, chat, task, self._agent(agent), user_data, options, priority, delay)
 
     def decide(
         self,
@@ -138,6 +141,7 @@ class Queue:
         *,
         agent: str | None = None,
         user_data: Any = _UNSAID,
+        options: Mapping[str, Any] | None = None,
         priority: int = 5,
     ) -> str:
         """Say what becomes of calls that wait, and let the chat go on; return the id of the task that does it.
@@ -150,6 +154,7 @@ class Queue:
             decisions: By `call_id`, for calls of `task.pending`.
             agent: Who goes on; by default the agent of the chat's last task.
             user_data: For `deps`; by default that of the chat's last task.
+            options: Of the run; by default those of the chat's last task.
             priority: The lower goes first.
 
         Raises:
@@ -159,7 +164,7 @@ class Queue:
             check_id("A call's id", call): decision_to_wire(each) for call, each in sorted(decisions.items())
         }
         id = f"decide-{_hashed(chat, wire)}" if wire else f"resume-{uuid.uuid4().hex}"
-        return self._go_on(id, chat, {"decisions": wire}, agent, user_data, priority)
+        return self._go_on(id, chat, {"decisions": wire}, agent, user_data, options, priority)
 
     def resolve(
         self,
@@ -190,7 +195,7 @@ class Queue:
             raise ConfigurationError("resolve(): give either result=..., or retry=True if it took no effect.")
         said = {"retry": True} if retry else as_json("A result", {"result": result})
         task = {"resolved": {check_id("A call's id", call_id): said}}
-        return self._go_on(f"resolve-{uuid.uuid4().hex}", chat, task, agent, _UNSAID, priority)
+        return self._go_on(f"resolve-{uuid.uuid4().hex}", chat, task, agent, _UNSAID, None, priority)
 
     def retry(self, task: str) -> str:
         """Send a task again that failed or was cancelled; return the new task's id, the same each time.
@@ -212,14 +217,24 @@ class Queue:
         self.engine.enqueue(again, queue_of(old.agent), old.chat, given, priority=old.priority, delay=None)
         return again
 
-    def _go_on(self, id: str, chat: str, task: Row, agent: str | None, user_data: Any, priority: int) -> str:
-        if agent is None or user_data is _UNSAID:
-            last = self._last_of(chat)
-            if agent is None:
-                agent = last["agent"] if last else self._agent(None)
-            if user_data is _UNSAID:
-                user_data = last.get("user_data")
-        return self._enqueue(id, chat, task, self._agent(agent), user_data, priority, None)
+    def _go_on(
+        self,
+        id: str,
+        chat: str,
+        task: Row,
+        agent: str | None,
+        user_data: Any,
+        options: Mapping[str, Any] | None,
+        priority: int,
+    ) -> str:
+        last = self._last_of(chat)
+        if agent is None:
+            agent = last["agent"] if last else self._agent(None)
+        if user_data is _UNSAID:
+            user_data = last.get("user_data")
+        if options is None:
+            options = last.get("options")
+        return self._enqueue(id, chat, task, self._agent(agent), user_data, options, priority, None)
 
     def _last_of(self, chat: str) -> Row:
         """Return what the last task of a chat was given."""
@@ -243,16 +258,20 @@ class Queue:
         task: Row,
         agent: str,
         user_data: Any,
+        options: Mapping[str, Any] | None,
         priority: int,
         delay: float | None,
     ) -> str:
         if type(priority) is not int or not 0 <= priority <= 1_000_000:
             raise ConfigurationError(f"priority={priority!r}: give a whole number from 0 to 1000000.")
+        if odd := set(options or {}) - _OPTIONS:
+            raise ConfigurationError(f"options={sorted(odd)}: a task takes {', '.join(sorted(_OPTIONS))}.")
         given = {
             **task,
             "chat": check_id("A chat's id", chat),
             "agent": agent,
             "user_data": as_json("user_data", user_data),
+            "options": as_json("options", dict(options or {})),
         }
         name = f"{quote(chat, safe='@:+ ')}/{id}"
         self.engine.enqueue(name, queue_of(agent), chat, given, priority=priority, delay=delay)
@@ -420,7 +439,7 @@ class Queue:
         """Send a schedule's message for a time."""
         id = f"{name}@{due.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         task = {"message": context["message"], "message_id": id}
-        self._enqueue(id, context["chat"], task, context["agent"], context["user_data"], 10, None)
+        self._enqueue(id, context["chat"], task, context["agent"], context["user_data"], None, 10, None)
 
     # -- workers and the end
 

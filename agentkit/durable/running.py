@@ -169,8 +169,9 @@ class Running:
 
     async def _open(self, chat: AsyncChat) -> AsyncRunStream[Any]:
         given, first = self.claimed.given, self.claimed.attempt == 1
+        options: Any = given.get("options") or {}
         if "message" in given:
-            return chat.send_message_stream(given["message"], id=given["message_id"])
+            return chat.send_message_stream(given["message"], id=given["message_id"], **options)
         said = {call_id: decision_from_wire(wire) for call_id, wire in given.get("decisions", {}).items()}
         if first:
             for call_id, resolved in given.get("resolved", {}).items():
@@ -178,7 +179,7 @@ class Running:
         else:  # some was said already: what nobody knows of isn't said again, lest a call runs twice
             waiting = {call.call_id for call in await chat.get_pending() if call.kind != "unknown_effect"}
             said = {call_id: decision for call_id, decision in said.items() if call_id in waiting}
-        return chat.resume_stream(said)
+        return chat.resume_stream(said, **options)
 
     def _tell(self, row: Row, *, begins: bool = False) -> None:
         self._told = self._log.tell(self._stream, [row], fence=self.claimed.fence, begins=begins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ class Task:
     """That in words; or why the task failed."""
     pending: tuple[PendingCall, ...] = ()
     """The calls that somebody has to say something about."""
+    message: Sequence[Any] | None = None
+    """The parts of what was said, in the wire's JSON; None for a decision."""
     message_id: str | None = None
     """The sender's id of its message, which the chat takes once, however many tasks bring it."""
     priority: int = 10
@@ -110,6 +112,7 @@ def read_task(row: Any) -> Task:
         stop=out.get("stop"),
         why=why,
         pending=tuple(PendingCall.from_wire(call) for call in out.get("pending", ())),
+        message=task["message"][-1]["parts"] if "message" in task else None,
         message_id=task.get("message_id"),
         priority=priority,
         attempts=attempts,

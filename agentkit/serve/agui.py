@@ -66,13 +66,17 @@ class AgUi:
         )
         before = history(stored)
         news = None if given.resume else news_in(given, before)
-        if news is None and not given.resume:
-            yield MessagesSnapshotEvent(messages=before)
-            yield _finished(given, None, pending)
-            return
         told: asyncio.Queue[Event | Ended] = asyncio.Queue()
+        if news is None and not given.resume:
+            if not await self._runs.attach(session, told.put_nowait):
+                yield MessagesSnapshotEvent(messages=before)
+                yield _finished(given, None, pending)
+                return
+            users = [n for n, message in enumerate(before) if message.role == "user"]
+            before = before[: users[-1] + 1] if users else []  # the rest is told again
+        else:
+            await self._begin(session, given, news, told)
         known = [call.call_id for call in pending] if given.resume else []
-        await self._begin(session, given, news, told)
         mapper = Mapper(given.run_id, known, [*before, *news.messages] if news else before)
         ended = False
         try:
@@ -83,7 +87,7 @@ class AgUi:
                     yield made
         finally:
             if not ended:  # the client has gone
-                await asyncio.shield(self._runs.stop(session))
+                await asyncio.shield(self._runs.leave(session))
 
     async def _load(self, session: Session) -> StoredSession | None:
         try:

@@ -73,10 +73,11 @@ class Api:
         query = request.query_params.get("q", "").strip()
         asked = request.query_params.get("limit", "50")
         limit = min(int(asked), 1_000) if asked.isdigit() else 50
-        cursor = await self._runs.log.last()
+        cursor = await self._runs.log.last(user.list_stream)
         found = await asyncio.to_thread(list_sessions, self._store, user, query=query, limit=limit)
+        active = await self._runs.active()
         for row in found:
-            row["live"] = self._runs.is_live(user.session(row["id"]))
+            row["live"] = user.session(row["id"]).stored in active
         return JSONResponse({"sessions": found, "cursor": cursor})
 
     async def _create(self, request: Request) -> Response:

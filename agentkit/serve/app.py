@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -38,6 +38,9 @@ from agentkit.serve.sessions import User
 from agentkit.serve.socket import Watcher
 from agentkit.stores.base import SessionStore
 
+if TYPE_CHECKING:
+    from agentkit.durable import Queue
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 IdentifyUser = Callable[[HTTPConnection], str | Awaitable[str | None] | None]
@@ -57,6 +60,7 @@ def create_app(
     deps: Callable[[str | None], Any] | None = None,
     output: Any = None,
     log: EventLog | None = None,
+    queue: Queue | None = None,
     concurrency: int = 200,
     seconds: float | None = 600.0,
     body_limit: int = 20_000_000,
@@ -77,12 +81,21 @@ def create_app(
         deps: A function of the user that gives what tools get as `ctx.deps`.
         output: The type of answers; see `Agent.run`. The page shows it as a table.
         log: Where is told what happens; by default in memory.
+        queue: Runs what is said, on its workers, in place of this process; `store` is its store then. A run goes on
+            when this server ends, and any other server of the queue shows it, also from the midst of an answer. What
+            tools get as `ctx.deps` is made by the queue, of the user's name; limits and memory are the workers', too.
         concurrency: How many runs may go on at a time; more are answered with 429.
         seconds: How long a run may take, if the agent's limits don't say less.
         body_limit: How large a request may be, in bytes.
     """
     settings = RunSettings(memory=memory, deps=deps, output=output, concurrency=concurrency, seconds=seconds)
-    runs = Runs(agent, MemoryStore() if store is None else store, log or MemoryEventLog(), settings)
+    log = log or MemoryEventLog()
+    if queue is not None:
+        from agentkit.serve.queued import QueuedRuns
+
+        runs: Runs = QueuedRuns(agent, queue, log, settings)
+    else:
+        runs = Runs(agent, MemoryStore() if store is None else store, log, settings)
     who = _identifier(identify)
     token = token or secrets.token_urlsafe(24)
 

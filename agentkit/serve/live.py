@@ -51,6 +51,8 @@ class Live:
     """Of the session, when it had ended."""
     unsent: Any = None
     """The message, if nothing of the run was kept."""
+    queued: str | None = None
+    """The task of a queue that runs it, if one does."""
 
     def hear(self, event: Event | Ended) -> None:
         """Tell what happened to the log and to the listener."""

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 class EventLog(Protocol):
-    """Rows of streams, numbered by one counter. A cursor older than what is kept is told, never skipped."""
+    """Rows of streams, numbered upwards. A cursor older than what is kept is told, never skipped."""
 
     async def append(self, stream: str, rows: Sequence[Row]) -> int:
         """Add rows to a stream; return the number of the last."""
@@ -23,8 +23,8 @@ class EventLog(Protocol):
         """Return the rows after a cursor; None if some of them are no longer kept."""
         ...
 
-    async def last(self) -> int:
-        """Return the number of the newest row of all streams: the cursor of who has seen everything."""
+    async def last(self, stream: str) -> int:
+        """Return the number of the newest row of a stream, or a later one: the cursor of who has seen all of it."""
         ...
 
     async def drop(self, stream: str) -> None:
@@ -70,7 +70,7 @@ class MemoryEventLog:
         kept = self._streams.get(stream)
         return kept.after(after) if kept else []
 
-    async def last(self) -> int:
+    async def last(self, stream: str) -> int:
         """Return the number of the newest row of all streams."""
         return self._last
 

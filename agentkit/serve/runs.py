@@ -53,6 +53,17 @@ class Runs:
         """Return whether a run of a session goes on."""
         return session.stored in self._live
 
+    async def active(self) -> set[str]:
+        """Name the sessions whose runs go on, as the store names them."""
+        return set(self._live)
+
+    async def attach(self, session: Session, listener: Listener) -> bool:
+        """Tell a listener of a run from its beginning on, also if it was begun elsewhere; return whether one goes on.
+
+        Nobody else can begin one here.
+        """
+        return False
+
     async def begin(
         self,
         session: Session,
@@ -96,8 +107,8 @@ class Runs:
             base, cursor = past.base, past.cursor
         else:
             await self.log.drop(session.stream)
-            base, cursor = info.messages, await self.log.last()
-        teller = Teller(f"r{await self.log.last()}", self.agent.limits.prices)
+            base, cursor = info.messages, await self.log.last(session.stream)
+        teller = Teller(f"r{await self.log.last(session.stream)}", self.agent.limits.prices)
         if message is not None:
             teller.add("user", **user_row([p if isinstance(p, dict) else {"text": p} for p in message]))
         teller.add("begin")
@@ -108,14 +119,15 @@ class Runs:
         return Live(session, teller, base, cursor, listener)
 
     async def _drive(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> None:
+        pump = asyncio.create_task(self._pump(live))
         try:
-            pump = asyncio.create_task(self._pump(live))
             ended = await self._hear(live, message, said, sender_id)
             live.ended.set()
             live.dirty.set()
             await pump
             await self._finish(live, message, ended)
         finally:
+            pump.cancel()
             self._live.pop(live.session.stored, None)
 
     async def _hear(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> Ended:
@@ -216,6 +228,10 @@ class Runs:
         await asyncio.wait([live.task], timeout=10)
         return True
 
+    async def leave(self, session: Session) -> None:
+        """End the run of a session whose only listener has gone."""
+        await self.stop(session)
+
     async def close(self) -> None:
         """End all runs as cancelled, and begin no more. What they had done by then is stored."""
         self._closed = True
@@ -251,7 +267,9 @@ class Runs:
             told = None  # somebody else has written since
         if told is not None and await self.log.read(session.stream, told.cursor) is None:
             told = None
-        upto, cursor = (told.base, told.cursor) if told else (len(stored.messages), await self.log.last())
+        upto, cursor = (
+            (told.base, told.cursor) if told else (len(stored.messages), await self.log.last(session.stream))
+        )
         rows = await asyncio.to_thread(stored_rows, stored, upto, self.agent.limits.prices)
         if told is None and (calls := await self._waiting(session, stored)):
             rows.append({"type": "pending", "calls": calls})

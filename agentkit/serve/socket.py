@@ -86,7 +86,7 @@ class Watcher:
                 continue
             name = self._names[stream]
             if rows is None:
-                self._cursors[stream] = await self._log.last()
+                self._cursors[stream] = await self._log.last(stream)
                 out.append({"session": name, "type": "reload", "seq": self._cursors[stream]})
                 continue
             self._cursors[stream] = rows[-1]["seq"]

@@ -33,7 +33,7 @@ def test_rows_are_read_from_a_cursor_and_each_is_read_once() -> None:
         await log.append("s", [row("c")])
         assert kinds(await log.read("s", first)) == ["c"]
         assert kinds(await log.read("s", first - 1)) == ["b", "c"]
-        assert await log.read("s", await log.last()) == []
+        assert await log.read("s", await log.last("s")) == []
 
     asyncio.run(go())
 
@@ -41,14 +41,14 @@ def test_rows_are_read_from_a_cursor_and_each_is_read_once() -> None:
 def test_a_cursor_older_than_what_is_kept_is_told() -> None:
     async def go() -> None:
         log = MemoryEventLog(keep=2)
-        before = await log.last()
+        before = await log.last("s")
         assert await log.read("s", before) == []
         await log.append("s", [row("a"), row("b"), row("c")])
         assert await log.read("s", before) is None
         assert kinds(await log.read("s", before + 1)) == ["b", "c"]
         await log.drop("s")
         assert await log.read("s", before + 1) is None
-        assert await log.read("s", await log.last()) == []
+        assert await log.read("s", await log.last("s")) == []
         assert await log.read("never", before - 1) is None  # of an earlier process
 
     asyncio.run(go())
@@ -57,7 +57,7 @@ def test_a_cursor_older_than_what_is_kept_is_told() -> None:
 def test_a_row_takes_the_place_of_the_last_of_its_key() -> None:
     async def go() -> None:
         log = MemoryEventLog()
-        before = await log.last()
+        before = await log.last("s")
         await log.append("s", [row("text", n=1, key="k"), row("x"), row("text", n=2, key="k")])
         rows = await log.read("s", before)
         assert rows is not None
