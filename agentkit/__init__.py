@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from agentkit.tooling.sources import ToolSource as ToolSource
     from agentkit.tooling.tool import Tool as Tool
     from agentkit.tooling.tool import tool as tool
+    from agentkit.wire.files import UploadedFile as UploadedFile
     from agentkit.wire.sources import Source as Source
 else:  # a type checker sees the imports above, and so that a name isn't there
     _NAMES = {
@@ -92,6 +93,7 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.tooling.results": "Media",
         "agentkit.tooling.sources": "ToolSource",
         "agentkit.tooling.tool": "Tool tool",
+        "agentkit.wire.files": "UploadedFile",
         "agentkit.wire.sources": "Source",
         "agentkit_local.model": "LocalModel",
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self
@@ -71,6 +73,7 @@ from agentkit.tooling.registry import Toolbox, toolbox_of
 from agentkit.tooling.tool import Effect, Tool
 from agentkit.wire.content import JsonObject, keep
 from agentkit.wire.convert import UserInput, user_input
+from agentkit.wire.files import UploadedFile, local_file
 
 if TYPE_CHECKING:
     from google import genai
@@ -233,7 +236,7 @@ class Agent(Generic[Deps]):
         """Ask, run the tools that the model calls, and return the answer.
 
         Args:
-            input: A str, an image as `pathlib.Path` or bytes, a part, a content, or a list of those.
+            input: A str; a file as `pathlib.Path`, bytes or an open file; a part, a content, or a list of those.
             output: The type that `run.output` is to have: any that pydantic validates, or an `Output`, which
                 says more. By default the answer is text.
             options: See `RunOptions`: deps, history, and what is to differ from the agent's settings.
@@ -371,6 +374,23 @@ class Agent(Generic[Deps]):
 
         conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
         return Chat(self, conversation, deps=deps, config=config)
+
+    def upload(self, file: Any, *, name: str | None = None) -> UploadedFile:
+        """Upload a file by hand, and wait until it can be used: to be given to `run` and chats as often as needed.
+
+        Files above the model's `upload_over` are uploaded by themselves.
+
+        Args:
+            file: A path, bytes, or an open binary file.
+            name: What the model and people know it by, if it has no name of its own.
+
+        Raises:
+            ConfigurationError: The model takes no uploads, or nobody can tell what kind of data it is.
+            ModelError: It can't be uploaded, or not be used.
+        """
+        *_, last = self.model.upload(local_file(file, name))
+        assert isinstance(last, UploadedFile)
+        return last
 
     def as_tool(
         self,
@@ -526,7 +546,8 @@ class Agent(Generic[Deps]):
             return _Start(
                 state=resumed_state(parked, resume.run, setup, settings, meter), given=given, resumed=parked
             )
-        said = [] if resume else user_input(value)
+        inline = setup.models[0].traits.inline_bytes
+        said = [] if resume else user_input(value, inline_bytes=inline)
         state = RunState(setup, settings, meter, History(history))
         state.session.started_with = state.session.known = len(history)
         for content in said:
@@ -715,6 +736,14 @@ class AsyncAgent(Generic[Deps]):
             ordered=ordered,
         )
         return amapped(done)
+
+    async def upload(self, file: Any, *, name: str | None = None) -> UploadedFile:
+        """Upload a file by hand; see `Agent.upload`."""
+        found = await asyncio.to_thread(local_file, file, name)
+        async with aclosing(self._agent.model.aupload(found)) as steps:
+            last = [step async for step in steps][-1]
+        assert isinstance(last, UploadedFile)
+        return last
 
     def chat(
         self,

@@ -143,6 +143,28 @@ class ToolsLeftOut(_Told):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadProgress(_Told):
+    """A file of the input is being uploaded: told when it begins, after each piece, and when it can be used."""
+
+    name: str
+    sent: int
+    """Bytes that have arrived; all of them while the server looks at the file."""
+    total: int
+    """Bytes of the file."""
+    done: bool = False
+    """Whether it can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLost(_Told):
+    """A file of an earlier message can no longer be sent: a line that names it stands in for it from here on."""
+
+    name: str
+    uri: str
+    """Where it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRetry(_Told):
     """The model didn't answer properly and is asked again."""
 
@@ -233,6 +255,8 @@ Event = (
     | MediaDelta
     | SourcesFound
     | ToolsLeftOut
+    | UploadProgress
+    | FileLost
     | ModelRetry
     | RequestDelayed
     | ModelChanged
@@ -341,12 +365,12 @@ _TYPES: Final[dict[str, Any]] = {
         ),
         str,
     ),
-    **dict.fromkeys(("status", "suggestions", "source"), str),
+    **dict.fromkeys(("status", "suggestions", "source", "uri"), str),
     **dict.fromkeys(("args", "response", "content", "result", "part"), dict),
     **dict.fromkeys(("seconds", "delay"), (int, float)),
-    **dict.fromkeys(("attempt", "turn"), int),
+    **dict.fromkeys(("attempt", "turn", "sent", "total"), int),
     **dict.fromkeys(("path", "call_ids", "sources"), list),
-    "waits": bool,
+    **dict.fromkeys(("waits", "done"), bool),
 }
 
 

@@ -9,10 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from agentkit.errors import ConfigurationError
 from agentkit.wire.content import Reply, Request, encode_request
+from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import ReplyAssembler
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class Traits:
     """Whether there are explicit caches for it (rule 12)."""
     refuses: frozenset[str] = frozenset()
     """Fields of `generationConfig` that are an error, by their path, perhaps of one value alone (rule 18)."""
+    inline_bytes: int | None = None
+    """How large a file may be that goes into a request; a larger one is uploaded. None is any."""
     connect_seconds: float = 10.0
     """How long a connection may take."""
     first_byte_seconds: float = 300.0
@@ -88,31 +94,9 @@ class Model(ABC):
 
     async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
         """Answer a request in chunks, async."""
-        loop, items, left = asyncio.get_running_loop(), asyncio.Queue[Any](), threading.Event()
-
-        def put(item: Any) -> None:
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(items.put_nowait, item)
-
-        def work() -> None:
-            try:
-                with closing(self.stream(request, timeout=timeout)) as chunks:
-                    for chunk in chunks:
-                        if left.is_set():
-                            return
-                        put(chunk)
-                put(None)
-            except BaseException as error:
-                put(error)
-
-        _start(work)
-        try:
-            while (item := await items.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            left.set()  # whoever is in the generator closes it: it can't be closed from here
+        async with aclosing(_in_thread(lambda: self.stream(request, timeout=timeout))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async."""
@@ -147,8 +131,59 @@ class Model(ABC):
         _start(work)
         return await counted
 
+    @property
+    def uploads_to(self) -> str | None:
+        """Where files go that are uploaded, and nobody else reads them; empty if nobody knows, None if nowhere."""
+        return ""
+
+    def upload(
+        self, file: LocalFile, *, timeout: float | None = None
+    ) -> Generator[int | UploadedFile, None, None]:
+        """Upload a file: yield how many bytes have arrived, as often as that changes, and at last the file."""
+        yield from ()
+        raise ConfigurationError(
+            f"The model {self.name!r} takes no uploads: give the file in the request itself."
+        )
+
+    async def aupload(
+        self, file: LocalFile, *, timeout: float | None = None
+    ) -> AsyncGenerator[int | UploadedFile, None]:
+        """Upload a file, async."""
+        async with aclosing(_in_thread(lambda: self.upload(file, timeout=timeout))) as steps:
+            async for step in steps:
+                yield step
+
     def prepare_for(self, request: Request) -> None:  # noqa: B027 - most models need not
         """Hear what first requests to expect, to make them quick; this does nothing."""
+
+
+async def _in_thread(make: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
+    """Yield what a generator does in a thread of its own."""
+    loop, items, left = asyncio.get_running_loop(), asyncio.Queue[Any](), threading.Event()
+
+    def put(item: Any) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(items.put_nowait, item)
+
+    def work() -> None:
+        try:
+            with closing(make()) as chunks:
+                for chunk in chunks:
+                    if left.is_set():
+                        return
+                    put(chunk)
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    _start(work)
+    try:
+        while (item := await items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()  # whoever is in the generator closes it: it can't be closed from here
 
 
 def _start(work: Callable[[], None]) -> None:

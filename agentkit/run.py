@@ -403,7 +403,7 @@ class _Stream(Generic[Out]):
             AgentError: The run is over.
             ConfigurationError: The message can't be sent.
         """
-        contents = user_input(message)
+        contents = user_input(message, inline_bytes=self._state.requests.model.traits.inline_bytes)
         check(contents)
         if not self._state.inbox.put(contents):
             raise AgentError("The run is over: it takes no more messages. Start another with its contents.")

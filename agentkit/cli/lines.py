@@ -8,6 +8,7 @@ from agentkit.chats.plain_text import clip, inert, one_line, result_text, second
 from agentkit.events import (
     AgentEvent,
     Event,
+    FileLost,
     MediaDelta,
     ModelChanged,
     ModelRetry,
@@ -19,6 +20,7 @@ from agentkit.events import (
     ToolProgress,
     ToolsLeftOut,
     ToolStarted,
+    UploadProgress,
 )
 
 
@@ -55,6 +57,11 @@ class CallLines:
                 blob = event.part.get("inlineData") or {}
                 size = max(1, len(blob.get("data") or "") * 3 // 4096)
                 return self._clip(f"{indent}[{one_line(str(blob.get('mimeType') or 'a file'))}, {size:,} kB]")
+            case UploadProgress(name=name, sent=sent, total=total, done=done):
+                said = "uploaded" if done else f"{sent * 100 // max(total, 1)} %"
+                return self._clip(f"{indent}{one_line(name)}: {said}")
+            case FileLost():
+                return self._clip(f"{indent}the file {one_line(event.name)} is no longer available")
             case SourcesFound() if event.sources:
                 found = (one_line(f"{source.title} {source.uri}") for source in event.sources)
                 return "\n".join(self._clip(f"{indent}Source: {each}") for each in found)

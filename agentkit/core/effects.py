@@ -5,6 +5,7 @@ the time of the run is up.
 
 - `CallModel`: ask the model; the driver gives each chunk to `feed` and sends back None or a `ModelError`. It takes
   what the request `hold`s of a budget first, and settles that however the request ends.
+- `Upload`: bring a file to where the model reads it; sent back is the file, None if it is lost, or a `ModelError`.
 - `StartCalls`: begin to run these calls, at the same time.
 - `NextNews`: wait for what comes next of the calls under way: an event that a tool tells, or the `CallDone` of
   one of them. When the last one is done, or the time is up, the driver cancels and leaves what still runs.
@@ -26,12 +27,13 @@ from agentkit.core.budget import Hold
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.server_tools import ServerTools, found
 from agentkit.errors import ModelError
-from agentkit.events import Event, MediaDelta, OutputDelta, TextDelta, ThoughtDelta
+from agentkit.events import Event, MediaDelta, OutputDelta, TextDelta, ThoughtDelta, UploadProgress
 from agentkit.model import Model
 from agentkit.stores.steps import Step
 from agentkit.tooling.caller import Caller
 from agentkit.tooling.invoke import Invocation
 from agentkit.wire.content import Reply, Request
+from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import ReplyAssembler
 
 
@@ -135,6 +137,25 @@ class CallModel:
 
 
 @dataclass(slots=True, eq=False)
+class Upload:
+    """Bring a file to where a model reads it, unless it is there."""
+
+    file: LocalFile | UploadedFile
+    model: Model
+    result: UploadedFile | None = None
+    """The file as it is there; None if it was there, and is to be had nowhere any more."""
+
+    def feed(self, step: int | UploadedFile) -> Iterator[Event]:
+        """Take what an upload says; yield the event to pass on."""
+        size = self.file.size if isinstance(self.file, LocalFile) else 0
+        if isinstance(step, UploadedFile):
+            self.result = step
+            yield UploadProgress(self.file.name, size, size, True)
+        else:
+            yield UploadProgress(self.file.name, step, size)
+
+
+@dataclass(slots=True, eq=False)
 class StartCalls:
     """Begin to run these calls."""
 
@@ -209,8 +230,8 @@ class AskLimit:
 Performed = StartCalls | NextNews | Resolve | Wait | Extend | Save | Count | AskLimit
 """Effects of which nothing is passed on while they are performed."""
 PERFORMED = (StartCalls, NextNews, Resolve, Wait, Extend, Save, Count, AskLimit)
-Effect = CallModel | Performed
-EFFECTS = (CallModel, *PERFORMED)
+Effect = CallModel | Upload | Performed
+EFFECTS = (CallModel, Upload, *PERFORMED)
 Steps = Generator[Event | Effect, Any, None]
 
 

@@ -20,6 +20,7 @@ from agentkit.wire.content import (
     keep,
 )
 from agentkit.wire.convert import authored_in
+from agentkit.wire.files import UploadedFile
 from agentkit.wire.metadata import server_tool_read
 from agentkit.wire.placing import holds_media, media_placed
 from agentkit.wire.signatures import Author, foreign_to, signed_for
@@ -45,6 +46,8 @@ class History:
         was cut. In order, so that each is declared behind those before it."""
         self._authors: set[Author] = set()
         self._joined = Joined()
+        self.files: dict[str, UploadedFile] = {}
+        """Files that are referred to, by the URI that stands in their content: as they are now."""
         self._holds_media = False
         self._placed: dict[tuple[int, frozenset[str]], tuple[Content, Content]] = {}
         """Contents as models that take these kinds of media get them, with what they are made of."""
@@ -63,6 +66,9 @@ class History:
         if message.model:
             self._authors.add((message.model, message.endpoint))
         self.hear(message)
+        for each in message.files:
+            file = UploadedFile.from_wire(each)
+            self.files.setdefault(file.uri, file)
         if message.content["role"] == "user":
             own: Any = (message.metadata or {}).get(OWN)
             own = own if isinstance(own, list) else []
@@ -76,6 +82,13 @@ class History:
         name = server_tool_read(message.content["parts"], message.metadata, tokens)
         if name is not None:
             self.read[name] = None
+
+    def replace(self, index: int, message: Message) -> None:
+        """Put a message in the place of one that was not sent yet."""
+        following = self.messages[index + 1 :]
+        self.cut(index)
+        for each in (message, *following):
+            self.add(each)
 
     def cut(self, length: int) -> None:
         """Keep so many messages, and forget the others."""
@@ -94,6 +107,7 @@ class History:
         copy.messages, copy.contents = self.messages.copy(), self.contents.copy()
         copy.answered, copy.found = self.answered.copy(), self.found.copy()
         copy.read = self.read.copy()
+        copy.files = self.files.copy()
         copy._authors, copy._joined = self._authors.copy(), self._joined
         copy._holds_media, copy._placed = self._holds_media, self._placed
         copy._joined_placed = self._joined_placed

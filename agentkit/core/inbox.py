@@ -31,6 +31,11 @@ class Inbox:
                 content = self.contents.pop(0)
             yield content
 
+    def put_back(self, content: Content) -> None:
+        """Let a message be the next again that is taken, or left."""
+        with self._lock:
+            self.contents.insert(0, content)
+
     def close(self, *, if_empty: bool = False) -> bool:
         """Take no more; with `if_empty` only where nothing waits. Return whether it is closed."""
         with self._lock:

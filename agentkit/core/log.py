@@ -16,6 +16,7 @@ from typing import Any
 from agentkit.errors import AgentError, ToolError, ToolRetriesExceeded, ToolRetry, ToolTimeout
 from agentkit.events import (
     Event,
+    FileLost,
     ModelChanged,
     ModelRetry,
     RequestDelayed,
@@ -38,7 +39,7 @@ _TOOLS = logging.getLogger("agentkit.tools")
 _LOGGED = frozenset(
     {
         *(ToolFinished, ToolStarted, ServerToolFinished, ModelRetry),
-        *(ModelChanged, RequestDelayed, TurnFinished, RunFinished, ToolsLeftOut),
+        *(ModelChanged, RequestDelayed, TurnFinished, RunFinished, ToolsLeftOut, FileLost),
     }
 )
 
@@ -57,6 +58,8 @@ def log(event: Event, context: Context[Any]) -> None:
             _TOOLS.debug("Gemini used its %r: %s (run %s)", event.name, event.status or "done", run)
         case ToolsLeftOut():
             _TOOLS.warning("Tools of %r are left out (run %s): %s", event.source, run, event.reason)
+        case FileLost():
+            _MODEL.info("The file %r is no longer available (run %s)", event.name, run)
         case ModelRetry():
             _MODEL.info(
                 "Asking again in %.1f s (try %d, run %s): %s", event.delay, event.attempt, run, event.reason

@@ -76,6 +76,13 @@ class Loop:
         resumed = run.waiting.resumed
         if run.approvals.decisions and resumed is None:
             raise DecisionError("No call waits: there is nothing to decide.")
+        for index in range(run.session.known, len(run.history)):
+            message = run.history.messages[index]
+            made = yield from self._added(message)
+            if made is None:
+                return
+            if made is not message:
+                run.history.replace(index, made)
         if run.stored:
             yield Save([AddMessage(message) for message in run.history.messages[run.session.known :]])
         last = run.history.contents[-1]
@@ -169,10 +176,17 @@ class Loop:
             end.end(stop, why)
             end.partial = end.partial or partial
 
+    def _added(self, message: Message) -> Generator[Event | Effect, Any, Message | None]:
+        """Return a message of the user's with its files uploaded; None if the time of the run is up."""
+        return (yield from self._run.requests.files.added(message, self._run.requests.model))
+
     def _take_messages(self) -> Steps:
         """Add what the user has said meanwhile."""
         for content in self._run.inbox.take():
-            message = Message(content=keep(content))
+            message = yield from self._added(Message(content=keep(content)))
+            if message is None:
+                self._run.inbox.put_back(content)
+                return
             self._run.history.add(message)
             yield Save([AddMessage(message)])
             yield MessageAdded(copy_content(content))

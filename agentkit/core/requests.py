@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from agentkit.core.budget import Budget, Hold
 from agentkit.core.effects import EXPIRED, AskLimit, CallModel, Count, Effect, Resolve, Wait
 from agentkit.core.end import RunEnd
+from agentkit.core.files import Files
 from agentkit.core.history import History
 from agentkit.core.hooks import Hooks, check_request, made_by_hook
 from agentkit.core.meter import Meter
@@ -112,6 +113,7 @@ class Requests:
         self._meter = meter
         self._end = end
         self._history = history
+        self.files = Files(history, end, retry=retry, jitter=jitter)
         self._made = 0
         """How many requests were made."""
         self.last_usage: Usage | None = None
@@ -272,8 +274,8 @@ class Requests:
         Raises:
             ModelError: None of them answers.
         """
-        step, attempt, waited = self._step(ask, request), 1, 0.0
-        while True:
+        step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
+        while step is not None:
             if self._limit is not None and not (yield from self._take_slot(self._limit, step)):
                 return None
             if self._budget is not None:
@@ -307,18 +309,24 @@ class Requests:
             if delay is None and following and result.retryable and not self._end.partial:
                 self._standing_in += 1
                 yield ModelChanged(step.model.name, self.model.name, str(result))
-                step, attempt, waited = self._step(ask, request), 1, 0.0
+                step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
+                continue
+            if delay is None and self.files.forget(step.request, result):
+                step = yield from self._step(ask, request)
                 continue
             if delay is None:
                 raise result
             if not (yield from self._wait(delay, attempt, result)):
                 return None
             step, attempt, waited = step.again(), attempt + 1, waited + delay
+        return None
 
-    def _step(self, ask: Ask, request: Request) -> CallModel:
+    def _step(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
         model = ask.model or self.model
-        made = self._history.taken_by(model, request, ask.told)
-        return self._called(ask, made, model)
+        sent = yield from self.files.sent(request, model)
+        if sent is None:
+            return None
+        return self._called(ask, self._history.taken_by(model, sent, ask.told), model)
 
     def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
         for each in (model,) if self._made else (model, *self._models):  # those that may stand in, too
@@ -452,8 +460,9 @@ class Requests:
         attempt, waited = 1, 0.0
         while True:
             model = self.model
-            result = yield Count(self._history.taken_by(model, request, ()), model)
-            if result is EXPIRED:
+            sent = yield from self.files.sent(request, model)
+            result = sent and (yield Count(self._history.taken_by(model, sent, ()), model))
+            if result is EXPIRED or result is None:
                 self._end.end("seconds")
                 return None
             if not isinstance(result, ModelError):

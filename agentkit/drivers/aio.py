@@ -6,19 +6,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from agentkit.core import effects
 from agentkit.core.budget import Hold
 from agentkit.core.effects import EXPIRED, CallDone, CallModel, Steps
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.state import RunState
-from agentkit.drivers import threads
+from agentkit.drivers import files, threads
 from agentkit.drivers.batch import Batch, Clock
 from agentkit.errors import ModelError
 from agentkit.events import Event
 from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
+from agentkit.wire.files import LocalFile, UploadedFile
 
 T = TypeVar("T")
 _Done = tuple[int, Any, BaseException | None]
@@ -64,6 +65,10 @@ class AsyncDriver:
                         await self._save()  # nobody hears of what isn't stored
                     if isinstance(step, CallModel):
                         async with aclosing(self._call_model(step)) as events:
+                            async for event in events:
+                                yield event
+                    elif isinstance(step, effects.Upload):
+                        async with aclosing(self._upload(step)) as events:
                             async for event in events:
                                 yield event
                     elif isinstance(step, effects.PERFORMED):
@@ -145,6 +150,21 @@ class AsyncDriver:
             if step.hold is not None:
                 with threads.logged("A budget failed when it was told what a request cost."):
                     await _held(step.hold, step.hold.settle)
+
+    async def _upload(self, step: effects.Upload) -> AsyncGenerator[Event, None]:
+        file = await threads.call(lambda: files.to_send(step.file, step.model), "agentkit-files")
+        if not isinstance(file, LocalFile):
+            self._value = file
+            return
+        step.file = file
+        async with aclosing(step.model.aupload(file, timeout=self._clock.left())) as progress:
+            while (said := await self._ask(anext(progress, None))) is not None:
+                for event in step.feed(cast("int | UploadedFile", said)):
+                    yield event
+                if self._signals.cancelled:
+                    raise _Cancelled
+        if self._value is None:
+            self._value = step.result
 
     async def _ask(self, doing: Awaitable[T | None], step: CallModel | None = None) -> T | None:
         """Await what a model does; None where it fails or the time is up, and the step comes to that."""

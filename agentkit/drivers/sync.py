@@ -12,12 +12,13 @@ from typing import Any
 from agentkit.core import effects
 from agentkit.core.effects import EXPIRED, CallDone, CallModel, Steps
 from agentkit.core.state import RunState
-from agentkit.drivers import threads
+from agentkit.drivers import files, threads
 from agentkit.drivers.batch import Batch, Clock
 from agentkit.errors import ModelError
 from agentkit.events import Event
 from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
+from agentkit.wire.files import LocalFile
 
 _Done = tuple[int, Any, BaseException | None]
 
@@ -81,6 +82,8 @@ class SyncDriver:
                         self._save()  # nobody hears of what isn't stored
                     if isinstance(step, CallModel):
                         value = yield from self._call_model(step)
+                    elif isinstance(step, effects.Upload):
+                        value = yield from self._upload(step)
                     elif isinstance(step, effects.PERFORMED):
                         value = self._perform(step)
                     else:
@@ -158,6 +161,23 @@ class SyncDriver:
                 with threads.logged("A budget failed when it was told what a request cost."):
                     step.hold.settle()
         return None
+
+    def _upload(self, step: effects.Upload) -> Generator[Event, None, Any]:
+        try:
+            file = files.to_send(step.file, step.model)
+            if not isinstance(file, LocalFile):
+                return file
+            step.file = file
+            with contextlib.closing(step.model.upload(file, timeout=self._clock.left())) as progress:
+                for said in progress:
+                    yield from step.feed(said)
+                    if self._signals.cancelled:
+                        raise _Cancelled
+                    if self._clock.expired():
+                        return EXPIRED
+        except ModelError as error:
+            return EXPIRED if self._clock.expired() else error
+        return step.result
 
     def _count(self, count: Callable[[float | None], int]) -> Any:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -14,8 +15,10 @@ from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken
 from agentkit.gemini.traits import is_agent, traits_of
+from agentkit.gemini.uploads import Uploads
 from agentkit.model import Model, Traits
 from agentkit.wire.content import JsonObject, Reply, Request
+from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import misshapen
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class GeminiModel(Model):
             request). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION says otherwise, and the
             SDK's default on Vertex AI. `retry_options` are ignored: the run retries.
         timeout: Seconds that a request may take in all.
+        upload_over: Bytes: a larger file of the input is uploaded, and its URI sent. On Vertex AI, which keeps no
+            files, it is an error.
 
     Raises:
         ConfigurationError: The arguments don't go together or aren't valid.
@@ -67,6 +72,7 @@ class GeminiModel(Model):
         api_key: str | None = None,
         http_options: types.HttpOptions | Mapping[str, Any] | None = None,
         timeout: float = 120.0,
+        upload_over: int = 8_000_000,
     ) -> None:
         if not name.strip():
             raise ConfigurationError(f"GeminiModel({name!r}): give a model's name, e.g. {DEFAULT_MODEL!r}.")
@@ -84,6 +90,10 @@ class GeminiModel(Model):
         self._timeout = _milliseconds(http_options) or timeout
         if not self._timeout > 0:
             raise ConfigurationError(f"GeminiModel(timeout={timeout!r}): give seconds above 0.")
+        if not upload_over >= 0:
+            raise ConfigurationError(f"GeminiModel(upload_over={upload_over!r}): give bytes from 0.")
+        self._upload_over = upload_over
+        self._uploads = Uploads()
         self._faults = Faults(self._name)
         self._wire_made: Wire | None = None
         self._lock = threading.Lock()
@@ -97,7 +107,15 @@ class GeminiModel(Model):
     def traits(self) -> Traits:
         """What the model takes, by the table in `agentkit.gemini.traits`."""
         vertex = self._client.vertexai if self._client is not None else _vertex_chosen()
-        return traits_of(self._name, "vertex" if vertex else "gemini")
+        return traits_of(self._name, "vertex" if vertex else "gemini", self._upload_over)
+
+    @property
+    def uploads_to(self) -> str | None:
+        """Where files go: to the Gemini API, where one key doesn't read what another uploaded; not to Vertex AI."""
+        if self.traits.endpoint == "vertex":
+            return None
+        key = next(iter(self._keys()), "")
+        return f"gemini/{hashlib.sha256(key.encode()).hexdigest()[:12]}" if key else "gemini"
 
     def __repr__(self) -> str:
         return f"GeminiModel({self._name!r})"
@@ -113,8 +131,7 @@ class GeminiModel(Model):
         """
         if self._client is not None:
             return
-        found = (self._api_key, os.environ.get("GOOGLE_API_KEY"), os.environ.get("GEMINI_API_KEY"))
-        keys = [key.strip() for key in found if key and key.strip()]
+        keys = self._keys()
         self._faults.hide(keys)
         # A stray line break or quote from a copied key would show up, key and all, deep in the HTTP client.
         if keys and not (keys[0].isascii() and keys[0].isprintable() and " " not in keys[0]):
@@ -123,6 +140,30 @@ class GeminiModel(Model):
             )
         if not keys and not _vertex_chosen():
             raise self._faults.missing_credentials()
+
+    def _keys(self) -> list[str]:
+        own = getattr(getattr(self._client, "_api_client", None), "api_key", None)
+        found = (own, self._api_key, os.environ.get("GOOGLE_API_KEY"), os.environ.get("GEMINI_API_KEY"))
+        return [key.strip() for key in found if isinstance(key, str) and key.strip()]
+
+    def upload(
+        self, file: LocalFile, *, timeout: float | None = None
+    ) -> Generator[int | UploadedFile, None, None]:
+        """Upload a file to the Gemini API, once for each content, and wait until it can be used.
+
+        Raises:
+            ConfigurationError: Vertex AI keeps no files.
+            ModelError: As in `generate`; also when the server can't make use of the file.
+            OSError: The file can't be read.
+        """
+        wire, at = self._wire(), self.uploads_to
+        if wire.vertex or at is None:
+            raise ConfigurationError(
+                f"The file {file.name!r} has {file.size:,} bytes, and Vertex AI keeps no files: put it into a bucket"
+                ' and give {"fileData": {"fileUri": "gs://bucket/name", "mimeType": ...}}, or raise'
+                " GeminiModel(upload_over=...)."
+            )
+        yield from self._uploads.once(file, at, wire.upload(file, 3600.0 if timeout is None else timeout))
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request.

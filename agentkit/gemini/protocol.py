@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, cast
 
 from agentkit.model import Traits
 from agentkit.wire.content import JsonObject, Request, iter_declarations
+from agentkit.wire.files import LocalFile
 
 Method = Literal["generateContent", "streamGenerateContent", "countTokens"]
 
@@ -49,6 +50,10 @@ class Wire(Protocol):
 
     def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
         """Send a request and read its reply in chunks, async."""
+        ...
+
+    def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
+        """Upload a file; yield how many bytes have arrived, and return what the server says of it."""
         ...
 
     def close(self) -> None:

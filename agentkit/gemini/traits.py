@@ -74,8 +74,8 @@ def is_agent(name: str) -> bool:
     return _AGENTS.match(name.rpartition("/")[2]) is not None
 
 
-def traits_of(name: str, endpoint: str) -> Traits:
+def traits_of(name: str, endpoint: str, inline_bytes: int | None = None) -> Traits:
     """Return the traits of a model at an endpoint; of one that the table doesn't have, those that refuse nothing."""
     last = name.rpartition("/")[2]
     found = next((row.traits for row in TABLE if re.match(row.family, last)), NO_TRAITS)
-    return replace(found, endpoint=endpoint)
+    return replace(found, endpoint=endpoint, inline_bytes=inline_bytes)

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import httpx2
 from google import genai
@@ -24,10 +24,12 @@ from google.genai import types
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.config import checked, config_of, merged, with_config
 from agentkit.gemini.faults import Faults, parse_body
+from agentkit.gemini.files import FilesApi
 from agentkit.gemini.http_clients import LoopClients, complete_args
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, server_timeout
 from agentkit.gemini.sse import SSEDecoder
 from agentkit.wire.content import JsonObject, Request, dumps, encode_request
+from agentkit.wire.files import LocalFile
 
 _MOST_CONFIGS = 100
 """So many configs are kept as the SDK writes them; an agent has a few."""
@@ -56,7 +58,7 @@ class OwnWire:
         # The default of google-genai 3, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
         self._version = chosen or (None if self._sdk.vertexai else "v1beta")
         self._configs: dict[bytes, JsonObject] = {}
-        self._signed: dict[Method, tuple[httpx2.URL, dict[str, str]]] = {}
+        self._signed: dict[str, tuple[httpx2.URL, dict[str, str]]] = {}
         self._headers: dict[tuple[Method, type, str], httpx2.Headers] = {}
         self._lock = threading.Lock()
         self._sync_args = dict(given.client_args or {})
@@ -124,6 +126,13 @@ class OwnWire:
             for chunk in self._last(decoder):
                 yield chunk
 
+    def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
+        """Upload a file, and wait until it can be used."""
+        url, headers = self._sign("files")
+        files = url.copy_with(path=url.path.rpartition("/")[0])
+        api = FilesApi(self._sync_client(), files, headers, self._faults, time.monotonic() + seconds)
+        return (yield from api.upload(file))
+
     def close(self) -> None:
         """Close the connections of sync requests; a later request opens new ones."""
         with self._lock:
@@ -153,7 +162,7 @@ class OwnWire:
             }
         )
 
-    def _sign(self, method: Method) -> tuple[httpx2.URL, dict[str, str]]:
+    def _sign(self, method: Method | Literal["files"]) -> tuple[httpx2.URL, dict[str, str]]:
         """Ask the SDK for the URL and the headers of a method. Vertex may fetch a token: this blocks."""
         with self._lock, self._faults.mapped():
             known = self._signed.get(method)
@@ -173,13 +182,17 @@ class OwnWire:
                 self._signed[method] = signed
             return signed
 
-    def _record(self, method: Method) -> None:
+    def _record(self, method: Method | Literal["files"]) -> None:
         """Have the SDK send a request that says nothing, to the recorder.
 
         It is made without validation, for which the SDK would first build its schemas: half the time of it all.
         """
         models = self._sdk.models
         http = types.HttpOptions(api_version=self._version)
+        if method == "files":
+            with suppress(_Recorded):
+                self._sdk.files.get(name="files/x", config=types.GetFileConfig(http_options=http))
+            return
         asked: dict[str, Any] = {"model": self._name, "contents": _NOTHING}
         calling = types.AutomaticFunctionCallingConfig.model_construct(
             **SDK_CONFIG["automatic_function_calling"]

@@ -16,8 +16,10 @@ from google.genai import types
 
 from agentkit.gemini.config import beside_config, checked, config_of
 from agentkit.gemini.faults import Faults
+from agentkit.gemini.files import check_state
 from agentkit.gemini.protocol import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
 from agentkit.wire.content import JsonObject, Request, dumps
+from agentkit.wire.files import LocalFile
 
 
 class ClientWire:
@@ -92,6 +94,25 @@ class ClientWire:
                 yield to_wire(chunk)
         finally:
             await _stop(stream)
+
+    def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
+        """Upload a file by the SDK, which says nothing on its way, and wait until it can be used."""
+        deadline, pause = time.monotonic() + seconds, 0.2
+        yield 0
+        with self._faults.mapped(seconds), file.open() as data:
+            about = {"mime_type": file.mime_type, "display_name": file.name}
+            found = self._client.files.upload(file=data, config=cast(Any, about))
+        while found.state is not None and found.state.name == "PROCESSING":
+            yield file.size
+            if time.monotonic() + pause > deadline:
+                raise self._faults.timed_out(seconds)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 5.0)
+            with self._faults.mapped(seconds):
+                found = self._client.files.get(name=found.name or "")
+        told = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+        check_state(told, file)
+        return told
 
     def close(self) -> None:
         """Do nothing: the client is the user's."""

@@ -27,6 +27,7 @@ from agentkit.testing.faults import (
 )
 from agentkit.testing.scripted import chunks_of
 from agentkit.wire.content import Reply, Request, encode_request
+from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import ReplyAssembler
 
 FAULTS: Final[tuple[str, ...]] = get_args(FaultKind)
@@ -111,6 +112,17 @@ class ChaosModel(Model):
     def traits(self) -> Traits:
         """The traits of the model that answers."""
         return self._model.traits
+
+    @property
+    def uploads_to(self) -> str | None:
+        """Where the files of the model that answers go."""
+        return self._model.uploads_to
+
+    def upload(
+        self, file: LocalFile, *, timeout: float | None = None
+    ) -> Generator[int | UploadedFile, None, None]:
+        """Upload a file, by the model that answers."""
+        return self._model.upload(file, timeout=timeout)
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, or let something go wrong."""

@@ -28,6 +28,8 @@ class LocalFile:
     size: int
     path: Path | None = None
     data: bytes | None = None
+    lost: str = ""
+    """The URI under which the server no longer has it, if it was uploaded before."""
 
     def open(self) -> io.BufferedReader | io.BytesIO:
         """Open it for reading. Raises OSError."""

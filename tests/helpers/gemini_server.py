@@ -20,7 +20,7 @@ demands one, in the current turn, it takes what Gemini has for that, `skip_thoug
 
 `server.requests` has what was asked (refused requests too), `server.disconnects` counts replies that a client
 broke off, `server.open_connections` the connections that are open now; `server.wait(lambda: ...)` waits for
-any of it. Nothing of agentkit is imported.
+any of it. `server.files` may be a `FilesApi`, for uploads. Nothing of agentkit is imported.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini_rules import Json, Refused, Rules, need
 
 _AUTO = "auto"
@@ -138,6 +139,7 @@ class GeminiServer:
     def __init__(self, replies: Iterable[Scripted] = (), *, key: str | None = None) -> None:
         self.requests: list[Received] = []
         self.disconnects = 0
+        self.files: FilesApi | None = None
         self.open_connections = 0
         self.key = key  # the only one that is accepted, or None: any
         self._script: list[Scripted] = list(replies)
@@ -258,7 +260,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_GET(self) -> None:
+        if self.gemini.files is not None:
+            self.gemini.files.answer(self, "GET", self.gemini.url)
+
     def do_POST(self) -> None:
+        if self.gemini.files is not None and "/upload/" in self.path:
+            self.gemini.files.answer(self, "POST", self.gemini.url)
+            return
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         method = self.path.partition("?")[0].rpartition(":")[2]
@@ -298,6 +307,9 @@ class _Handler(BaseHTTPRequestHandler):
         if method not in ("generateContent", "streamGenerateContent"):
             return fault(404, status="NOT_FOUND", message=f"no method {method}")
         self.gemini.rules.check(body, model)
+        if self.gemini.files and (name := self.gemini.files.missing(body, key or "", self.gemini.url)):
+            words = f"You do not have permission to access the File {name} or it may not exist."
+            return fault(403, status="PERMISSION_DENIED", message=words)
         return self.gemini.next_reply(body, model)
 
     def _answer(self, answer: Reply | Fault | Json, *, streamed: bool) -> None:

@@ -130,6 +130,16 @@ export class Conversation {
   }
 
   /** @param {any} row */
+  on_upload_progress(row) {
+    if (row.done) this.note(`${row.name} was uploaded.`, row);
+  }
+
+  /** @param {any} row */
+  on_file_lost(row) {
+    this.note(`The file ${row.name} is no longer available.`, row);
+  }
+
+  /** @param {any} row */
   on_request_delayed(row) {
     this.note(`Waits ${duration(row.seconds)} for its place under the rate limit.`, row);
   }

@@ -1,0 +1,63 @@
+"""What a model has uploaded: each content once, whoever asks for it at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from datetime import datetime
+from re import sub
+from typing import Any
+
+from agentkit.wire.content import JsonObject
+from agentkit.wire.files import LocalFile, UploadedFile
+
+_MARGIN = 3600.0
+"""Seconds that a file has to be there still to be given once more."""
+
+
+class Uploads:
+    """Remembers uploaded files by what is in them, for as long as the server keeps them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], UploadedFile] = {}
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def once(
+        self, file: LocalFile, at: str, upload: Generator[int, None, JsonObject]
+    ) -> Generator[int | UploadedFile, None, None]:
+        """Yield how many bytes have arrived, and then the file; of one that is there already, that at once."""
+        key = (file.sha256(), at)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            known = self._known.get(key)
+            if known is None or known.uri == file.lost or _expires(known):
+                found = yield from upload
+                known = self._known[key] = uploaded(found, file, key[0], at)
+        yield known
+
+
+def uploaded(found: JsonObject, file: LocalFile, sha256: str, at: str) -> UploadedFile:
+    """Make the record of a file that the server has."""
+    return UploadedFile(
+        uri=str(found["uri"]),
+        mime_type=str(found.get("mimeType") or file.mime_type),
+        name=file.name,
+        sha256=sha256,
+        path=None if file.path is None else str(file.path.absolute()),
+        expires=_seconds(found.get("expirationTime")),
+        at=at,
+    )
+
+
+def _expires(known: UploadedFile) -> bool:
+    return known.expires is not None and known.expires < time.time() + _MARGIN
+
+
+def _seconds(moment: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(sub(r"\.\d+", "", str(moment)).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
