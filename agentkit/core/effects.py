@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from agentkit.core.budget import Hold
 from agentkit.core.rate_limit import RateLimit
-from agentkit.core.server_tools import ServerTools, found
+from agentkit.core.server_tools import FOUND, ServerTools, found
 from agentkit.errors import ModelError
 from agentkit.events import Event, MediaDelta, OutputDelta, TextDelta, ThoughtDelta, UploadProgress
 from agentkit.model import Model
@@ -63,6 +63,8 @@ class CallModel:
     """Unlike that of any other request."""
     server: ServerTools = field(init=False)
     """What Gemini's own tools do meanwhile."""
+    rests: bool = False
+    """Whether the reply says what it rests on."""
     shown: bool = False
     """Whether a part of the reply has been passed on."""
     settle: AskLimit | None = None
@@ -87,29 +89,30 @@ class CallModel:
         for part in parts:
             if text := part.get("text"):
                 self.shown = True
-                yield from self._said(text, is_thought=bool(part.get("thought")))
-            else:
+                yield ThoughtDelta(text) if part.get("thought") else TextDelta(text)
+                if self.so_far is not None and not part.get("thought"):
+                    yield from self._output_so_far(self.so_far)
+            elif "functionCall" not in part:
                 for event in self.server.part(part):
                     self.shown = self.shown or isinstance(event, MediaDelta)
                     yield event
         for candidate in (chunk.get("candidates") or ())[:1]:
-            yield from self.server.beside(candidate)
+            if not FOUND.isdisjoint(candidate):
+                self.rests = True
+                yield from self.server.beside(candidate)
             if candidate.get("finishReason"):
                 yield from self.server.end()
-                yield from found(self.assembler, self.begun)
+                if self.rests:
+                    yield from found(self.assembler, self.begun)
 
-    def _said(self, text: str, *, is_thought: bool) -> Iterator[Event]:
-        yield ThoughtDelta(text) if is_thought else TextDelta(text)
-        if self.so_far is None or is_thought or self._length < self.look_again:
+    def _output_so_far(self, read: Callable[[str], Any]) -> Iterator[Event]:
+        length = len(self.begun) + self.assembler.length
+        if length < self.look_again:
             return
         # Each look reads all of it: one for each piece of a long value would take minutes.
-        self.look_again = self._length * 65 // 64
-        if (value := self.so_far(self.text)) is not None:
+        self.look_again = length * 65 // 64
+        if (value := read(self.text)) is not None:
             yield OutputDelta(value)
-
-    @property
-    def _length(self) -> int:
-        return len(self.begun) + self.assembler.length
 
     @property
     def text(self) -> str:

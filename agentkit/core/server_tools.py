@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from agentkit.events import Event, MediaDelta, ServerToolFinished, ServerToolStarted, SourcesFound
 from agentkit.wire.content import JsonObject, Part
@@ -18,6 +18,9 @@ _QUERIES = {
     "retrievalQueries": "retrieval",
 }
 """Where a reply tells of searches that are in none of its parts, as those of 2.x do."""
+
+FOUND: Final = frozenset({"groundingMetadata", "urlContextMetadata", "citationMetadata"})
+"""Where a candidate says what it rests on."""
 
 
 class ServerTools:
@@ -99,9 +102,7 @@ class ServerTools:
 
 def found(reply: ReplyAssembler, begun: str = "") -> Iterator[SourcesFound]:
     """Tell of the sources of a reply, if it has any; their spans count from the beginning of its text."""
-    metadata = beside(reply.reply())
-    if not metadata or not metadata.keys() & {"groundingMetadata", "urlContextMetadata", "citationMetadata"}:
-        return
+    metadata = beside(reply.reply()) or {}
     sources: Iterable[Source] = sources_of([({"role": "model", "parts": reply.parts}, metadata)], reply.text)
     suggestions = suggestions_of(metadata)
     if sources or suggestions:

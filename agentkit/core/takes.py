@@ -10,7 +10,7 @@ from agentkit.wire.content import JsonObject, Request, iter_declarations
 
 _CALLERS = frozenset({"functionDeclarations", "computerUse"})
 """Tools that the caller runs. All others are the server's own."""
-_SCHEMAS = ("responseJsonSchema", "responseSchema")
+_SCHEMAS = frozenset({"responseJsonSchema", "responseSchema"})
 
 
 def check_takes(model: Model, request: Request) -> None:
@@ -21,9 +21,9 @@ def check_takes(model: Model, request: Request) -> None:
     """
     traits, generation = model.traits, request.get("generationConfig") or {}
     tools = () if request.get("cachedContent") else request.get("tools") or ()  # those are in the cache
-    own = sorted({kind for each in tools for kind in each} - _CALLERS)
+    own = sorted(set().union(*tools) - _CALLERS)
     declared = next((each["name"] for each in iter_declarations(request)), None) if tools else None
-    schema = any(key in generation for key in _SCHEMAS)
+    schema = not _SCHEMAS.isdisjoint(generation)
     if own and declared is not None and not traits.server_tools_with_functions:
         _refuse(
             model,

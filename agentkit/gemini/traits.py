@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from agentkit.model import NO_TRAITS, Traits
@@ -74,6 +75,7 @@ def is_agent(name: str) -> bool:
     return _AGENTS.match(name.rpartition("/")[2]) is not None
 
 
+@lru_cache(maxsize=256)
 def traits_of(name: str, endpoint: str, inline_bytes: int | None = None) -> Traits:
     """Return the traits of a model at an endpoint; of one that the table doesn't have, those that refuse nothing."""
     last = name.rpartition("/")[2]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from agentkit.wire.content import Json, JsonObject, Part, Reply, dumps
+from agentkit.wire.content import Json, JsonObject, Part, Reply, is_json
 
-_KEPT_ELSEWHERE: Final = frozenset({"content", "finishReason", "index", "continuationToken"})
-_OF_REPLY: Final = frozenset({"candidates", "usageMetadata"})
+_KEPT_ELSEWHERE: Final = frozenset(
+    {"candidates", "usageMetadata", "content", "finishReason", "index", "continuationToken"}
+)
 
 
 def beside(reply: Reply) -> JsonObject | None:
@@ -16,10 +17,14 @@ def beside(reply: Reply) -> JsonObject | None:
 
     What JSON can't hold, as a logarithm of zero, is left out: it could be neither stored nor sent.
     """
-    said: JsonObject = {key: value for key, value in reply.items() if key not in _OF_REPLY}
+    said: JsonObject = dict(reply)
     for candidate in (reply.get("candidates") or ())[:1]:
-        said |= {key: value for key, value in candidate.items() if key not in _KEPT_ELSEWHERE}
-    return {key: value for key, value in said.items() if _is_json(value)} or None
+        said |= candidate
+    for key in (*said,):
+        value = said[key]
+        if key in _KEPT_ELSEWHERE or not (type(value) in (str, int) or is_json(value)):
+            del said[key]
+    return said or None
 
 
 _SOUGHT: Final = {
@@ -51,19 +56,11 @@ def server_tool_read(parts: Iterable[Part], metadata: Mapping[str, Any] | None, 
             kind = response.get("toolType") or response.get("name") if isinstance(response, dict) else None
             return str(kind).lower() if kind else "a tool of Gemini's own"
         ran_code = ran_code or "codeExecutionResult" in part
-    for key, name in _SOUGHT.items():
+    for key, name in _SOUGHT.items() if metadata else ():
         said = (metadata or {}).get(key)
         if any(said.values()) if isinstance(said, dict) else said:
             return name
     return "a tool of Gemini's own" if tokens and not ran_code else None
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
 
 
 def merged(before: Mapping[str, Any], added: Mapping[str, Any]) -> JsonObject:

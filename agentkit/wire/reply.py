@@ -40,8 +40,9 @@ def misshapen(reply: Any) -> str | None:
         for part in parts:
             if not isinstance(part, dict) or not isinstance(part.get("text") or "", str):
                 return "a part is no object, or its text no text"
-            if not all(key == "functionCall" or is_json(value) for key, value in part.items()):
-                return "a part has something in it that JSON can't hold, or is nested too deep"
+            for key, value in part.items():
+                if key != "functionCall" and not (type(value) is str or is_json(value)):
+                    return "a part has something in it that JSON can't hold, or is nested too deep"
     return None
 
 
@@ -87,14 +88,15 @@ class ReplyAssembler:
         if not candidates:
             return []
         candidate = candidates[0]
-        self._candidate = merged(self._candidate, {k: v for k, v in candidate.items() if k != "content"})
-        whole = [
-            {key: value for key, value in part.items() if value is not None}
-            for part in (candidate.get("content") or {}).get("parts") or ()
-        ]
-        parts = cast("list[Part]", [part for part in whole if part])
-        for part in parts:
-            self._join(part)
+        self._candidate = merged(self._candidate, candidate)
+        self._candidate.pop("content", None)
+        parts: list[Part] = []
+        for each in (candidate.get("content") or {}).get("parts") or ():
+            if None in each.values():
+                each = {key: value for key, value in each.items() if value is not None}
+            if each:
+                parts.append(each)
+                self._join(each)
         return parts
 
     def _join(self, part: Part) -> None:
@@ -162,9 +164,15 @@ def _counted(before: JsonObject, now: JsonObject) -> JsonObject:
 
     A total is the sum of the counters beside it: one that isn't told any more and doesn't fit in, is over.
     """
-    usage = {**before, **{key: value for key, value in now.items() if value is not None}}
-    total, told = usage.get("totalTokenCount"), [key for key in _COUNTS if type(usage.get(key)) is int]
-    parts = sum(usage[key] for key in told)
+    usage, told, parts = dict(before), [], 0
+    for key, value in now.items():
+        if value is not None:
+            usage[key] = value
+    total = usage.get("totalTokenCount")
+    for key in _COUNTS:
+        if type(usage.get(key)) is int:
+            told.append(key)
+            parts += usage[key]
     if type(total) is not int or parts == total:
         return usage
     if "totalTokenCount" not in now:
