@@ -78,6 +78,8 @@ class History:
 
     def hear(self, message: Message) -> None:
         """Note whose words a message has read on the server: its own calls come after them, and before it is here."""
+        if message.content["role"] != "model":
+            return
         tokens = message.usage.tool_use_prompt_tokens if message.usage is not None else 0
         name = server_tool_read(message.content["parts"], message.metadata, tokens)
         if name is not None:

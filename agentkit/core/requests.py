@@ -329,7 +329,9 @@ class Requests:
         return self._called(ask, self._history.taken_by(model, sent, ask.told), model)
 
     def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
-        for each in (model,) if self._made else (model, *self._models):  # those that may stand in, too
+        for each in dict.fromkeys(
+            (model,) if self._made else (model, *self._models)
+        ):  # those that stand in, too
             check_takes(each, request)
         self._made += 1
         mark = f"{self._context.run_id}-{self._made}"

@@ -22,8 +22,10 @@ def check_takes(model: Model, request: Request) -> None:
     traits, generation = model.traits, request.get("generationConfig") or {}
     tools = () if request.get("cachedContent") else request.get("tools") or ()  # those are in the cache
     own = sorted(set().union(*tools) - _CALLERS)
-    declared = next((each["name"] for each in iter_declarations(request)), None) if tools else None
     schema = not _SCHEMAS.isdisjoint(generation)
+    declared = None
+    if tools and (own or schema):
+        declared = next((each["name"] for each in iter_declarations(request)), None)
     if own and declared is not None and not traits.server_tools_with_functions:
         _refuse(
             model,

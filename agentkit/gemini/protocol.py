@@ -94,14 +94,14 @@ def as_taken(request: Request, traits: Traits) -> Request:
     """
     if request.get("cachedContent"):
         return cast(Request, {key: value for key, value in request.items() if key not in _IN_CACHES})
-    config, declared = request.get("toolConfig") or {}, any(iter_declarations(request))
-    if not declared:
+    config = request.get("toolConfig") or {}
+    if next(iter_declarations(request), None) is None:
         if not config.keys() & CALLING:
             return request
         rest = {key: value for key, value in config.items() if key not in CALLING}
         others = {key: value for key, value in request.items() if key != "toolConfig"}
         return cast(Request, {**others, "toolConfig": rest} if rest else others)
-    kinds = {kind for tool in request.get("tools") or () for kind in tool}
+    kinds = set[str]().union(*(request.get("tools") or ()))
     if traits.endpoint == "vertex" or not kinds - _CALLERS_TOOLS or config.keys() & SHOWN:
         return request
     return {**request, "toolConfig": {**config, "includeServerSideToolInvocations": True}}

@@ -212,10 +212,14 @@ MAX_DEPTH: Final = 100
 
 def is_json(value: Json, depth: int = MAX_DEPTH) -> bool:
     """Return whether JSON can hold a value, so many levels deep: no NaN, which Python's reader takes."""
-    if isinstance(value, (dict, list)):
-        items = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(is_json(item, depth - 1) for item in items)
-    return not isinstance(value, float) or math.isfinite(value)
+    if not isinstance(value, (dict, list)):
+        return not isinstance(value, float) or math.isfinite(value)
+    if depth <= 0:
+        return False
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, (dict, list, float)) and not is_json(item, depth - 1):
+            return False
+    return True
 
 
 class KeptContent(dict[str, Any]):
