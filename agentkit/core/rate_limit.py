@@ -98,7 +98,7 @@ class RateLimit:
         Raises:
             ConfigurationError: `tokens` is no whole number from 0 on.
         """
-        _check_tokens(tokens)
+        check_tokens(tokens)
         with self._lock:
             now = self._clock()
             del self._slots[: self._count_until(now - MINUTE)]
@@ -150,7 +150,7 @@ class RateLimit:
         Raises:
             ConfigurationError: `actual` is no whole number from 0 on.
         """
-        _check_tokens(actual)
+        check_tokens(actual)
         with self._lock:
             if actual > 0 and self._clock() >= self._resume:
                 self._refusals = 0
@@ -205,7 +205,8 @@ def _begin(slot: Slot) -> float:
     return slot.at
 
 
-def _check_tokens(tokens: object) -> None:
+def check_tokens(tokens: object) -> None:
+    """Raise ConfigurationError unless it is a count of tokens."""
     if type(tokens) is not int or tokens < 0:
         raise ConfigurationError(
             f"RateLimit: {tokens!r} is no count of tokens. Give a whole number from 0 on."

@@ -21,6 +21,7 @@ from agentkit.drivers.threads import off_loop
 from agentkit.durable.engine import Engine
 from agentkit.durable.log import DurableEventLog, Row
 from agentkit.durable.running import MakeDeps
+from agentkit.durable.schema import NEVER
 from agentkit.durable.signals import Signals, key_of, told_here, told_in_loop
 from agentkit.durable.task import (
     STATUSES,
@@ -51,7 +52,7 @@ _TASKS = """SELECT t.task, t.chat, t.deaths, w.status, w.priority, w.recovery_at
     LEFT JOIN {engine}workflow_input i ON i.workflow_uuid = t.task
     LEFT JOIN {engine}workflow_output o ON o.workflow_uuid = t.task"""
 _OPTIONS = {"model", "instructions", "config", "tool_choice"}
-_LOOK = 1.0
+_LOOK = 5.0
 """Seconds after which a watcher looks again, though nobody told it to."""
 
 
@@ -214,7 +215,7 @@ class Queue:
         base, _, number = task.rpartition("~")
         again = f"{base}~{int(number) + 1}" if base and number.isdigit() else f"{task}~2"
         given = json.loads(found[0][9])["args"][0]
-        self.engine.enqueue(again, queue_of(old.agent), old.chat, given, priority=old.priority, delay=None)
+        self.engine.enqueue(again, queue_of(old.agent), old.chat, given, priority=found[0][4], delay=None)
         return again
 
     def _go_on(
@@ -245,10 +246,10 @@ class Queue:
     def _agent(self, name: str | None) -> str:
         if name is None and len(self.agents) == 1:
             return next(iter(self.agents))
-        if name is None or (self.agents and name not in self.agents):
-            raise ConfigurationError(
-                f"There is no agent {name!r} in this queue; it has {sorted(self.agents)}."
-            )
+        if name is None:
+            raise ConfigurationError(f"Name an agent: agent=...; this queue has {sorted(self.agents)}.")
+        if self.agents and name not in self.agents:
+            raise ConfigurationError(f"There is no agent {name!r}; this queue has {sorted(self.agents)}.")
         return check_id("An agent's name", name)
 
     def _enqueue(
@@ -455,6 +456,13 @@ class Queue:
         text = "SELECT workflow_uuid FROM {engine}workflow_status WHERE completed_at < ? LIMIT 500"
         while found := self.engine.run([(text, (int(before * 1000),))], write=False)[0]:
             self.engine.delete([id for (id,) in found])
+        free = f"""UPDATE {{engine}}workflow_status SET status = 'ENQUEUED', delay_until_epoch_ms = NULL
+            WHERE workflow_uuid IN (SELECT t.task FROM {{p}}queue_tasks t WHERE t.n IN (
+                SELECT min(t.n) FROM {{p}}queue_tasks t JOIN {{engine}}workflow_status w ON w.workflow_uuid = t.task
+                WHERE w.status = 'DELAYED' AND w.delay_until_epoch_ms = {NEVER} AND NOT EXISTS (
+                    SELECT 1 FROM {{engine}}workflow_status o WHERE o.queue_partition_key = t.chat
+                    AND o.status IN ('ENQUEUED', 'PENDING')) GROUP BY t.chat))"""
+        self.engine.run([(free, ())])  # a database that was changed by hand, say
         self.log.trim()
         self.log.forget_before(before)
 
@@ -530,6 +538,18 @@ class AsyncQueue:
     async def cancel(self, task: str) -> None:
         """End a task; see `Queue.cancel`."""
         await off_loop(lambda: self._queue.cancel(task))
+
+    async def schedule(self, name: str, cron: str, chat: str, message: UserInput, **options: Any) -> None:
+        """Send a message again and again; see `Queue.schedule`."""
+        await off_loop(lambda: self._queue.schedule(name, cron, chat, message, **options))
+
+    async def unschedule(self, name: str) -> None:
+        """Forget a schedule; see `Queue.unschedule`."""
+        await off_loop(lambda: self._queue.unschedule(name))
+
+    async def schedules(self) -> Mapping[str, str]:
+        """Return the schedules' times by their names; see `Queue.schedules`."""
+        return await off_loop(self._queue.schedules)
 
 
 async def _told(told: asyncio.Event) -> None:

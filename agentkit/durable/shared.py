@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from agentkit.core.budget import Taking
-from agentkit.core.rate_limit import LONGEST_PAUSE, MINUTE, RateLimit, Slot
+from agentkit.core.rate_limit import LONGEST_PAUSE, MINUTE, RateLimit, Slot, check_tokens
 from agentkit.durable.signals import is_postgres
 from agentkit.errors import StoreError
 from agentkit.stores.rows import Statement
@@ -92,7 +92,7 @@ class SharedRateLimit(RateLimit):
 
     def reserve(self, tokens: int) -> Slot:
         """Take a slot for a request of about so many tokens; see `RateLimit.reserve`. May ask the database."""
-        super().give_back(super().reserve(0))  # counts nothing here: the row does
+        check_tokens(tokens)
         with self._lease_lock:
             now = time.monotonic()
             requests, left = self._left
@@ -141,7 +141,7 @@ class SharedRateLimit(RateLimit):
         count = """UPDATE {p}shared_rates SET refusals = CASE WHEN {now} > resume + 60 THEN 1
             WHEN {now} >= resume THEN refusals + 1 ELSE refusals END WHERE name = ?"""
         own = "CASE WHEN refusals > 6 THEN ? ELSE power(2, refusals - 1) END" if seconds is None else "?"
-        pause = "UPDATE {p}shared_rates SET resume = {greatest}(resume, {now} + %s) WHERE name = ?" % own  # noqa: UP031
+        pause = f"UPDATE {{p}}shared_rates SET resume = {{greatest}}(resume, {{now}} + {own}) WHERE name = ?"
         given = LONGEST_PAUSE if seconds is None else float(seconds)
         self._rows.run((count, (self._name,)), (pause, (given, self._name)))
         with self._lease_lock:

@@ -44,7 +44,6 @@ class Signals:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Wake]] = {}
         self._thread: threading.Thread | None = None
-        self._ready = threading.Event()
         self._closed = threading.Event()
 
     @contextmanager
@@ -55,10 +54,8 @@ class Signals:
             for name in names:
                 self._waiting.setdefault(name, []).append(wake)
             if self._thread is None or not self._thread.is_alive():
-                self._ready.clear()
                 self._thread = threading.Thread(target=self._listen, name="agentkit-signals", daemon=True)
                 self._thread.start()
-        self._ready.wait(1.0)
         try:
             yield
         finally:
@@ -101,7 +98,6 @@ class Signals:
             try:
                 self._listen_to_server() if is_postgres(database) else self._look_at_file(str(database.path))
             except Exception:  # the server is away, or the file is: whoever waits looks by itself meanwhile
-                self._ready.set()
                 self._tell_all()
                 self._closed.wait(0.2)
 
@@ -109,8 +105,7 @@ class Signals:
         database: Any = self._db
         with closing(database._connect()) as db:
             db.execute(f"LISTEN {CHANNEL}".encode())
-            self._ready.set()
-            self._tell_all()
+            self._tell_all()  # of what came before it listened
             while self._needed:
                 for told in db.notifies(timeout=_QUIET):
                     self.tell([ANY, *told.payload.split()])
@@ -122,7 +117,6 @@ class Signals:
                 version = db.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
                     seen = version
-                    self._ready.set()
                     self._tell_all()
                 if self._closed.wait(_LOOK):
                     return

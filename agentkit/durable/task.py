@@ -46,7 +46,6 @@ class Task:
     """The parts of what was said, in the wire's JSON; None for a decision."""
     message_id: str | None = None
     """The sender's id of its message, which the chat takes once, however many tasks bring it."""
-    priority: int = 10
     attempts: int = 0
     """How often a worker has taken it."""
     deaths: int = 0
@@ -96,7 +95,7 @@ def check_id(what: str, id: object) -> str:
 
 def read_task(row: Any) -> Task:
     """Make a task of a row of `TASKS`."""
-    id, chat, deaths, status, priority, attempts, created, started, ended, given, output, error = row
+    id, chat, deaths, status, _priority, attempts, created, started, ended, given, output, error = row
     task, out = json.loads(given)["args"][0], json.loads(output) if output else {}
     why = out.get("why", "")
     if status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
@@ -114,7 +113,6 @@ def read_task(row: Any) -> Task:
         pending=tuple(PendingCall.from_wire(call) for call in out.get("pending", ())),
         message=task["message"][-1]["parts"] if "message" in task else None,
         message_id=task.get("message_id"),
-        priority=priority,
         attempts=attempts,
         deaths=deaths,
         created=created / 1000,

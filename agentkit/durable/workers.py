@@ -113,7 +113,8 @@ class Workers:
         self._wake, self._look = asyncio.Event(), asyncio.Event()
         self._claiming = False
         self._suspects: set[str] = set()
-        self._quiet_until, self._connection = 0.0, object()
+        self._quiet_until = 0.0
+        self._connection: Any = None
         self._next_housekeeping = time.monotonic() + _HOUSEKEEPING / 2
         await off_loop(self._register)
         loops = [asyncio.create_task(each()) for each in (self._claim_all, self._beat_all)]
@@ -275,7 +276,9 @@ class Workers:
         database = self._engine.db
         owner, connection = database.owner(), getattr(database, "_lease", None)
         if connection is not self._connection:
-            self._connection, self._quiet_until = connection, time.monotonic() + _GRACE
+            if self._connection is not None or self._server_is_new():
+                self._quiet_until = time.monotonic() + _GRACE
+            self._connection = connection
         if (self._engine.postgres and owner != self._owner) or time.monotonic() - self._noted > 60:
             text = "UPDATE {p}queue_workers SET owner = ?, updated = ? WHERE id = ?"
             self._engine.run([(text, (owner, time.time(), self.id))])
@@ -295,6 +298,11 @@ class Workers:
         )
         quiet = self._engine.postgres and time.monotonic() < self._quiet_until
         return registered, [] if quiet else [*gone, *left], delayed, own
+
+    def _server_is_new(self) -> bool:
+        """Return whether PostgreSQL was just started, so that others may be about to come back."""
+        text = "SELECT clock_timestamp() - pg_postmaster_start_time() < interval '5 seconds'"
+        return bool(self._engine.postgres and self._engine.run([(text, ())], write=False)[0][0][0])
 
     async def _see_why(self, running: Running) -> None:
         """End a run whose task isn't this worker's any more."""

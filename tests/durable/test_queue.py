@@ -137,6 +137,7 @@ def test_a_failed_task_says_why_and_can_be_sent_again(where: str, effects: Path)
             queue.retry(again)
 
 
+@pytest.mark.slow
 def test_an_outage_is_waited_for_within_the_task(where: str, effects: Path) -> None:
     model = ScriptedModel([*[fault(503)] * 8, "Back again."])
     agent = Agent(model, retry=None)
@@ -154,6 +155,7 @@ def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
     assert [task.id for task in queue.list(limit=1, before=tasks[2])] == [tasks[1]]
 
 
+@pytest.mark.slow
 def test_a_delayed_message_waits(queue: Queue) -> None:
     late = queue.send("ann", plan(say="late"), delay=0.6)
     soon = queue.send("ann", plan(say="soon"))
