@@ -350,9 +350,9 @@ class Agent(Generic[Deps]):
         history: Iterable[Any] | None = None,
         memory: Memory | Iterable[Memory] | None = None,
         config: Any = None,
-        deps: Any = None,
+        deps: Deps | None = None,
         wait: float | None = None,
-    ) -> Chat:
+    ) -> Chat[Deps]:
         """Begin a conversation, or go on with one that a store keeps.
 
         Args:
@@ -753,9 +753,9 @@ class AsyncAgent(Generic[Deps]):
         history: Iterable[Any] | None = None,
         memory: Memory | Iterable[Memory] | None = None,
         config: Any = None,
-        deps: Any = None,
+        deps: Deps | None = None,
         wait: float | None = None,
-    ) -> AsyncChat:
+    ) -> AsyncChat[Deps]:
         """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
         from agentkit.chats.chat import AsyncChat
         from agentkit.chats.conversation import Conversation

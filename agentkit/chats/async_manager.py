@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar, Unpack
 
@@ -15,6 +15,7 @@ from agentkit.drivers.threads import off_loop
 from agentkit.output import AS_GIVEN, Output
 from agentkit.run import AsyncRunStream, Run
 from agentkit.stores.base import Hit, Message, SessionInfo
+from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content
 from agentkit.wire.convert import UserInput
@@ -27,17 +28,17 @@ Out = TypeVar("Out", default=None)
 
 
 @checked
-class AsyncChatManager:
+class AsyncChatManager(Generic[Deps]):
     """The chats of a `ChatManager`, whose methods these are. The store never blocks the event loop."""
 
-    def __init__(self, manager: ChatManager) -> None:
+    def __init__(self, manager: ChatManager[Deps]) -> None:
         self._manager = manager
 
-    async def create(self, id: str | None = None, **settings: Any) -> AsyncChat:
+    async def create(self, id: str | None = None, **settings: Any) -> AsyncChat[Deps]:
         """Make a chat; see `ChatManager.create`."""
         return self._of(await off_loop(lambda: self._manager.create(id, **settings)))
 
-    async def get(self, id: str) -> AsyncChat:
+    async def get(self, id: str) -> AsyncChat[Deps]:
         """Return the chat of an id. Raises `SessionNotFound`."""
         return self._of(await off_loop(lambda: self._manager.get(id)))
 
@@ -51,7 +52,7 @@ class AsyncChatManager:
         output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]: ...
 
     @overload
@@ -64,7 +65,7 @@ class AsyncChatManager:
         output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]: ...
 
     async def send_message(
@@ -76,7 +77,7 @@ class AsyncChatManager:
         output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out] | AsyncRunStream[Out]:
         """Send a message in the chat of an id; see `ChatManager.send_message`. A stream is used in `async with`."""
         chat = await self.get(id)
@@ -91,7 +92,7 @@ class AsyncChatManager:
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Go on where the last message of a chat got to; see `Chat.resume`."""
         return await (await self.get(id)).resume(decisions, output=output, wait=wait, **options)
@@ -103,7 +104,7 @@ class AsyncChatManager:
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
         """Go on where the last message of a chat got to, and tell what happens; see `Chat.resume_stream`."""
         return (await self.get(id)).resume_stream(decisions, output=output, wait=wait, **options)
@@ -146,11 +147,11 @@ class AsyncChatManager:
 
     async def import_session(
         self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None
-    ) -> AsyncChat:
+    ) -> AsyncChat[Deps]:
         """Make a chat of what `export_session` gave; see `ChatManager.import_session`."""
         return self._of(await off_loop(lambda: self._manager.import_session(exported, id=id)))
 
-    async def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> AsyncChat:
+    async def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> AsyncChat[Deps]:
         """Make a chat that begins with the messages of another; see `Chat.fork`."""
         return self._of(await off_loop(lambda: self._manager.fork(id, at=at, new_id=new_id)))
 
@@ -170,6 +171,5 @@ class AsyncChatManager:
         """Delete the chats whose time is up; return how many there were."""
         return await off_loop(self._manager.delete_expired)
 
-    @staticmethod
-    def _of(chat: Chat) -> AsyncChat:
+    def _of(self, chat: Chat[Deps]) -> AsyncChat[Deps]:
         return AsyncChat(chat._agent, chat._conversation, deps=chat._deps, **chat._options)

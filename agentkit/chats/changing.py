@@ -67,7 +67,7 @@ class Changing:
         steps: list[Step] = [Cut(0), SaveState(archived.state)]
         for seq, message in enumerate(archived.messages):
             steps += saved.get(seq, ())
-            steps.append(AddMessage(message))
+            steps.append(AddMessage(message, archived.calls if seq == len(archived.messages) - 1 else ()))
         self._change(lambda _: steps, create=True)
 
     def resolve(self, call_id: str, result: Any, *, retry: bool) -> None:

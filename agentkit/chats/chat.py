@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
 
 from typing_extensions import TypeVar, Unpack
 
@@ -21,6 +21,7 @@ from agentkit.output import AS_GIVEN, Output
 from agentkit.run import AsyncRunStream, Resume, Run, RunStream
 from agentkit.stores.archive import read_archive, write_archive
 from agentkit.stores.base import Message, SessionInfo
+from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content, copy_content
 from agentkit.wire.convert import UserInput
@@ -57,8 +58,10 @@ def _said(result: Any, *, retry: bool) -> Any:
     return result
 
 
-class _BaseChat:
-    def __init__(self, agent: Agent, conversation: Conversation, *, deps: Any = None, **options: Any) -> None:
+class _BaseChat(Generic[Deps]):
+    def __init__(
+        self, agent: Agent[Deps], conversation: Conversation, *, deps: Deps | None = None, **options: Any
+    ) -> None:
         self._agent = agent
         self._conversation = conversation
         self._deps = deps
@@ -84,7 +87,9 @@ class _BaseChat:
             return self._conversation
         return cast(Conversation, _OneSend(self._conversation, sending))
 
-    def _options_of(self, options: RunOptions, output: Any, *, resumed: bool) -> tuple[RunOptions, Any]:
+    def _options_of(
+        self, options: RunOptions[Deps], output: Any, *, resumed: bool
+    ) -> tuple[RunOptions[Deps], Any]:
         """Return what a run is given: by the chat and now; a resumed one what its message was given, too."""
         said: Any = {**options} if output is AS_GIVEN else {**options, "output": output}
         self._given = going_on(self._given, said) if resumed else said
@@ -94,7 +99,7 @@ class _BaseChat:
 
 
 @checked
-class Chat(_BaseChat):
+class Chat(_BaseChat[Deps]):
     """A conversation: each message is sent with all that was said before, or with what its memory chooses.
 
     Of a message that fails or is broken off before the model has said anything whole, nothing stays; of one
@@ -112,7 +117,7 @@ class Chat(_BaseChat):
         output: type[Out] | Output[Out] | None = None,
         id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Agent.run`.
 
@@ -139,7 +144,7 @@ class Chat(_BaseChat):
         output: type[Out] | Output[Out] | None = None,
         id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
         """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
         return self._stream(message, options, output, stream=True, sending=(id, wait))
@@ -150,7 +155,7 @@ class Chat(_BaseChat):
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Go on where the last message got to: after an approval, a deferred tool, a limit, a fault or a crash.
 
@@ -176,7 +181,7 @@ class Chat(_BaseChat):
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
         """Go on where the last message got to, and tell what happens; see `resume` and `Agent.stream`."""
         resume = Resume(decisions or {})
@@ -245,7 +250,7 @@ class Chat(_BaseChat):
         """Take back the last message of the user and all that followed; return it."""
         return [copy_content(content) for content in self._conversation.change(lambda chat: chat.undo())]
 
-    def fork(self, *, at: int | None = None, id: str | None = None) -> Chat:
+    def fork(self, *, at: int | None = None, id: str | None = None) -> Chat[Deps]:
         """Make a chat of its own that begins with this one's messages.
 
         Args:
@@ -256,6 +261,9 @@ class Chat(_BaseChat):
 
     def save(self, file: str | Path) -> None:
         """Write the chat to a file, as JSON: all of it or, on a fault, nothing.
+
+        Calls that wait for somebody go along. Of two chats that have the same ones, only one should be resumed: nothing
+        keeps the other from running them again.
 
         Raises:
             StoreError: The file can't be written; what was there before is as it was.
@@ -280,7 +288,7 @@ class Chat(_BaseChat):
     def _stream(
         self,
         message: UserInput,
-        options: RunOptions,
+        options: RunOptions[Deps],
         output: type[Out] | Output[Out] | None,
         *,
         stream: bool,
@@ -294,7 +302,7 @@ class Chat(_BaseChat):
 
 
 @checked
-class AsyncChat(_BaseChat):
+class AsyncChat(_BaseChat[Deps]):
     """A conversation for async callers; see `Chat`, whose methods these are. The store never blocks the event loop.
 
     Its sends wait for each other, and for those of others in this process, without a thread.
@@ -307,7 +315,7 @@ class AsyncChat(_BaseChat):
         output: type[Out] | Output[Out] | None = None,
         id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Chat.send_message`."""
         async with self._stream(message, options, output, stream=False, sending=(id, wait)) as events:
@@ -320,7 +328,7 @@ class AsyncChat(_BaseChat):
         output: type[Out] | Output[Out] | None = None,
         id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
         """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
         return self._stream(message, options, output, stream=True, sending=(id, wait))
@@ -331,7 +339,7 @@ class AsyncChat(_BaseChat):
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Go on where the last message got to; see `Chat.resume`."""
         resume = Resume(decisions or {})
@@ -346,7 +354,7 @@ class AsyncChat(_BaseChat):
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
         """Go on where the last message got to, and tell what happens; see `Chat.resume_stream`."""
         resume = Resume(decisions or {})
@@ -393,7 +401,7 @@ class AsyncChat(_BaseChat):
         """Take back the last message of the user and all that followed; return it."""
         return [copy_content(content) for content in await self._change(lambda chat: chat.undo())]
 
-    async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat:
+    async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat[Deps]:
         """Make a chat of its own that begins with this one's messages; see `Chat.fork`."""
         conversation = await self._read(lambda chat: chat.fork(at, id))
         return AsyncChat(self._agent, conversation, deps=self._deps, **self._options)
@@ -416,7 +424,7 @@ class AsyncChat(_BaseChat):
     def _stream(
         self,
         message: UserInput,
-        options: RunOptions,
+        options: RunOptions[Deps],
         output: type[Out] | Output[Out] | None,
         *,
         stream: bool,

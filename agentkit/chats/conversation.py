@@ -42,6 +42,7 @@ from agentkit.stores.base import (
     SessionSettings,
     SessionStore,
     SessionWriter,
+    StoredCall,
     StoredResult,
 )
 from agentkit.stores.message import copies_of
@@ -94,6 +95,7 @@ class Conversation:
         messages: What it begins with, times and usage included; instead of `history`.
         results: What belongs to these.
         state: What `chat.state` begins with.
+        calls: The ledger, if the last of the messages has calls that wait.
         must_exist: Never make the session: whoever deleted it meant it.
         settings: Of a new session: model, instructions, title, expires, parent.
     """
@@ -109,6 +111,7 @@ class Conversation:
         messages: Sequence[Message] | None = None,
         results: Sequence[StoredResult] = (),
         state: JsonObject | None = None,
+        calls: Sequence[StoredCall] = (),
         must_exist: bool = False,
         **settings: Any,
     ) -> None:
@@ -118,7 +121,7 @@ class Conversation:
         self.store: SessionStore | OwnSession = OwnSession() if store is None else store
         self.memory = None if memory is None else combine(memory)
         self._begins_with = list(messages) if messages is not None else _as_messages(history)
-        self._begins_with_more: dict[str, Any] = {"results": results, "state": state}
+        self._begins_with_more: dict[str, Any] = {"results": results, "state": state, "calls": calls}
         self._settings = cast(SessionSettings, settings)
         self._wait = wait
         self.must_exist = must_exist
@@ -404,7 +407,8 @@ class Conversation:
 
     def archive(self) -> JsonObject:
         """Make the JSON of the session; see `to_archive`."""
-        return to_archive(self.info(), self.messages(), self.results(), self.look().state)
+        seen = self.look()
+        return to_archive(self.info(), self.messages(), self.results(), seen.state, seen.calls)
 
     def contents(self, *, curated: bool) -> list[Content]:
         """Return a copy of what was said; `curated`: without the turns that ended without an answer."""

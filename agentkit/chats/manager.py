@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
 from typing_extensions import TypeVar, Unpack
 
@@ -22,6 +22,7 @@ from agentkit.run import Run, RunStream
 from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, Message, SessionInfo, SessionStore
 from agentkit.stores.sqlite import MemoryStore
+from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content
 from agentkit.wire.convert import UserInput
@@ -37,7 +38,7 @@ Out = TypeVar("Out", default=None)
 
 
 @checked
-class ChatManager:
+class ChatManager(Generic[Deps]):
     """Many chats of one agent, by id. The store holds them: a thousand idle ones cost no memory.
 
     Of the 32 that were used last, it is remembered what was seen: the next message of one reads its history from
@@ -54,12 +55,12 @@ class ChatManager:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Agent[Deps],
         store: SessionStore | None = None,
         *,
         memory: Memory | Iterable[Memory] | None = None,
         config: Any = None,
-        deps: Any = None,
+        deps: Deps | None = None,
         wait: float | None = None,
     ) -> None:
         self._agent = agent
@@ -82,7 +83,7 @@ class ChatManager:
         instructions: str | None = None,
         title: str | None = None,
         expires_in: timedelta | None = None,
-    ) -> Chat:
+    ) -> Chat[Deps]:
         """Make a chat.
 
         Args:
@@ -98,7 +99,7 @@ class ChatManager:
         expires = None if expires_in is None else time.time() + expires_in.total_seconds()
         return self._make(id, model=model, instructions=instructions, title=title, expires=expires)
 
-    def get(self, id: str) -> Chat:
+    def get(self, id: str) -> Chat[Deps]:
         """Return the chat of an id. Raises `SessionNotFound`."""
         return self._chat(self._store.info(id))
 
@@ -112,7 +113,7 @@ class ChatManager:
         output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]: ...
 
     @overload
@@ -125,7 +126,7 @@ class ChatManager:
         output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]: ...
 
     def send_message(
@@ -137,7 +138,7 @@ class ChatManager:
         output: type[Out] | Output[Out] | None = None,
         message_id: str | None = None,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out] | RunStream[Out]:
         """Send a message in the chat of an id; see `Chat.send_message` and `Chat.send_message_stream`.
 
@@ -156,7 +157,7 @@ class ChatManager:
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Go on where the last message of a chat got to; see `Chat.resume`."""
         return self.get(id).resume(decisions, output=output, wait=wait, **options)
@@ -168,7 +169,7 @@ class ChatManager:
         *,
         output: type[Out] | Output[Out] | None = AS_GIVEN,
         wait: float | None = None,
-        **options: Unpack[RunOptions],
+        **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
         """Go on where the last message of a chat got to, and tell what happens; see `Chat.resume_stream`."""
         return self.get(id).resume_stream(decisions, output=output, wait=wait, **options)
@@ -190,7 +191,7 @@ class ChatManager:
         return self._store.info(id)
 
     @property
-    def aio(self) -> AsyncChatManager:
+    def aio(self) -> AsyncChatManager[Deps]:
         """The same chats for async callers."""
         from agentkit.chats.async_manager import AsyncChatManager
 
@@ -224,9 +225,11 @@ class ChatManager:
         if format != "json":
             raise ConfigurationError(f"export_session(format={format!r}): it is 'json' or 'markdown'.")
         results = self._store.results(id)
-        return archive_text(to_archive(session.info, session.messages, results, session.state))
+        return archive_text(to_archive(session.info, session.messages, results, session.state, session.calls))
 
-    def import_session(self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None) -> Chat:
+    def import_session(
+        self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None
+    ) -> Chat[Deps]:
         """Make a chat of what `export_session` gave.
 
         Args:
@@ -251,9 +254,10 @@ class ChatManager:
             messages=archived.messages,
             results=archived.results,
             state=archived.state,
+            calls=archived.calls,
         )
 
-    def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat:
+    def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat[Deps]:
         """Make a chat that begins with the messages of another; see `Chat.fork`."""
         return self.get(id).fork(at=at, id=new_id)
 
@@ -277,12 +281,12 @@ class ChatManager:
             self._recent.clear()
         return self._store.delete_expired(time.time())
 
-    def _make(self, id: str | None, **settings: Any) -> Chat:
+    def _make(self, id: str | None, **settings: Any) -> Chat[Deps]:
         conversation = Conversation(id, self._store, memory=self._memory, wait=self._wait, **settings)
         conversation.create(exist_ok=False)
         return self._chat(conversation.info())
 
-    def _chat(self, info: SessionInfo) -> Chat:
+    def _chat(self, info: SessionInfo) -> Chat[Deps]:
         conversation = Conversation(
             info.id, self._store, memory=self._memory, wait=self._wait, must_exist=True
         )

@@ -52,6 +52,7 @@ class OwnSession:
         messages: Sequence[Message] = (),
         results: Sequence[StoredResult] = (),
         state: JsonObject | None = None,
+        calls: Sequence[StoredCall] = (),
         **settings: Any,
     ) -> SessionInfo:
         """Make the session; see `SessionStore.create`."""
@@ -59,6 +60,7 @@ class OwnSession:
             raise values.session_exists(id)
         now, usage = time.time(), values.sum_usage(message.usage for message in messages)
         self._kept = _Kept(messages, {result.id: result for result in results}, [(0, state)] if state else [])
+        self._kept.calls = {call.index: call for call in calls}
         self._info = SessionInfo(
             id=id, created=now, updated=now, messages=len(messages), usage=usage, **settings
         )

@@ -20,13 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from agentkit.errors import StoreError, StoreVersionError
 from agentkit.limits import Usage, read_by_model
 from agentkit.stores._values import check_results, sum_usage
-from agentkit.stores.base import Message, SessionInfo, StoredResult
+from agentkit.stores.base import Message, SessionInfo, StoredCall, StoredResult
+from agentkit.stores.parked import CallRecord, answers_to
 from agentkit.wire.content import Content, JsonObject, calls_of, keep, text_of
 from agentkit.wire.history import check
 from agentkit.wire.sources import footnotes, marked, sources_of
 
-FORMAT, VERSION = "agentkit.chat", 3
-"""Version 2 brought results; version 3 what is known about a message, and the state. Earlier ones are read."""
+FORMAT, VERSION = "agentkit.chat", 4
+"""Version 2 brought results; version 3 what is known about a message, and the state; version 4 calls that wait. Earlier
+ones are read."""
 MAX_DEPTH = 200
 """How deep values may be nested: what can be read here can be read wherever a store reads it later."""
 _END_OF_TIME = 253_402_300_800  # the year 10000, which datetime doesn't know
@@ -40,6 +42,8 @@ class Archived:
     messages: Sequence[Message]
     results: Sequence[StoredResult] = ()
     state: JsonObject = field(default_factory=dict)
+    calls: Sequence[StoredCall] = ()
+    """The ledger, if the last message has calls that wait."""
 
 
 # -- the form
@@ -100,6 +104,7 @@ class _Archive(_Strict):
     instructions: str | None = None
     results: list[_Result] = []
     state: dict[str, Any] = {}
+    calls: list[CallRecord] = []
 
 
 def to_archive(
@@ -107,6 +112,7 @@ def to_archive(
     messages: Sequence[Message],
     results: Sequence[StoredResult] = (),
     state: JsonObject | None = None,
+    calls: Sequence[StoredCall] = (),
 ) -> JsonObject:
     """Make the JSON of a session, with those of the results that belong to its messages.
 
@@ -114,7 +120,9 @@ def to_archive(
         StoreError: The session couldn't be read back: tools are running, or were when it broke off, or there
             is something in it that no history has.
     """
-    if messages and calls_of(messages[-1].content):
+    opened = calls if messages and calls_of(messages[-1].content) else ()
+    running = any(call.started and call.response is None for call in opened)
+    if messages and calls_of(messages[-1].content) and (running or not opened):
         raise StoreError(
             f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
         )
@@ -132,6 +140,9 @@ def to_archive(
         archive["results"] = kept
     if state:
         archive["state"] = state
+    if opened:
+        records = map(CallRecord.of, opened)
+        archive["calls"] = [record.model_dump(by_alias=True, exclude_defaults=True) for record in records]
     from_archive(archive, f"The chat {info.id!r}")
     return archive
 
@@ -227,7 +238,8 @@ def _first(error: ValidationError) -> str:
 
 def _session(archive: _Archive) -> Archived:
     # An archive holds the wire's own JSON: nothing is converted, so parts that agentkit doesn't know stay as they are.
-    check([cast(Content, message.content) for message in archive.messages])
+    contents = [cast(Content, message.content) for message in archive.messages]
+    check([*contents, answers_to(contents[-1], archive.calls)] if archive.calls else contents)
     messages = [_message(seq, message) for seq, message in enumerate(archive.messages)]
     results = [StoredResult(id=result.id, seq=result.seq, text=result.text) for result in archive.results]
     try:
@@ -244,7 +256,8 @@ def _session(archive: _Archive) -> Archived:
         model=archive.model,
         instructions=archive.instructions,
     )
-    return Archived(info=info, messages=messages, results=results, state=archive.state)
+    calls = [call.call() for call in archive.calls]
+    return Archived(info=info, messages=messages, results=results, state=archive.state, calls=calls)
 
 
 def _message(seq: int, message: _Message) -> Message:

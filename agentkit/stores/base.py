@@ -182,8 +182,9 @@ class SessionStore(Protocol):
         messages: Sequence[Message] = (),
         results: Sequence[StoredResult] = (),
         state: JsonObject | None = None,
+        calls: Sequence[StoredCall] = (),
     ) -> SessionInfo:
-        """Make a session, with messages that it begins with (their times are kept), their results, and a state.
+        """Make a session, with messages that it begins with (their times are kept), and what belongs to these.
 
         Raises:
             SessionExists: There is one of that id.

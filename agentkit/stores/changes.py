@@ -30,7 +30,7 @@ from agentkit.stores.base import (
     Step,
     StoredCall,
 )
-from agentkit.stores.rows import MESSAGE, RESULT, STATE, Statement, call_row, message_row
+from agentkit.stores.rows import CALL, MESSAGE, RESULT, STATE, Statement, call_row, message_row
 from agentkit.stores.schema import exact
 
 _PUT = """
@@ -44,10 +44,7 @@ _MESSAGE = MESSAGE + _MINE
 _RESULT = f"{RESULT}{_MINE} ON CONFLICT (session, id) DO UPDATE SET seq = excluded.seq, text = excluded.text"
 _STATE = f"{STATE}{_MINE} ON CONFLICT (session, seq) DO UPDATE SET state = excluded.state"
 _SUMMARY = f"INSERT INTO {{p}}summaries (session, upto, text) SELECT s.key, ?, ?{_MINE}"
-_CALL = f"""
-    INSERT INTO {{p}}calls (session, number, call_id, name, effect, args, started, response, deferred, why,
-        declared)
-    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{_MINE}"""
+_CALL = CALL + _MINE
 _CUTS = tuple(
     f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
     for table, beyond in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,7 +14,7 @@ from agentkit.errors import AgentError, ConfigurationError
 from agentkit.limits import ModelUsage, Stop, Usage
 from agentkit.stores.message import Message
 from agentkit.stores.steps import StoredCall
-from agentkit.wire.content import JsonObject, calls_of, dumps, keep
+from agentkit.wire.content import Content, JsonObject, calls_of, dumps, keep, response_part
 from agentkit.wire.history import check
 
 FORMAT: Final = 2
@@ -173,6 +174,18 @@ class CallRecord(_Record):
         return StoredCall(**values | {"deferred": deferred})
 
 
+def answers_to(content: Content, calls: Sequence[CallRecord]) -> Content:
+    """Make what stands in for the responses to open calls. Raises ValueError if they aren't those of the content."""
+    own = calls_of(content)
+    if [(index, call["name"]) for index, call in enumerate(own)] != [
+        (call.index, call.name) for call in calls
+    ]:
+        raise ValueError("its open calls are not those of its last turn")
+    if len({call.call_id for call in calls}) < len(own):
+        raise ValueError("two of its open calls have one id")
+    return {"role": "user", "parts": [response_part(call, {}) for call in own]}
+
+
 class OpenRecord(_Record):
     """Calls that wait: the model's message, and the ledger."""
 
@@ -224,11 +237,9 @@ class RunRecord(_Record):
             raise ValueError(f"it begins at message {self.started_with} of {len(contents)}")
         if self.opened is not None:
             last: Any = self.opened.message.content
-            calls = [(index, call["name"]) for index, call in enumerate(calls_of(last))]
-            if contents[-2:-1] != [last] or calls != [(call.index, call.name) for call in self.opened.calls]:
+            if contents[-2:-1] != [last]:
                 raise ValueError("its open calls are not those of its last turn")
-            if len({call.call_id for call in self.opened.calls}) < len(calls):
-                raise ValueError("two of its open calls have one id")
+            answers_to(last, self.opened.calls)
         elif self.pending:
             raise ValueError("calls wait that are not open")
         return self

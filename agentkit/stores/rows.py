@@ -59,6 +59,9 @@ MESSAGE = """
         sender_id, files, cleared, given, words)
     SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {index}"""
 RESULT = "INSERT INTO {p}results (session, id, seq, text) SELECT s.key, ?, ?, ?"
+CALL = """
+    INSERT INTO {p}calls (session, number, call_id, name, effect, args, started, response, deferred, why, declared)
+    SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"""
 STATE = "INSERT INTO {p}states (session, seq, state) SELECT s.key, ?, ?"
 
 _MESSAGES = """SELECT seq, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared,
@@ -122,6 +125,7 @@ def create(
     messages: Sequence[Message],
     results: Sequence[StoredResult],
     state: str | None,
+    calls: Sequence[StoredCall] = (),
 ) -> list[Statement]:
     """Make a session with what it begins with; the rest is stored only where the first made it."""
     who = exact(info.id)
@@ -137,7 +141,7 @@ def create(
     made += [(RESULT + _MADE, (exact(r.id), r.seq, exact(r.text), *where)) for r in results]
     if state is not None:
         made.append((STATE + _MADE, (info.messages, state, *where)))
-    return made
+    return made + [(CALL + _MADE, (*call_row(call), *where)) for call in calls]
 
 
 def take(

@@ -23,6 +23,7 @@ from agentkit.stores.base import (
     SessionInfo,
     SessionSettings,
     Step,
+    StoredCall,
     StoredResult,
     StoredSession,
 )
@@ -168,6 +169,7 @@ class Store:
         messages: Sequence[Message] = (),
         results: Sequence[StoredResult] = (),
         state: dict[str, Any] | None = None,
+        calls: Sequence[StoredCall] = (),
     ) -> SessionInfo:
         """Make a session; see `SessionStore.create`."""
         values.check_id(id)
@@ -187,7 +189,7 @@ class Store:
             parent=parent,
         )
         kept = values.encode_object("A state", state) if state else None
-        statements = rows.create(info, secrets.token_hex(16), messages, results, kept)
+        statements = rows.create(info, secrets.token_hex(16), messages, results, kept, calls)
         made, *_ = self._db.run(statements, again=len(statements) == 1)
         if not made:
             raise values.session_exists(id)

@@ -218,7 +218,6 @@ def test_a_chat_that_is_resumed_keeps_what_its_message_was_given(option: str, tm
         assert again.stop == "turns"
 
 
-@pytest.mark.xfail(strict=True, reason="a chat that waits can't be saved")
 def test_a_chat_that_waits_can_be_saved_and_goes_on_elsewhere(tmp_path: Path) -> None:
     shop = Shop()
     agent = shop.agent([call("order", sku="A")], "done")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agentkit import Agent, ChatManager, MemoryStore, StoreError
+from agentkit import Agent, Approve, ChatManager, MemoryStore, StoreError, Tool
 from agentkit.chats.chat import Chat
 from agentkit.errors import StoreVersionError
 from agentkit.limits import Usage
@@ -34,8 +34,9 @@ from agentkit.stores.base import (
     SaveResult,
     SessionInfo,
     SessionStore,
+    StartCalls,
 )
-from agentkit.testing import ScriptedModel
+from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import model_content, user_content
 from tests.helpers.stored_chats import added, with_calls
 from tests.stores.conftest import STORES
@@ -234,8 +235,8 @@ def test_what_is_no_json_is_refused(value: Any) -> None:
 
 
 def test_only_a_newer_version_asks_for_an_upgrade() -> None:
-    with pytest.raises(StoreVersionError, match=r"version 4.*Upgrade"):
-        from_archive(changed(top(version=4)), "It")
+    with pytest.raises(StoreVersionError, match=r"version 5.*Upgrade"):
+        from_archive(changed(top(version=5)), "It")
 
 
 def test_a_result_that_no_store_could_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +409,7 @@ def test_all_that_is_known_about_a_message_is_saved_loaded_forked_and_imported(
     store.create("ann", messages=[asked, EVERYTHING], state={"cart": ["tea"]})
     chat = chat_in(store)
     chat.save(tmp_path / "chat.json")
-    assert json.loads((tmp_path / "chat.json").read_text())["version"] == 3
+    assert json.loads((tmp_path / "chat.json").read_text())["version"] == 4
     chats = ChatManager(Agent(ScriptedModel([])), store)
     other = chat_in(store, "other")
     other.load(tmp_path / "chat.json")
@@ -429,7 +430,9 @@ def test_all_that_is_known_about_a_message_is_saved_loaded_forked_and_imported(
 
 
 def test_a_chat_that_broke_off_while_tools_ran_is_not_saved(store: SessionStore, tmp_path: Path) -> None:
-    with_calls(store).release()
+    writer = with_calls(store)
+    writer.append([StartCalls([0])])
+    writer.release()
     file = tmp_path / "chat.json"
     file.write_text("before")
     with pytest.raises(StoreError, match=r"'ann' broke off while tools ran.*resume\(\)"):
@@ -579,3 +582,41 @@ def test_a_list_of_contents_is_refused_with_how_to_begin_a_chat_with_it(tmp_path
     assert (
         Agent(ScriptedModel(["ok"])).chat(history=json.loads(path.read_text())).send_message("?").text == "ok"
     )
+
+
+def waiting(store: SessionStore) -> Any:
+    """Make a chat that waits for a person, and return its agent and run."""
+
+    def order(sku: str) -> str:
+        """Order."""
+        return f"ordered {sku}"
+
+    agent = Agent(ScriptedModel([call("order", sku="A"), "done"]), tools=[Tool.of(order, approval=True)])
+    return agent, agent.chat("ann", store).send_message("x")
+
+
+def test_a_chat_that_waits_is_exported_and_goes_on_where_it_is_imported(store: SessionStore) -> None:
+    agent, run = waiting(store)
+    exported = ChatManager(agent, store).export_session("ann")
+    other = ChatManager(agent, MemoryStore())
+    chat = other.import_session(exported)
+    assert chat.pending == list(run.pending)
+    assert chat.resume({run.pending[0].call_id: Approve()}).text == "done"
+    with pytest.raises(
+        StoreError, match="have no responses"
+    ):  # a part that ends with calls, without their ledger
+        ChatManager(agent, store).import_session(json.loads(exported) | {"calls": []}, id="ben")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "other"}, {"index": 1}, {"callId": 3}, {"response": {}}, {"odd": 1}],
+    ids=str,
+)
+def test_a_ledger_that_is_not_that_of_the_last_message_is_damage(change: dict[str, Any]) -> None:
+    store = MemoryStore()
+    agent, _ = waiting(store)
+    archive = json.loads(ChatManager(agent, store).export_session("ann"))
+    archive["calls"][0] |= change
+    with pytest.raises(StoreError, match="It is damaged"):
+        from_archive(archive, "It")
