@@ -9,16 +9,18 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentkit import Agent, Hooks, Result, Tool, ToolRegistry
+from agentkit import Agent, Approve, Hooks, Result, SQLiteStore, Tool, ToolRegistry
 from agentkit.core import log
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.runners import Runner, go
+from tests.helpers.ways import Way, way
 
-__all__ = ["go"]
+__all__ = ["go", "way"]
 
 CALLS = [
     call("clear_order"),
@@ -134,6 +136,20 @@ def test_sub_agents_that_may_change_something_wait_for_one_another(go: Runner) -
     ]
     asks = [call(waiter.name, request="go") for waiter in waiters]
     alone(pad, go(Agent(ScriptedModel([asks, "Placed."]), tools=waiters), "x"))
+
+
+@pytest.mark.parametrize("kinds", ["sss", "aaa", "asa"])
+def test_the_order_holds_in_a_chat_with_hooks_and_decisions(way: Way, kinds: str, tmp_path: Path) -> None:
+    pad, heard = Pad(), []
+    hooks = Hooks(before_tool=lambda args, ctx: heard.append(ctx.tool_name))
+    tools = [each.replace(approval=True) for each in pad.tools(kinds)]
+    agent = Agent(ScriptedModel([CALLS, "Placed."]), tools=tools, hooks=hooks)
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        chat = way.chat(agent, store)
+        run = chat.send("x")
+        assert (run.stop, pad.placed) == ("approval", [])
+        alone(pad, chat.resume({each.call_id: Approve() for each in run.pending}))
+    assert heard[:4] == ["clear_order", "add_to_order", "add_to_order", "place_order"]
 
 
 def test_a_call_with_a_result_of_a_hook_keeps_its_place(go: Runner) -> None:
