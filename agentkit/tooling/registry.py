@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any, Protocol, overload, runtime_checkable
 
 from pydantic import BaseModel
@@ -257,6 +258,11 @@ def _collect(source: Any, box: Toolbox) -> None:
         for item in source:
             _collect(item, box)
     else:
+        if isinstance(source, ModuleType):
+            name = source.__name__
+            raise ToolDefinitionError(
+                f"tools= can't take the module {name}. Give what is in it: from {name} import {name.rpartition('.')[2]}"
+            )
         raise ToolDefinitionError(
             f"tools= can't take {type(source).__name__} {source!r:.200}. Give functions, Tools, ToolRegistries,"
             " agents, ToolSources, function declarations or pairs (function declarations, handler)."

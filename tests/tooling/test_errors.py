@@ -14,6 +14,7 @@ from typing_extensions import TypedDict, Unpack
 
 from agentkit.errors import ToolDefinitionError
 from agentkit.tooling.context import Context
+from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Tool, tool
 
 T = TypeVar("T")
@@ -241,3 +242,10 @@ def test_an_approval_that_would_have_to_be_awaited_is_refused() -> None:
         Tool.of(pay, approval=ask)  # type: ignore[arg-type]
     with pytest.raises(ToolDefinitionError, match="approval is an async function"):
         tool(approval=ask)(pay)  # type: ignore[arg-type]
+
+
+def test_a_module_of_a_ready_made_tool_is_told_what_to_import() -> None:
+    from agentkit_tools import ask
+
+    with pytest.raises(ToolDefinitionError, match=r"from agentkit_tools\.ask import ask"):
+        collect([ask])
