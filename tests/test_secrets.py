@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import pytest
+from google import genai
 
 from agentkit import Agent, Limits, ModelError, RetryPolicy, SQLiteStore, ToolError, tool
 from agentkit.errors import AgentError
+from agentkit.events import to_wire as event_json
 from agentkit.gemini.model import GeminiModel
+from tests.helpers.gemini import AsyncInProcess, InProcess
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault, text
+from tests.helpers.ways import WAYS
 
 KEY = "AIzaSyD-seeded-secret-key-0123456789abc"
 SECRET_OF_A_TOOL = "postgres://app:hunter2-seeded@db"
@@ -137,3 +143,102 @@ def test_what_the_developer_hands_in_is_not_in_the_contexts_repr() -> None:
     assert KEY not in told_by[0]
     with contextlib.suppress(IndexError):
         assert "run_id" in told_by[0]
+
+
+PLANTED = {
+    "header": "planted-team-secret-31",
+    "cookie": "planted-cookie-secret-32",
+    "body": "planted-body-Secret33",
+    "password": "planted-pass-34",
+    "param": "planted-param-35",
+    "tool": "planted-mcp-header-36",
+}
+"""What a user hands to a model beside the key."""
+
+
+def echoing(how: str) -> Any:
+    """Answer with all of the request, as gateways do in their errors."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        whole = f"{request.url} {dict(request.headers)} {request.content.decode()}"
+        bodies: dict[str, Any] = {
+            "400": {"error": {"code": 400, "message": whole, "details": [{"reason": whole}]}},
+            "no JSON": whole,
+            "half": '{"candidates": "' + whole,
+            "an error with 200": {"error": whole},
+            "finish message": {"candidates": [{"finishReason": "SAFETY", "finishMessage": whole}]},
+            "bad call": {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": whole}]},
+            "block": {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": whole}},
+        }
+        body = bodies[how] if isinstance(bodies[how], str) else json.dumps(bodies[how])
+        if "alt=sse" in str(request.url) and how not in ("400", "no JSON"):
+            body = f"data: {body}\r\n\r\n"
+        return httpx2.Response(400 if how == "400" else 200, content=body.encode())
+
+    return answer
+
+
+@pytest.mark.parametrize("owner", ["own", "users"])
+@pytest.mark.parametrize(
+    "how", ["400", "no JSON", "half", "an error with 200", "finish message", "bad call", "block"]
+)
+def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
+    how: str, owner: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = InProcess(echoing(how))
+    more = {"cookies": {"session": PLANTED["cookie"]}, "params": {"sig": PLANTED["param"]}}
+    http: Any = {
+        "base_url": f"https://ann:{PLANTED['password']}@gateway.example.com",
+        "headers": {"X-Team": PLANTED["header"]},
+        "extra_body": {"labels": {"token": PLANTED["body"]}},
+        "client_args": {"transport": transport, **more},
+        "async_client_args": {"transport": AsyncInProcess(transport), **more},
+    }
+    server_tool = {
+        "name": "files",
+        "streamable_http_transport": {
+            "url": "https://example.com",
+            "headers": {"authorization": f"Bearer {PLANTED['tool']}"},
+        },
+    }
+    client = genai.Client(api_key=KEY, http_options=http)
+    model = GeminiModel(api_key=KEY, http_options=http) if owner == "own" else GeminiModel(client=client)
+    shown: list[str] = []
+
+    def hear(event: Any, _: Any) -> None:
+        shown.append(repr(event) + json.dumps(event_json(event)))
+
+    for way in WAYS.values():
+        agent = Agent(
+            model,
+            tools=[look_up, {"mcp_servers": [server_tool]}],
+            retry=RetryPolicy(attempts=2, base=0, cap=0),
+            observers=[hear],
+        )
+        try:
+            run = way.run(agent, "Hello")
+        except AgentError as error:
+            shown.append(told(error))
+            run = error.run
+        shown += [repr(run), run.to_json(), run.why, repr(agent), repr(model), repr(way.events)]
+    sent = transport.requests[-1]
+    whole = f"{sent.url} {sent.headers} {sent.content.decode()}"
+    missing = [name for name, secret in PLANTED.items() if secret not in whole and name != "password"]
+    assert not [
+        name for name in missing if (name, owner) != ("body", "users")
+    ]  # else the test would be blind
+    records = [str(vars(r)) for r in caplog.records if owner == "own" or r.name.startswith("agentkit")]
+    for words in [*shown, *records]:
+        # The HTTP client's own log has the address, with the parameters that the user asks for in each.
+        may = {"param"} if words in records and "HTTP Request" in words else set()
+        assert not {name for name, secret in PLANTED.items() if secret in words} - may
+        assert KEY not in words
+
+
+def test_http_options_that_are_refused_are_not_shown() -> None:
+    for options in ({"headers": PLANTED["header"]}, {"timeout": PLANTED["header"]}, {PLANTED["header"]: 1}):
+        with pytest.raises(AgentError) as caught:
+            Agent(GeminiModel(api_key=KEY, http_options=cast(Any, options))).run("x")
+        if PLANTED["header"] not in options:  # a name is shown, as no secret is one
+            assert PLANTED["header"] not in told(caught.value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google import genai
@@ -76,6 +76,15 @@ def merged(request: Request, more: JsonObject) -> Request:
         both = isinstance(value, dict) and isinstance(made.get(name), dict)
         made[name] = merged(made[name], value) if both else value
     return typing.cast(Request, made)
+
+
+def secrets_in(fields: JsonObject) -> Iterator[Mapping[str, str]]:
+    """Go through what may be a secret in a config: the headers that Gemini sends to a user's servers."""
+    for tool in fields.get("tools", ()):
+        for server in tool.get("mcpServers") or ():
+            headers = (server.get("streamableHttpTransport") or {}).get("headers")
+            if isinstance(headers, dict):
+                yield {name: value for name, value in headers.items() if isinstance(value, str)}
 
 
 def checked(fields: JsonObject) -> types.GenerateContentConfig:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from reprlib import repr as short
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from agentkit.errors import AgentError, ConfigurationError, MissingCredentials, ModelError
 from agentkit.wire.content import Json
@@ -18,6 +21,14 @@ _HTTP_PACKAGES = frozenset({"httpx2", "httpx", "httpcore2", "httpcore", "aiohttp
 _LASTING = frozenset({"InvalidURL", "LocalProtocolError", "TooManyRedirects", "UnsupportedProtocol"})
 _BEFORE = _LASTING | {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}
 _LONGEST_MESSAGE = 2000
+_TELLING_NOTHING = frozenset(
+    {
+        "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent",
+        "transfer-encoding", "x-goog-api-client", "x-server-timeout",
+    }
+)  # fmt: skip
+"""Headers whose values are no secret of anybody's."""
+_WIRES_WORD = re.compile(r"[A-Z_]+|[a-z]+/[a-z0-9.+-]+|[a-z]+")
 
 CREDENTIALS_HELP = (
     "Set GOOGLE_API_KEY or GEMINI_API_KEY (https://aistudio.google.com/apikey), or for Vertex AI "
@@ -32,16 +43,39 @@ class Faults:
         self._name = name
         self._secrets: set[str] = set()
 
-    def hide(self, secrets: Iterable[str | None]) -> None:
+    def hide(self, secrets: Iterable[object], *, shortest: int = 8) -> None:
         """Keep these out of every message from now on."""
         # A secret of a few letters would be "found" in ordinary words; no service gives one out.
-        self._secrets.update(secret for secret in secrets if secret and len(secret) >= 8)
+        found = {secret for secret in secrets if isinstance(secret, str) and len(secret) >= shortest}
+        self._secrets.update(found - {self._name})
 
     def hide_headers(self, headers: Mapping[str, str] | None) -> None:
-        """Keep the credentials among these request headers out of every message."""
+        """Keep request headers out of every message, but for those that say nothing about anybody."""
         for name, value in (headers or {}).items():
-            if name.lower() in ("x-goog-api-key", "authorization"):
+            if name.lower() not in _TELLING_NOTHING:
                 self.hide([value, value.rpartition(" ")[2]])
+
+    def hide_url(self, url: object) -> None:
+        """Keep the credentials in an address, and its parameters, out of every message."""
+        try:
+            parts = urlsplit(str(url))
+            self.hide([parts.password, parts.username, *(value for _, value in parse_qsl(parts.query))])
+        except ValueError:
+            return
+        if parts.password:
+            found = f"{unquote(parts.username or '')}:{unquote(parts.password)}"
+            self.hide([parts.netloc.rpartition("@")[0], found, b64encode(found.encode()).decode()])
+            self.hide([unquote(parts.password)], shortest=4)
+
+    def hide_all_in(self, value: Json) -> None:
+        """Keep all texts in JSON of the user's out of every message, but for the wire's own words."""
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, list):
+            for each in value:
+                self.hide_all_in(each)
+        elif isinstance(value, str) and not _WIRES_WORD.fullmatch(value):
+            self.hide([value])
 
     def scrub(self, text: str) -> str:
         """Replace the secrets in a text."""

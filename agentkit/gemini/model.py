@@ -284,6 +284,10 @@ class GeminiModel(Model):
             raise self._faults.of_reply(code if type(code) is int else 500, body)
         if wrong := misshapen(body):
             raise self._faults.malformed(wrong)
+        for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):
+            for key in place.keys() & _TOLD:
+                if isinstance(place[key], str):
+                    place[key] = self._faults.scrub(place[key])
         return cast(Reply, body)
 
     def _count(self, body: JsonObject) -> int:
@@ -291,6 +295,10 @@ class GeminiModel(Model):
         if not isinstance(total, int):
             raise self._faults.malformed("there is no totalTokens in it")
         return total
+
+
+_TOLD = frozenset({"blockReasonMessage", "finishMessage"})
+"""What is told in events and errors, and may repeat the request."""
 
 
 class _End:
@@ -327,4 +335,4 @@ def _milliseconds(http_options: types.HttpOptions | Mapping[str, Any] | None) ->
         timeout = http_options.get("timeout")
     else:
         timeout = getattr(http_options, "timeout", None)
-    return timeout / 1000 if timeout else None
+    return timeout / 1000 if timeout and isinstance(timeout, (int, float)) else None

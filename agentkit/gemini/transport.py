@@ -13,20 +13,24 @@ import ssl
 import threading
 import time
 import weakref
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
 from typing import Any, Literal, cast
+from urllib.parse import unquote_to_bytes
 
 import httpx2
 from google import genai
 from google.genai import types
+from pydantic import ValidationError
 
 from agentkit.errors import ConfigurationError
-from agentkit.gemini.config import checked, config_of, merged, with_config
+from agentkit.gemini.config import checked, config_of, merged, secrets_in, with_config
 from agentkit.gemini.faults import Faults, parse_body
 from agentkit.gemini.files import FilesApi
 from agentkit.gemini.http_clients import LoopClients, complete_args
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, server_timeout
+from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.sse import SSEDecoder
 from agentkit.wire.content import JsonObject, Request, dumps, encode_request
 from agentkit.wire.files import LocalFile
@@ -66,6 +70,7 @@ class OwnWire:
         self._sync = self._given_sync
         self._given_async = cast("httpx2.AsyncClient | None", given.httpx_async_client)
         self._asyncs = LoopClients(dict(given.async_client_args or {}))
+        hide_options(faults, given)
 
     @property
     def vertex(self) -> bool:
@@ -171,13 +176,19 @@ class OwnWire:
             self._record(method)
             recorded = self._recorder.request
             self._faults.hide_headers(recorded.headers)
+            self._faults.hide_url(recorded.url)
             ours = self._recording.headers
             headers = {
                 key: value
                 for key, value in recorded.headers.items()
                 if key not in ("host", "content-length") and ours.get(key) != value
             }
-            signed = recorded.url, headers
+            url = recorded.url
+            if url.userinfo:  # in a header it does the same, and no log of the HTTP client has it
+                headers["authorization"] = f"Basic {b64encode(unquote_to_bytes(url.userinfo)).decode()}"
+                self._faults.hide_headers(headers)
+                url = url.copy_with(userinfo=b"")
+            signed = url, headers
             if "x-goog-api-key" in headers and "authorization" not in headers:
                 self._signed[method] = signed
             return signed
@@ -232,6 +243,8 @@ class OwnWire:
         key = self._dumps(fields)
         if key not in self._configs:
             with self._lock, self._faults.mapped():
+                for headers in secrets_in(fields):
+                    self._faults.hide_headers(headers)
                 config = checked(fields)
                 config.http_options = types.HttpOptions(api_version=self._version)
                 config.automatic_function_calling = types.AutomaticFunctionCallingConfig(disable=True)
@@ -340,10 +353,14 @@ class OwnWire:
                 raise self._faults.timed_out(seconds)
 
     def _parse(self, text: str | bytes) -> JsonObject:
+        reply: Any = None
+        wrong = ""
         try:
             reply = json.loads(text)
         except (ValueError, RecursionError) as exc:
-            raise self._faults.malformed(f"not JSON ({exc})") from None
+            wrong = str(exc)  # the exception itself holds all of the text
+        if wrong:
+            raise self._faults.malformed(f"not JSON ({wrong})")
         if not isinstance(reply, dict):
             raise self._faults.malformed("not a JSON object")
         return reply
@@ -389,12 +406,18 @@ class _Recorder(httpx2.BaseTransport):
 
 
 def _http_options(options: Any) -> types.HttpOptions:
+    wrong = ""
     try:
         given = types.HttpOptions.model_validate(
             options if isinstance(options, types.HttpOptions) else dict(options or {})
         )
-    except ValueError as exc:
-        raise ConfigurationError(f"GeminiModel(http_options=...) isn't valid: {exc}") from None
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (TypeError, ValueError) as exc:
+        wrong = type(exc).__name__
+    if wrong:  # what was given may hold secrets, and so may the exception
+        raise ConfigurationError(f"GeminiModel(http_options=...) isn't valid: {wrong}.")
     if given.aiohttp_client is not None:
         raise ConfigurationError("GeminiModel doesn't use aiohttp: give httpx_async_client, or client=.")
     return given

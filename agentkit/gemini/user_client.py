@@ -14,10 +14,11 @@ from typing import Any, cast
 from google import genai
 from google.genai import types
 
-from agentkit.gemini.config import beside_config, checked, config_of
+from agentkit.gemini.config import beside_config, checked, config_of, secrets_in
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.files import check_state
 from agentkit.gemini.protocol import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
+from agentkit.gemini.secrets import hide_options
 from agentkit.wire.content import JsonObject, Request, dumps
 from agentkit.wire.files import LocalFile
 
@@ -36,7 +37,9 @@ class ClientWire:
         self._known: set[bytes] = set()
         """Configs that were checked."""
         # The SDK shows the key nowhere in public, but a server may repeat it in an error.
-        faults.hide([getattr(getattr(client, "_api_client", None), "api_key", None)])
+        inner = getattr(client, "_api_client", None)
+        faults.hide([getattr(inner, "api_key", None)])
+        hide_options(faults, getattr(inner, "_http_options", None))
 
     @property
     def vertex(self) -> bool:
@@ -151,6 +154,8 @@ class ClientWire:
         if fields:
             key = dumps(fields)
             if key not in self._known:
+                for headers in secrets_in(fields):
+                    self._faults.hide_headers(headers)
                 checked(fields)
                 self._known.add(key)
         return fields

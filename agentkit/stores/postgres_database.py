@@ -147,10 +147,7 @@ class Postgres:
                         if not db.closed:
                             raise
                         if write and not again:
-                            raise UnknownOutcome(
-                                f"{self.name} was lost while a change was being made durable: it isn't known whether "
-                                f"it was stored ({_said(error)})."
-                            ) from error
+                            raise self._unknown(_said(error)) from None
         finally:
             self._thread.runs = False
 
@@ -340,10 +337,27 @@ class Postgres:
         """Turn what psycopg raises into StoreErrors without a password."""
         try:
             yield
-        except AgentError:
+        except AgentError as error:
+            if isinstance(error.__context__, psycopg.Error):
+                error.__context__ = None
             raise
         except psycopg.Error as error:
-            raise StoreError(f"{self.name} {_explain(error)}.") from error
+            raised: StoreError = StoreError(self._scrubbed(f"{self.name} {_explain(error)}."))
+        else:
+            return
+        try:
+            raise raised
+        finally:
+            # The chain ends here: the exceptions below hold the connection, and that holds the password.
+            raised.__context__ = None
+
+    def _unknown(self, said: str) -> UnknownOutcome:
+        what = f"{self.name} was lost while a change was being made durable: it isn't known whether it was stored"
+        return UnknownOutcome(self._scrubbed(f"{what} ({said})."))
+
+    def _scrubbed(self, text: str) -> str:
+        password = str(self._params.get("password") or "")
+        return text.replace(password, "[secret]") if len(password) >= 4 else text
 
 
 class _Migrated:

@@ -94,6 +94,7 @@ WHOLE_TABLE: dict[str, tuple[str, Stop]] = {
     "MALFORMED_RESPONSE": ("retry", "malformed"),
     "MISSING_THOUGHT_SIGNATURE": ("stop", "malformed"),
     "MAX_TOKENS": ("stop", "max_tokens"),
+    "CONTINUATION": ("stop", "max_tokens"),
     **dict.fromkeys(
         ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
         ("stop", "refused"),

@@ -11,6 +11,7 @@ import time
 import traceback
 from typing import Any
 
+import psycopg
 import pytest
 
 from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
@@ -349,3 +350,13 @@ def test_only_who_asks_for_results_reads_their_table(
     assert len(store.search("cat")) == 2
     assert said and not any("results" in statement for statement in said)
     assert store.result("ann", "r") == "whole" and "results" in said[-1]
+
+
+def test_no_error_of_a_store_has_what_holds_the_password_in_its_chain() -> None:
+    with pytest.raises(StoreError) as caught:
+        PostgresStore("postgresql://ann:hunter2-planted@127.0.0.1:1/x", timeout=1, reconnect_timeout=0)
+    seen: BaseException | None = caught.value
+    while seen is not None:
+        assert not isinstance(seen, psycopg.Error)
+        assert "hunter2" not in f"{seen} {seen!r} {vars(seen)}"
+        seen = seen.__cause__ or seen.__context__
