@@ -19,6 +19,7 @@ import agentkit_tools
 import pytest
 
 import agentkit
+from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault, reply, stream, text
 
 ROOT = Path(__file__).parent.parent
@@ -142,6 +143,45 @@ SCRIPTS: dict[str, list[Any]] = {
         calls(call("order", {"sku": "TEA-5", "n": 10})),
         text("Ten are ordered."),
     ],
+    "How long does green tea keep?": [
+        stream(
+            [
+                {
+                    "candidates": [
+                        {
+                            "content": {
+                                "role": "model",
+                                "parts": [{"text": "Green tea keeps for a year 🍵, in a tin."}],
+                            },
+                            "groundingMetadata": {
+                                "groundingChunks": [
+                                    {"web": {"uri": "https://tea.example/keep", "title": "Tea Board"}}
+                                ],
+                                "groundingSupports": [
+                                    {"segment": {"endIndex": 31}, "groundingChunkIndices": [0]},
+                                ],
+                            },
+                            "finishReason": "STOP",
+                        }
+                    ]
+                }
+            ]
+        )
+    ],
+    "Plot sin(x)": [
+        reply(
+            [
+                {"executableCode": {"language": "PYTHON", "code": "plot(sin); print(2 * pi)"}},
+                {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "6.283"}},
+                {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}},
+                {"text": "About 6.283."},
+            ]
+        )
+    ],
+    "Which tea is it": [text("Green tea: 4.50.")],
+    "What is the talk about?": [text("It is about tea.")],
+    "How is it cleaned?": [text("With water."), text("With the lever.")],
+    "Draw a cup of tea.": [reply([{"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}])],
     "Is a queue here?": [text("Yes, one of two.")],
     "Is a queue there?": [text("It is.")],
     "Is anything broken?": [
@@ -192,6 +232,7 @@ def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyP
     printed = io.StringIO()
     with GeminiServer() as server:
         server.script(script)
+        server.files = FilesApi()
         monkeypatch.setenv("GEMINI_API_KEY", "a-key")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
         with contextlib.redirect_stdout(printed):
@@ -214,6 +255,8 @@ def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
         "tools",
         "mcp",
         "skills",
+        "sources",
+        "media",
     } < texts.keys()
     assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
 
