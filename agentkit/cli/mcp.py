@@ -1,20 +1,57 @@
-"""`agentkit mcp`: tools and agents as an MCP server."""
+"""`agentkit mcp serve`: tools and agents as an MCP server."""
 
 from __future__ import annotations
 
+import os
+from typing import Annotated, Literal
+
 import typer
 
-from agentkit.cli.exits import Leave
-from agentkit.mcp.serve import main
+from agentkit.cli.exits import UsageFault
+from agentkit.cli.run import Target, Tools
+from agentkit.mcp.serve import TOKEN, nothing_printed, serve_http, serve_stdio
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
 
-@app.command(
-    help="Serve tools to MCP clients.",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def mcp(context: typer.Context) -> None:
-    """Hand the rest of the line to the server."""
-    raise Leave(main(context.args))
+@app.callback(help="Serve tools to MCP clients.")
+def mcp() -> None:
+    """Have `serve` below it."""
+
+
+@app.command(help="Serve tools or an agent by MCP, on standard input and output until the input ends.")
+def serve(
+    target: Target = None,
+    tools: Tools = None,
+    http: Annotated[
+        bool, typer.Option("--http", help="By HTTP on loopback, not on standard input and output.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option("--port", min=0, max=65535, metavar="PORT", help="Of HTTP; any free one by default."),
+    ] = 0,
+    ask: Annotated[bool, typer.Option("--ask", help="Serve the agent itself too, as the tool ask.")] = False,
+    approvals: Annotated[
+        Literal["ask", "refuse"],
+        typer.Option("--approvals", help="What becomes of calls that need approval."),
+    ] = "ask",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The server's name.")] = "agentkit",
+) -> None:
+    """Serve; nothing but the protocol reaches the output."""
+    from agentkit.cli.setup import check_named, choose_model
+    from agentkit.cli.targets import find_target, find_tools, is_agent, make_agent, takes_model
+
+    with nothing_printed():
+        check_named(target, tools or ())
+        source = find_target(target) if target else []
+        if not is_agent(source) and not isinstance(source, list):
+            source = make_agent(source, target or "", *([choose_model(None)] if takes_model(source) else []))
+        if tools and is_agent(source):
+            raise UsageFault(f"-t: {target} is an agent: give it these tools there.")
+        if tools:
+            source = [source, *map(find_tools, tools)]
+    if http:
+        token = os.environ.get(TOKEN)
+        serve_http(source, port=port, token=token, ask=ask, approvals=approvals, name=name)
+    else:
+        serve_stdio(source, ask=ask, approvals=approvals, name=name)

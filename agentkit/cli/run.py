@@ -245,8 +245,5 @@ def code_of_run(run: Run[Any]) -> int:
 
 def declined(run: Run[Any]) -> bool:
     """Return whether the embedded model said that it can't."""
-    if run.model != "local":
-        return False
-    from agentkit_local.text import PURPOSE, USE_GEMINI
-
-    return USE_GEMINI in run.text or PURPOSE in run.text
+    said = (run.messages[-1].metadata or {}).get("agentkit")
+    return isinstance(said, dict) and bool(said.get("declined"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,21 +44,40 @@ def tools_of(target: str | None, added: list[str] | None) -> dict[str, Tool]:
     return tools
 
 
+def split_target(words: list[str], added: list[str] | None) -> tuple[dict[str, Tool], list[str]]:
+    """Return the tools that a line names, and the words behind its target; with `-t` it may have none.
+
+    Raises:
+        UsageFault: There are none.
+    """
+    if added:
+        found = tools_of(None, added)
+        if not words or words[0] in found:
+            return found, words
+    return tools_of(words[0] if words else None, added), words[1:]
+
+
 @app.command("list", help="List tools, and what each declaration costs in tokens.")
 def list_tools(
     target: Target = None,
     tools: Tools = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m", "--model", metavar="NAME", help="Have this Gemini model count; else it is estimated."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print one line each; tokens are a quarter of the declaration's bytes."""
-    from agentkit.cli.lint import tokens_of
-
+    """Print one line each. Estimates, a quarter of the declaration's bytes, have a ~."""
     with terminal.own_stdout() as out:
         found = list(tools_of(target, tools).values())
+        costs = costs_of(found, model)
+    about = "" if model else "~"
     width = max(len(tool.name) for tool in found)
-    for tool in found:
+    for tool, tokens in zip(found, costs, strict=True):
         if as_json:
-            known = {"name": tool.name, "effect": tool.effect, "tokens": tokens_of(tool)}
+            known = {"name": tool.name, "effect": tool.effect, "tokens": tokens, "estimated": not model}
             terminal.put(json.dumps({**known, "description": tool.description}), out)
             continue
         marks = [
@@ -65,16 +85,53 @@ def list_tools(
             *(["approval"] if tool.approval else []),
             *(["untrusted"] if tool.untrusted else []),
         ]
-        line = f"{tool.name:<{width}}  {tokens_of(tool):>5}  {' '.join(marks)}  {one_line(tool.description)}"
+        cost = f"{about}{tokens}"
+        line = f"{tool.name:<{width}}  {cost:>6}  {' '.join(marks)}  {one_line(tool.description)}"
         terminal.put(clip(line, terminal.width()), out)
     if not as_json:
-        total = sum(map(tokens_of, found))
-        terminal.say(f"{terminal.counted(len(found), 'tool')}, about {total} tokens in each request.")
+        total = (
+            f"{sum(costs)} tokens in each request, as {model} counts"
+            if model
+            else (f"about {sum(costs)} tokens in each request, estimated; -m NAME has a Gemini model count")
+        )
+        terminal.say(f"{terminal.counted(len(found), 'tool')}, {total}.")
+
+
+def costs_of(tools: Sequence[Tool], model: str | None) -> list[int]:
+    """Return what each declaration costs in tokens: as a model counts them, else estimated.
+
+    Raises:
+        UsageFault: The model only estimates, as the embedded one does.
+        ModelError: It can't be asked.
+    """
+    from agentkit.cli.lint import tokens_of
+
+    if model is None:
+        return [tokens_of(tool) for tool in tools]
+    if model == "local":
+        raise UsageFault(
+            "-m local: the embedded model can't count. Leave out -m: what is estimated is marked."
+        )
+    from agentkit import GeminiModel
+
+    counting = GeminiModel(model)
+
+    def count(declarations: list[Any]) -> int:
+        request: Any = {"contents": [{"role": "user", "parts": [{"text": "."}]}]}
+        if declarations:
+            request["tools"] = [{"functionDeclarations": declarations}]
+        return counting.count_tokens(request)
+
+    bare = count([])
+    return [count([tool.declaration]) - bare for tool in tools]
 
 
 @app.command(help="Print declarations as the model gets them, byte for byte.")
 def show(
-    target: Target = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TARGET [NAME]...", help="With -t no target is needed.", show_default=False),
+    ] = None,
     names: Annotated[
         list[str] | None, typer.Option("-n", "--name", metavar="NAME", help="Only this tool.")
     ] = None,
@@ -83,8 +140,8 @@ def show(
 ) -> None:
     """Print one declaration a line."""
     with terminal.own_stdout() as out:
-        found = tools_of(target, tools)
-    for name in names or found:
+        found, wanted = split_target(words or [], tools)
+    for name in [*wanted, *(names or ())] or found:
         tool = named(found, name)
         text = tool.encoded.decode()
         terminal.put(json.dumps(tool.declaration, indent=2, ensure_ascii=False) if pretty else text, out)
@@ -115,8 +172,7 @@ def call(
 
     terminal.log_to_stderr(full=True)
     with terminal.own_stdout() as out:
-        given = list(words)
-        found = tools_of(None if tools else given.pop(0), tools)
+        found, given = split_target(words, tools)
         if not given:
             raise UsageFault(f"Which tool? There are: {', '.join(found)}.")
         tool = named(found, given.pop(0))

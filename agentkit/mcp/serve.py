@@ -1,20 +1,16 @@
-"""Serving tools: on standard input and output, or by HTTP on loopback. `python -m agentkit.mcp serve TARGET`."""
+"""Serving tools: on standard input and output, or by HTTP on loopback; `agentkit mcp serve` does."""
 
 from __future__ import annotations
 
-import argparse
 import hmac
-import importlib
-import importlib.util
 import os
 import secrets
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from agentkit.errors import AgentError, ConfigurationError
+from agentkit.errors import ConfigurationError
 from agentkit.mcp.server import make_server
 
 TOKEN = "AGENTKIT_MCP_TOKEN"  # noqa: S105 - the variable's name
@@ -87,41 +83,8 @@ def serve_http(source: Any, *, port: int = 0, token: str | None = None, **option
     server.run(sockets=[socket])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `agentkit mcp ...`; return the exit status."""
-    parser = argparse.ArgumentParser(prog="agentkit mcp")
-    serve = parser.add_subparsers(required=True).add_parser("serve", help="serve tools or an agent by MCP")
-    serve.add_argument(
-        "target", help="package.module:name or path/to/file.py:name of an agent, a registry or tools"
-    )
-    serve.add_argument(
-        "--http", action="store_true", help="by HTTP on loopback, not on standard input and output"
-    )
-    serve.add_argument("--port", type=int, default=0, help="of HTTP; any free one by default")
-    serve.add_argument("--ask", action="store_true", help="also serve the agent itself, as the tool ask")
-    serve.add_argument(
-        "--approvals", choices=["ask", "refuse"], default="ask", help="calls that need approval"
-    )
-    serve.add_argument("--name", default="agentkit", help="the server's name")
-    given = parser.parse_args(argv)
-    options = {"ask": given.ask, "approvals": given.approvals, "name": given.name}
-    try:
-        with _nothing_printed():
-            source = load(given.target)
-        if given.http:
-            serve_http(source, port=given.port, token=os.environ.get(TOKEN), **options)
-        else:
-            serve_stdio(source, **options)
-    except AgentError as error:
-        print(f"agentkit mcp: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 @contextmanager
-def _nothing_printed() -> Generator[None, None, None]:
+def nothing_printed() -> Generator[None, None, None]:
     """Send what is written to the standard output to stderr, by children of the process too."""
     sys.stdout.flush()
     kept = os.dup(1)
@@ -132,38 +95,3 @@ def _nothing_printed() -> Generator[None, None, None]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-
-
-def load(target: str) -> Any:
-    """Import what `module:name` or `file.py:name` names.
-
-    Raises:
-        ConfigurationError: There is nothing of that name, or it can't be imported.
-    """
-    where, _, name = target.rpartition(":")
-    if not where or not name:
-        raise ConfigurationError(f"{target!r}: give package.module:name or path/to/file.py:name.")
-    try:
-        found: Any = _module(where)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except AgentError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(f"{target!r} can't be imported: {error!r}") from error
-    return found
-
-
-def _module(where: str) -> Any:
-    if not where.endswith(".py"):
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
-        return importlib.import_module(where)
-    path = Path(where).resolve()
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigurationError(f"There is no file {where!r}.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module

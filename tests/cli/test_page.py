@@ -23,6 +23,7 @@ HELP = [
         for name in ("list", "show", "search", "export", "import", "fork", "rename", "rm", "check")
     ),
     *(["tools", name] for name in ("list", "show", "call", "lint")),
+    ["mcp", "serve"],
     *(["tasks", name] for name in ("list", "show", "watch", "cancel", "retry", "decide")),
 ]
 

@@ -99,7 +99,7 @@ def test_mcp_serve_speaks_nothing_but_the_protocol(folder: Path) -> None:
         (("web", "gone.py"), 2, "gone.py"),
         (("web", "tools_file.py", "-m", "local", "--port", "70000"), 2, "65535"),
         (("serve", "tools_file.py"), 2, "--key"),
-        (("mcp", "serve"), 2, "target"),
+        (("mcp", "serve"), 2, "Give a target"),
         (("mcp", "serve", "tools_file.py:gone"), 2, "gone"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from agentkit import Tool
 from agentkit.cli.lint import RULES, are_close, lint
 from tests.cli.conftest import Agentkit
+from tests.helpers.gemini_server import GeminiServer
 
 LINTED = '''
 from typing import Annotated, Any
@@ -61,7 +62,7 @@ def long() -> str: ...
 
 def test_list_says_what_each_costs(agentkit: Agentkit) -> None:
     done = agentkit("tools", "list", "tools_file.py")
-    assert "add             63  unmarked  Add two numbers." in done.out
+    assert "add             ~63  unmarked  Add two numbers." in done.out
     assert "9 tools" not in done.err
     assert "10 tools, about " in done.err
     assert "untyped" in done.err  # and why it isn't there
@@ -69,6 +70,47 @@ def test_list_says_what_each_costs(agentkit: Agentkit) -> None:
         json.loads(line) for line in agentkit("tools", "list", "agents.py:agent", "--json").out.splitlines()
     ]
     assert [each["name"] for each in known if each["effect"] == "write"] == ["pay", "order"]
+
+
+def test_list_marks_estimates_and_has_gemini_count(
+    agentkit: Agentkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with GeminiServer([]) as server:
+        monkeypatch.setenv("GEMINI_API_KEY", "test-key-0123456789")
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        counted = agentkit("tools", "list", "tools_file.py", "-m", "gemini-3.8-flash", "--json")
+        lines = agentkit("tools", "list", "tools_file.py", "-m", "gemini-3.8-flash")
+    assert all(request.path.endswith(":countTokens") for request in server.requests)
+    assert len(server.requests) == 2 * 11  # each tool, and a request without any
+    known = [json.loads(line) for line in counted.out.splitlines()]
+    assert {each["estimated"] for each in known} == {False}
+    assert all(each["tokens"] > 0 for each in known)
+    assert "~" not in lines.out
+    assert "as gemini-3.8-flash counts" in lines.err
+    estimated = agentkit("tools", "list", "tools_file.py", "--json").out.splitlines()
+    assert {json.loads(line)["estimated"] for line in estimated} == {True}
+    assert agentkit("tools", "list", "tools_file.py", "-m", "local").code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tools_file.py", "add"),
+        ("tools_file.py", "-n", "add"),
+        ("tools_file.py:add",),
+        ("-t", "tools_file.py", "add"),
+        ("add", "-t", "tools_file.py"),
+        ("tools_file.py", "add", "-t", "calculator"),
+    ],
+)
+def test_one_tool_can_be_shown_however_it_is_named(agentkit: Agentkit, words: tuple[str, ...]) -> None:
+    shown = agentkit("tools", "show", *words).out.splitlines()
+    assert [json.loads(line)["name"] for line in shown] == ["add"]
+
+
+def test_a_name_that_there_is_not_is_told_with_those_that_there_are(agentkit: Agentkit) -> None:
+    done = agentkit("tools", "show", "tools_file.py", "ad")
+    assert (done.code, "There is no tool 'ad'. There are: add," in done.err) == (2, True)
 
 
 def test_show_is_what_the_model_sees_byte_for_byte(agentkit: Agentkit) -> None:

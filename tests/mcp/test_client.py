@@ -475,7 +475,7 @@ def test_the_sdk_is_imported_on_first_use_only() -> None:
     import sys
 
     code = (
-        "import sys; from agentkit.mcp import MCP; from agentkit.mcp.serve import main; MCP('uvx x');"
+        "import sys; from agentkit.mcp import MCP; from agentkit.mcp.serve import serve_stdio; MCP('uvx x');"
         "assert not {'mcp', 'mcp_types', 'httpx2', 'starlette'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,7 +20,7 @@ from tests.mcp.parts import HERE, agent, called, responses
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = HERE.parent.parent
-SERVE = ["-m", "agentkit.mcp", "serve", f"{HERE / 'served.py'}:registry"]
+SERVE = ["-m", "agentkit.cli.main", "mcp", "serve", f"{HERE / 'served.py'}:registry"]
 PATH = os.pathsep.join([str(ROOT), str(ROOT / "tools"), *sys.path])
 
 

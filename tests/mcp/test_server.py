@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -17,8 +16,9 @@ from mcp import Client, MCPError
 from mcp import types as T
 
 from agentkit import Agent, ConfigurationError, Deny, Result, ToolRegistry
+from agentkit.cli.main import main
 from agentkit.mcp import MCP
-from agentkit.mcp.serve import TOKEN, http_app, load, main
+from agentkit.mcp.serve import TOKEN, http_app
 from agentkit.mcp.server import make_server
 from agentkit.testing import ScriptedModel, call
 from tests.mcp import served
@@ -273,7 +273,15 @@ def test_a_declaration_in_openapi_is_served_as_json_schema() -> None:
 
 
 def command(*more: str) -> list[str]:
-    return [sys.executable, "-m", "agentkit.mcp", "serve", str(HERE / "served.py") + ":registry", *more]
+    return [
+        sys.executable,
+        "-m",
+        "agentkit.cli.main",
+        "mcp",
+        "serve",
+        str(HERE / "served.py") + ":registry",
+        *more,
+    ]
 
 
 def environment() -> dict[str, str]:
@@ -373,24 +381,20 @@ def test_the_program_serves_by_http_with_a_token_of_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "problem"),
+    ("words", "problem"),
     [
-        ("nothing", "give package.module:name"),
-        ("no.such.module:x", "can't be imported"),
-        ("no_such_file.py:x", "no_such_file.py"),
-        ("json:nothing", "can't be imported"),
+        (["nothing"], "no file and no module 'nothing'"),
+        (["no.such.module:x"], "no module 'no.such.module'"),
+        (["no_such_file.py:x"], "no_such_file.py"),
+        (["json:nothing"], "json has no 'nothing'"),
+        ([str(HERE / "served.py") + ":assistant", "-t", "calculator"], "is an agent"),
+        ([], "Give a target"),
+        (["json:dumps"], "no type annotations"),
     ],
 )
-def test_a_target_that_is_not_there_is_said(target: str, problem: str, capfd: Any, monkeypatch: Any) -> None:
+def test_a_target_that_is_not_there_is_said(
+    words: list[str], problem: str, capfd: Any, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    assert main(["serve", target]) == 2
+    assert main(["mcp", "serve", *words]) == 2
     assert problem in capfd.readouterr().err
-
-
-def test_a_target_is_found_in_a_module_or_a_file(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    path = tmp_path / "served_here.py"
-    path.write_text("class box:\n    tools = [len]\n")
-    assert load(f"{path}:box.tools") == [len]
-    assert load("json:dumps") is json.dumps
-    sys.modules.pop("served_here")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from agentkit.errors import ConfigurationError, ModelError, how_to_install
 from agentkit.model import Model, Traits
@@ -73,6 +73,10 @@ def _installed() -> tuple[Path, Path, str] | None:
     if library is None or weights is None or not library.is_file() or not weights.is_file():
         return None
     return library, weights, distribution.version
+
+
+_DECLINED: Final[JsonObject] = {"declined": True}
+"""Beside a reply, in `agentkit`, where the model has done nothing of what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,16 +252,17 @@ class LocalModel(Model):
             return _Plan(text=text, calls=calls)
         text = text_of(last).strip()
         if any("inlineData" in part or "fileData" in part for part in last["parts"]):
-            return _Plan(text=f"The embedded model can't see files. {USE_GEMINI}")
+            return _Plan(text=f"The embedded model can't see files. {USE_GEMINI}", extra=_DECLINED)
         if not tools:
-            return _Plan(text=f"There is no tool that I could use here. {PURPOSE} {USE_GEMINI}")
+            text = f"There is no tool that I could use here. {PURPOSE} {USE_GEMINI}"
+            return _Plan(text=text, extra=_DECLINED)
         if not text:
-            return _Plan(text=f"There is no request in this message. {PURPOSE}")
+            return _Plan(text=f"There is no request in this message. {PURPOSE}", extra=_DECLINED)
         if kind := small_talk(text):
-            return _Plan(text=introduce(kind, _instructions(request), tools))
+            return _Plan(text=introduce(kind, _instructions(request), tools), extra=_DECLINED)
         if len(text) > _MAX_CHARACTERS:
             limit = f"it has {len(text):,} characters, and I read {_MAX_CHARACTERS:,}"
-            return _Plan(text=decline(limit))
+            return _Plan(text=decline(limit), extra=_DECLINED)
         earlier, already = _earlier(contents[:-1]) if judge.is_follow_up(text) else ([], [])
         chosen = judge.shortlist(tools, " ".join([text, *earlier]), self._shortlist)
         return _Plan(request=text, earlier=earlier, already=already, tools=chosen, forced=forced)
@@ -296,7 +301,7 @@ class LocalModel(Model):
             extra |= {"withheld": calls, "reason": reason}
             calls = judge.hand_over(tools, plan.request)
             if not calls:
-                return self._say(request, decline(reason), extra, counts)
+                return self._say(request, decline(reason), extra | _DECLINED, counts)
         return self._reply(_call_parts(calls), extra, counts)
 
     def _say(
