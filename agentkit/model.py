@@ -45,6 +45,10 @@ class Traits:
     """How long a connection may take."""
     first_byte_seconds: float = 300.0
     """How long it may be silent before it begins to reply."""
+    slow_first_byte_seconds: float = 900.0
+    """The same where it thinks at its highest level, or takes its time for less money (the flex tier)."""
+    thinks_long: bool = False
+    """Whether it thinks at its highest level unless the request says otherwise."""
     chunk_seconds: float = 120.0
     """How long it may be silent within a streamed reply."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from agentkit.errors import AgentError, ConfigurationError, MissingCredentials, ModelError
+from agentkit.gemini.times import Clock
 from agentkit.wire.content import Json
 
 _RETRYABLE_CODES = frozenset({408, 429, 500, 502, 503, 504})
@@ -85,17 +86,17 @@ class Faults:
         return text
 
     @contextmanager
-    def mapped(self, seconds: float | None = None) -> Iterator[None]:
+    def mapped(self, clock: Clock | None = None) -> Iterator[None]:
         """Turn what the SDK and the HTTP client raise inside the block into errors of agentkit.
 
-        `seconds` is the time limit that a timeout there went by.
+        `clock` is what a timeout there went by.
         """
         try:
             yield
         except AgentError:
             raise
         except Exception as exc:
-            error = self.of_exception(exc, seconds)
+            error = self.of_exception(exc, clock)
             if error is None:
                 raise
             try:
@@ -105,12 +106,14 @@ class Faults:
                 # Python links them even where the error is raised after the `except`: it comes out of `with`.
                 error.__context__ = None
 
-    def of_exception(self, exc: Exception, seconds: float | None) -> AgentError | None:
+    def of_exception(self, exc: Exception, clock: Clock | None) -> AgentError | None:
         """Say what an exception of the SDK or the HTTP client means; None if it is neither's."""
         self._hide_request_of(exc)
         kind, package = type(exc).__name__, type(exc).__module__.partition(".")[0]
         if isinstance(exc, TimeoutError) or "Timeout" in kind:
-            return self.timed_out(seconds)
+            if kind == "ConnectTimeout" and clock is not None:
+                clock.connect()
+            return self.timed_out(clock)
         if package in _HTTP_PACKAGES or isinstance(exc, ConnectionError):
             text = str(exc)
             return self._error(
@@ -154,10 +157,11 @@ class Faults:
             retry_after=delay if delay is not None else _retry_after((headers or {}).get("retry-after")),
         )
 
-    def timed_out(self, seconds: float | None) -> ModelError:
-        """Say that the reply took longer than it may."""
-        span = "in time" if seconds is None else f"within {seconds:g} s"
-        return self._error(f"{self._name} didn't answer in full {span}", retryable=True)
+    def timed_out(self, clock: Clock | None) -> ModelError:
+        """Say which time is up."""
+        said = "didn't answer in time" if clock is None else clock.said()
+        reached = clock is None or clock.reached
+        return self._error(f"{self._name} {said}", retryable=True, reached=reached)
 
     def malformed(self, what: str) -> ModelError:
         """Say that a reply can't be read."""

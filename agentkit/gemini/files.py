@@ -15,6 +15,7 @@ import httpx2
 
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.gemini.faults import Faults, parse_body
+from agentkit.gemini.times import Clock
 from agentkit.wire.content import JsonObject
 from agentkit.wire.files import LocalFile
 
@@ -128,7 +129,7 @@ class FilesApi:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self._faults.timed_out(None)
-        with self._faults.mapped(left):
+        with self._faults.mapped(Clock.of(left)):
             answer = self._client.request(
                 method,
                 url,

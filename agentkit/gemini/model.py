@@ -8,12 +8,14 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken
+from agentkit.gemini.times import Times, is_slow, times_for
 from agentkit.gemini.traits import is_agent, traits_of
 from agentkit.gemini.uploads import Uploads
 from agentkit.model import Model, Traits
@@ -55,7 +57,12 @@ class GeminiModel(Model):
             `timeout` (milliseconds, in place of the argument), `extra_body` (top-level fields to set in each
             request). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION says otherwise, and the
             SDK's default on Vertex AI. `retry_options` are ignored: the run retries.
-        timeout: Seconds that a request may take in all.
+        timeout: Seconds that a request may take in all; None is no limit but that of the run, and no deadline for
+            the server.
+        connect_timeout: Seconds to connect, 10 by default. A `client=` connects as it is made to.
+        first_byte_timeout: Seconds from sending a request until its reply begins. By default 15 minutes where the
+            model thinks at its highest level or is asked at the flex tier, else 5.
+        chunk_timeout: Seconds of silence in the middle of a reply, 120 by default.
         upload_over: Bytes: a larger file of the input is uploaded, and its URI sent. On Vertex AI, which keeps no
             files, it is an error.
 
@@ -71,7 +78,10 @@ class GeminiModel(Model):
         client: genai.Client | None = None,
         api_key: str | None = None,
         http_options: types.HttpOptions | Mapping[str, Any] | None = None,
-        timeout: float = 120.0,
+        timeout: float | None = None,
+        connect_timeout: float | None = None,
+        first_byte_timeout: float | None = None,
+        chunk_timeout: float | None = None,
         upload_over: int = 8_000_000,
     ) -> None:
         if not name.strip():
@@ -87,13 +97,23 @@ class GeminiModel(Model):
         self._client = client
         self._api_key = api_key
         self._http_options = http_options
-        self._timeout = _milliseconds(http_options) or timeout
-        if not self._timeout > 0:
-            raise ConfigurationError(f"GeminiModel(timeout={timeout!r}): give seconds above 0.")
         if not upload_over >= 0:
             raise ConfigurationError(f"GeminiModel(upload_over={upload_over!r}): give bytes from 0.")
         self._upload_over = upload_over
         self._uploads = Uploads()
+        given = {
+            "timeout": _milliseconds(http_options) or timeout,
+            "connect_timeout": connect_timeout,
+            "first_byte_timeout": first_byte_timeout,
+            "chunk_timeout": chunk_timeout,
+        }
+        for key, value in given.items():
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"GeminiModel({key}={value!r}): give seconds above 0.")
+        self._timeout = given.pop("timeout")
+        self._given_times: dict[str, Any] = {
+            key.removesuffix("_timeout"): value for key, value in given.items() if value is not None
+        }
         self._faults = Faults(self._name)
         self._wire_made: Wire | None = None
         self._lock = threading.Lock()
@@ -166,15 +186,19 @@ class GeminiModel(Model):
         yield from self._uploads.once(file, at, wire.upload(file, 3600.0 if timeout is None else timeout))
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
-        """Answer a request.
+        """Answer a request: in one piece, unless the reply may be very long in coming; then as `stream` does.
+
+        A stream has the larger cap on its length, and shows signs of life; for a short reply it takes more work.
 
         Raises:
             ModelError: Gemini can't be reached, refused the request or sent no proper reply.
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
+        if is_slow(self._traits_at(wire), request):
+            return super().generate(request, timeout=timeout)
         body = as_taken(request, self._traits_at(wire))
-        return self._reply(wire.fetch("generateContent", body, self._seconds(timeout)))
+        return self._reply(wire.fetch("generateContent", body, self._times(request, wire, timeout)))
 
     def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
         """Answer a request in chunks. Closing the generator closes the connection at once.
@@ -185,7 +209,7 @@ class GeminiModel(Model):
         """
         wire, end = self._wire(), _End()
         body = as_taken(request, self._traits_at(wire))
-        with closing(wire.chunks(body, self._seconds(timeout))) as chunks:
+        with closing(wire.chunks(body, self._times(request, wire, timeout))) as chunks:
             for chunk in chunks:
                 reply = self._reply(chunk)
                 end.note(reply)
@@ -202,13 +226,15 @@ class GeminiModel(Model):
         """
         wire = self._wire()
         body = as_taken(request, self._traits_at(wire))
-        return self._count(wire.fetch("countTokens", body, self._seconds(timeout)))
+        return self._count(wire.fetch("countTokens", body, self._times(request, wire, timeout)))
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async; raises as `generate` does."""
         wire = await self._awire()
+        if is_slow(self._traits_at(wire), request):
+            return await super().agenerate(request, timeout=timeout)
         body = as_taken(request, self._traits_at(wire))
-        return self._reply(await wire.afetch("generateContent", body, self._seconds(timeout)))
+        return self._reply(await wire.afetch("generateContent", body, self._times(request, wire, timeout)))
 
     async def astream(
         self,
@@ -219,7 +245,7 @@ class GeminiModel(Model):
         """Answer a request in chunks, async; raises as `stream` does."""
         wire, end = await self._awire(), _End()
         body = as_taken(request, self._traits_at(wire))
-        async with aclosing(wire.achunks(body, self._seconds(timeout))) as chunks:
+        async with aclosing(wire.achunks(body, self._times(request, wire, timeout))) as chunks:
             async for chunk in chunks:
                 reply = self._reply(chunk)
                 end.note(reply)
@@ -231,7 +257,7 @@ class GeminiModel(Model):
         """Count the tokens of a request, async; raises as `count_tokens` does."""
         wire = await self._awire()
         body = as_taken(request, self._traits_at(wire))
-        return self._count(await wire.afetch("countTokens", body, self._seconds(timeout)))
+        return self._count(await wire.afetch("countTokens", body, self._times(request, wire, timeout)))
 
     def close(self) -> None:
         """Close the connections of sync requests. The model stays usable."""
@@ -274,8 +300,10 @@ class GeminiModel(Model):
     def _traits_at(self, wire: Wire) -> Traits:
         return traits_of(self._name, "vertex" if wire.vertex else "gemini")
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else min(self._timeout, max(timeout, 0.001))
+    def _times(self, request: Request, wire: Wire, timeout: float | None) -> Times:
+        whole = [max(each, 0.001) for each in (self._timeout, timeout) if each is not None]
+        times = times_for(self._traits_at(wire), request)
+        return replace(times, **self._given_times, whole=min(whole, default=None))
 
     def _reply(self, body: JsonObject) -> Reply:
         """Tell an error that came with status 200, as an event of a stream does, and what is no reply at all."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, Literal, Protocol, cast
 
+from agentkit.gemini.times import Times
 from agentkit.model import Traits
 from agentkit.wire.content import JsonObject, Request, iter_declarations
 from agentkit.wire.files import LocalFile
@@ -29,26 +30,26 @@ SHOWN = frozenset({"includeServerSideToolInvocations", "include_server_side_tool
 
 
 class Wire(Protocol):
-    """A way to Gemini. `seconds` is what the whole request may take."""
+    """A way to Gemini. `times` are what a request may take."""
 
     @property
     def vertex(self) -> bool:
         """Whether it leads to Vertex AI."""
         ...
 
-    def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+    def fetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and read its reply."""
         ...
 
-    def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+    def chunks(self, request: Request, times: Times) -> Generator[JsonObject, None, None]:
         """Send a request and read its reply in chunks; closing the generator closes the connection."""
         ...
 
-    async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+    async def afetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and read its reply, async."""
         ...
 
-    def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+    def achunks(self, request: Request, times: Times) -> AsyncGenerator[JsonObject, None]:
         """Send a request and read its reply in chunks, async."""
         ...
 

@@ -38,9 +38,15 @@ TABLE: Final = (
         seen=date(2026, 11, 27),
         source=_DOCS + "function-calling",
     ),
+    Row(  # those of generation 3 whose thinking level is high where none is given
+        family=r"gemini-3(\.\d+)?-pro\b|gemini-3-flash\b",
+        traits=Traits(window=_MILLION, media_in_responses=_DOCUMENTS, thinks_long=True),
+        seen=date(2026, 11, 28),
+        source="https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/guides/gemini-3-5-flash",
+    ),
     Row(
         family=r"gemini-3\b",
-        traits=Traits(window=_MILLION, media_in_responses=_DOCUMENTS, first_byte_seconds=900.0),
+        traits=Traits(window=_MILLION, media_in_responses=_DOCUMENTS),
         seen=date(2026, 11, 27),
         source=_DOCS + "gemini-3",
     ),
@@ -58,7 +64,7 @@ TABLE: Final = (
                     "presencePenalty",
                 }
             ),
-            first_byte_seconds=900.0,
+            thinks_long=True,
         ),
         seen=date(2026, 11, 27),
         source=_DOCS + "models",

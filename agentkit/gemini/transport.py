@@ -12,10 +12,9 @@ import os
 import ssl
 import threading
 import time
-import weakref
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
+from contextlib import suppress
 from typing import Any, Literal, cast
 from urllib.parse import unquote_to_bytes
 
@@ -26,12 +25,14 @@ from pydantic import ValidationError
 
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.config import checked, config_of, merged, secrets_in, with_config
+from agentkit.gemini.connections import Head
 from agentkit.gemini.faults import Faults, parse_body
 from agentkit.gemini.files import FilesApi
-from agentkit.gemini.http_clients import LoopClients, complete_args
+from agentkit.gemini.links import AsyncReading, ClientLink, Reading, async_link, link
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, server_timeout
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.sse import SSEDecoder
+from agentkit.gemini.times import Clock, Times
 from agentkit.wire.content import JsonObject, Request, dumps, encode_request
 from agentkit.wire.files import LocalFile
 
@@ -63,13 +64,13 @@ class OwnWire:
         self._version = chosen or (None if self._sdk.vertexai else "v1beta")
         self._configs: dict[bytes, JsonObject] = {}
         self._signed: dict[str, tuple[httpx2.URL, dict[str, str]]] = {}
-        self._headers: dict[tuple[Method, type, str], httpx2.Headers] = {}
+        self._heads: dict[tuple[Method, str | None], Head] = {}
         self._lock = threading.Lock()
-        self._sync_args = dict(given.client_args or {})
-        self._given_sync = cast("httpx2.Client | None", given.httpx_client)
-        self._sync = self._given_sync
-        self._given_async = cast("httpx2.AsyncClient | None", given.httpx_async_client)
-        self._asyncs = LoopClients(dict(given.async_client_args or {}))
+        self._clients = ClientLink(dict(given.client_args or {}), cast(Any, given.httpx_client))
+        self._link = link(self._clients)
+        self._async_link = async_link(
+            dict(given.async_client_args or {}), cast(Any, given.httpx_async_client)
+        )
         hide_options(faults, given)
 
     @property
@@ -77,77 +78,71 @@ class OwnWire:
         """Whether requests go to Vertex AI."""
         return self._sdk.vertexai
 
-    def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+    def fetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and return the body of its reply."""
-        deadline = time.monotonic() + seconds
-        response = self._open(method, request, seconds, deadline)
+        clock = Clock(times)
+        reading = self._open(method, request, clock)
         try:
-            return self._parse(b"".join(self._body(response, seconds, deadline)))
+            return self._parse(self._rest(reading, clock))
         finally:
-            response.close()
+            reading.close()
 
-    def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
+    def chunks(self, request: Request, times: Times) -> Generator[JsonObject, None, None]:
         """Send a request and yield the chunks of its reply."""
-        deadline = time.monotonic() + seconds
-        response = self._open("streamGenerateContent", request, seconds, deadline)
+        clock, decoder = Clock(times), SSEDecoder()
+        reading = self._open("streamGenerateContent", request, clock)
         try:
-            decoder = SSEDecoder()
-            for data in self._body(response, seconds, deadline):
+            while True:
+                with self._faults.mapped(clock):
+                    data = reading.read()
+                if data is None:
+                    break
                 yield from map(self._parse, decoder.feed(data))
             yield from self._last(decoder)
         finally:
-            response.close()
+            reading.close()
 
-    async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+    async def afetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and return the body of its reply, async."""
-        with self._faults.mapped(seconds):
-            async with asyncio.timeout(seconds), await self._borrow() as client:
-                response = await self._aopen(client, method, request, seconds)
-                try:
-                    return self._parse(await response.aread())
-                finally:
-                    await response.aclose()
+        clock = Clock(times)
+        reading = await self._aopen(method, request, clock)
+        try:
+            return self._parse(await self._arest(reading, clock))
+        finally:
+            await reading.aclose()
 
-    async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+    async def achunks(self, request: Request, times: Times) -> AsyncGenerator[JsonObject, None]:
         """Send a request and yield the chunks of its reply, async."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        async with AsyncExitStack() as stack:
-            with self._faults.mapped(seconds):
-                async with asyncio.timeout_at(deadline):
-                    client = await stack.enter_async_context(await self._borrow())
-                    response = await self._aopen(client, "streamGenerateContent", request, seconds)
-                    stack.push_async_callback(response.aclose)
-            reads = await stack.enter_async_context(aclosing(response.aiter_bytes()))
-            decoder = SSEDecoder()
+        clock, decoder = Clock(times), SSEDecoder()
+        reading = await self._aopen("streamGenerateContent", request, clock)
+        try:
             while True:
-                # No scope may be open across a yield: its end would be raised in the caller's code.
-                with self._faults.mapped(seconds):
-                    async with asyncio.timeout_at(deadline):
-                        data = await anext(reads, None)
+                with self._faults.mapped(clock):
+                    data = await reading.read()
                 if data is None:
                     break
                 for event in decoder.feed(data):
                     yield self._parse(event)
             for chunk in self._last(decoder):
                 yield chunk
+        finally:
+            await reading.aclose()
 
     def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
         """Upload a file, and wait until it can be used."""
         url, headers = self._sign("files")
         files = url.copy_with(path=url.path.rpartition("/")[0])
-        api = FilesApi(self._sync_client(), files, headers, self._faults, time.monotonic() + seconds)
+        api = FilesApi(self._clients.client(), files, headers, self._faults, time.monotonic() + seconds)
         return (yield from api.upload(file))
 
     def close(self) -> None:
         """Close the connections of sync requests; a later request opens new ones."""
-        with self._lock:
-            client, self._sync = self._sync, self._given_sync
-        if client is not None and client is not self._given_sync:
-            client.close()
+        self._link.close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop; a later request opens new ones."""
-        await self._asyncs.aclose()
+        await self._async_link.aclose()
 
     def _sdk_options(self, given: types.HttpOptions) -> types.HttpOptions:
         """Leave to the SDK what shapes URL and headers; connections and bodies are ours."""
@@ -273,84 +268,58 @@ class OwnWire:
         except (TypeError, ValueError, RecursionError) as exc:
             raise ConfigurationError(f"The request to {self._name} can't be written as JSON: {exc}") from exc
 
-    def _build(
-        self,
-        client: httpx2.Client | httpx2.AsyncClient,
-        method: Method,
-        signed: tuple[httpx2.URL, dict[str, str]],
-        body: bytes,
-        seconds: float,
-        timeout: httpx2.Timeout,
-    ) -> httpx2.Request:
-        """Make a request as the client does; where all else stays the same, its headers are looked up."""
-        limit, (url, headers) = server_timeout(seconds), signed
-        headers = {"x-server-timeout": limit, **headers}
-        is_ours = client is not self._given_sync and client is not self._given_async
-        if not is_ours or method not in self._signed or client.cookies or client.params:
-            return client.build_request("POST", url, content=body, headers=headers, timeout=timeout)
-        key = method, type(client), limit
-        if key not in self._headers:
-            first = client.build_request("POST", url, content=body, headers=headers).headers
-            del first["content-length"]
-            self._headers[key] = first
-        times = {"timeout": timeout.as_dict()}
-        return httpx2.Request("POST", url, content=body, headers=self._headers[key], extensions=times)
+    def _head(self, method: Method, signed: tuple[httpx2.URL, dict[str, str]], times: Times) -> Head:
+        """Make a request's head; where all stays the same, it is looked up."""
+        url, headers = signed
+        limit = None if times.whole is None else server_timeout(times.whole)
+        if limit is not None:
+            headers = {"x-server-timeout": limit, **headers}
+        if method not in self._signed:
+            return Head.of(url, headers)
+        if (key := (method, limit)) not in self._heads:
+            self._heads[key] = Head.of(url, headers)
+        return self._heads[key]
 
-    def _open(self, method: Method, request: Request, seconds: float, deadline: float) -> httpx2.Response:
-        """Send a request and return the live response, once it is known to be a reply."""
+    def _open(self, method: Method, request: Request, clock: Clock) -> Reading:
+        """Send a request and return what begins to come back, once it is known to be a reply."""
         body = self._encode(method, self._configured(request))
-        signed, client = self._sign(method), self._sync_client()
-        with self._faults.mapped(seconds):
-            outgoing = self._build(client, method, signed, body, seconds, httpx2.Timeout(seconds))
-            response = client.send(outgoing, stream=True)
-        if response.status_code == 200:
-            return response
+        head = self._head(method, self._sign(method), clock.times)
+        with self._faults.mapped(clock):
+            reading = self._link.send(head, body, clock)
+        if reading.status == 200:
+            return reading
         try:
-            error = b"".join(self._body(response, seconds, deadline))
+            error = self._rest(reading, clock)
         finally:
-            response.close()
-        raise self._faults.of_reply(response.status_code, parse_body(error), response.headers)
+            reading.close()
+        raise self._faults.of_reply(reading.status, parse_body(error), reading.headers)
 
-    async def _aopen(
-        self, client: httpx2.AsyncClient, method: Method, request: Request, seconds: float
-    ) -> httpx2.Response:
-        """Send a request and return the live response, once it is known to be a reply.
-
-        The caller bounds the time: a limit for each read and write besides would be work for nothing.
-        """
+    async def _aopen(self, method: Method, request: Request, clock: Clock) -> AsyncReading:
+        """Do the same, async."""
         body = self._encode(method, await self._aconfigured(request))
         signed = self._signed.get(method)
         if signed is None:
             signed = await asyncio.to_thread(self._sign, method)
-        patience = httpx2.Timeout(None, connect=seconds)
-        outgoing = self._build(client, method, signed, body, seconds, patience)
-        response = await client.send(outgoing, stream=True)
-        if response.status_code == 200:
-            return response
+        with self._faults.mapped(clock):
+            reading = await self._async_link.send(self._head(method, signed, clock.times), body, clock)
+        if reading.status == 200:
+            return reading
         try:
-            error = parse_body(await response.aread())
+            error = await self._arest(reading, clock)
         finally:
-            await response.aclose()
-        raise self._faults.of_reply(response.status_code, error, response.headers)
+            await reading.aclose()
+        raise self._faults.of_reply(reading.status, parse_body(error), reading.headers)
 
-    def _body(
-        self, response: httpx2.Response, seconds: float, deadline: float
-    ) -> Generator[bytes, None, None]:
-        """Read a response's bytes until the deadline.
+    def _rest(self, reading: Reading, clock: Clock) -> bytes:
+        with self._faults.mapped(clock):
+            return b"".join(iter(reading.read, None))
 
-        The deadline is looked at after each read, and a read may last as long as was left when the body
-        began: a server that trickles and then hangs can take up to twice the time. Async is exact.
-        """
-        response.request.extensions["timeout"]["read"] = max(deadline - time.monotonic(), 0.001)
-        reads = response.iter_bytes()
-        while True:
-            with self._faults.mapped(seconds):
-                data = next(reads, None)
-            if data is None:
-                return
-            yield data
-            if time.monotonic() > deadline:
-                raise self._faults.timed_out(seconds)
+    async def _arest(self, reading: AsyncReading, clock: Clock) -> bytes:
+        pieces: list[bytes] = []
+        with self._faults.mapped(clock):
+            while (data := await reading.read()) is not None:
+                pieces.append(data)
+        return b"".join(pieces)
 
     def _parse(self, text: str | bytes) -> JsonObject:
         reply: Any = None
@@ -375,17 +344,6 @@ class OwnWire:
             if not chunks:
                 raise self._faults.malformed("not a stream of events")
         return chunks
-
-    async def _borrow(self) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
-        given = self._given_async
-        return await self._asyncs.borrow() if given is None else nullcontext(given)
-
-    def _sync_client(self) -> httpx2.Client:
-        with self._lock:
-            if self._sync is None:
-                self._sync = httpx2.Client(**complete_args(self._sync_args))
-                weakref.finalize(self, self._sync.close)
-            return self._sync
 
 
 _NOTHING = types.Content.model_construct(parts=[types.Part.model_construct(text=".")])

@@ -8,7 +8,6 @@ import math
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator
-from contextlib import closing
 from typing import Any, cast
 
 from google import genai
@@ -19,6 +18,7 @@ from agentkit.gemini.faults import Faults
 from agentkit.gemini.files import check_state
 from agentkit.gemini.protocol import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
 from agentkit.gemini.secrets import hide_options
+from agentkit.gemini.times import Clock, Pull, Times
 from agentkit.wire.content import JsonObject, Request, dumps
 from agentkit.wire.files import LocalFile
 
@@ -46,72 +46,88 @@ class ClientWire:
         """Whether requests go to Vertex AI."""
         return self._client.vertexai
 
-    def fetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+    def fetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and return the body of its reply."""
-        ask = self._ask(method, request, seconds)
-        with self._faults.mapped(seconds):
-            if method == "countTokens":
-                return {"totalTokens": self._client.models.count_tokens(**ask).total_tokens}
-            return self._parse(self._client.models.generate_content(**ask))
+        clock, models = Clock(times), self._client.models
+        ask = self._ask(method, request, times)
 
-    def chunks(self, request: Request, seconds: float) -> Generator[JsonObject, None, None]:
-        """Send a request and yield the chunks of its reply."""
-        deadline = time.monotonic() + seconds
-        ask = self._ask("streamGenerateContent", request, seconds)
-        stream = self._client.models.generate_content_stream(**ask)
-        with closing(cast("Generator[types.GenerateContentResponse, None, None]", stream)) as chunks:
+        def asked() -> Generator[Any, None, None]:
+            yield models.count_tokens(**ask) if method == "countTokens" else models.generate_content(**ask)
+
+        clock.send()
+        pull = Pull(asked)
+        try:
+            with self._faults.mapped(clock):
+                return self._body(method, pull.next(clock))
+        finally:
+            pull.close()
+
+    def chunks(self, request: Request, times: Times) -> Generator[JsonObject, None, None]:
+        """Send a request and yield the chunks of its reply.
+
+        The SDK has one time for each read, and a read can't be broken off: a thread reads, and is waited for.
+        """
+        clock = Clock(times)
+        ask = self._ask("streamGenerateContent", request, times)
+        clock.send()
+        pull: Pull[Any] = Pull(lambda: self._client.models.generate_content_stream(**ask))
+        try:
             while True:
-                with self._faults.mapped(seconds):
-                    chunk = next(chunks, None)
+                with self._faults.mapped(clock):
+                    chunk = pull.next(clock)
                 if chunk is None:
                     return
+                clock.hear()
                 yield to_wire(chunk)
-                if time.monotonic() > deadline:
-                    raise self._faults.timed_out(seconds)
+        finally:
+            pull.close()
 
-    async def afetch(self, method: Method, request: Request, seconds: float) -> JsonObject:
+    async def afetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and return the body of its reply, async."""
-        ask = self._ask(method, request, seconds)
-        models = self._client.aio.models
-        with self._faults.mapped(seconds):
-            async with asyncio.timeout(seconds):
+        clock, models = Clock(times), self._client.aio.models
+        ask = self._ask(method, request, times)
+        clock.send()
+        with self._faults.mapped(clock):
+            async with asyncio.timeout(clock.left_or_none()):
                 if method == "countTokens":
-                    return {"totalTokens": (await models.count_tokens(**ask)).total_tokens}
-                return self._parse(await models.generate_content(**ask))
+                    return self._body(method, await models.count_tokens(**ask))
+                return self._body(method, await models.generate_content(**ask))
 
-    async def achunks(self, request: Request, seconds: float) -> AsyncGenerator[JsonObject, None]:
+    async def achunks(self, request: Request, times: Times) -> AsyncGenerator[JsonObject, None]:
         """Send a request and yield the chunks of its reply, async."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        ask = self._ask("streamGenerateContent", request, seconds)
-        with self._faults.mapped(seconds):
-            async with asyncio.timeout_at(deadline):
+        clock = Clock(times)
+        ask = self._ask("streamGenerateContent", request, times)
+        clock.send()
+        with self._faults.mapped(clock):
+            async with asyncio.timeout(clock.left_or_none()):
                 begun: Any = await self._client.aio.models.generate_content_stream(**ask)
         stream = cast("AsyncGenerator[types.GenerateContentResponse, None]", begun)
         try:
             while True:
-                with self._faults.mapped(seconds):
-                    async with asyncio.timeout_at(deadline):
+                with self._faults.mapped(clock):
+                    async with asyncio.timeout(clock.left_or_none()):
                         chunk = await anext(stream, None)
                 if chunk is None:
                     return
+                clock.hear()
                 yield to_wire(chunk)
         finally:
             await _stop(stream)
 
     def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
         """Upload a file by the SDK, which says nothing on its way, and wait until it can be used."""
-        deadline, pause = time.monotonic() + seconds, 0.2
+        deadline, pause, clock = time.monotonic() + seconds, 0.2, Clock.of(seconds)
         yield 0
-        with self._faults.mapped(seconds), file.open() as data:
+        with self._faults.mapped(clock), file.open() as data:
             about = {"mime_type": file.mime_type, "display_name": file.name}
             found = self._client.files.upload(file=data, config=cast(Any, about))
         while found.state is not None and found.state.name == "PROCESSING":
             yield file.size
             if time.monotonic() + pause > deadline:
-                raise self._faults.timed_out(seconds)
+                raise self._faults.timed_out(clock)
             time.sleep(pause)
             pause = min(pause * 1.5, 5.0)
-            with self._faults.mapped(seconds):
+            with self._faults.mapped(clock):
                 found = self._client.files.get(name=found.name or "")
         told = found.model_dump(mode="json", by_alias=True, exclude_none=True)
         check_state(told, file)
@@ -123,7 +139,7 @@ class ClientWire:
     async def aclose(self) -> None:
         """Do nothing: the client is the user's."""
 
-    def _ask(self, method: Method, request: Request, seconds: float) -> dict[str, Any]:
+    def _ask(self, method: Method, request: Request, times: Times) -> dict[str, Any]:
         fields = {} if method == "countTokens" else self._checked(config_of(request))
         # The SDK takes lists, and says so in its log where it gets something like one.
         body: JsonObject = {
@@ -140,13 +156,13 @@ class ClientWire:
             config = {**fields, **SDK_CONFIG}
             if method == "generateContent":
                 config["should_return_http_response"] = True
-        http: dict[str, Any] = {
-            "extra_body": body,
-            "timeout": math.ceil(seconds * 1000),
-            "retry_options": {"attempts": 1},
-        }
-        if seconds < SHORTEST_SERVER_TIMEOUT:
-            http["headers"] = {"X-Server-Timeout": server_timeout(seconds)}
+        http: dict[str, Any] = {"extra_body": body, "retry_options": {"attempts": 1}}
+        if (
+            times.whole is not None
+        ):  # else the SDK's, which aiohttp takes for that of the whole, would cut a long reply
+            http["timeout"] = math.ceil(times.whole * 1000)
+            if times.whole < SHORTEST_SERVER_TIMEOUT:
+                http["headers"] = {"X-Server-Timeout": server_timeout(times.whole)}
         return {"model": self._name, "contents": ".", "config": {**config, "http_options": http}}
 
     def _checked(self, fields: JsonObject) -> JsonObject:
@@ -160,7 +176,9 @@ class ClientWire:
                 self._known.add(key)
         return fields
 
-    def _parse(self, reply: types.GenerateContentResponse) -> JsonObject:
+    def _body(self, method: Method, reply: Any) -> JsonObject:
+        if method == "countTokens":
+            return {"totalTokens": reply.total_tokens}
         body = json.loads((reply.sdk_http_response and reply.sdk_http_response.body) or "null")
         if not isinstance(body, dict):
             raise self._faults.malformed("not a JSON object")

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from agentkit.errors import ModelError
-from agentkit.gemini import http_clients
+from agentkit.gemini import connections, http_clients
 from agentkit.gemini.model import GeminiModel
 from agentkit.wire.content import Reply
 from tests.helpers.gemini import (
@@ -162,7 +162,7 @@ def test_only_so_many_connections_are_open_at_a_time_and_they_are_used_again(
     if who == "user":
         http["async_client_args"] = {"limits": httpx2.Limits(max_connections=3)}
     else:
-        monkeypatch.setattr(http_clients, "_MOST_CONNECTIONS", 3)
+        monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
     server.script([text("ok", delay=0.02)] * 9)
     model = GeminiModel(api_key=KEY, http_options=cast(Any, http))
 
@@ -178,7 +178,7 @@ def test_only_so_many_connections_are_open_at_a_time_and_they_are_used_again(
 def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
     server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_clients, "_MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
     server.script([text("ok", delay=0.5), "ok"])
     model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
@@ -195,6 +195,7 @@ def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
 def test_connections_that_are_no_longer_used_are_closed_by_the_next_request(
     server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 0.2)
     server.script([text("ok", delay=0.05)] * 4 + ["ok"] * 2)
     model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
@@ -202,7 +203,7 @@ def test_connections_that_are_no_longer_used_are_closed_by_the_next_request(
         await asyncio.gather(*[model.agenerate(HELLO) for _ in range(4)])
         await model.agenerate(HELLO)
         assert server.open_connections == 4
-        monkeypatch.setattr(http_clients, "_KEEPALIVE_SECONDS", 0.0)
+        await asyncio.sleep(0.3)
         await model.agenerate(HELLO)
         await asyncio.to_thread(server.wait, lambda: server.open_connections == 1)
 
@@ -249,7 +250,7 @@ def test_a_loop_that_ended_without_goodbye_is_forgotten() -> None:
         loop = asyncio.new_event_loop()
         loop.run_until_complete(model.agenerate(HELLO))
         loop.close()
-    assert len(cast(Any, model._wire_made)._asyncs._kept) == 1
+    assert len(cast(Any, model._wire_made)._async_link._loops._kept) == 1
 
 
 def test_no_log_line_holds_the_key(

@@ -62,7 +62,7 @@ def test_transports_headers_version_and_extra_body_are_honoured(ask: GetReply, a
     assert str(request.url).startswith("https://generativelanguage.googleapis.com/v1alpha/models/")
     assert [request.headers[n] for n in ("x-mine", "accept", "x-team")] == ["1", "application/json", "tea"]
     assert request.headers["x-server-timeout"] == "77"
-    assert request.extensions["timeout"]["connect"] == 30
+    assert request.extensions["timeout"]["connect"] == 10
     assert json.loads(request.content) == {**HELLO, "labels": {"a": "b"}}
 
 

@@ -13,7 +13,7 @@ from tests.benchmarks.work import INSTRUCTIONS, MODEL
 class Ours(Contender):
     """An `Agent`; nothing is switched off and nothing is tuned, but for the limit on turns."""
 
-    distributions = ("agentkit", "google-genai", "pydantic")
+    distributions = ("agentkit-gemini", "google-genai", "pydantic")
 
     def runner(self, tools: Tools) -> Ask:
         agent = _agent(tools)

@@ -1,0 +1,145 @@
+"""How long a request to Gemini may take: to connect, to begin its reply, between two pieces of it, and in all."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar, cast
+
+from agentkit.model import Traits
+from agentkit.wire.content import JsonObject, Request
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds that a request may take."""
+
+    connect: float
+    first_byte: float
+    """From when it is sent until its reply begins."""
+    chunk: float
+    """Without any byte of a reply that has begun."""
+    whole: float | None = None
+    """In all; None is no limit."""
+
+
+class Clock:
+    """What is left of the times of one request: they run one after another, and the whole beside them."""
+
+    def __init__(self, times: Times) -> None:
+        self.times = times
+        self._end = math.inf if times.whole is None else time.monotonic() + times.whole
+        self._due, self._said = self._end, ""
+        self.reached = False
+        """Whether the request may have reached the server."""
+
+    @classmethod
+    def of(cls, seconds: float) -> Clock:
+        """Make one that has but the time of the whole."""
+        return cls(Times(connect=seconds, first_byte=seconds, chunk=seconds, whole=seconds))
+
+    def connect(self) -> None:
+        """Begin to connect."""
+        self.reached = False
+        self._begin(self.times.connect, f"couldn't be connected to within {self.times.connect:g} s")
+
+    def send(self) -> None:
+        """Begin to send, and to wait for the reply."""
+        self.reached = True
+        self._begin(self.times.first_byte, f"didn't begin to reply within {self.times.first_byte:g} s")
+
+    def hear(self) -> None:
+        """Note that a piece of the reply has come, and begin to wait for the next."""
+        self._begin(self.times.chunk, f"was silent for {self.times.chunk:g} s in the middle of its reply")
+
+    def left(self) -> float:
+        """Return the seconds that are left of what goes on now; never 0."""
+        return max(self._due - time.monotonic(), 0.001)
+
+    def left_or_none(self) -> float | None:
+        """Return the same, or None where there is no limit."""
+        return None if self._due == math.inf else self.left()
+
+    def passed(self) -> bool:
+        """Return whether nothing is left."""
+        return time.monotonic() >= self._due
+
+    def said(self) -> str:
+        """Say in words which time has passed: what the model didn't do."""
+        whole = self._due >= self._end or not self._said
+        return f"didn't answer in full within {self.times.whole or 0:g} s" if whole else self._said
+
+    def _begin(self, seconds: float, said: str) -> None:
+        self._due, self._said = min(self._end, time.monotonic() + seconds), said
+
+
+def is_slow(traits: Traits, request: Request) -> bool:
+    """Return whether a model may take very long to begin: it thinks at its highest level, or at the flex tier."""
+    config: JsonObject = request.get("generationConfig") or {}
+    thinking = config.get("thinkingConfig") or config.get("thinking_config") or {}
+    level = str(thinking.get("thinkingLevel") or thinking.get("thinking_level") or "").upper()
+    tier = str(cast(JsonObject, request).get("serviceTier") or config.get("serviceTier") or "").lower()
+    return "flex" in tier or level == "HIGH" or (not level and traits.thinks_long)
+
+
+def times_for(traits: Traits, request: Request) -> Times:
+    """Return the times that a model needs for a request."""
+    return Times(
+        connect=traits.connect_seconds,
+        first_byte=traits.slow_first_byte_seconds if is_slow(traits, request) else traits.first_byte_seconds,
+        chunk=traits.chunk_seconds,
+    )
+
+
+class Pull(Generic[T]):
+    """Goes on with an iterator in a thread of its own, so that nobody waits for it longer than a clock says.
+
+    For what blocks as long as it likes. A thread that was given up ends when the iterator comes back to it.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+        self._asked: SimpleQueue[bool] = SimpleQueue()
+        self._got: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+        self._given_up = False
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(self._work,), name="agentkit-read", daemon=True).start()
+
+    def next(self, clock: Clock) -> T | None:
+        """Return what comes next, or None at the end. Raises TimeoutError, and what the iterator raises."""
+        self._asked.put(True)
+        try:
+            item, error = self._got.get(timeout=clock.left_or_none())
+        except BaseException as raised:  # nothing came, or whoever waits was interrupted
+            self._given_up = True
+            raise TimeoutError from None if isinstance(raised, Empty) else raised
+        if error is not None:
+            raise error
+        return item
+
+    def close(self) -> None:
+        """Close the iterator, unless it is still waited for: then it closes when it comes back."""
+        self._asked.put(False)
+        if not self._given_up:
+            self._got.get()
+
+    def _work(self) -> None:
+        iterator: Any = iter(())
+        try:
+            iterator = self._make()
+            while self._asked.get():
+                try:
+                    self._got.put((next(iterator, None), None))
+                except BaseException as error:
+                    self._got.put((None, error))
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+            self._got.put((None, None))
