@@ -117,6 +117,9 @@ SCRIPTS: dict[str, list[Any]] = {
     "Name three teas.": [
         reply([{"text": t} for t in ('{"result": ["Assam"', ', "Darjeeling"', ', "Sencha"]}')])
     ],
+    "Which tea has the most caffeine?": [text("Matcha, for its leaves are drunk.")],
+    "Prove that there is no largest tea.": [text("Add a leaf.", thought="By contradiction.")],
+    "Think about it for a while.": [fault("hang", seconds=1)],
     "Is anybody there?": [fault(503), fault(503)],
     "Who is there?": [fault(503), text("The small one.")],
     "Read my mail": [

@@ -8,14 +8,13 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken
-from agentkit.gemini.times import Times, is_slow, times_for
+from agentkit.gemini.times import Times, times_for
 from agentkit.gemini.traits import is_agent, traits_of
 from agentkit.gemini.uploads import Uploads
 from agentkit.model import Model, Traits
@@ -195,10 +194,10 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
-        if is_slow(self._traits_at(wire), request):
+        body, times = self._prepared(wire, request, timeout)
+        if times.slow:
             return super().generate(request, timeout=timeout)
-        body = as_taken(request, self._traits_at(wire))
-        return self._reply(wire.fetch("generateContent", body, self._times(request, wire, timeout)))
+        return self._reply(wire.fetch("generateContent", body, times))
 
     def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
         """Answer a request in chunks. Closing the generator closes the connection at once.
@@ -208,8 +207,8 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire, end = self._wire(), _End()
-        body = as_taken(request, self._traits_at(wire))
-        with closing(wire.chunks(body, self._times(request, wire, timeout))) as chunks:
+        body, times = self._prepared(wire, request, timeout)
+        with closing(wire.chunks(body, times)) as chunks:
             for chunk in chunks:
                 reply = self._reply(chunk)
                 end.note(reply)
@@ -225,16 +224,16 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
-        body = as_taken(request, self._traits_at(wire))
-        return self._count(wire.fetch("countTokens", body, self._times(request, wire, timeout)))
+        body, times = self._prepared(wire, request, timeout)
+        return self._count(wire.fetch("countTokens", body, times))
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async; raises as `generate` does."""
         wire = await self._awire()
-        if is_slow(self._traits_at(wire), request):
+        body, times = self._prepared(wire, request, timeout)
+        if times.slow:
             return await super().agenerate(request, timeout=timeout)
-        body = as_taken(request, self._traits_at(wire))
-        return self._reply(await wire.afetch("generateContent", body, self._times(request, wire, timeout)))
+        return self._reply(await wire.afetch("generateContent", body, times))
 
     async def astream(
         self,
@@ -244,8 +243,8 @@ class GeminiModel(Model):
     ) -> AsyncGenerator[Reply, None]:
         """Answer a request in chunks, async; raises as `stream` does."""
         wire, end = await self._awire(), _End()
-        body = as_taken(request, self._traits_at(wire))
-        async with aclosing(wire.achunks(body, self._times(request, wire, timeout))) as chunks:
+        body, times = self._prepared(wire, request, timeout)
+        async with aclosing(wire.achunks(body, times)) as chunks:
             async for chunk in chunks:
                 reply = self._reply(chunk)
                 end.note(reply)
@@ -256,8 +255,8 @@ class GeminiModel(Model):
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Count the tokens of a request, async; raises as `count_tokens` does."""
         wire = await self._awire()
-        body = as_taken(request, self._traits_at(wire))
-        return self._count(await wire.afetch("countTokens", body, self._times(request, wire, timeout)))
+        body, times = self._prepared(wire, request, timeout)
+        return self._count(await wire.afetch("countTokens", body, times))
 
     def close(self) -> None:
         """Close the connections of sync requests. The model stays usable."""
@@ -300,10 +299,12 @@ class GeminiModel(Model):
     def _traits_at(self, wire: Wire) -> Traits:
         return traits_of(self._name, "vertex" if wire.vertex else "gemini")
 
-    def _times(self, request: Request, wire: Wire, timeout: float | None) -> Times:
+    def _prepared(self, wire: Wire, request: Request, timeout: float | None) -> tuple[Request, Times]:
+        """Return a request as the model takes it, and how long it may take."""
+        traits = self._traits_at(wire)
         whole = [max(each, 0.001) for each in (self._timeout, timeout) if each is not None]
-        times = times_for(self._traits_at(wire), request)
-        return replace(times, **self._given_times, whole=min(whole, default=None))
+        times = times_for(traits, request, whole=min(whole, default=None), given=self._given_times)
+        return as_taken(request, traits), times
 
     def _reply(self, body: JsonObject) -> Reply:
         """Tell an error that came with status 200, as an event of a stream does, and what is no reply at all."""

@@ -6,7 +6,7 @@ import contextvars
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -28,6 +28,8 @@ class Times:
     """Without any byte of a reply that has begun."""
     whole: float | None = None
     """In all; None is no limit."""
+    slow: bool = False
+    """Whether the reply may be very long in coming."""
 
 
 class Clock:
@@ -65,7 +67,7 @@ class Clock:
 
     def left_or_none(self) -> float | None:
         """Return the same, or None where there is no limit."""
-        return None if self._due == math.inf else self.left()
+        return None if self._due == math.inf else max(self._due - time.monotonic(), 0.001)
 
     def passed(self) -> bool:
         """Return whether nothing is left."""
@@ -80,21 +82,26 @@ class Clock:
         self._due, self._said = min(self._end, time.monotonic() + seconds), said
 
 
-def is_slow(traits: Traits, request: Request) -> bool:
-    """Return whether a model may take very long to begin: it thinks at its highest level, or at the flex tier."""
+def times_for(
+    traits: Traits, request: Request, *, whole: float | None = None, given: Mapping[str, float] = {}
+) -> Times:
+    """Return the times that a model needs for a request, but for those that are given.
+
+    It may take very long to begin where it thinks at its highest level, or is asked at the flex tier.
+    """
     config: JsonObject = request.get("generationConfig") or {}
     thinking = config.get("thinkingConfig") or config.get("thinking_config") or {}
     level = str(thinking.get("thinkingLevel") or thinking.get("thinking_level") or "").upper()
     tier = str(cast(JsonObject, request).get("serviceTier") or config.get("serviceTier") or "").lower()
-    return "flex" in tier or level == "HIGH" or (not level and traits.thinks_long)
-
-
-def times_for(traits: Traits, request: Request) -> Times:
-    """Return the times that a model needs for a request."""
+    slow = "flex" in tier or level == "HIGH" or (not level and traits.thinks_long)
     return Times(
-        connect=traits.connect_seconds,
-        first_byte=traits.slow_first_byte_seconds if is_slow(traits, request) else traits.first_byte_seconds,
-        chunk=traits.chunk_seconds,
+        connect=given.get("connect", traits.connect_seconds),
+        first_byte=given.get(
+            "first_byte", traits.slow_first_byte_seconds if slow else traits.first_byte_seconds
+        ),
+        chunk=given.get("chunk", traits.chunk_seconds),
+        whole=whole,
+        slow=slow,
     )
 
 
