@@ -13,6 +13,7 @@ from typing import Any, Generic, Self, cast
 
 from typing_extensions import TypeVar
 
+from agentkit.core.beside import BesideText
 from agentkit.core.history import History
 from agentkit.core.meter import Meter
 from agentkit.core.state import OpenTurn, RunState, Settings, Setup
@@ -23,11 +24,9 @@ from agentkit.limits import Stop, Usage
 from agentkit.prices import PRICES, Price
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
-from agentkit.tooling.results import Media, media_in
 from agentkit.wire.content import Content, copy_content, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
-from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(Generic[Out]):
+class Run(BesideText, Generic[Out]):
     """What came of a run: an answer, or why there is none and what there is so far."""
 
     run_id: str
@@ -169,31 +168,8 @@ class Run(Generic[Out]):
         return copies_of(self._parked.messages[self._parked.started_with :])
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        """What the replies of this run rest on: pages, files, citations; with what of `text` each supports."""
-        return sources_of([(message.content, message.metadata) for message in self._replies()], self.text)
-
-    def text_with_sources(self) -> str:
-        """Return the text with its sources as footnotes, in Markdown."""
-        return with_footnotes(self.text, self.sources)
-
-    @property
-    def search_suggestions(self) -> str:
-        """The HTML that Google's terms ask to be shown along with an answer that rests on its search; else empty."""
-        return "\n".join(dict.fromkeys(filter(None, (suggestions_of(m.metadata) for m in self._replies()))))
-
-    @property
-    def media(self) -> tuple[Media, ...]:
-        """Pictures, sound and files that the model made in this run; plots of code that it ran, too."""
-        return tuple(found for message in self._replies() for found in media_in(message.content["parts"]))
-
-    @property
-    def thoughts(self) -> str:
-        """What the model told of its thoughts in this run, where it was asked to."""
-        parts = (part for message in self._replies() for part in message.content["parts"])
-        return "\n\n".join(part["text"] for part in parts if part.get("thought") and part.get("text"))
-
-    def _replies(self) -> list[Message]:
+    def replies(self) -> list[Message]:
+        """What the model said in this run, with what is known about it; not to be changed."""
         own = self._parked.messages[self._parked.started_with :]
         return [message for message in own if message.content["role"] == "model"]
 

@@ -59,9 +59,7 @@ class CallModel:
     """Makes, of a text that is JSON, what whoever watches gets to see of it."""
     look_again: int = 0
     """At which length of the text that is made next."""
-    mark: str = ""
-    """Unlike that of any other request."""
-    server: ServerTools = field(init=False)
+    server: ServerTools = field(default_factory=ServerTools)
     """What Gemini's own tools do meanwhile."""
     rests: bool = False
     """Whether the reply says what it rests on."""
@@ -77,9 +75,6 @@ class CallModel:
     """Whether the model was asked."""
     failed: ModelError | None = None
     """What the model raised."""
-
-    def __post_init__(self) -> None:
-        self.server = ServerTools(self.mark)
 
     def feed(self, chunk: Reply) -> Iterator[Event]:
         """Take a chunk of the reply, or the whole of it; yield the events to pass on."""
@@ -134,7 +129,7 @@ class CallModel:
             quiet=self.quiet,
             begun=self.begun,
             so_far=self.so_far,
-            mark=f"{self.mark}+",
+            server=self.server.again(),
             settle=self.settle,
         )
 

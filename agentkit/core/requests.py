@@ -18,6 +18,7 @@ from agentkit.core.hooks import Hooks, check_request, made_by_hook
 from agentkit.core.meter import Meter
 from agentkit.core.rate_limit import RateLimit, Slot
 from agentkit.core.repair import MAX_CONTINUED, RetryPolicy
+from agentkit.core.server_tools import ServerTools
 from agentkit.core.takes import check_takes
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed
@@ -334,8 +335,8 @@ class Requests:
         ):  # those that stand in, too
             check_takes(each, request)
         self._made += 1
-        mark = f"{self._context.run_id}-{self._made}"
-        return CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far, mark=mark)
+        server = ServerTools(f"{self._context.run_id}-{self._made}")
+        return CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far, server=server)
 
     def _delay(
         self, step: CallModel, error: ModelError, attempt: int, waited: float, *, leave: bool

@@ -30,13 +30,17 @@ class ServerTools:
         mark: What the ids begin with that the server doesn't give.
     """
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str = "") -> None:
         self._mark = mark
         self._made = 0
         self._open: dict[str, str] = {}
         self._code = ""
         self._told: set[str] = set()
         """Tools whose calls are parts, and what was searched for and read besides."""
+
+    def again(self) -> ServerTools:
+        """Return what reads another reply to the same request."""
+        return ServerTools(f"{self._mark}+")
 
     def part(self, part: Part | Mapping[str, Any]) -> Iterator[Event]:
         """Tell of a part."""
