@@ -19,12 +19,11 @@ import agentkit_tools
 import pytest
 
 import agentkit
+from tests.helpers import generated_pages, pages
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault, reply, stream, text
-
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "agentkit" / "docs").glob("*.md"))]
-FENCE = re.compile(r"^([ ]*)```python\n(.*?)^\1```$", re.M | re.S)
+from tests.helpers.page_scripts import SCRIPTS as PAGE_SCRIPTS
+from tests.helpers.pages import BEFORE, DOCS, FENCE, ROOT
 
 
 def _answer_to(body: Any, said: str, answer: str) -> str:
@@ -33,6 +32,7 @@ def _answer_to(body: Any, said: str, answer: str) -> str:
 
 
 SCRIPTS: dict[str, list[Any]] = {
+    **PAGE_SCRIPTS,
     "How many of TEA-1 are left?": [
         calls(call("stock", {"sku": "TEA-1"})),
         text("There are 3 of TEA-1 left."),
@@ -218,9 +218,8 @@ def docstrings(name: str) -> Iterator[str]:
 
 
 def blocks() -> Iterator[Any]:
-    for page in PAGES:
-        for number, match in enumerate(FENCE.finditer(page.read_text()), 1):
-            yield pytest.param(match[2], id=f"{page.stem}-{number}")
+    for name, code in pages.blocks():
+        yield pytest.param(code, id=name)
     for name in modules():
         for docstring in docstrings(name):
             for number, match in enumerate(FENCE.finditer(docstring), 1):
@@ -245,23 +244,27 @@ def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyP
 
 
 def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
-    texts = {page.stem: page.read_text() for page in PAGES}
+    texts = {pages.name_of(page): page.read_text() for page in pages.pages()}
     assert len(FENCE.findall(texts["README"])) >= 6
-    assert all(FENCE.search(text) for text in texts.values())
-    assert {
-        "limits",
-        "cost",
-        "approvals",
-        "repair",
-        "output",
-        "security",
-        "tools",
-        "mcp",
-        "skills",
-        "sources",
-        "media",
-    } < texts.keys()
+    assert all(FENCE.search(text) for name, text in texts.items() if not name.startswith("reference-"))
+    topics = {"tutorial", "tools", "runs", "chats", "stores", "memory", "models", "embedded-model", "testing"}
+    assert (
+        topics | {"web-frameworks", "when-not-to-use", "rules", "limits", "sources", "media"} < texts.keys()
+    )
     assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "coming-from").glob("*.md")), ids=lambda page: page.stem)
+def test_who_comes_from_another_library_finds_ten_blocks_before_and_after(page: Path) -> None:
+    before, after = BEFORE.findall(page.read_text()), FENCE.findall(page.read_text())
+    assert len(before) == len(after) >= 10
+    for code in before:
+        compile(code, page.name, "exec", dont_inherit=True)
+
+
+def test_what_pages_say_of_the_code_is_what_the_code_says() -> None:
+    stale = [path.name for path, text in generated_pages.generated() if path.read_text() != text]
+    assert not stale, "python -m tests.helpers.generated_pages"
 
 
 def test_no_docstring_has_an_example_that_is_not_a_block() -> None:

@@ -88,7 +88,7 @@ async def _linger(*_: Any) -> Any:
 
 async def _linger_in_tool() -> None:
     """Linger."""
-    await asyncio.sleep(20)
+    await asyncio.sleep(2)  # where the time was up before it began, the run that goes on waits for it
 
 
 LINGERING: dict[str, dict[str, Any]] = {
