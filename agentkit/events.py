@@ -179,6 +179,14 @@ class ModelRetry(_Told):
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixChanged(_Told):
+    """The next request doesn't extend the one before it, so that a prompt cache hits less of it, or nothing."""
+
+    why: str
+    """In words: the tools changed, or the instructions, or what the memory sends."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDelayed(_Told):
     """A request waits for its place under the agent's rate limit."""
 
@@ -258,6 +266,7 @@ Event = (
     | UploadProgress
     | FileLost
     | ModelRetry
+    | PrefixChanged
     | RequestDelayed
     | ModelChanged
     | MessageAdded

@@ -16,12 +16,13 @@ from agentkit.core.files import Files
 from agentkit.core.history import History
 from agentkit.core.hooks import Hooks, check_request, made_by_hook
 from agentkit.core.meter import Meter
+from agentkit.core.prefix import Prefix
 from agentkit.core.rate_limit import RateLimit, Slot
 from agentkit.core.repair import MAX_CONTINUED, RetryPolicy
 from agentkit.core.server_tools import ServerTools
 from agentkit.core.takes import check_takes
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.events import Event, ModelChanged, ModelRetry, RequestDelayed
+from agentkit.events import Event, ModelChanged, ModelRetry, PrefixChanged, RequestDelayed
 from agentkit.limits import Usage, no_price
 from agentkit.memory.sizes import estimate
 from agentkit.model import Model
@@ -86,6 +87,7 @@ class Requests:
         retry: How a transient failure is met.
         rate_limit: Where each request takes a slot, if there is one.
         budget: What each request takes money of, if there is one.
+        prefix: Sees whether each request extends the one before it.
         jitter: Gives random numbers in [0, 1).
     """
 
@@ -98,6 +100,7 @@ class Requests:
         retry: RetryPolicy,
         rate_limit: RateLimit | None,
         budget: Budget | None,
+        prefix: Prefix,
         jitter: Callable[[], float],
         meter: Meter,
         end: RunEnd,
@@ -110,6 +113,7 @@ class Requests:
         self._retry = retry
         self._limit = rate_limit
         self._budget = budget
+        self._prefix = prefix
         self._jitter = jitter
         self._meter = meter
         self._end = end
@@ -277,6 +281,10 @@ class Requests:
         """
         step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
         while step is not None:
+            if ask.purpose != "summary" and (
+                why := self._prefix.why_changed(step.request, len(ask.told), step.model.name)
+            ):
+                yield PrefixChanged(why)
             if self._limit is not None and not (yield from self._take_slot(self._limit, step)):
                 return None
             if self._budget is not None:

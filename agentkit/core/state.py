@@ -16,6 +16,7 @@ from agentkit.core.hooks import Hooks
 from agentkit.core.inbox import Inbox
 from agentkit.core.meter import Meter
 from agentkit.core.outcomes import Outcomes
+from agentkit.core.prefix import Prefix
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.repair import RetryPolicy
 from agentkit.core.requests import Requests
@@ -165,6 +166,7 @@ class RunState:
             retry=setup.retry,
             rate_limit=setup.rate_limit,
             budget=setup.budget,
+            prefix=Prefix(memory=setup.memory is not None, hook=setup.hooks.before_model is not None),
             jitter=random.random,
             meter=self.meter,
             end=end,

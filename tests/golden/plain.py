@@ -40,6 +40,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "ToolProgress": ("call_id", "name", "message"),
     "ToolFinished": ("call_id", "name", "response", "error"),
     "ModelRetry": ("attempt", "reason", "discarded"),  # the delay has jitter in it
+    "PrefixChanged": ("why",),
     "RequestDelayed": (),
     "ModelChanged": ("before", "after", "reason"),
     "MessageAdded": ("content",),
