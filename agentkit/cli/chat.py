@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -13,6 +13,7 @@ import typer
 from agentkit.cli import terminal
 from agentkit.cli.approvals import Decider
 from agentkit.cli.exits import UsageFault
+from agentkit.cli.places import note_session
 from agentkit.cli.run import Approve, Config, Instructions, ModelName, Target, Tools, Verbose
 from agentkit.core.subagents import interactive_in
 
@@ -111,7 +112,7 @@ def find_session(setup: Setup, store: SessionStore, session: str | None, *, last
     from agentkit import ChatManager, SessionNotFound
 
     if last:
-        session = last_session(store, f"{setup.label}-")
+        session = last_session(store, setup.label)
         if session is None:
             raise UsageFault(f"{setup.label} has no session yet to go on with. Leave out --continue.")
     if session is not None and not session.strip():
@@ -124,10 +125,16 @@ def find_session(setup: Setup, store: SessionStore, session: str | None, *, last
     return setup.agent.chat(session or f"{setup.label}-{secrets.token_hex(4)}", store)
 
 
-def last_session(store: SessionStore, prefix: str) -> str | None:
-    """Return the id of the session used last of those whose id begins so."""
-    found = store.list(limit=1, prefix=prefix)
-    return found[0].id if found else None
+def last_session(store: SessionStore, label: str) -> str | None:
+    """Return the id of the session that a target was used with last: those with its name, and those noted."""
+    from agentkit import SessionNotFound
+    from agentkit.cli.places import noted_sessions
+
+    found = list(store.list(limit=1, prefix=f"{label}-"))
+    for session in noted_sessions(label):
+        with suppress(SessionNotFound):
+            found.append(store.info(session))
+    return max(found, key=lambda info: info.updated).id if found else None
 
 
 class Talk:
@@ -147,6 +154,8 @@ class Talk:
         self.answered = False
         """Whether a model has answered yet: then it is loaded."""
         self.left = False
+        self.noted = ""
+        """The session that the target is noted to be used with."""
 
     @property
     def model(self) -> str:
@@ -202,6 +211,9 @@ class Talk:
             self.draft = ""
         first = not self.guard(self.chat.get_history)
         run = self.show(lambda: self.chat.send_message_stream(message, **self.options))
+        if self.chat.id != self.noted:
+            self.noted = self.chat.id
+            note_session(self.setup.label, self.noted)
         if first and run is not None and isinstance(message, str):
             self.guard(lambda: self.store.rename(self.chat.id, " ".join(message.split())[:60]))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,3 +53,33 @@ def private_folder(folder: Path) -> Path:
     except OSError as error:
         raise UsageFault(f"The folder {folder} can't be made: {error.strerror}. Give --db FILE.") from None
     return folder
+
+
+_NOTED = 50
+"""How many sessions of a target are noted."""
+
+
+def noted_sessions(label: str) -> list[str]:
+    """Return the ids of the sessions that a target was used with, the last first, in whatever store they are."""
+    try:
+        noted = json.loads((data_folder() / "targets.json").read_text("utf-8"))
+        return [each for each in noted[label] if isinstance(each, str)]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def note_session(label: str, session: str) -> None:
+    """Note that a target was used with a session; where that can't be noted, `--continue` knows it by its id alone."""
+    folder = data_folder()
+    with suppress(OSError, UsageFault):
+        private_folder(folder)
+        file = folder / "targets.json"
+        try:
+            noted = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            noted = {}
+        sessions = dict.fromkeys([session, *noted_sessions(label)])
+        kept = {**(noted if isinstance(noted, dict) else {}), label: list(sessions)[:_NOTED]}
+        fresh = folder / f"targets.{os.getpid()}.tmp"
+        fresh.write_text(json.dumps(kept), "utf-8")
+        fresh.replace(file)

@@ -44,6 +44,27 @@ def test_continue_is_the_last_session_of_the_same_target(agentkit: Agentkit) -> 
     assert "You said: hello" in agentkit("chat", AGENT, "--continue", stdin="").err
 
 
+def test_continue_finds_a_session_whatever_its_id(agentkit: Agentkit) -> None:
+    agentkit("chat", AGENT, stdin=lines("first"))
+    agentkit("chat", AGENT, "--session", "work", stdin=lines("second"))
+    assert "session work" in agentkit("chat", AGENT, "--continue", stdin="").err
+    agentkit("chat", AGENT, "--session", "work", stdin=lines("/fork plan", "third"))
+    done = agentkit("chat", AGENT, "--continue", stdin="")
+    assert ("session plan" in done.err, "You said: third" in done.err) == (True, True)
+    agentkit("sessions", "rm", "-y", "plan")
+    assert "session work" in agentkit("chat", AGENT, "--continue", stdin="").err
+    assert "no session yet" in agentkit("chat", AGENT, "--continue", "--db", "other.db", stdin="").err
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", '{"agents": 3}', '{"agents": [3, null]}', "\\xff"])
+def test_what_is_noted_may_be_damaged(agentkit: Agentkit, damaged: str) -> None:
+    agentkit("chat", AGENT, stdin=lines("first"))
+    Path("home/targets.json").write_text(damaged)
+    assert "You said: first" in agentkit("chat", AGENT, "--continue", stdin="").err
+    agentkit("chat", AGENT, "--session", "work", stdin=lines("second"))
+    assert "session work" in agentkit("chat", AGENT, "--continue", stdin="").err
+
+
 def test_undo_retry_and_fork_change_what_was_said(agentkit: Agentkit) -> None:
     done = agentkit(
         "chat", AGENT, "--session", "a", stdin=lines("one", "more", "/undo", "/retry", "/fork b", "three")
