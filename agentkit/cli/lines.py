@@ -83,6 +83,8 @@ class CallLines:
         return None
 
     def _finished(self, call: str, event: ToolFinished, indent: str) -> str:
+        if event.name == "write_todo" and (plan := _plan_of(event)):
+            return "\n".join(self._clip(f"{indent}{one_line(step)}") for step in plan)
         response: Any = event.response["response"]
         if event.waits:
             return clip(f"{indent}{call} waits", self.width)
@@ -102,3 +104,11 @@ class CallLines:
 
     def _clip(self, line: str) -> str:
         return line if self.full else clip(line, self.width)
+
+
+def _plan_of(event: ToolFinished) -> list[str]:
+    """Return the lines of the plan that the tool `todo` has written down; none of another tool of that name."""
+    from agentkit_tools.todo import plan_of, show
+
+    plan = plan_of(event.response)
+    return show(plan).splitlines() if plan else []

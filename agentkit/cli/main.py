@@ -46,7 +46,8 @@ COMMANDS = {
 HELP = """Talk to a file of typed Python functions, an agent or ready-made tools.
 
 A TARGET is `file.py`, `file.py:name`, `module` or `module:name`: an agent, a function that makes one, a registry
-of tools, or functions. `-t` adds tools: a file, a module, or calculator, clock, units, weather, web, files=FOLDER.
+of tools, or functions. `-t` adds tools: a file, a module, or calculator, clock, units, weather, web, todo, ask,
+files=FOLDER.
 
 Without a Gemini key, the small embedded model answers.
 """

@@ -32,7 +32,7 @@ Tools = Annotated[
         "-t",
         "--tools",
         metavar="TOOLS",
-        help="Tools: a file, a module, or calculator, clock, units, weather, web, files=FOLDER.",
+        help="Tools: a file, a module, or calculator, clock, units, weather, web, todo, ask, files=FOLDER.",
     ),
 ]
 ModelName = Annotated[

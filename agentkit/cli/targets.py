@@ -18,7 +18,7 @@ from agentkit.errors import how_to_install
 if TYPE_CHECKING:
     from agentkit import Agent
 
-READY_MADE = ("calculator", "clock", "files", "units", "weather", "web")
+READY_MADE = ("ask", "calculator", "clock", "files", "todo", "units", "weather", "web")
 
 
 def find_target(target: str) -> Any:

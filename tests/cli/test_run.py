@@ -29,6 +29,28 @@ def test_what_a_tool_prints_is_not_part_of_the_answer(agentkit: Agentkit) -> Non
     assert "printed by the tool" in done.err
 
 
+def test_a_plan_is_shown_as_it_changes(agentkit: Agentkit, folder: Path) -> None:
+    (folder / "planned.py").write_text(
+        "from agentkit import Agent\nfrom agentkit.testing import ScriptedModel, call\n"
+        "from agentkit_tools.todo import todo\n"
+        "def plan(*steps): return call('write_todo', steps=[dict(text=t, status=s) for t, s in steps])\n"
+        "first, then = plan(('Boil', 'doing'), ('Pour', 'open')), plan(('Boil', 'done'), ('Pour', 'doing'))\n"
+        "agent = Agent(ScriptedModel([first, then, 'Done.']), tools=[todo])\n"
+    )
+    done = agentkit("run", "planned.py", "tea")
+    assert (done.code, done.out) == (0, "Done.\n")
+    assert done.err.splitlines() == ["  [>] Boil", "  [ ] Pour", "  [x] Boil", "  [>] Pour"]
+
+
+def test_another_tool_of_that_name_is_a_call_like_any(agentkit: Agentkit, folder: Path) -> None:
+    (folder / "planned.py").write_text(
+        "from agentkit import Agent\nfrom agentkit.testing import ScriptedModel, call\n"
+        "def write_todo(text: str) -> str:\n    return 'noted'\n"
+        "agent = Agent(ScriptedModel([call('write_todo', text='x'), 'Done.']), tools=[write_todo])\n"
+    )
+    assert agentkit("run", "planned.py", "tea").err.startswith('  write_todo(text="x") = noted')
+
+
 def test_quiet_shows_no_calls(agentkit: Agentkit) -> None:
     assert agentkit("run", "-q", AGENT, "add") == (0, "Result: 3.0; cba\n", "")
 
