@@ -35,6 +35,8 @@ _VERSION = "agentkit-1"
 _PATIENCE = 60.0
 """Seconds to wait for a database that is away."""
 _OPENING = threading.Lock()
+_POOL: Any = {"pool_size": 2, "max_overflow": 2}
+"""Its connections, beside the store's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,15 +260,11 @@ class Engine:
 
             info = make_conninfo(**self.db._params)
             engine = sqlalchemy.create_engine(
-                "postgresql+psycopg://",
-                creator=lambda: psycopg.connect(info),
-                pool_size=4,
-                max_overflow=4,
-                pool_pre_ping=True,
+                "postgresql+psycopg://", creator=lambda: psycopg.connect(info), **_POOL
             )
         else:
             engine = sqlalchemy.create_engine(
-                f"sqlite:///{self.db.path}", connect_args={"timeout": 30}, pool_size=4, max_overflow=4
+                f"sqlite:///{self.db.path}", connect_args={"timeout": 30}, **_POOL
             )
             sqlalchemy.event.listen(engine, "connect", _use_immediate)
         return DBOSClient(

@@ -120,15 +120,14 @@ class Running:
         try:
             output = _output(await self._until_it_is_there())
         except asyncio.CancelledError:
-            if self.why is not None:  # it isn't this process's any more, or is about to be another's
-                return
             error = "The run was cancelled on the worker."
         except AgentError as failed:
             error = f"{type(failed).__name__}: {failed}"[:2000]
         except Exception as failed:
-            logging.getLogger("agentkit.durable").exception("A task failed.")
+            if self.why is None:
+                logging.getLogger("agentkit.durable").exception("A task failed.")
             error = f"{type(failed).__name__} ended the run."
-        if self.why != "lost":
+        if self.why is None:  # else it has ended, or is another worker's, or about to be
             await self._finish(output, error)
 
     async def _finish(self, output: Any, error: str | None) -> None:
