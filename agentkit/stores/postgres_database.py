@@ -9,40 +9,25 @@ import threading
 import time
 import weakref
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import FloatDumper, Int8Dumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from agentkit.errors import AgentError, ConfigurationError, StoreError, StoreVersionError
+from agentkit.errors import AgentError, ConfigurationError, StoreError
 from agentkit.stores.dialect import UnknownOutcome
 from agentkit.stores.migrations import migrate
+from agentkit.stores.postgres_tables import Tables, filled
+from agentkit.stores.postgres_words import explain, passes, read_url, words_of
 from agentkit.stores.rows import Statement
-from agentkit.stores.schema import VERSION, exact
+from agentkit.stores.schema import exact
 
-_MIGRATING = 0x616B6974_6D696772  # the key of an advisory lock: "akitmigr"
 _CONNECTIONS = 15
 _LISTENING = 4
 """How many of the connections may wait for other processes; who comes then looks again after a while."""
-_PARTS = {
-    "p": "agentkit_",
-    "int": "BIGINT",
-    "float": "DOUBLE PRECISION",
-    "id": 'TEXT COLLATE "C"',
-    "strict": "",
-    "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-    "words": "TSVECTOR",
-    # As they are: no parser of the server's, with rules and a locale of its own, between our words and the index.
-    "index": "array_to_tsvector(array_remove(string_to_array(?, ' '), ''))",
-    # The lease of a store whose process has ended: its lock is free. Shared, so that nobody is in the way who asks too.
-    "gone": "pg_try_advisory_xact_lock_shared(s.owner::bigint)",
-    "told": "CASE WHEN waited = 1 AND owner IS NULL THEN pg_notify('agentkit', key::text) END",
-}
-_INDEX = ("CREATE INDEX agentkit_messages_by_word ON agentkit_messages USING gin (words)",)
 _KEEPALIVES = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -50,20 +35,6 @@ _KEEPALIVES = {
     "tcp_user_timeout": 25_000,
 }
 """libpq's settings to notice within half a minute that the server is gone, or the way to it."""
-_STATES = {
-    "57014": "took too long: the statement was cancelled. Nothing was stored",
-    "55P03": "is locked: somebody else has held a row for too long. Nothing was stored; try again",
-    "25006": "is read-only: this may be a standby server",
-    "53100": "can't grow, the server's disk is full. Nothing was stored, and what was before stays",
-    "3F": "has no schema for the tables: is the first one of the search_path there, and may this user use it?",
-    "42501": "doesn't let this user do it: it must own the tables agentkit_*, or be allowed to make them",
-}
-"""What PostgreSQL's error codes mean here (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
-_PASSING = (
-    *("starting up", "shutting down", "recovery", "too many", "remaining connection slots"),
-    *("cannot connect to server", "server login has been failing"),
-)
-"""Words of a server, or of PgBouncer in front of it, that refuses connections for a while only."""
 
 
 class Postgres:
@@ -76,7 +47,7 @@ class Postgres:
     hits = "(SELECT id FROM agentkit_messages WHERE words @@ ?::tsquery ORDER BY id DESC LIMIT ?)"
 
     def __init__(self, url: str, timeout: float, reconnect_timeout: float) -> None:
-        self._params = {"connect_timeout": max(2, round(timeout)), **_KEEPALIVES, **_read(url)}
+        self._params = {"connect_timeout": max(2, round(timeout)), **_KEEPALIVES, **read_url(url)}
         shown = {name: self._params.get(name, "") for name in ("user", "host", "port", "dbname")}
         self.name = "postgresql://{user}@{host}:{port}/{dbname}".format(**shown)
         self._timeout = timeout
@@ -99,7 +70,7 @@ class Postgres:
                             f"{self.name} can't hold every text: its encoding is {encoding}. Make a database WITH "
                             "ENCODING 'UTF8'."
                         )
-                    migrate(_Migrated(self.name, db))
+                    migrate(Tables(self.name, db))
                     return db.execute(b"SELECT store FROM agentkit_meta").fetchone()
                 except psycopg.OperationalError:  # what was done stays, and is gone on from
                     if not db.closed or time.monotonic() >= until:
@@ -147,7 +118,7 @@ class Postgres:
                         if not db.closed:
                             raise
                         if write and not again:
-                            raise self._unknown(_said(error)) from None
+                            raise self._unknown(words_of(error)) from None
         finally:
             self._thread.runs = False
 
@@ -275,8 +246,7 @@ class Postgres:
             try:
                 return self._connect()
             except psycopg.OperationalError as error:
-                passes = "FATAL" not in str(error) or any(words in str(error) for words in _PASSING)
-                if not passes or time.monotonic() >= until:
+                if not passes(error) or time.monotonic() >= until:
                     raise
             time.sleep(0.2)
 
@@ -342,7 +312,7 @@ class Postgres:
                 error.__context__ = None
             raise
         except psycopg.Error as error:
-            raised: StoreError = StoreError(self._scrubbed(f"{self.name} {_explain(error)}."))
+            raised: StoreError = StoreError(self._scrubbed(f"{self.name} {explain(error)}."))
         else:
             return
         try:
@@ -360,75 +330,16 @@ class Postgres:
         return text.replace(password, "[secret]") if len(password) >= 4 else text
 
 
-class _Migrated:
-    """A database as `migrate` sees it."""
-
-    kind = "postgres"
-    index: Sequence[str] = _INDEX
-
-    def __init__(self, name: str, db: psycopg.Connection[Any]) -> None:
-        self._name = name
-        self._db = db
-
-    def execute(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Run a statement; return its rows."""
-        cursor = self._db.execute(_filled(text), values, prepare=False)  # tables come and go
-        return cursor.fetchall() if cursor.description else []
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Open a transaction: others that start now wait here."""
-        # Before it begins: in one that has begun, the server wouldn't see tables that others have made meanwhile.
-        self._db.execute(b"SELECT pg_advisory_lock($1)", (_MIGRATING,))
-        try:
-            with self._db.transaction():
-                yield
-        finally:
-            with suppress(psycopg.Error):
-                self._db.execute(b"SELECT pg_advisory_unlock($1)", (_MIGRATING,))
-
-    def version(self) -> int:
-        """Return the version of the schema; 0 is an empty database."""
-        if not self.has("agentkit_schema"):
-            return 0
-        version: int = self.execute("SELECT max(version) FROM agentkit_schema")[0][0] or 0
-        if version > VERSION:
-            raise StoreVersionError(
-                f"{self._name} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was "
-                "left as it is. Upgrade agentkit."
-            )
-        return version
-
-    def set_version(self, version: int) -> None:
-        """Note the version of the schema."""
-        self.execute(
-            "CREATE TABLE IF NOT EXISTS {p}schema (version BIGINT PRIMARY KEY, applied DOUBLE PRECISION NOT NULL)"
-        )
-        self.execute("INSERT INTO {p}schema VALUES (?, ?)", (version, time.time()))
-
-    def has(self, table: str) -> bool:
-        """Return whether there is a table."""
-        return self.execute("SELECT to_regclass(?::text) IS NOT NULL", (table,)) == [(True,)]
-
-
 def _send(db: psycopg.Connection[Any], statements: Sequence[Statement], *, write: bool) -> list[list[Any]]:
     if len(statements) == 1:  # a transaction of its own
         text, values = statements[0]
-        cursor = db.execute(_filled(text), values)
+        cursor = db.execute(filled(text), values)
         return [cursor.fetchall() if cursor.description else []]
     with db.pipeline():
         db.execute(b"BEGIN" if write else b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        cursors = [db.execute(_filled(text), values) for text, values in statements]
+        cursors = [db.execute(filled(text), values) for text, values in statements]
         db.execute(b"COMMIT")
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
-
-
-@lru_cache(maxsize=256)
-def _filled(text: str) -> bytes:
-    for name, value in _PARTS.items():
-        text = text.replace(f"{{{name}}}", value)
-    head, *rest = text.split("?")
-    return "".join([head, *(f"${n}{piece}" for n, piece in enumerate(rest, 1))]).encode()
 
 
 def _is_lost(db: psycopg.Connection[Any]) -> bool:
@@ -448,46 +359,6 @@ def _refuse_lost(db: psycopg.Connection[Any]) -> None:
 def _pid(db: psycopg.Connection[Any]) -> int:
     row = db.execute(b"SELECT pg_backend_pid()").fetchone()
     return row[0] if row else 0
-
-
-def _explain(error: psycopg.Error) -> str:
-    said, state = _said(error), error.sqlstate or ""
-    for prefix, what in _STATES.items():
-        if state.startswith(prefix):
-            return f"{what} ({said})"
-    if state.startswith("23505") and "sender" in str(error.diag.constraint_name):
-        return f"has a message of this sender's id in this session already: nothing was stored ({said})"
-    if state.startswith(("57", "08")):
-        return f"was lost: the server ended the connection. Nothing was stored; try again ({said})"
-    if state:
-        return f"can't be used: {said}"
-    if "FATAL" in said:
-        return f"refused the connection: {said}"
-    return f"can't be reached. Is the server running, and is the address right? ({said})"
-
-
-def _said(error: psycopg.Error) -> str:
-    """Give the driver's own words, on one line; PostgreSQL's details are left out, for they quote rows."""
-    said = error.diag.message_primary or str(error)
-    return " ".join(said.split()).rstrip(".") or type(error).__name__
-
-
-def _read(url: object) -> dict[str, Any]:
-    """Read a URL; the errors don't show it, for it may hold a password."""
-    wrong = ConfigurationError(
-        "PostgresStore: this is no URL of a PostgreSQL database: give postgresql://user:password@host/database; in the "
-        "password, write each of @ : / % as %40 %3A %2F %25."
-    )
-    scheme, found, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
-    if not found or scheme not in ("postgresql", "postgres", "postgresql+psycopg") or rest.count("@") > 1:
-        raise wrong
-    try:
-        read = dict(conninfo_to_dict(f"postgresql://{rest}"))
-    except (psycopg.Error, ValueError):
-        raise wrong from None
-    if not all(port.isdigit() for port in str(read.get("port", "0")).split(",")):
-        raise wrong
-    return read
 
 
 _OPEN: weakref.WeakSet[Postgres] = weakref.WeakSet()

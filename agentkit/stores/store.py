@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,45 +20,16 @@ from agentkit.stores.base import (
     Message,
     SessionInfo,
     SessionSettings,
-    Step,
     StoredCall,
     StoredResult,
     StoredSession,
 )
-from agentkit.stores.changes import Change, Mirror
+from agentkit.stores.changes import Mirror
 from agentkit.stores.check import problems
-from agentkit.stores.dialect import Dialect, UnknownOutcome
+from agentkit.stores.dialect import Dialect
 from agentkit.stores.schema import exact, maybe, plain
 from agentkit.stores.waiting import TURNS, Turn
-
-_SENDS = 5
-"""How often an append is sent at most, where a connection is lost each time."""
-
-
-class _Lease:
-    """The right to write a session, until it is given back.
-
-    The lease is what others see and wait for. What keeps turns whole is the fence: a mark in the session's
-    row, new for each writer and each of its appends, which an append must know while it has the row locked.
-    So even a writer that lost its lease and hasn't noticed can't add to a turn of the next one.
-    """
-
-    def __init__(self, id: str, turn: Turn, *, own_turn: bool) -> None:
-        self.id = id
-        self.fence = secrets.token_hex(16)
-        self._turn = turn
-        self._own_turn = own_turn
-        self._pid = os.getpid()
-
-    @property
-    def is_mine(self) -> bool:
-        """Whether it is this process's, and not that of one which this was forked from."""
-        return self._pid == os.getpid()
-
-    def leave_turn(self) -> None:
-        """Let others of this process have their turn, if it was taken for this lease."""
-        if self._own_turn and self.is_mine:
-            TURNS.leave(self._turn)
+from agentkit.stores.writer import Lease, Writer
 
 
 class Store:
@@ -68,8 +37,8 @@ class Store:
 
     def __init__(self, dialect: Dialect) -> None:
         self._db = dialect
-        self._held: set[_Lease] = set()
-        self._dropped: deque[_Lease] = deque()
+        self._held: set[Lease] = set()
+        self._dropped: deque[Lease] = deque()
         """Those of the leases that nobody has any more, but may still be in the database."""
 
     def __repr__(self) -> str:
@@ -241,7 +210,7 @@ class Store:
         lease = None
         try:
             while True:
-                lease = _Lease(id, mine, own_turn=turn is None)
+                lease = Lease(id, mine, own_turn=turn is None)
                 writer = self._take(lease, create, seen, sender_id)
                 if writer is not None:
                     return writer
@@ -297,7 +266,7 @@ class Store:
             raise StoreError(f"{self._db.name} is damaged: a row of it can't be read, {error}.") from error
 
     def _take(
-        self, lease: _Lease, create: SessionSettings | None, seen: int | None, sender_id: str | None
+        self, lease: Lease, create: SessionSettings | None, seen: int | None, sender_id: str | None
     ) -> Writer | None:
         """Take a lease and read what was asked for; None if somebody else has it."""
         if self._dropped:
@@ -328,7 +297,7 @@ class Store:
             self._dropped.append(lease)
             raise
 
-    def _give_back(self, *leases: _Lease, patient: bool = True) -> None:
+    def _give_back(self, *leases: Lease, patient: bool = True) -> None:
         """Let others take leases; what fails is tried again when the next one is taken. Never raises."""
         mine = [lease for lease in leases if lease.is_mine and lease in self._held]
         if not mine:
@@ -348,7 +317,7 @@ class Store:
 
 def _writer(
     store: Store,
-    lease: _Lease,
+    lease: Lease,
     info: SessionInfo,
     key: int,
     found: list[list[Any]],
@@ -364,117 +333,6 @@ def _writer(
         session = lambda: rows.session_of(info, messages, calls, summary, state)  # noqa: E731
     mirror = Mirror(key, info, {call[0]: rows.is_open(call) for call in calls})
     return Writer(store, mirror, lease, session, sent[0][0] if sent else None)
-
-
-def _dropped(lease: _Lease, dropped: deque[_Lease]) -> None:
-    """Note, wherever a writer that nobody released is collected, that its lease is to be given back."""
-    dropped.append(lease)
-    lease.leave_turn()
-
-
-class Writer:
-    """The writer of a session; see `SessionWriter`."""
-
-    def __init__(
-        self,
-        store: Store,
-        mirror: Mirror,
-        lease: _Lease,
-        session: Callable[[], StoredSession] | None,
-        sent: int | None,
-    ) -> None:
-        self.sent = sent
-        self._store = store
-        self._mirror = mirror
-        self._lease = lease
-        self._session = session
-        self._released = False
-        # A `__del__` could be interrupted, and may run in the middle of a transaction.
-        self._drop = weakref.finalize(self, _dropped, lease, store._dropped)
-        self._drop.atexit = False
-
-    @property
-    def info(self) -> SessionInfo:
-        """The session as of the last append."""
-        return self._mirror.info
-
-    @property
-    def session(self) -> StoredSession | None:
-        """The session as it was when the writer came, if that wasn't the version which was seen."""
-        if self._session is None:
-            return None
-        with self._store._reading():
-            return self._session()
-
-    def load(self) -> StoredSession:
-        """Read the session."""
-        return self._store.load(self._mirror.id)
-
-    def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
-        """Store steps, all or none of them; see `SessionWriter.append`."""
-        lease, mirror = self._lease, self._mirror
-        if self._released or not lease.is_mine:
-            raise values.session_lost(mirror.id)
-        change = Change(mirror, steps)
-        lease.fence, version = self._put(change, release=release)
-        mirror.take_over(change, version)
-        self._session = None
-        if release:
-            self._store._held.discard(lease)
-            self._leave()
-
-    def _put(self, change: Change, *, release: bool) -> tuple[str, int]:
-        """Send a change until it is known whether it was stored; return its fence and the new version.
-
-        Each time has a fence of its own. So what was sent before and arrives later finds the old fence gone, or takes
-        it from what is sent now: the change can't be stored twice.
-        """
-        database, fences = self._store._db, list[str]()
-        unknown: UnknownOutcome | None = None
-        text = "SELECT fence, version FROM {p}sessions WHERE key = ?"
-        for _ in range(_SENDS):
-            fences.append(secrets.token_hex(16))
-            try:
-                put, *_ = database.run(change.statements(self._lease.fence, fences[-1], release=release))
-                if put:
-                    return fences[-1], put[0][0]
-            except UnknownOutcome as error:
-                unknown = error
-            except StoreError as error:
-                if unknown is not None:
-                    raise unknown from error
-                raise
-            try:
-                (found,) = database.run([(text, (self._mirror.key,))], write=False)
-            except StoreError as error:
-                if unknown is not None:
-                    raise unknown from error
-                raise
-            there, version = found[0] if found else (None, 0)
-            if there in fences:
-                return there, version
-            if there != self._lease.fence:
-                break
-        if unknown is not None and there is not None:  # another writer's: ours may have been there before
-            raise unknown
-        raise values.session_lost(self._mirror.id)
-
-    def release(self) -> None:
-        """Let others write."""
-        if self._released:
-            return
-        try:
-            self._store._give_back(self._lease)
-        except BaseException:  # an interrupt, perhaps before it began
-            self._store._dropped.append(self._lease)
-            raise
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self._released = True
-        self._drop.detach()
-        self._lease.leave_turn()
 
 
 def _one(found: Sequence[Any], id: str) -> Any:

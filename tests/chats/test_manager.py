@@ -23,7 +23,7 @@ from agentkit import (
 )
 from agentkit.errors import SessionExists, StoreVersionError
 from agentkit.stores.base import Cut, SessionStore, StoredSession
-from agentkit.stores.store import Writer
+from agentkit.stores.writer import Writer
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import Request
 from tests.stores.conftest import STORES

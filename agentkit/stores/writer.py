@@ -1,0 +1,160 @@
+"""The writer of a session, and the lease that it holds."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from agentkit.errors import StoreError
+from agentkit.stores import _values as values
+from agentkit.stores.base import SessionInfo, Step, StoredSession
+from agentkit.stores.changes import Change, Mirror
+from agentkit.stores.dialect import UnknownOutcome
+from agentkit.stores.waiting import TURNS, Turn
+
+if TYPE_CHECKING:
+    from agentkit.stores.store import Store
+
+_SENDS = 5
+"""How often an append is sent at most, where a connection is lost each time."""
+
+
+class Lease:
+    """The right to write a session, until it is given back.
+
+    The lease is what others see and wait for. What keeps turns whole is the fence: a mark in the session's
+    row, new for each writer and each of its appends, which an append must know while it has the row locked.
+    So even a writer that lost its lease and hasn't noticed can't add to a turn of the next one.
+    """
+
+    def __init__(self, id: str, turn: Turn, *, own_turn: bool) -> None:
+        self.id = id
+        self.fence = secrets.token_hex(16)
+        self._turn = turn
+        self._own_turn = own_turn
+        self._pid = os.getpid()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether it is this process's, and not that of one which this was forked from."""
+        return self._pid == os.getpid()
+
+    def leave_turn(self) -> None:
+        """Let others of this process have their turn, if it was taken for this lease."""
+        if self._own_turn and self.is_mine:
+            TURNS.leave(self._turn)
+
+
+def _dropped(lease: Lease, dropped: deque[Lease]) -> None:
+    """Note, wherever a writer that nobody released is collected, that its lease is to be given back."""
+    dropped.append(lease)
+    lease.leave_turn()
+
+
+class Writer:
+    """The writer of a session; see `SessionWriter`."""
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        lease: Lease,
+        session: Callable[[], StoredSession] | None,
+        sent: int | None,
+    ) -> None:
+        self.sent = sent
+        self._store = store
+        self._mirror = mirror
+        self._lease = lease
+        self._session = session
+        self._released = False
+        # A `__del__` could be interrupted, and may run in the middle of a transaction.
+        self._drop = weakref.finalize(self, _dropped, lease, store._dropped)
+        self._drop.atexit = False
+
+    @property
+    def info(self) -> SessionInfo:
+        """The session as of the last append."""
+        return self._mirror.info
+
+    @property
+    def session(self) -> StoredSession | None:
+        """The session as it was when the writer came, if that wasn't the version which was seen."""
+        if self._session is None:
+            return None
+        with self._store._reading():
+            return self._session()
+
+    def load(self) -> StoredSession:
+        """Read the session."""
+        return self._store.load(self._mirror.id)
+
+    def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
+        """Store steps, all or none of them; see `SessionWriter.append`."""
+        lease, mirror = self._lease, self._mirror
+        if self._released or not lease.is_mine:
+            raise values.session_lost(mirror.id)
+        change = Change(mirror, steps)
+        lease.fence, version = self._put(change, release=release)
+        mirror.take_over(change, version)
+        self._session = None
+        if release:
+            self._store._held.discard(lease)
+            self._leave()
+
+    def _put(self, change: Change, *, release: bool) -> tuple[str, int]:
+        """Send a change until it is known whether it was stored; return its fence and the new version.
+
+        Each time has a fence of its own. So what was sent before and arrives later finds the old fence gone, or takes
+        it from what is sent now: the change can't be stored twice.
+        """
+        database, fences = self._store._db, list[str]()
+        unknown: UnknownOutcome | None = None
+        text = "SELECT fence, version FROM {p}sessions WHERE key = ?"
+        for _ in range(_SENDS):
+            fences.append(secrets.token_hex(16))
+            try:
+                put, *_ = database.run(change.statements(self._lease.fence, fences[-1], release=release))
+                if put:
+                    return fences[-1], put[0][0]
+            except UnknownOutcome as error:
+                unknown = error
+            except StoreError as error:
+                if unknown is not None:
+                    raise unknown from error
+                raise
+            try:
+                (found,) = database.run([(text, (self._mirror.key,))], write=False)
+            except StoreError as error:
+                if unknown is not None:
+                    raise unknown from error
+                raise
+            there, version = found[0] if found else (None, 0)
+            if there in fences:
+                return there, version
+            if there != self._lease.fence:
+                break
+        if unknown is not None and there is not None:  # another writer's: ours may have been there before
+            raise unknown
+        raise values.session_lost(self._mirror.id)
+
+    def release(self) -> None:
+        """Let others write."""
+        if self._released:
+            return
+        try:
+            self._store._give_back(self._lease)
+        except BaseException:  # an interrupt, perhaps before it began
+            self._store._dropped.append(self._lease)
+            raise
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._released = True
+        self._drop.detach()
+        self._lease.leave_turn()
