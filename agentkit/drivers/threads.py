@@ -186,11 +186,15 @@ def logged(what: str) -> Iterator[None]:
 
 
 class PortalHandle:
-    """A place on a portal's event loop, until `Portal.leave`."""
+    """An event loop of a portal's that turns in a thread of its own, until `Portal.leave` or until it is forgotten."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, portal: Portal) -> None:
         self.loop = loop
-        self.thread = thread
+        self.thread = threading.Thread(
+            target=_turn, args=(loop, weakref.ref(self), portal), name="agentkit-portal", daemon=True
+        )
+        self.end = weakref.finalize(self, _stop, loop, self.thread)
+        self.end.atexit = False
 
     def start(self, function: Callable[[], Any], done: Done) -> Callable[[], None]:
         """Run a function that may be async, in the caller's context; return a function that cancels it."""
@@ -219,12 +223,27 @@ class PortalHandle:
         return turned.wait(RESPONSE_SECONDS)
 
 
-class Portal:
-    """An event loop for the async tools of sync callers.
+def _turn(loop: asyncio.AbstractEventLoop, handle: weakref.ref[PortalHandle], portal: Portal) -> None:
+    """Turn a loop until it is stopped; not at all if a Ctrl-C has taken its handle before it began."""
+    if handle() is not None:
+        loop.run_forever()
+    if not portal.keeps(loop):
+        loop.close()
 
-    Its thread lives only while somebody has a handle of it; the loop itself stays, so that what a tool keeps from
-    one run to the next (an HTTP client's connections) still belongs to a loop that works. A task that a tool
-    starts and leaves behind stands still in between. A loop that a tool blocks is left behind for a new one.
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    if thread.ident is not None:  # else it doesn't turn, and would stop as soon as somebody else turns it
+        with contextlib.suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(loop.stop)
+
+
+class Portal:
+    """Event loops for the async tools of sync callers, one each: an async tool that blocks holds up its own caller.
+
+    One loop is kept, for callers one after another: what a tool keeps from one run to the next (an HTTP client's
+    connections) still belongs to a loop that works. Its thread lives only while somebody has a handle of it; a task
+    that a tool starts and leaves behind stands still in between. Who comes while it is taken gets a loop of their own,
+    which is closed with the thread. A loop that a tool blocks is left behind for a new one.
     """
 
     def __init__(self) -> None:
@@ -232,50 +251,59 @@ class Portal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._handles: weakref.WeakSet[PortalHandle] = weakref.WeakSet()
+        self._turning: dict[
+            threading.Thread, tuple[asyncio.AbstractEventLoop, weakref.ref[PortalHandle]]
+        ] = {}
         atexit.register(self._close)
 
     def enter(self) -> PortalHandle:
-        """Return a handle; the loop runs at least until that is left, or forgotten.
+        """Return a handle; its loop turns at least until that is left, or forgotten.
 
         Raises:
-            AgentError: The caller is an async tool that runs here: it would wait for itself.
+            AgentError: The caller is an async tool that runs here: it would hold up its own run.
         """
-        if threading.current_thread() is self._thread:
-            raise AgentError(
-                "An async tool can't call run() of an agent with async tools: await agent.aio.run()."
-            )
-        # A Ctrl-C may strike between any two of these lines: each state in between must do for the next one.
+        # A Ctrl-C may strike between any two of these lines: each state in between must do for the next one, and a
+        # handle that nobody has any more ends its thread.
         with self._lock:
-            if not self._handles and self._thread is not None:
-                self._thread.join(RESPONSE_SECONDS)  # it was told to stop, and does unless a tool blocks it
-                self._thread = None
-            if self._thread is None or not self._thread.is_alive():
-                if self._loop is None or self._loop.is_running() or self._loop.is_closed():
-                    self._loop = asyncio.new_event_loop()
-                thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="agentkit-portal", daemon=True
+            if any(threading.current_thread() is handle.thread for handle in self._handles):
+                raise AgentError(
+                    "An async tool can't call run() of an agent with async tools: await agent.aio.run()."
                 )
-                thread.start()
-                self._thread = thread
-            assert self._loop is not None
-            handle = PortalHandle(self._loop, self._thread)
+            self._end_forgotten()
+            is_taken = any(handle.loop is self._loop for handle in self._handles)
+            is_blocked = not is_taken and self._thread is not None and self._thread.is_alive()
+            if self._loop is None or self._loop.is_closed() or is_blocked:
+                self._loop = asyncio.new_event_loop()
+            handle = PortalHandle(asyncio.new_event_loop() if is_taken else self._loop, self)
             self._handles.add(handle)
+            self._turning[handle.thread] = handle.loop, weakref.ref(handle)
+            if not is_taken:
+                self._thread = handle.thread
+            handle.thread.start()
             return handle
 
     def leave(self, handle: PortalHandle) -> None:
-        """Give a handle back; the last one out ends the loop's thread, and waits for that unless it is blocked."""
+        """Give a handle back: its thread ends, and is waited for unless it is blocked."""
+        handle.end()
         with self._lock:
             self._handles.discard(handle)
-            if self._handles or handle.thread is not self._thread:
-                return
-            handle.loop.call_soon_threadsafe(handle.loop.stop)
         if handle.thread is not threading.current_thread():
             handle.thread.join(RESPONSE_SECONDS)
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.run_forever()
-        if loop is not self._loop:  # left behind meanwhile
-            loop.close()
+    def _end_forgotten(self) -> None:
+        """End threads whose handle is gone and whose end a Ctrl-C has swallowed; their loops aren't kept any more."""
+        for thread, (loop, handle) in list(self._turning.items()):
+            if handle() is not None:
+                continue
+            if thread.is_alive():
+                self._loop = None if loop is self._loop else self._loop
+                _stop(loop, thread)
+            else:
+                del self._turning[thread]
+
+    def keeps(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether a loop is the one that is kept."""
+        return loop is self._loop
 
     def _close(self) -> None:
         if self._loop is not None and not self._loop.is_running():

@@ -22,7 +22,7 @@ def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
     3. In the current turn, the first function call of each model content has a `thoughtSignature`
        (only with `signatures=True`: it is Gemini 3 and later that sign).
     4. The first content is the user's; each has the role `user` or `model` and at least one part, which is
-       a non-empty object. Calls are the model's, responses the user's.
+       a non-empty object, whose text is a text. Calls are the model's, responses the user's.
     6. The `response` of a function response is an object.
 
     Args:
@@ -75,6 +75,8 @@ def _check_shape(index: int, content: Any) -> None:
     for part in parts:
         if not isinstance(part, dict) or not part:
             _fail(index, 4, "a part is an object with something in it")
+        if not isinstance(part.get("text"), (str, type(None))):
+            _fail(index, 4, "the text of a part is a text")
         for kind, role in (("functionCall", "model"), ("functionResponse", "user")):
             if kind not in part:
                 continue

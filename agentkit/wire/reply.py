@@ -38,7 +38,7 @@ def misshapen(reply: Any) -> str | None:
         if not isinstance(parts, list):
             return "a candidate has no list of parts"
         for part in parts:
-            if not isinstance(part, dict) or not isinstance(part.get("text") or "", str):
+            if not isinstance(part, dict) or not isinstance(part.get("text"), (str, type(None))):
                 return "a part is no object, or its text no text"
             for key, value in part.items():
                 if key != "functionCall" and not (type(value) is str or is_json(value)):

@@ -15,6 +15,7 @@ from agentkit.errors import AgentError, ConfigurationError, StoreError
 from agentkit.gemini.model import GeminiModel
 from agentkit.stores.archive import archive_text, parse_archive, read_archive
 from agentkit.testing import ScriptedModel, call, check_history
+from agentkit.wire.content import dumps
 from tests.helpers.gemini import KEY, AsyncInProcess, InProcess
 from tests.helpers.mutations import mutated
 
@@ -202,4 +203,6 @@ def test_a_mutated_archive_is_refused_or_is_one_that_can_be_kept(seeds: range, t
         other.load(tmp_path / "again.json")
         other.save(tmp_path / "third.json")
         again = read_archive(tmp_path / "third.json")
-        assert [each.content for each in again.messages] == [each.content for each in archived.messages]
+        assert [dumps(each.content) for each in again.messages] == [
+            dumps(m.content) for m in archived.messages
+        ]

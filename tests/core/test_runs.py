@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 import itertools
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -970,3 +972,78 @@ def test_a_picture_goes_along(tmp_path: Path) -> None:
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     Agent(model).run(["What is this?", picture])
     assert model.requests[0]["contents"][0]["parts"][1]["inlineData"]["mimeType"] == "image/png"
+
+
+def test_an_async_tool_that_blocks_holds_up_its_own_caller_alone(no_thread_left: None) -> None:
+    blocked, go_on = threading.Event(), threading.Event()
+
+    async def block() -> str:
+        """Block the event loop."""
+        blocked.set()
+        return str(go_on.wait(20))
+
+    ended: list[Run] = []
+    slow = Agent(ScriptedModel([call("block"), "ok"]), tools=[block])
+    thread = threading.Thread(target=lambda: ended.append(slow.run("x")))
+    thread.start()
+    assert blocked.wait(10)
+    for _ in range(2):
+        run = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
+        assert responses(run) == [{"output": 3}]
+    assert not ended
+    go_on.set()
+    thread.join()
+    assert responses(ended[0]) == [{"output": "True"}]
+
+
+STORM = """
+import gc, random, signal, threading, time
+from agentkit import Agent
+from agentkit.drivers.threads import pool
+from agentkit.testing import ScriptedModel, call
+
+async def add(a: int, b: int) -> int:
+    "Add."
+    return a + b
+
+def strike(*_):
+    raise KeyboardInterrupt
+
+def run():
+    return Agent(ScriptedModel([call("add", a=1, b=2), "ok"]), tools=[add]).run("x").text
+
+began = time.monotonic()
+for _ in range(20):
+    run()
+usual = (time.monotonic() - began) / 20
+signal.signal(signal.SIGALRM, strike)
+dice = random.Random(7)
+
+def once():
+    try:
+        signal.setitimer(signal.ITIMER_REAL, dice.random() * usual + 1e-5)
+        run()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+for _ in range(200):
+    try:
+        once()
+    except KeyboardInterrupt:
+        pass
+gc.collect()
+run()  # who comes next ends what is left
+until = time.monotonic() + 20
+while threading.active_count() > 1 and time.monotonic() < until:
+    gc.collect()
+    pool.close_idle()
+    time.sleep(0.05)
+print(run(), [thread.name for thread in threading.enumerate()][1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX")
+def test_a_storm_of_ctrl_c_leaves_no_thread() -> None:
+    ran = subprocess.run([sys.executable, "-c", STORM], capture_output=True, text=True, timeout=120)
+    assert ran.stdout.startswith("ok []"), ran.stderr[-2000:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +28,11 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(value[key])
 
 
+def copied(value: Any) -> Any:
+    """Copy JSON, however deep it is."""
+    return json.loads(json.dumps(value))
+
+
 def nested(levels: int, inside: Any) -> Any:
     """Put a value in so many lists."""
     for _ in range(levels):
@@ -38,7 +43,7 @@ def nested(levels: int, inside: Any) -> Any:
 def mutated(value: Any, seed: int) -> Any:
     """Return a copy of a value with one to three things changed in it."""
     dice = random.Random(seed)
-    made = copy.deepcopy(value)
+    made = copied(value)
     for _ in range(dice.choice((1, 1, 2, 3))):
         found = list(places(made))
         if not found:
@@ -52,13 +57,13 @@ def mutated(value: Any, seed: int) -> Any:
             case 3 if isinstance(holder, dict):
                 holder[dice.choice(NAMES)] = holder.pop(key)
             case 4:
-                holder[key] = nested(dice.choice((1, 50, 150, 400)), holder[key])
+                holder[key] = nested(dice.choice((1, 50, 150, 300)), holder[key])
             case 5 if isinstance(holder, list):
-                holder.insert(key, copy.deepcopy(holder[key]))
+                holder.insert(key, copied(holder[key]))
             case _:
                 other, at = dice.choice(found)
                 try:
-                    holder[key] = copy.deepcopy(other[at])
-                except (KeyError, IndexError):  # it is gone by now
+                    holder[key] = copied(other[at])
+                except (KeyError, IndexError, RecursionError):  # it is gone by now, or too much of it
                     continue
     return made
