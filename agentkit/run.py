@@ -147,6 +147,13 @@ class Run(BesideText, Generic[Out]):
         """
         return self._parked.said
 
+    def __str__(self) -> str:
+        """Return the run as text for people: what was asked, called and answered, what it used, and why it stopped."""
+        from agentkit.chats.transcript import transcript
+
+        own = self._parked.messages[self._parked.started_with :]
+        return transcript(own, usage=self.usage, stop=self.stop, why=self.why)
+
     @property
     def turns(self) -> int:
         """How many replies the model made."""
