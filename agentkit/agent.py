@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self
 
@@ -16,12 +13,10 @@ from typing_extensions import TypeVar, Unpack
 
 from agentkit.arguments import checked, refuse_copy
 from agentkit.core.budget import Budget
-from agentkit.core.config import check_cached, config_in, merged_config, with_servers
-from agentkit.core.history import History, messages_in
+from agentkit.core.history import messages_in
 from agentkit.core.hooks import Hooks
 from agentkit.core.log import log
 from agentkit.core.loop import Loop
-from agentkit.core.meter import Meter
 from agentkit.core.models import NamedModels
 from agentkit.core.options import (
     Approver,
@@ -30,21 +25,17 @@ from agentkit.core.options import (
     RunOptions,
     ToolChoice,
     check_budget,
-    check_choice,
-    check_decisions,
-    check_ends,
     check_instructions,
     check_names,
     check_observers,
-    check_options,
     check_settings,
     for_each,
-    going_on,
-    prepare,
 )
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.repair import RetryPolicy
-from agentkit.core.state import Observer, RunState, Settings, Setup
+from agentkit.core.resuming import Resume
+from agentkit.core.starting import RunStarter, Where
+from agentkit.core.state import Observer, Settings
 from agentkit.drivers.aio import AsyncDriver
 from agentkit.drivers.many import as_tasks, in_threads
 from agentkit.drivers.sync import SyncDriver
@@ -52,27 +43,22 @@ from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
-from agentkit.memory.combine import models_of
 from agentkit.model import Model
-from agentkit.output import AS_GIVEN, Output, OutputTaker, takes_schema
+from agentkit.output import AS_GIVEN, Output
 from agentkit.run import (
     AsyncRunStream,
     Mapped,
-    Parked,
-    Resume,
     Run,
     RunStream,
     amapped,
     mapped,
-    resumed_state,
+    resume_of,
 )
-from agentkit.stores.message import Message
 from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision
-from agentkit.tooling.registry import Toolbox, toolbox_of
+from agentkit.tooling.registry import toolbox_of
 from agentkit.tooling.tool import Effect, Tool
-from agentkit.wire.content import JsonObject, keep
-from agentkit.wire.convert import UserInput, user_input
+from agentkit.wire.convert import UserInput
 from agentkit.wire.files import UploadedFile, local_file
 
 if TYPE_CHECKING:
@@ -85,16 +71,6 @@ if TYPE_CHECKING:
 T = TypeVar("T", default=Any)
 OutputType = type[T] | Output[T] | UnionType | None
 """What an output may be given as; of `A | B`, only some type checkers see what it makes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """A run that is ready to be driven."""
-
-    state: RunState
-    given: Mapping[str, Any]
-    """The options that it was given."""
-    resumed: Parked | None
 
 
 @checked
@@ -173,31 +149,35 @@ class Agent(Generic[Deps]):
         self.limits = limits or Limits()
         self.instructions = check_instructions(instructions)
         self.toolbox = check_names(toolbox_of(tools))
-        self._tool_choice = check_choice(tool_choice, self.toolbox)
-        self._config = config_in(config)
-        check_cached(self._config, tool_choice, choose_tools)
-        self._on_error = on_error
-        self._tool_timeout = tool_timeout
-        self._retry = retry or RetryPolicy()
-        self._approver = approver
-        self._hooks = hooks or Hooks()
-        self._choose_tools = choose_tools
-        self._rate_limit = rate_limit
-        self._budget = check_budget(budget)
-        self._max_result_chars = max_result_chars
-        self._continue_text = on_max_tokens == "continue"
-        self._observers = check_observers(observers)
-        self._models = NamedModels(client)
-        self._outputs: dict[Any, Output[Any]] = {}
-        self._lock = threading.Lock()
-        self._fallbacks = self._models.each(model)
-        self.limits.check_prices([each.name for each in self._fallbacks], budget=budget)
-        prepare(self.model, self.toolbox.tools, "none" if choose_tools else self._tool_choice)
+        named = NamedModels(client)
+        settings = Settings(
+            hooks=hooks or Hooks(),
+            retry=retry or RetryPolicy(),
+            rate_limit=rate_limit,
+            budget=check_budget(budget),
+            model_of=named.find,
+            on_error=on_error,
+            tool_timeout=tool_timeout,
+            max_result_chars=max_result_chars,
+            choose_tools=choose_tools,
+            continue_text=on_max_tokens == "continue",
+            observers=(log, *check_observers(observers)),
+        )
+        self._runs = RunStarter(
+            settings,
+            named,
+            model,
+            toolbox=self.toolbox,
+            tool_choice=tool_choice,
+            config=config,
+            approver=approver,
+        )
+        self.limits.check_prices([each.name for each in self._runs.models], budget=budget)
 
     @property
     def model(self) -> Model:
         """The model that answers; the first, if there are several."""
-        return self._fallbacks[0]
+        return self._runs.models[0]
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -290,7 +270,7 @@ class Agent(Generic[Deps]):
         Raises:
             ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
         """
-        resume, conversation = self._find(run, decisions, store)
+        resume, conversation = resume_of(run, decisions, store)
         return self._stream(
             None, options, output, stream=False, conversation=conversation, resume=resume
         ).drain()
@@ -305,7 +285,7 @@ class Agent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[T]:
         """Go on with a run that stopped, and tell what happens while it happens; see `resume` and `stream`."""
-        resume, conversation = self._find(run, decisions, store)
+        resume, conversation = resume_of(run, decisions, store)
         return self._stream(None, options, output, stream=True, conversation=conversation, resume=resume)
 
     def map(
@@ -332,7 +312,7 @@ class Agent(Generic[Deps]):
         Raises:
             ConfigurationError: The inputs are no list or other iterable, or `concurrency` is no number above 0.
         """
-        self._check_output(output)
+        self._runs.check_output(output)
         shared = for_each(options)
         done = in_threads(
             inputs,
@@ -437,9 +417,10 @@ class Agent(Generic[Deps]):
         conversation: Conversation | None = None,
         resume: Resume | None = None,
     ) -> RunStream[T]:
-        start = self._start(value, options, output, conversation, resume, stream=stream)
+        where = Where(chat=conversation, stream=stream, limits=self.limits, instructions=self.instructions)
+        start = self._runs.start(value, options, output, resume, where)
         state = start.state
-        driver = SyncDriver(state, stream=stream, tool_timeout=self._tool_timeout)
+        driver = SyncDriver(state, stream=stream)
         steps = driver.drive(Loop(state).steps())
         if conversation is not None:
             steps = conversation.send(steps, state, resume=resume is not None)
@@ -456,11 +437,14 @@ class Agent(Generic[Deps]):
         resume: Resume | None = None,
         outer: Context[Any] | None = None,
     ) -> AsyncRunStream[T]:
-        start = self._start(value, options, output, conversation, resume, outer, stream=stream)
+        where = Where(
+            chat=conversation, outer=outer, stream=stream, limits=self.limits, instructions=self.instructions
+        )
+        start = self._runs.start(value, options, output, resume, where)
         state = start.state
         if outer is not None:
             state.signals.caller = outer._run.caller()
-        driver = AsyncDriver(state, stream=stream, tool_timeout=self._tool_timeout)
+        driver = AsyncDriver(state, stream=stream)
         steps = driver.drive(Loop(state).steps())
         if conversation is not None:
             steps = conversation.asend(steps, state, resume=resume is not None)
@@ -469,13 +453,15 @@ class Agent(Generic[Deps]):
     @property
     def reads(self) -> bool:
         """Whether tools of Gemini's own (search, url_context, maps...) may bring a stranger's words in."""
-        kinds = {kind for tool in (*self._config.get("tools", ()), *self.toolbox.servers) for kind in tool}
+        kinds = {
+            kind for tool in (*self._runs.config.get("tools", ()), *self.toolbox.servers) for kind in tool
+        }
         return bool(kinds - {"codeExecution", "code_execution", "computerUse", "computer_use"})
 
     @property
     def decides(self) -> bool:
         """Whether the agent has an approver of its own."""
-        return self._approver is not None
+        return self._runs.approver is not None
 
     def run_inside(
         self,
@@ -493,159 +479,6 @@ class Agent(Generic[Deps]):
         return self._astream(
             None if resume else request, options, stream=outer._run.streamed, resume=resume, outer=outer
         )
-
-    def _find(
-        self,
-        run: Run[Any] | str | bytes,
-        decisions: Mapping[str, Decision] | None,
-        store: SessionStore | None,
-    ) -> tuple[Resume, Conversation | None]:
-        """Find what a run is to be resumed from: itself, or the chat in a store that it belongs to."""
-        said = {} if decisions is None else decisions
-        if not isinstance(run, Run):
-            run = Run.from_json(run)
-        if run.session_id is None:
-            if store is not None:
-                raise ConfigurationError(
-                    "resume(store=...): this run belongs to no chat. Leave out the store."
-                )
-            return Resume(said, run), None
-        if store is None:
-            raise ConfigurationError(
-                f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
-                " give store=, where the chat is kept."
-            )
-        from agentkit.chats.conversation import Conversation
-
-        chat = Conversation(run.session_id, store, must_exist=True)
-        return Resume(said, None, run._parked.given), chat
-
-    def _start(
-        self,
-        value: UserInput,
-        options: RunOptions[Deps],
-        output: Any,
-        conversation: Conversation | None,
-        resume: Resume | None,
-        outer: Context[Any] | None = None,
-        *,
-        stream: bool,
-    ) -> _Start:
-        parked = resume.run._parked if resume and resume.run else None
-        check_options(options, conversation is not None, parked is not None)
-        given: dict[str, Any] = {**options} if output is AS_GIVEN else {**options, "output": output}
-        if resume is not None:
-            given = going_on(resume.given if parked is None else parked.given, given)
-        run_id = resume.run.run_id if resume and resume.run else uuid.uuid4().hex
-        setup, settings, limits = self._set_up(given, conversation, resume, outer, run_id, stream=stream)
-        meter = Meter(limits, outer=outer._run.limit_reached if outer else None)
-        history = messages_in(given.pop("history")) if "history" in given else []
-        if parked is not None and resume is not None and resume.run is not None:
-            parked.take()
-            meter.go_on_from(resume.run.turn_usages, resume.run.usage)
-            return _Start(
-                state=resumed_state(parked, resume.run, setup, settings, meter), given=given, resumed=parked
-            )
-        inline = setup.models[0].traits.inline_bytes
-        said = [] if resume else user_input(value, inline_bytes=inline)
-        state = RunState(setup, settings, meter, History(history))
-        state.session.started_with = state.session.known = len(history)
-        for content in said:
-            state.history.add(Message(content=keep(content)))
-        return _Start(state=state, given=given, resumed=None)
-
-    def _set_up(
-        self,
-        given: Mapping[str, Any],
-        conversation: Conversation | None,
-        resume: Resume | None,
-        outer: Context[Any] | None,
-        run_id: str,
-        *,
-        stream: bool,
-    ) -> tuple[Setup, Settings, Limits]:
-        own = given.get("tools") is None
-        toolbox = self.toolbox if own else check_names(toolbox_of(given["tools"]))
-        more = given.get("config")
-        own_config = self._config if more is None else merged_config(self._config, more)
-        config = with_servers(own_config, toolbox.servers)
-        choice = given.get("tool_choice", self._tool_choice if own else "auto")
-        check_cached(config, choice, self._choose_tools)
-        models = self._fallbacks if given.get("model") is None else self._models.each(given["model"])
-        limits = given.get("limits") or self.limits
-        memory = conversation.memory if conversation else None
-        asked = [*models, *(self._models.find(each) for each in models_of(memory))]
-        limits.check_prices([model.name for model in asked], budget=self._budget)
-        check_ends(choice, limits)
-        approver = given.get("approver") or self._approver
-        kept = conversation is not None and conversation.kept
-        inherited = outer is not None and outer._run.guarded  # what waits inside waits outside
-        guarded = {"approve": True, "allow": False, "auto": kept or approver is not None or inherited}
-        setup = Setup(
-            models=models,
-            model_of=self._models.find,
-            toolbox=toolbox,
-            hooks=self._hooks,
-            retry=self._retry,
-            rate_limit=self._rate_limit,
-            budget=self._budget,
-            memory=memory,
-            approver=approver,
-            decisions=check_decisions(resume.decisions) if resume else {},
-            guarded=guarded[limits.after_untrusted],
-            max_result_chars=self._max_result_chars,
-            deps=given.get("deps"),
-            run_id=run_id,
-            session_id=conversation.id if conversation else None,
-            watched=stream or bool(self._observers) or (outer is not None and outer.watched),
-            streamed=stream,
-        )
-        settings = Settings(
-            instructions=check_instructions(given["instructions"])
-            if "instructions" in given
-            else self.instructions,
-            tool_choice=choice if choice is self._tool_choice else check_choice(choice, toolbox),
-            config=config,
-            on_error=self._on_error,
-            choose_tools=self._choose_tools,
-            continue_text=self._continue_text,
-            output=self._taker(given.get("output"), models, toolbox, config),
-            observers=(log, *self._observers),
-        )
-        return setup, settings, limits
-
-    def _taker(
-        self, output: Any, models: Sequence[Model], toolbox: Toolbox, config: JsonObject
-    ) -> OutputTaker[Any] | None:
-        if output is None:
-            return None
-        spec = output if isinstance(output, Output) else self._output_of(output)
-        with_tools = bool(toolbox.tools or toolbox.sources or config.get("tools"))
-        native = spec.mode == "native" or (
-            spec.mode == "auto" and all(takes_schema(model, with_tools=with_tools) for model in models)
-        )
-        if not native and config.get("cachedContent"):
-            raise ConfigurationError(
-                "This output is taken by a function, which can't be declared beside config['cached_content'] (rule 12):"
-                ' give Output(type, mode="native").'
-            )
-        if not native and spec.name in toolbox.tools:
-            raise ConfigurationError(f"There is a tool {spec.name!r} already: give Output(name=...) another.")
-        return OutputTaker(spec, native=native)
-
-    def _check_output(self, output: Any) -> None:
-        if output is not None and not isinstance(output, Output):
-            self._output_of(output)
-
-    def _output_of(self, kind: Any) -> Output[Any]:
-        """Make an `Output` of a type, once."""
-        try:
-            with self._lock:
-                if kind not in self._outputs:
-                    self._outputs[kind] = Output(kind)
-                return self._outputs[kind]
-        except TypeError:  # it can't be a key
-            return Output(kind)
 
 
 @checked
@@ -696,7 +529,7 @@ class AsyncAgent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Go on with a run that stopped; see `Agent.resume`."""
-        resume, conversation = self._agent._find(run, decisions, store)
+        resume, conversation = resume_of(run, decisions, store)
         async with self._agent._astream(
             None, options, output, stream=False, conversation=conversation, resume=resume
         ) as events:
@@ -712,7 +545,7 @@ class AsyncAgent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[T]:
         """Go on with a run that stopped, and tell what happens; see `Agent.resume_stream`."""
-        resume, conversation = self._agent._find(run, decisions, store)
+        resume, conversation = resume_of(run, decisions, store)
         return self._agent._astream(
             None, options, output, stream=True, conversation=conversation, resume=resume
         )
@@ -727,7 +560,7 @@ class AsyncAgent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncGenerator[Mapped[T], None]:
         """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
-        self._agent._check_output(output)
+        self._agent._runs.check_output(output)
         shared = for_each(options)
         done = as_tasks(
             inputs,

@@ -3,91 +3,34 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from typing_extensions import TypeVar
 
 from agentkit.core.beside import BesideText
-from agentkit.core.history import History
-from agentkit.core.meter import Meter
-from agentkit.core.state import OpenTurn, RunState, Settings, Setup
+from agentkit.core.resuming import Parked, Resume
+from agentkit.core.state import OpenTurn, RunState
 from agentkit.drivers.many import Done
-from agentkit.errors import AgentError, RunStopped
+from agentkit.errors import AgentError, ConfigurationError, RunStopped
 from agentkit.events import Event, OpenCalls, RunFinished, TextDelta
 from agentkit.limits import Stop, Usage
-from agentkit.prices import PRICES, Price
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.content import Content, copy_content, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """That a run goes on, and what was said of the calls that wait."""
-
-    decisions: Mapping[str, Decision] = field(default_factory=dict)
-    run: Run[Any] | None = None
-    """Which run; None is the last one of a chat."""
-    given: Mapping[str, Any] = field(default_factory=dict)
-    """The options that it was given, if `run` doesn't know."""
-
+if TYPE_CHECKING:
+    from agentkit.chats.conversation import Conversation
+    from agentkit.stores.base import SessionStore
 
 Out = TypeVar("Out", default=Any)
 """What a run's output is: None unless `run(output=...)` asks for a type."""
-
-
-class Parked:
-    """What a run goes on from, if it is resumed.
-
-    Args:
-        messages: The whole history.
-        started_with: How many there were before the run's own.
-        opened: The calls that the history ends with, if they wait.
-        given: The options that the run was given, `output` among them.
-        said: All of the model's words so far.
-        shared: What the run was resumed from and nothing came of: only one of the two goes on.
-        prices: What tokens cost; None is the default.
-    """
-
-    def __init__(
-        self,
-        messages: Sequence[Message],
-        started_with: int,
-        opened: OpenTurn | None = None,
-        given: Mapping[str, Any] | None = None,
-        said: str = "",
-        shared: Parked | None = None,
-        prices: Mapping[str, Price] | None = None,
-    ) -> None:
-        self.prices = PRICES if prices is None else prices
-        self.messages = tuple(messages)
-        self.started_with = started_with
-        self.opened = opened
-        self.given = dict(given or {})
-        self.said = said
-        self._taken: threading.Lock = threading.Lock() if shared is None else shared._taken
-
-    def take(self) -> None:
-        """Note that the run goes on from here: calls that wait are run once.
-
-        Raises:
-            AgentError: It does already.
-        """
-        if self.opened is not None and not self._taken.acquire(blocking=False):
-            raise AgentError("This run was resumed already: go on with the run that came of it.")
-
-    def give_back(self) -> None:
-        """Note that nothing came of it."""
-        if self._taken.locked():
-            self._taken.release()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +277,30 @@ def _last_text(state: RunState) -> str:
     return text_of(last.content)
 
 
+def resume_of(
+    run: Run[Any] | str | bytes,
+    decisions: Mapping[str, Decision] | None,
+    store: SessionStore | None,
+) -> tuple[Resume, Conversation | None]:
+    """Find what a run is to be resumed from: itself, or the chat in a store that it belongs to."""
+    said = {} if decisions is None else decisions
+    if not isinstance(run, Run):
+        run = Run.from_json(run)
+    if run.session_id is None:
+        if store is not None:
+            raise ConfigurationError("resume(store=...): this run belongs to no chat. Leave out the store.")
+        return Resume(said, run), None
+    if store is None:
+        raise ConfigurationError(
+            f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
+            " give store=, where the chat is kept."
+        )
+    from agentkit.chats.conversation import Conversation
+
+    chat = Conversation(run.session_id, store, must_exist=True)
+    return Resume(said, None, run._parked.given), chat
+
+
 def mapped(done: Generator[Done, None, None]) -> Iterator[Mapped[Any]]:
     """Make what `Agent.map` gives of what was done."""
     with closing(done):
@@ -346,20 +313,6 @@ async def amapped(done: AsyncGenerator[Done, None]) -> AsyncGenerator[Mapped[Any
     async with aclosing(done):
         async for each in done:
             yield Mapped(index=each.index, input=each.input, run=each.run, error=each.error)
-
-
-def resumed_state(parked: Parked, run: Run[Any], setup: Setup, settings: Settings, meter: Meter) -> RunState:
-    """Make the state from which a run goes on."""
-    messages = list(parked.messages)
-    if parked.opened is not None:
-        del messages[-2:]  # the calls, and what stands in for their responses
-    elif run.stop is not None and messages[-1].content["role"] == "model":
-        del messages[-1]  # a reply that was no answer: it is asked for again
-    state = RunState(setup, settings, meter, History(messages))
-    state.session.started_with, state.session.known = parked.started_with, len(messages)
-    state.waiting.resumed = parked.opened
-    state.tools.results = dict(run.results)
-    return state
 
 
 class _Stream(Generic[Out]):

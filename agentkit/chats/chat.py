@@ -14,11 +14,12 @@ from agentkit.arguments import checked, refuse_copy
 from agentkit.chats.changing import Changing
 from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.core.options import going_on
+from agentkit.core.resuming import Resume
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
 from agentkit.output import AS_GIVEN, Output
-from agentkit.run import AsyncRunStream, Resume, Run, RunStream
+from agentkit.run import AsyncRunStream, Run, RunStream
 from agentkit.stores.archive import read_archive, write_archive
 from agentkit.stores.base import Message, SessionInfo
 from agentkit.tooling.context import Deps

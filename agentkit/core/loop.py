@@ -49,7 +49,7 @@ class Loop:
 
     def __init__(self, run: RunState) -> None:
         self._run = run
-        self._base: JsonObject = run.settings.config
+        self._base: JsonObject = run.setup.config
         self._instructions: str | None = None
         """Those in the base."""
         self._nudge: str | None = None
@@ -199,9 +199,9 @@ class Loop:
         None if the time of the run is up. A tool choice that is no function forces the first turn alone: forced on
         each, a run never ends (rule 9).
         """
-        settings, tools = self._run.settings, self._run.tools
-        choice: Any = settings.tool_choice
-        if settings.instructions != self._instructions and not (yield from self._instruct()):
+        setup, settings, tools = self._run.setup, self._run.settings, self._run.tools
+        choice: Any = setup.tool_choice
+        if setup.instructions != self._instructions and not (yield from self._instruct()):
             return None
         if not (yield from self._ask_sources()):
             return None
@@ -235,8 +235,8 @@ class Loop:
 
     def _instruct(self) -> Generator[Event | Effect, Any, bool]:
         """Give the base the instructions of the next turn; return False if the time of the run is up."""
-        settings = self._run.settings
-        said: Any = settings.instructions
+        setup = self._run.setup
+        said: Any = setup.instructions
         if callable(said):
             said = yield from self._ask(said)
             if said is EXPIRED:
@@ -249,7 +249,7 @@ class Loop:
         if said != self._instructions:
             self._instructions = said
             instructed = {"systemInstruction": user_content(said)} if said else {}
-            self._base = {**settings.config, **instructed}
+            self._base = {**setup.config, **instructed}
         return True
 
     def _ask(self, function: Callable[[Context[Any]], Any]) -> Generator[Event | Effect, Any, Any]:

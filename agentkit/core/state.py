@@ -41,20 +41,30 @@ Observer = Callable[[Event, Context[Any]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the loop itself goes by."""
+    """What all runs of an agent have in common."""
 
-    instructions: str | Callable[[Context[Any]], Any] | None
-    tool_choice: str | Sequence[str] | Callable[[Context[Any]], Any]
-    config: JsonObject
-    """Request fields (`generationConfig`, ...), as `wire.convert.config_in` makes them."""
+    hooks: Hooks
+    retry: RetryPolicy
+    rate_limit: RateLimit | None
+    budget: Budget | None
+    model_of: Callable[[str | Model], Model]
+    """Finds a model by its name, for a memory that asks one of its own."""
     on_error: str
     """`respond` or `raise`."""
+    tool_timeout: float | None
+    """Seconds that a call may take where its tool sets none."""
+    max_result_chars: int
+    """How much JSON of a result the model gets at once."""
     choose_tools: Callable[[Context[Any]], Any] | None = None
     continue_text: bool = False
     """Whether a text that was cut off is continued."""
-    output: OutputTaker[Any] | None = None
     observers: Sequence[Observer] = ()
-    """Hear of every event, in order."""
+    """Hear of every event, in order; the first is the log."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether an observer of the developer's hears of each event."""
+        return len(self.observers) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +107,23 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How an agent's run is set up: what `RunState` hands to its parts."""
+    """How one run is set up."""
 
     models: Sequence[Model]
-    model_of: Callable[[str | Model], Model]
-    """Finds a model by its name, for a memory that asks one of its own."""
     toolbox: Toolbox
     """All that the run may ever call, those on demand too, and what gives it more."""
-    hooks: Hooks
-    retry: RetryPolicy
-    rate_limit: RateLimit | None
-    budget: Budget | None
+    instructions: str | Callable[[Context[Any]], Any] | None
+    tool_choice: Any
+    """`auto`, `none`, `required`, names, or a function that says one of these for each turn."""
+    config: JsonObject
+    """Request fields (`generationConfig`, ...), as `core.config.config_in` makes them."""
+    output: OutputTaker[Any] | None
     memory: Memory | None
     approver: Approver | None
     decisions: Mapping[str, Decision]
     """What was said of calls that the run stopped for, by their ids."""
     guarded: bool
     """Whether untrusted words in the history make sensitive calls need approval."""
-    max_result_chars: int
-    """How much JSON of a result the model gets at once."""
     deps: Any
     run_id: str
     session_id: str | None
@@ -129,8 +137,8 @@ class RunState:
     """A run, in parts. `history` is valid for the server at any instant: calls are added with their responses."""
 
     def __init__(self, setup: Setup, settings: Settings, meter: Meter, history: History) -> None:
-        self.settings = settings
-        self.output = settings.output
+        self.settings, self.setup = settings, setup
+        self.output = setup.output
         self.meter = meter
         self.end = RunEnd()
         self.inbox = Inbox()
@@ -162,23 +170,25 @@ class RunState:
         self.requests = Requests(
             setup.models,
             self.context,
-            hooks=setup.hooks,
-            retry=setup.retry,
-            rate_limit=setup.rate_limit,
-            budget=setup.budget,
-            prefix=Prefix(memory=setup.memory is not None, hook=setup.hooks.before_model is not None),
+            hooks=self.settings.hooks,
+            retry=self.settings.retry,
+            rate_limit=self.settings.rate_limit,
+            budget=self.settings.budget,
+            prefix=Prefix(memory=setup.memory is not None, hook=self.settings.hooks.before_model is not None),
             jitter=random.random,
             meter=self.meter,
             end=end,
             history=history,
         )
-        self.views = Views(setup.memory, setup.model_of, requests=self.requests, end=end, history=history)
-        self.tools = ToolSet(
-            setup.toolbox, output=self.output, history=history, max_chars=setup.max_result_chars
+        self.views = Views(
+            setup.memory, self.settings.model_of, requests=self.requests, end=end, history=history
         )
-        self.outcomes = Outcomes(setup.hooks, end, max_chars=setup.max_result_chars)
+        self.tools = ToolSet(
+            setup.toolbox, output=self.output, history=history, max_chars=self.settings.max_result_chars
+        )
+        self.outcomes = Outcomes(self.settings.hooks, end, max_chars=self.settings.max_result_chars)
         self.approvals = Approvals(
-            setup.hooks,
+            self.settings.hooks,
             approver=setup.approver,
             decisions=setup.decisions,
             guarded=setup.guarded,

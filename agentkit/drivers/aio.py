@@ -34,13 +34,13 @@ class _Cancelled(Exception):
 class AsyncDriver:
     """Performs the effects of one run; see `SyncDriver` for its arguments."""
 
-    def __init__(self, run: RunState, *, stream: bool, tool_timeout: float | None) -> None:
+    def __init__(self, run: RunState, *, stream: bool) -> None:
         self._session = run.session
         self._signals = run.signals
         self._caller = run.signals.caller
         self._stream = stream
         self._seconds = run.meter.limits.seconds
-        self._tool_timeout = tool_timeout
+        self._tool_timeout = run.settings.tool_timeout
         self._clock = Clock(None, self._caller)
         self._value: Any = None
         self._workers: _Workers | None = None

@@ -47,17 +47,16 @@ class SyncDriver:
     Args:
         run: The run.
         stream: Whether the model is asked for its reply in chunks.
-        tool_timeout: Seconds that a call may take where its tool sets none.
     """
 
-    def __init__(self, run: RunState, *, stream: bool, tool_timeout: float | None) -> None:
+    def __init__(self, run: RunState, *, stream: bool) -> None:
         self._session = run.session
         self._signals = run.signals
         self._caller = run.signals.caller
         self._caller.post = _drop  # whoever asks before or after this listens is given up
         self._stream = stream
         self._seconds = run.meter.limits.seconds
-        self._tool_timeout = tool_timeout
+        self._tool_timeout = run.settings.tool_timeout
         self._clock = Clock(None, self._caller)
         self._workers: _Workers | None = None
         self._unsaved: list[Step] = []

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentkit import Agent, AgentError, ConfigurationError, Run, SessionConflict, Usage
 from agentkit.chats.chat import AsyncChat
+from agentkit.core.resuming import Parked
 from agentkit.events import ModelRetry, OpenCalls, TextDelta, ThoughtDelta, ToolStarted, TurnFinished
 from agentkit.limits import Stop
-from agentkit.run import Parked
 from agentkit.serve.decisions import RunAgain, Said
 from agentkit.serve.live import Ended, Listener, Live, RunSettings
 from agentkit.serve.log import EventLog, Row

@@ -98,7 +98,7 @@ def test_a_model_may_leave_the_start_to_the_first_request() -> None:
 
 def test_an_agent_starts_its_first_model_only() -> None:
     assert engine_of(Agent("local")).pid is not None
-    fallback = Agent([ScriptedModel([]), "local"])._fallbacks[1]
+    fallback = Agent([ScriptedModel([]), "local"])._runs.models[1]
     assert isinstance(fallback, LocalModel)
     assert fallback._engine.pid is None
 

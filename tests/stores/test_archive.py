@@ -397,7 +397,7 @@ EVERYTHING = Message(
     usage=Usage(requests=1),
     finish_reason="STOP",
     metadata={"groundingMetadata": {"x": [1]}},
-    files=[{"part": 0, "uri": "x"}],
+    files=[{"part": 0, "uri": "x", "mimeType": "image/png"}],
     cleared={"c1": "[cleared]"},
 )
 

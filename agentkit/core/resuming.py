@@ -1,0 +1,87 @@
+"""What a run goes on from: what was parked of it, and what was said of the calls that wait."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentkit.core.history import History
+from agentkit.core.meter import Meter
+from agentkit.core.state import OpenTurn, RunState, Settings, Setup
+from agentkit.errors import AgentError
+from agentkit.prices import PRICES, Price
+from agentkit.stores.message import Message
+from agentkit.tooling.decisions import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """That a run goes on, and what was said of the calls that wait."""
+
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    run: Any = None
+    """Which `Run`; None is the last one of a chat."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The options that it was given, if `run` doesn't know."""
+
+
+class Parked:
+    """What a run goes on from, if it is resumed.
+
+    Args:
+        messages: The whole history.
+        started_with: How many there were before the run's own.
+        opened: The calls that the history ends with, if they wait.
+        given: The options that the run was given, `output` among them.
+        said: All of the model's words so far.
+        shared: What the run was resumed from and nothing came of: only one of the two goes on.
+        prices: What tokens cost; None is the default.
+    """
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        started_with: int,
+        opened: OpenTurn | None = None,
+        given: Mapping[str, Any] | None = None,
+        said: str = "",
+        shared: Parked | None = None,
+        prices: Mapping[str, Price] | None = None,
+    ) -> None:
+        self.prices = PRICES if prices is None else prices
+        self.messages = tuple(messages)
+        self.started_with = started_with
+        self.opened = opened
+        self.given = dict(given or {})
+        self.said = said
+        self._taken: threading.Lock = threading.Lock() if shared is None else shared._taken
+
+    def take(self) -> None:
+        """Note that the run goes on from here: calls that wait are run once.
+
+        Raises:
+            AgentError: It does already.
+        """
+        if self.opened is not None and not self._taken.acquire(blocking=False):
+            raise AgentError("This run was resumed already: go on with the run that came of it.")
+
+    def give_back(self) -> None:
+        """Note that nothing came of it."""
+        if self._taken.locked():
+            self._taken.release()
+
+
+def resumed_state(parked: Parked, run: Any, setup: Setup, settings: Settings, meter: Meter) -> RunState:
+    """Make the state from which a run goes on."""
+    messages = list(parked.messages)
+    if parked.opened is not None:
+        del messages[-2:]  # the calls, and what stands in for their responses
+    elif run.stop is not None and messages[-1].content["role"] == "model":
+        del messages[-1]  # a reply that was no answer: it is asked for again
+    state = RunState(setup, settings, meter, History(messages))
+    state.session.started_with, state.session.known = parked.started_with, len(messages)
+    state.waiting.resumed = parked.opened
+    state.tools.results = dict(run.results)
+    return state
