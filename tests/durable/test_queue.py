@@ -163,6 +163,28 @@ def test_a_delayed_message_waits(queue: Queue) -> None:
         assert queue.wait(soon, 30).ended < queue.wait(late, 30).started  # type: ignore[operator]
 
 
+def test_what_is_not_finished_when_the_workers_leave_is_parked_for_others(
+    queue: Queue, effects: Path
+) -> None:
+    task = queue.send("ann", plan("write", ("read", {"seconds": 30})))
+    with queue.workers(drain=0.05):
+        events = queue.watch(task)
+        while len(effects_in(effects)) < 3:
+            next(events)
+    parked = queue.get(task)
+    assert parked is not None
+    assert (parked.status, parked.deaths) == ("queued", 0)
+    with queue.workers(drain=0.05):  # it goes on: the write doesn't run again
+        while len(effects_in(effects)) < 4:
+            next(events)
+        queue.cancel(task)
+        assert isinstance([*events][-1][1], TaskEnded)
+    assert [each[:2] for each in effects_in(effects) if each[1] == "write"] == [
+        ["begin", "write"],
+        ["end", "write"],
+    ]
+
+
 def test_async_callers_have_the_same(queue: Queue) -> None:
     async def talk() -> tuple[Any, list[Any]]:
         task = await queue.aio.send("ann", plan("read", say="Hello there."))
