@@ -1,5 +1,5 @@
 # What CI runs, target by target; `make setup` first.
-.PHONY: setup check test slow bench docs
+.PHONY: setup check test slow bench docs legs
 
 BIN := .venv/bin
 
@@ -7,11 +7,12 @@ setup:
 	python3 -m venv .venv
 	$(BIN)/pip install --quiet --editable ".[dev]"
 
-check:  ## format, lint, types, and which way imports run
+check:  ## format, lint, types, which way imports run, and that all that is imported is declared
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry agentkit tools/agentkit_tools tools/agentkit_local
 
 test:  ## the default tests
 	$(BIN)/pytest -n 3 --dist worksteal
@@ -26,3 +27,6 @@ docs:  ## the site, strictly; and every block of README and the pages, run and t
 	$(BIN)/python -m tests.helpers.generated_pages
 	$(BIN)/zensical build --strict --config-file .zensical.toml
 	$(BIN)/pytest tests/test_docs.py -m ""
+
+legs:  ## a core of the tests on the lowest versions, on the newest Python there is, and beside google-adk
+	bash .ci/legs

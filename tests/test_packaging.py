@@ -83,6 +83,7 @@ def install(wheel: Path, folder: Path) -> tuple[Path, str]:
     return python, site
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_wheel_installs_in_a_new_environment_and_every_module_of_it_imports(
     wheel: Path, tmp_path: Path
@@ -127,6 +128,7 @@ for generic in ("tools", "tests", "examples"):
     run(python, "-c", code, site, cwd=tmp_path, env={"PYTHONPATH": sysconfig.get_path("purelib")})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_project_that_is_called_agentkit_is_told_where_it_lies_in_the_same_folder(
     wheel: Path, tmp_path: Path

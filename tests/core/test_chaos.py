@@ -15,6 +15,8 @@ from agentkit.testing.chaos import FAULTS
 from tests.helpers.chaos_runs import Scenario, Total
 from tests.helpers.leftovers import nothing_left
 
+pytestmark = pytest.mark.slow
+
 NEVER = {"cancelled", "unknown_effect", "too_large", "cost", "approval", "deferred"}
 """Stops that these runs don't come to: nobody breaks them off, and all that waits is decided about."""
 MOST_REQUESTS = 40

@@ -363,6 +363,7 @@ def test_the_time_that_is_left_holds_for_a_last_turn_that_another_limit_leaves(g
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.slow
 def test_instructions_and_hooks_that_hang_reach_the_limit_too(go: Runner) -> None:
     async def hang(*_: Any) -> None:
         await asyncio.sleep(30)

@@ -12,8 +12,12 @@ from tests.golden import files
 from tests.golden.groups import GROUPS
 from tests.golden.recorder import scenarios_in
 
+SLOW = ("the_time_is_up_in", "a_tool_times_out", "resumed_after_a_crash")
+"""Scenarios that wait, or kill a process."""
 SCENARIOS = [
-    pytest.param(group, name, make, id=f"{group}-{name}")
+    pytest.param(
+        group, name, make, id=f"{group}-{name}", marks=pytest.mark.slow if name.startswith(SLOW) else ()
+    )
     for group, module in GROUPS.items()
     for name, make in scenarios_in(module)
 ]
