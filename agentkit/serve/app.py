@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
@@ -99,28 +99,8 @@ def create_app(
     who = _identifier(identify)
     token = token or secrets.token_urlsafe(24)
 
-    async def watch(socket: WebSocket) -> None:
-        try:
-            user = await who(socket)
-        except HTTPException:
-            await socket.close(4401)
-            return
-        await Watcher(socket, user, runs.log).serve()
-
-    async def page(request: Request) -> Response:
-        await who(request)
-        return FileResponse(STATIC / "index.html")
-
     app = Starlette(
-        routes=[
-            Route("/", page),
-            Route("/healthz", _healthy),
-            Route("/readyz", _ready),
-            WebSocketRoute("/api/events", watch),
-            *Api(runs, who).routes(),
-            Route("/agui", AgUi(runs, who).answer, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=STATIC)),
-        ],
+        routes=_routes(runs, who),
         middleware=[
             Middleware(SafeHeaders),
             Middleware(KnownHosts, hosts=(*LOOPBACK, *hosts)),
@@ -133,6 +113,30 @@ def create_app(
     )
     app.state.token, app.state.runs = token, runs
     return app
+
+
+def _routes(runs: Runs, who: Callable[[HTTPConnection], Awaitable[User]]) -> list[BaseRoute]:
+    async def watch(socket: WebSocket) -> None:
+        try:
+            user = await who(socket)
+        except HTTPException:
+            await socket.close(4401)
+            return
+        await Watcher(socket, user, runs.log).serve()
+
+    async def page(request: Request) -> Response:
+        await who(request)
+        return FileResponse(STATIC / "index.html")
+
+    return [
+        Route("/", page),
+        Route("/healthz", _healthy),
+        Route("/readyz", _ready),
+        WebSocketRoute("/api/events", watch),
+        *Api(runs, who).routes(),
+        Route("/agui", AgUi(runs, who).answer, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
 
 
 def _identifier(identify: IdentifyUser | None) -> Callable[[HTTPConnection], Awaitable[User]]:
