@@ -91,7 +91,7 @@ def list_sessions(
     with opened(db) as store:
         found = store.list(limit=limit)
         for info in found:
-            terminal.put(info_json(info) if as_json else line_of(info, terminal.width()))
+            terminal.put(info_json(info) if as_json else line_of(info, terminal.line_width()))
         if len(found) == limit and store.list(limit=1, after=found[-1]):
             terminal.say(f"There are more: -n {limit * 10} shows them.")
 
@@ -140,7 +140,9 @@ def search(
         hits = store.search(" ".join(words), limit=limit)
         for hit in hits:
             line = f"{one_line(hit.session_id)}  {hit.role}: {one_line(hit.snippet)}"
-            terminal.put(json.dumps(dataclasses.asdict(hit)) if as_json else clip(line, terminal.width()))
+            terminal.put(
+                json.dumps(dataclasses.asdict(hit)) if as_json else clip(line, terminal.line_width())
+            )
     if not hits:
         terminal.say("Nothing was found.")
 

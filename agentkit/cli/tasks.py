@@ -95,7 +95,7 @@ def list_tasks(
         raise UsageFault(f"--status {status}: it is one of {', '.join(known)}.")
     with open_queue(queue) as opened:
         for task in opened.list(chat=chat, status=status, limit=limit):  # type: ignore[arg-type]
-            terminal.put(task_json(task) if as_json else line_of(task, terminal.width()))
+            terminal.put(task_json(task) if as_json else line_of(task, terminal.line_width()))
 
 
 @app.command(help="Show a task: what came of it, what it waits for.")

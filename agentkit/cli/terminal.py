@@ -109,3 +109,8 @@ def counted(number: int, what: str) -> str:
 def width() -> int:
     """Return the columns of the terminal; 80 where there is none."""
     return max(20, shutil.get_terminal_size((80, 24)).columns)
+
+
+def line_width() -> int:
+    """Return how long a line of a list may be: as the terminal is wide; for another program it is all there."""
+    return width() if os.isatty(1) or "COLUMNS" in os.environ else 100_000

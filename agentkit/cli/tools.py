@@ -87,7 +87,7 @@ def list_tools(
         ]
         cost = f"{about}{tokens}"
         line = f"{tool.name:<{width}}  {cost:>6}  {' '.join(marks)}  {one_line(tool.description)}"
-        terminal.put(clip(line, terminal.width()), out)
+        terminal.put(clip(line, terminal.line_width()), out)
     if not as_json:
         total = (
             f"{sum(costs)} tokens in each request, as {model} counts"

@@ -33,6 +33,16 @@ def test_list_has_a_line_each_the_last_used_first(kept: Agentkit) -> None:
     assert "There are more" in done.err
 
 
+def test_a_line_is_cut_for_a_terminal_and_whole_for_another_program(
+    kept: Agentkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title = "Buy green tea, black tea, white tea and three sorts of oolong for the shop in Lyon"
+    kept("sessions", "rename", "second", title)
+    assert kept("sessions", "list").out.splitlines()[0].endswith("…")
+    monkeypatch.delenv("COLUMNS")
+    assert kept("sessions", "list").out.splitlines()[0].endswith(title)
+
+
 def test_show_has_calls_with_what_came_of_them_times_and_usage(kept: Agentkit) -> None:
     shown = kept("sessions", "show", "fir").out  # the beginning of an id will do
     assert "  add(a=1, b=2)\n    = 3.0\n" in shown
