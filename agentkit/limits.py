@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -162,6 +162,8 @@ class ModelUsage:
     """The model's name."""
     long: bool = False
     """Whether the prompts had more than 200,000 tokens each, where some prices change."""
+    tier: str = ""
+    """The service tier, such as `flex` or `priority`, that the replies were made in; empty is the standard one."""
     requests: int = 0
     """Requests that the model answered."""
     input_tokens: int = 0
@@ -176,9 +178,12 @@ class ModelUsage:
         """All tokens."""
         return self.input_tokens + self.cached_tokens + self.output_tokens
 
-    def cost(self, price: Price) -> float:
-        """Give what the tokens cost at a price, in US dollars."""
-        rates = price.long if self.long and price.long is not None else price
+    def cost(self, price: Price) -> float | None:
+        """Give what the tokens cost at a price, in US dollars; None if it has none for their tier."""
+        found = price.in_tier(self.tier)
+        if found is None:
+            return None
+        rates = found.long if self.long and found.long is not None else found
         cached = rates.input if rates.cached is None else rates.cached
         dollars = (
             self.input_tokens * rates.input + self.cached_tokens * cached + self.output_tokens * rates.output
@@ -189,6 +194,7 @@ class ModelUsage:
         return ModelUsage(
             model=self.model,
             long=self.long,
+            tier=self.tier,
             requests=self.requests + other.requests,
             input_tokens=self.input_tokens + other.input_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
@@ -232,9 +238,11 @@ class Usage:
         prompt, cached, candidates, thoughts, tools, total = (
             count if type(count) is int and 0 < count < MOST_TOKENS else 0 for count in counts
         )
+        said: Any = wire.get("serviceTier") or wire.get("trafficType")
         used = ModelUsage(
             model=model,
             long=prompt > LONG_PROMPT,
+            tier=_tier_in(said) if said else "",
             requests=1,
             input_tokens=max(prompt - cached, 0) + tools,
             cached_tokens=cached,
@@ -270,7 +278,18 @@ class Usage:
         """Give what those tokens cost whose cost is known, in US dollars; see `cost`."""
         day = on or date.today()
         prices_of = ((used, price_of(used.model, prices)) for used in self.by_model)
-        return sum((used.cost(price.on(day)) for used, price in prices_of if price is not None), 0.0)
+        return sum((used.cost(price.on(day)) or 0.0 for used, price in prices_of if price is not None), 0.0)
+
+    def saved(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
+        """Give what caches saved in US dollars: how much dearer the cached tokens would have been as others.
+
+        Tokens whose price isn't known count as nothing; so does what it costs to store an explicit cache.
+        """
+        whole = tuple(
+            replace(used, input_tokens=used.input_tokens + used.cached_tokens, cached_tokens=0)
+            for used in self.by_model
+        )
+        return replace(self, by_model=whole).known_cost(prices, on=on) - self.known_cost(prices, on=on)
 
     def why_unpriced(self, prices: Mapping[str, Price] = PRICES) -> str | None:
         """Say in words why nobody knows the cost, or return None where it is known."""
@@ -280,6 +299,10 @@ class Usage:
         told = sum(used.tokens for used in self.by_model)
         if unknown := [used.model for used in self.by_model if price_of(used.model, prices) is None]:
             return f"there is no price for {' and '.join(map(repr, dict.fromkeys(unknown)))}"
+        for used in self.by_model:
+            price = price_of(used.model, prices)
+            if price is not None and price.in_tier(used.tier) is None:
+                return f"there is no price for {used.model!r} in the tier {used.tier!r}"
         if told < max(parts, self.total_tokens):
             return "some tokens were counted without the name of a model"
         if sum(used.requests for used in self.by_model) < self.requests - self.given_up:
@@ -309,12 +332,18 @@ class Usage:
         )
 
 
+def _tier_in(said: Any) -> str:
+    """Read the service tier: what the reply's header said of it or, on Vertex AI, the kind of traffic."""
+    tier = str(said).lower().removeprefix("on_demand").removeprefix("_")
+    return "" if tier in ("standard", "unspecified", "traffic_type_unspecified") else tier[:40]
+
+
 def _merged(left: tuple[ModelUsage, ...], right: tuple[ModelUsage, ...]) -> tuple[ModelUsage, ...]:
     if not left or not right:
         return left or right
-    merged = {(used.model, used.long): used for used in left}
+    merged = {(used.model, used.long, used.tier): used for used in left}
     for used in right:
-        key = (used.model, used.long)
+        key = (used.model, used.long, used.tier)
         merged[key] = merged[key] + used if key in merged else used
     return tuple(merged[key] for key in sorted(merged))
 
@@ -341,6 +370,6 @@ def _read_model_usage(row: Mapping[str, Any]) -> ModelUsage:
     return ModelUsage(**known)
 
 
-_MODEL_USAGE: Mapping[str, type] = {"model": str, "long": bool} | dict.fromkeys(
+_MODEL_USAGE: Mapping[str, type] = {"model": str, "long": bool, "tier": str} | dict.fromkeys(
     ("requests", "input_tokens", "cached_tokens", "output_tokens"), int
 )

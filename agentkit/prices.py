@@ -4,7 +4,7 @@ They are those of the Gemini API's price page, standard tier, https://ai.google.
 the figures on which two published copies of that page agreed on `PRICES_DATE`.
 
 It doesn't know audio (dearer as input with some models), images and video as output, the storage of explicit
-caches, the discounts of batch and flex and the surcharge of priority requests, fees for grounding and other
+caches, the discount of batch and the surcharge of priority requests, fees for grounding and other
 tools of the server, free quotas, taxes, or Vertex AI's regional prices. Prices change: give your own,
 `usage.cost({**PRICES, "my-model": Price(input=1.0, output=4.0)})`, where a bill must be matched.
 """
@@ -43,6 +43,8 @@ class Price:
     """The prices of a request whose prompt has more than 200,000 tokens, if they differ."""
     later: tuple[date, Price] | None = None
     """The prices that are announced already, and the day from which they hold."""
+    tiers: Mapping[str, Price] | None = None
+    """The prices in other service tiers than the standard one, by their names: `flex`, `priority`."""
 
     def __post_init__(self) -> None:
         for name in ("input", "output", "cached"):
@@ -62,20 +64,39 @@ class Price:
             "output": self.output,
             "cached": self.cached,
             "long": self.long and self.long.to_wire(),
+            "tiers": self.tiers and {tier: price.to_wire() for tier, price in self.tiers.items()},
             "later": self.later and [self.later[0].isoformat(), self.later[1].to_wire()],
         }
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Price:
         """Read what `to_wire` made. Raises an error of Python's where it isn't that."""
-        long, later = wire["long"], wire["later"]
+        long, later, tiers = wire["long"], wire["later"], wire.get("tiers")
         return cls(
             input=wire["input"],
             output=wire["output"],
             cached=wire["cached"],
             long=None if long is None else cls.from_wire(long),
+            tiers=None if tiers is None else {tier: cls.from_wire(price) for tier, price in tiers.items()},
             later=None if later is None else (date.fromisoformat(later[0]), cls.from_wire(later[1])),
         )
+
+    def in_tier(self, tier: str) -> Price | None:
+        """Return the prices in a service tier, or None where they aren't known.
+
+        Flex costs half of the standard price unless `tiers` says otherwise; priority 75 % to 100 % more, so that only
+        `tiers` can say it (https://ai.google.dev/gemini-api/docs/optimization, read on 2026-11-28).
+        """
+        if not tier:
+            return self
+        if self.tiers is not None and tier in self.tiers:
+            return self.tiers[tier]
+        return self._half() if tier == "flex" else None
+
+    def _half(self) -> Price:
+        cached = None if self.cached is None else self.cached / 2
+        long = None if self.long is None else self.long._half()
+        return Price(input=self.input / 2, output=self.output / 2, cached=cached, long=long)
 
     def on(self, day: date) -> Price:
         """Return the prices that hold on a day, as far as they are known."""

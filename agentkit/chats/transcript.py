@@ -140,4 +140,6 @@ def usage_text(usage: Usage) -> str:
         f"{requests}, {about}{usage.total_tokens:,} tokens ({usage.prompt_tokens:,} in{cached}, {out:,} out)"
     )
     cost = usage.cost()
-    return line if cost is None else f"{line}, ${cost:.4f}"
+    saved = usage.saved()
+    caches = f", ${saved:.4f} saved by caches" if saved >= 0.0001 else ""
+    return line if cost is None else f"{line}, ${cost:.4f}{caches}"

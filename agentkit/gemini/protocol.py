@@ -106,3 +106,11 @@ def as_taken(request: Request, traits: Traits) -> Request:
     if traits.endpoint == "vertex" or not kinds - _CALLERS_TOOLS or config.keys() & SHOWN:
         return request
     return {**request, "toolConfig": {**config, "includeServerSideToolInvocations": True}}
+
+
+def in_tier(body: JsonObject, headers: Any) -> JsonObject:
+    """Note beside the usage in which service tier a reply was made, as its header says: prices depend on it."""
+    tier, usage = headers.get("x-gemini-service-tier") if headers else None, body.get("usageMetadata")
+    if tier and isinstance(usage, dict):
+        usage["serviceTier"] = str(tier)
+    return body

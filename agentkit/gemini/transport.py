@@ -29,7 +29,7 @@ from agentkit.gemini.connections import Head
 from agentkit.gemini.faults import Faults, parse_body
 from agentkit.gemini.files import FilesApi
 from agentkit.gemini.links import AsyncReading, ClientLink, Reading, async_link, link
-from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, server_timeout
+from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, in_tier, server_timeout
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.sse import SSEDecoder
 from agentkit.gemini.times import Clock, Times
@@ -83,7 +83,7 @@ class OwnWire:
         clock = Clock(times)
         reading = self._open(method, request, clock)
         try:
-            return self._parse(self._rest(reading, clock))
+            return in_tier(self._parse(self._rest(reading, clock)), reading.headers)
         finally:
             reading.close()
 
@@ -97,8 +97,10 @@ class OwnWire:
                     data = reading.read()
                 if data is None:
                     break
-                yield from map(self._parse, decoder.feed(data))
-            yield from self._last(decoder)
+                for event in decoder.feed(data):
+                    yield in_tier(self._parse(event), reading.headers)
+            for chunk in self._last(decoder):
+                yield in_tier(chunk, reading.headers)
         finally:
             reading.close()
 
@@ -107,7 +109,7 @@ class OwnWire:
         clock = Clock(times)
         reading = await self._aopen(method, request, clock)
         try:
-            return self._parse(await self._arest(reading, clock))
+            return in_tier(self._parse(await self._arest(reading, clock)), reading.headers)
         finally:
             await reading.aclose()
 
@@ -122,9 +124,9 @@ class OwnWire:
                 if data is None:
                     break
                 for event in decoder.feed(data):
-                    yield self._parse(event)
+                    yield in_tier(self._parse(event), reading.headers)
             for chunk in self._last(decoder):
-                yield chunk
+                yield in_tier(chunk, reading.headers)
         finally:
             await reading.aclose()
 

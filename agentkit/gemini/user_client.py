@@ -16,7 +16,14 @@ from google.genai import types
 from agentkit.gemini.config import beside_config, checked, config_of, secrets_in
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.files import check_state
-from agentkit.gemini.protocol import SDK_CONFIG, SHORTEST_SERVER_TIMEOUT, Method, counted, server_timeout
+from agentkit.gemini.protocol import (
+    SDK_CONFIG,
+    SHORTEST_SERVER_TIMEOUT,
+    Method,
+    counted,
+    in_tier,
+    server_timeout,
+)
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.times import Clock, Pull, Times
 from agentkit.wire.content import JsonObject, Request, dumps
@@ -78,7 +85,7 @@ class ClientWire:
                 if chunk is None:
                     return
                 clock.hear()
-                yield to_wire(chunk)
+                yield in_tier(to_wire(chunk), chunk.sdk_http_response and chunk.sdk_http_response.headers)
         finally:
             pull.close()
 
@@ -110,7 +117,7 @@ class ClientWire:
                 if chunk is None:
                     return
                 clock.hear()
-                yield to_wire(chunk)
+                yield in_tier(to_wire(chunk), chunk.sdk_http_response and chunk.sdk_http_response.headers)
         finally:
             await _stop(stream)
 
@@ -182,7 +189,7 @@ class ClientWire:
         body = json.loads((reply.sdk_http_response and reply.sdk_http_response.body) or "null")
         if not isinstance(body, dict):
             raise self._faults.malformed("not a JSON object")
-        return body
+        return in_tier(body, reply.sdk_http_response.headers)
 
 
 def to_wire(chunk: types.GenerateContentResponse) -> JsonObject:

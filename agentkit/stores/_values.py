@@ -161,7 +161,10 @@ def _encode_usage(usage: Usage) -> str:
     try:
         counts = {name: count for name in _USAGE_FIELDS if (count := getattr(usage, name))}
         if by_model := counts.get("by_model"):
-            counts["by_model"] = [{name: getattr(used, name) for name in _MODEL_FIELDS} for used in by_model]
+            counts["by_model"] = [
+                {name: getattr(used, name) for name in _MODEL_FIELDS if name != "tier" or used.tier}
+                for used in by_model
+            ]
         _make_usage(counts)
         return dumps(counts).decode()
     except (TypeError, ValueError, AttributeError) as error:

@@ -38,6 +38,7 @@ class ModelUsageRecord(_Record):
 
     model: str
     long: bool = False
+    tier: str = ""
     requests: Count = 0
     input_tokens: Count = 0
     cached_tokens: Count = 0

@@ -60,6 +60,8 @@ class Reply:
     chunks: Sequence[Json]
     delay: float = 0.0
     sign: bool = False
+    tier: str = ""
+    """What the header says of the service tier."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,13 @@ def text(value: str, *, chunks: int = 1, thought: str = "", sign: bool = False, 
 
 
 def reply(
-    parts: Sequence[Json], *, finish: str = "STOP", message: str = "", delay: float = 0.0, sign: bool = False
+    parts: Sequence[Json],
+    *,
+    finish: str = "STOP",
+    message: str = "",
+    delay: float = 0.0,
+    sign: bool = False,
+    tier: str = "",
 ) -> Reply:
     """Make a reply of these parts, each streamed in a chunk, with any finish reason and finish message."""
     chunks: list[Json] = [
@@ -107,7 +115,7 @@ def reply(
         chunks[-1]["candidates"][0]["finishMessage"] = message
     tokens = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
     chunks[-1] |= {"usageMetadata": tokens, "modelVersion": "loopback", "responseId": "r"}
-    return Reply(chunks, delay, sign)
+    return Reply(chunks, delay, sign, tier)
 
 
 def stream(chunks: Sequence[Json], *, delay: float = 0.0) -> Reply:
@@ -229,7 +237,7 @@ class GeminiServer:
             signature = base64.b64encode(b"signature %d" % next(self._numbers))
             first_call["thoughtSignature"] = signature.decode()
         self.rules.issue(parts, model)
-        return Reply(chunks, scripted.delay)
+        return Reply(chunks, scripted.delay, tier=scripted.tier)
 
 
 class _Listener(ThreadingHTTPServer):
@@ -319,9 +327,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(answer).encode())
         elif not streamed:
             self._pause(answer.delay)
-            self._send(200, json.dumps(_merged(answer.chunks)).encode())
+            tier = {"x-gemini-service-tier": answer.tier} if answer.tier else {}
+            self._send(200, json.dumps(_merged(answer.chunks)).encode(), tier)
         else:
-            self._head(200, "text/event-stream")
+            self._head(200, "text/event-stream", answer.tier)
             for number, chunk in enumerate(answer.chunks):
                 self._pause(answer.delay if number else 0)
                 self._chunk(b"data: " + json.dumps(chunk).encode() + b"\r\n\r\n")
@@ -395,9 +404,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _head(self, code: int, kind: str) -> None:
+    def _head(self, code: int, kind: str, tier: str = "") -> None:
         self.send_response(code)
         self.send_header("Content-Type", kind)
+        if tier:
+            self.send_header("x-gemini-service-tier", tier)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
 
