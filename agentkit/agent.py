@@ -63,6 +63,7 @@ from agentkit.wire.files import UploadedFile, local_file
 
 if TYPE_CHECKING:
     from google import genai
+    from google.genai import types
 
     from agentkit.chats.chat import AsyncChat, Chat
     from agentkit.chats.conversation import Conversation
@@ -120,12 +121,12 @@ class Agent(Generic[Deps]):
         self,
         model: str | Model | Sequence[str | Model] | None = None,
         *,
-        tools: Iterable[Any] = (),
+        tools: Iterable[Any] | Mapping[str, Any] = (),
         instructions: Instructions = None,
         limits: Limits | None = None,
         name: str = "agent",
         tool_choice: ToolChoice = "auto",
-        config: Any = None,
+        config: Mapping[str, Any] | types.GenerateContentConfig | None = None,
         client: genai.Client | None = None,
         on_error: Literal["respond", "raise"] = "respond",
         tool_timeout: float | None = 60.0,
@@ -329,7 +330,7 @@ class Agent(Generic[Deps]):
         *,
         history: Iterable[Any] | None = None,
         memory: Memory | Iterable[Memory] | None = None,
-        config: Any = None,
+        config: Mapping[str, Any] | types.GenerateContentConfig | None = None,
         deps: Deps | None = None,
         wait: float | None = None,
     ) -> Chat[Deps]:
@@ -585,7 +586,7 @@ class AsyncAgent(Generic[Deps]):
         *,
         history: Iterable[Any] | None = None,
         memory: Memory | Iterable[Memory] | None = None,
-        config: Any = None,
+        config: Mapping[str, Any] | types.GenerateContentConfig | None = None,
         deps: Deps | None = None,
         wait: float | None = None,
     ) -> AsyncChat[Deps]:

@@ -28,6 +28,8 @@ from agentkit.wire.content import Content
 from agentkit.wire.convert import UserInput
 
 if TYPE_CHECKING:
+    from google.genai import types
+
     from agentkit.agent import Agent
     from agentkit.chats.async_manager import AsyncChatManager
     from agentkit.core.options import RunOptions
@@ -59,7 +61,7 @@ class ChatManager(Generic[Deps]):
         store: SessionStore | None = None,
         *,
         memory: Memory | Iterable[Memory] | None = None,
-        config: Any = None,
+        config: Mapping[str, Any] | types.GenerateContentConfig | None = None,
         deps: Deps | None = None,
         wait: float | None = None,
     ) -> None:

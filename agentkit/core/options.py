@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Literal, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from typing_extensions import TypedDict
 
@@ -21,6 +21,9 @@ from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
 from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, Request, forced
+
+if TYPE_CHECKING:
+    from google.genai import types
 
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""
@@ -51,13 +54,13 @@ class RunOptions(TypedDict, Generic[Deps], total=False):
     """Another model, or several, for this run."""
     instructions: Instructions
     """Other instructions, for this run."""
-    tools: Iterable[Any] | None
+    tools: Iterable[Any] | Mapping[str, Any] | None
     """Other tools, for this run: they replace the agent's."""
     tool_choice: ToolChoice
     """Another tool choice, for this run; a function is asked before each turn."""
     limits: Limits | None
     """Other limits, for this run."""
-    config: Any
+    config: Mapping[str, Any] | types.GenerateContentConfig | None
     """More of the request, for this run: merged over the agent's config, field by field."""
     approver: Approver | None
     """Another approver, for this run."""

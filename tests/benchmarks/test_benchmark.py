@@ -76,7 +76,7 @@ def test_the_command_writes_a_report_of_what_it_measured(
     assert capsys.readouterr().out.strip() == text.strip()
     assert "## A run of 10 tool turns" in text
     assert "--quick" in text and "In small" in text
-    assert "- floor: httpx2 " in text and "- agentkit: agentkit " in text
+    assert "- floor: httpx2 " in text and "- agentkit: agentkit-gemini " in text
     assert "CPU of the hand-written SDK loop | at most 0.2 | n/a |" in text
     assert '"run_cpu"' in raw.read_text()
 

@@ -176,6 +176,7 @@ ROWS = [
         [reply([], finish="MISSING_THOUGHT_SIGNATURE")],
         Stops("malformed", "MISSING_THOUGHT_SIGNATURE"),
     ),
+    Row("CONTINUATION", [reply([SAY], finish="CONTINUATION")], Stops("max_tokens", "CONTINUATION", "so far")),
     Row("MAX_TOKENS", [reply([SAY], finish="MAX_TOKENS")], Stops("max_tokens", "MAX_TOKENS", "so far")),
     Row(
         "MAX_TOKENS in a call",

@@ -510,7 +510,8 @@ def test_what_nobody_knows_the_price_of_is_not_counted_and_why_says_so(go: Runne
         assert stopped.stop == "cost"  # what is known counts all the same
         assert re.search("limit of .6 is reached.*isn't known", stopped.why)
     assert run_of(two).why == ""
-    assert "a request was given up" in run_of(fault(503, retry_after=0), two).why
+    assert run_of(fault(503, retry_after=0), two).why == ""  # an error was all that came: it costs nothing
+    assert "a request was given up" in run_of(ModelError("cut off", retryable=True, retry_after=0), two).why
 
 
 def test_a_sub_agent_whose_price_nobody_knows_is_not_asked(go: Runner) -> None:

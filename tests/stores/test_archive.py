@@ -129,7 +129,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "a chat made too late": (top(created=1e18), "created"),
     "a text that is null": (part({"text": None}), "text is None"),
-    "a text that is a number": (part({"text": 5, "thought": True}), "text is 5"),
+    "a text that is a number": (part({"text": 5, "thought": True}), "the text of a part is a text"),
     "an empty part": (part({}), "rule 4"),
     "no part": (part("hi"), "rule 4"),
     "too deep a part": (part({"newPart": nested(MAX_DEPTH)}), "nested"),
