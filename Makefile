@@ -14,7 +14,7 @@ check:  ## format, lint, types, which way imports run, and that all that is impo
 	$(BIN)/lint-imports
 	$(BIN)/deptry agentkit tools/agentkit_tools tools/agentkit_local
 
-test:  ## the default tests
+test:  ## the default tests, about four minutes on two cores
 	$(BIN)/pytest -n 3 --dist worksteal
 
 slow:  ## all tests, those of volume, kills and databases too
@@ -23,7 +23,7 @@ slow:  ## all tests, those of volume, kills and databases too
 bench:  ## beside the SDK and its peers; writes tests/benchmarks/RESULTS.md and README's table
 	$(BIN)/python -m tests.benchmarks
 
-docs:  ## the site, strictly; and every block of README and the pages, run and typed
+docs:  ## the site, strictly; and every block of README and the pages, run
 	$(BIN)/python -m tests.helpers.generated_pages
 	$(BIN)/zensical build --strict --config-file .zensical.toml
 	$(BIN)/pytest tests/test_docs.py -m ""
