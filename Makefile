@@ -23,7 +23,7 @@ slow:  ## all tests, those of volume, kills and databases too
 bench:  ## beside the SDK and its peers; writes tests/benchmarks/RESULTS.md and README's table
 	$(BIN)/python -m tests.benchmarks
 
-docs:  ## the site, strictly; and every block of README and the pages, run
+docs:  ## the site, strictly; and every block of README and the pages, run and typed
 	$(BIN)/python -m tests.helpers.generated_pages
 	$(BIN)/zensical build --strict --config-file .zensical.toml
 	$(BIN)/pytest tests/test_docs.py -m ""

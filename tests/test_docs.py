@@ -1,4 +1,4 @@
-"""Every code block of the README, the pages and the docstrings runs, and prints what it says it prints.
+"""Every code block of the README, the pages and the docstrings runs, prints what it says, and has right types.
 
 Blocks on Gemini run on the real SDK against a loopback server, which has a script for each of them.
 """
@@ -11,6 +11,8 @@ import importlib
 import io
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,23 @@ def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyP
             exec(compile(code, "<block>", "exec", dont_inherit=True), {"__name__": "block"})
         assert len(server.requests) == len(script)
     assert printed.getvalue() == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_code_blocks_pass_mypy_as_strictly_as_the_project(tmp_path: Path) -> None:
+    files = [tmp_path / f"{re.sub(r'[^a-zA-Z0-9]', '_', str(block.id))}.py" for block in blocks()]
+    for file, block in zip(files, blocks(), strict=True):
+        file.write_text(block.values[0], "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", *map(str, files)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"in {len(files)} source files" in done.stdout
 
 
 def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
