@@ -99,7 +99,7 @@ def test_the_whole_benchmark_writes_the_table_of_the_readme(
     text = readme.read_text()
     assert text.startswith(before)
     assert text.count("| A run of 10 tool turns, CPU, ms |") == 1
-    assert "agentkit 0.1.0, google-genai" in text
+    assert "agentkit-gemini 0.1.0, google-genai" in text
     assert results.read_text().startswith("# Results of the benchmark")
 
 
