@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from types import UnionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self
 
 from typing_extensions import TypeVar, Unpack
 
 from agentkit.arguments import checked, refuse_copy
+from agentkit.async_agent import AsyncAgent
 from agentkit.core.budget import Budget
 from agentkit.core.history import messages_in
 from agentkit.core.hooks import Hooks
@@ -37,23 +36,14 @@ from agentkit.core.resuming import Resume
 from agentkit.core.starting import RunStarter, Where
 from agentkit.core.state import Observer, Settings
 from agentkit.drivers.aio import AsyncDriver
-from agentkit.drivers.many import as_tasks, in_threads
+from agentkit.drivers.many import in_threads
 from agentkit.drivers.sync import SyncDriver
-from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
 from agentkit.model import Model
-from agentkit.output import AS_GIVEN, Output
-from agentkit.run import (
-    AsyncRunStream,
-    Mapped,
-    Run,
-    RunStream,
-    amapped,
-    mapped,
-    resume_of,
-)
+from agentkit.output import AS_GIVEN, OutputType
+from agentkit.run import AsyncRunStream, Mapped, Run, RunStream, mapped, resume_of
 from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision
 from agentkit.tooling.registry import toolbox_of
@@ -65,13 +55,11 @@ if TYPE_CHECKING:
     from google import genai
     from google.genai import types
 
-    from agentkit.chats.chat import AsyncChat, Chat
+    from agentkit.chats.chat import Chat
     from agentkit.chats.conversation import Conversation
     from agentkit.stores.base import SessionStore
 
 T = TypeVar("T", default=Any)
-OutputType = type[T] | Output[T] | UnionType | None
-"""What an output may be given as; of `A | B`, only some type checkers see what it makes."""
 
 
 @checked
@@ -373,6 +361,24 @@ class Agent(Generic[Deps]):
         assert isinstance(last, UploadedFile)
         return last
 
+    def count_tokens(
+        self,
+        input: UserInput,
+        *,
+        output: OutputType[Any] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> int:
+        """Count the tokens that `run` would send first: history, input, instructions, tools and schemas.
+
+        The model is asked for nothing else, and no money is spent. Hooks and retries are as for every request,
+        with `purpose="count"`; where it can't be counted, it is estimated.
+
+        Raises:
+            ConfigurationError: The input or an option can't work.
+            ModelError: The time that the limits give was up, or a file can't be uploaded.
+        """
+        return self._count(input, options, output)
+
     def as_tool(
         self,
         *,
@@ -451,6 +457,39 @@ class Agent(Generic[Deps]):
             steps = conversation.asend(steps, state, resume=resume is not None)
         return AsyncRunStream(steps, state, start.given, start.resumed)
 
+    def _count(
+        self,
+        value: UserInput,
+        options: RunOptions[Deps],
+        output: Any,
+        conversation: Conversation | None = None,
+    ) -> int:
+        where = Where(chat=conversation, stream=False, limits=self.limits, instructions=self.instructions)
+        state = self._runs.start(value, options, output, None, where).state
+        if conversation is not None:
+            conversation.look_ahead(state)
+        loop = Loop(state)
+        for _ in SyncDriver(state, stream=False).drive(loop.count()):
+            pass
+        return loop.counted()
+
+    async def _acount(
+        self,
+        value: UserInput,
+        options: RunOptions[Deps],
+        output: Any,
+        conversation: Conversation | None = None,
+    ) -> int:
+        where = Where(chat=conversation, stream=False, limits=self.limits, instructions=self.instructions)
+        state = self._runs.start(value, options, output, None, where).state
+        if conversation is not None:
+            await conversation.run_off_loop(lambda: conversation.look_ahead(state))
+        loop = Loop(state)
+        async with aclosing(AsyncDriver(state, stream=False).drive(loop.count())) as events:
+            async for _ in events:
+                pass
+        return loop.counted()
+
     @property
     def reads(self) -> bool:
         """Whether tools of Gemini's own (search, url_context, maps...) may bring a stranger's words in."""
@@ -480,119 +519,3 @@ class Agent(Generic[Deps]):
         return self._astream(
             None if resume else request, options, stream=outer._run.streamed, resume=resume, outer=outer
         )
-
-
-@checked
-class AsyncAgent(Generic[Deps]):
-    """An agent's methods for async callers; see `Agent`."""
-
-    def __init__(self, agent: Agent[Deps]) -> None:
-        self._agent = agent
-
-    async def close(self) -> None:
-        """Close the sources of its tools; see `Agent.close`."""
-        await off_loop(self._agent.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
-
-    async def run(
-        self,
-        input: UserInput,
-        *,
-        output: OutputType[T] = None,
-        **options: Unpack[RunOptions[Deps]],
-    ) -> Run[T]:
-        """Do as `Agent.run` does. Cancelling the task ends the run, its request and its tools."""
-        async with self._agent._astream(input, options, output, stream=False) as events:
-            return await events.drain()
-
-    def stream(
-        self,
-        input: UserInput,
-        *,
-        output: OutputType[T] = None,
-        **options: Unpack[RunOptions[Deps]],
-    ) -> AsyncRunStream[T]:
-        """Do as `Agent.stream` does; use it in an `async with` block."""
-        return self._agent._astream(input, options, output, stream=True)
-
-    async def resume(
-        self,
-        run: Run[Any] | str | bytes,
-        decisions: Mapping[str, Decision] | None = None,
-        *,
-        store: SessionStore | None = None,
-        output: OutputType[T] = AS_GIVEN,
-        **options: Unpack[RunOptions[Deps]],
-    ) -> Run[T]:
-        """Go on with a run that stopped; see `Agent.resume`."""
-        resume, conversation = resume_of(run, decisions, store)
-        async with self._agent._astream(
-            None, options, output, stream=False, conversation=conversation, resume=resume
-        ) as events:
-            return await events.drain()
-
-    def resume_stream(
-        self,
-        run: Run[Any] | str | bytes,
-        decisions: Mapping[str, Decision] | None = None,
-        *,
-        store: SessionStore | None = None,
-        output: OutputType[T] = AS_GIVEN,
-        **options: Unpack[RunOptions[Deps]],
-    ) -> AsyncRunStream[T]:
-        """Go on with a run that stopped, and tell what happens; see `Agent.resume_stream`."""
-        resume, conversation = resume_of(run, decisions, store)
-        return self._agent._astream(
-            None, options, output, stream=True, conversation=conversation, resume=resume
-        )
-
-    def map(
-        self,
-        inputs: Iterable[UserInput],
-        *,
-        concurrency: int = 8,
-        ordered: bool = True,
-        output: OutputType[T] = None,
-        **options: Unpack[RunOptions[Deps]],
-    ) -> AsyncGenerator[Mapped[T], None]:
-        """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
-        self._agent._runs.check_output(output)
-        shared = for_each(options)
-        done = as_tasks(
-            inputs,
-            lambda value: self.run(value, output=output, **shared),
-            concurrency=concurrency,
-            ordered=ordered,
-        )
-        return amapped(done)
-
-    async def upload(self, file: Any, *, name: str | None = None) -> UploadedFile:
-        """Upload a file by hand; see `Agent.upload`."""
-        found = await asyncio.to_thread(local_file, file, name)
-        async with aclosing(self._agent.model.aupload(found)) as steps:
-            last = [step async for step in steps][-1]
-        assert isinstance(last, UploadedFile)
-        return last
-
-    def chat(
-        self,
-        id: str | None = None,
-        store: SessionStore | None = None,
-        *,
-        history: Iterable[Any] | None = None,
-        memory: Memory | Iterable[Memory] | None = None,
-        config: Mapping[str, Any] | types.GenerateContentConfig | None = None,
-        deps: Deps | None = None,
-        wait: float | None = None,
-    ) -> AsyncChat[Deps]:
-        """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
-        from agentkit.chats.chat import AsyncChat
-        from agentkit.chats.conversation import Conversation
-
-        conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
-        return AsyncChat(self._agent, conversation, deps=deps, config=config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
+from types import UnionType
 from typing import Any, Final, Generic, Literal, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -179,6 +180,11 @@ def _schema_of(annotation: Any) -> tuple[JsonObject, TypeAdapter[Any], bool]:
         adapter = TypeAdapter(make_typed_dict("Output", {"result": annotation}))
         schema = adapter.json_schema(schema_generator=JsonSchema)
     return tidy(schema), adapter, wrapped
+
+
+Given = TypeVar("Given", default=Any)
+OutputType = type[Given] | Output[Given] | UnionType | None
+"""What an output may be given as; of `A | B`, only some type checkers see what it makes."""
 
 
 class OutputTaker(Generic[T]):

@@ -125,6 +125,7 @@ MADE: dict[str, tuple[Callable[[], Any], dict[str, dict[str, Any]]]] = {
         {
             "run": {"input": "Hi"},
             "stream": {"input": "Hi"},
+            "count_tokens": {"input": "Hi"},
             "map": {"inputs": ["Hi"]},
             "chat": {},
             "as_tool": {},
@@ -132,7 +133,13 @@ MADE: dict[str, tuple[Callable[[], Any], dict[str, dict[str, Any]]]] = {
     ),
     "AsyncAgent": (
         lambda: agent().aio,
-        {"run": {"input": "Hi"}, "stream": {"input": "Hi"}, "map": {"inputs": ["Hi"]}, "chat": {}},
+        {
+            "run": {"input": "Hi"},
+            "stream": {"input": "Hi"},
+            "count_tokens": {"input": "Hi"},
+            "map": {"inputs": ["Hi"]},
+            "chat": {},
+        },
     ),
     "Agent, waiting": (waiting, {"resume": {}}),
     "AsyncAgent, waiting": (lambda: waiting().aio, {"resume": {}}),
@@ -141,6 +148,7 @@ MADE: dict[str, tuple[Callable[[], Any], dict[str, dict[str, Any]]]] = {
         {
             "send_message": {"message": "Hi"},
             "send_message_stream": {"message": "Hi"},
+            "count_tokens": {"message": "Hi"},
             "get_messages": {},
             "get_history": {},
             "fork": {},
@@ -155,6 +163,7 @@ MADE: dict[str, tuple[Callable[[], Any], dict[str, dict[str, Any]]]] = {
         {
             "send_message": {"message": "Hi"},
             "send_message_stream": {"message": "Hi"},
+            "count_tokens": {"message": "Hi"},
             "get_messages": {},
             "fork": {},
             "resolve": {"call_id": "c"},

@@ -241,7 +241,8 @@ def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
         with contextlib.redirect_stdout(printed):
             exec(compile(code, "<block>", "exec", dont_inherit=True), {"__name__": "block"})
-        assert len(server.requests) == len(script)
+        asked = [each for each in server.requests if not each.path.endswith(":countTokens")]
+        assert len(asked) == len(script)
     assert printed.getvalue() == wanted
 
 

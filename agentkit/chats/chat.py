@@ -94,7 +94,10 @@ class _BaseChat(Generic[Deps]):
         """Return what a run is given: by the chat and now; a resumed one what its message was given, too."""
         said: Any = {**options} if output is AS_GIVEN else {**options, "output": output}
         self._given = going_on(self._given, said) if resumed else said
-        merged: Any = going_on({"deps": self._deps, **self._options}, self._given)
+        return self._merged(self._given)
+
+    def _merged(self, given: dict[str, Any]) -> tuple[RunOptions[Deps], Any]:
+        merged: Any = going_on({"deps": self._deps, **self._options}, given)
         output = merged.pop("output", AS_GIVEN)
         return merged, output
 
@@ -242,6 +245,24 @@ class Chat(_BaseChat[Deps]):
     def token_usage(self) -> TokenUsage:
         """How full the chat is: current, max and remaining tokens."""
         return self._conversation.token_usage()
+
+    def count_tokens(
+        self,
+        message: UserInput,
+        *,
+        output: type[Any] | Output[Any] | None = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> int:
+        """Count the tokens that `send_message` would send first, and leave the chat as it is.
+
+        What the memory sends is counted; no summary is made for it, so it counts what is sent without. See
+        `Agent.count_tokens`.
+
+        Raises:
+            AgentError: The chat broke off while tools ran and must be resumed first.
+        """
+        merged, output = self._merged({**options, "output": output})
+        return self._agent._count(message, merged, output, self._conversation)
 
     def clear(self) -> None:
         """Forget all that was said."""
@@ -393,6 +414,17 @@ class AsyncChat(_BaseChat[Deps]):
     async def get_token_usage(self) -> TokenUsage:
         """Say how full the chat is."""
         return await self._read(lambda chat: chat.token_usage())
+
+    async def count_tokens(
+        self,
+        message: UserInput,
+        *,
+        output: type[Any] | Output[Any] | None = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> int:
+        """Count the tokens that `send_message` would send first; see `Chat.count_tokens`."""
+        merged, output = self._merged({**options, "output": output})
+        return await self._agent._acount(message, merged, output, self._conversation)
 
     async def clear(self) -> None:
         """Forget all that was said."""

@@ -253,6 +253,10 @@ class Conversation:
             runs.disconnect(state)
             writer.release()
 
+    def look_ahead(self, state: RunState) -> None:
+        """Let a run begin that is not to be sent: the session stays as it is."""
+        runs.begin(state, self.look(), self.id)
+
     # -- one at a time
 
     @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from agentkit.core.calls import Calls
 from agentkit.core.effects import EXPIRED, Effect, Extend, Resolve, Save, Steps
@@ -28,6 +28,7 @@ from agentkit.tooling.tool import Tool
 from agentkit.wire.content import (
     Content,
     JsonObject,
+    Request,
     calls_of,
     copy_content,
     forced,
@@ -56,6 +57,8 @@ class Loop:
         """What the model is told along with the next request, and is not in the history."""
         self._repeated = 1
         """How many turns in a row made the same calls and got the same responses."""
+        self._tokens: int | None = None
+        """Of the first request, where that is counted."""
 
     def steps(self) -> Steps:
         """Yield what happens and what is to be done, to the end."""
@@ -76,13 +79,8 @@ class Loop:
         resumed = run.waiting.resumed
         if run.approvals.decisions and resumed is None:
             raise DecisionError("No call waits: there is nothing to decide.")
-        for index in range(run.session.known, len(run.history)):
-            message = run.history.messages[index]
-            made = yield from self._added(message)
-            if made is None:
-                return
-            if made is not message:
-                run.history.replace(index, made)
+        if not (yield from self._add_files()):
+            return
         if run.stored:
             yield Save([AddMessage(message) for message in run.history.messages[run.session.known :]])
         last = run.history.contents[-1]
@@ -96,6 +94,34 @@ class Loop:
         yield from self._turns(fresh=fresh and resumed is None)
         if self._lands():
             yield from self._land()
+
+    def count(self) -> Steps:
+        """Count the first request instead of sending it, for `counted`; nobody is asked for a summary.
+
+        What is larger than a memory may send is counted as if there were none.
+        """
+        run, views = self._run, self._run.views
+        if not (yield from self._add_files()):
+            return
+        plan = yield from self._plan(first=starts_turn(run.history.contents[-1]))
+        if plan is None:
+            return
+        view: Sequence[Content] | None = run.history.whole()
+        if views.memory is not None:
+            chosen = yield from views.choose(views.memory, plan[0], summarises=False)
+            if chosen is None and run.end.stop == "too_large":
+                run.end.go_on()
+            else:
+                view = chosen
+        if view is not None:
+            request = cast(Request, {"contents": view, **plan[0]})
+            self._tokens = yield from run.requests.count(request)
+
+    def counted(self) -> int:
+        """Return the tokens that `count` has counted. Raises ModelError if there was no time for it."""
+        if self._tokens is None:
+            raise ModelError(f"The tokens were not counted. {self._run.end.why}", retryable=True)
+        return self._tokens
 
     def _lands(self) -> bool:
         """Return whether the model gets a last turn: as the limits say, and to answer if it goes round in circles."""
@@ -176,18 +202,28 @@ class Loop:
             end.end(stop, why)
             end.partial = end.partial or partial
 
-    def _added(self, message: Message) -> Generator[Event | Effect, Any, Message | None]:
-        """Return a message of the user's with its files uploaded; None if the time of the run is up."""
-        return (yield from self._run.requests.files.added(message, self._run.requests.model))
+    def _add_files(self) -> Generator[Event | Effect, Any, bool]:
+        """Upload what the run was given, as far as that is needed; return False if the time of the run is up."""
+        run = self._run
+        for index in range(run.session.known, len(run.history)):
+            message = run.history.messages[index]
+            made = yield from run.requests.files.added(message, run.requests.model)
+            if made is None:
+                return False
+            if made is not message:
+                run.history.replace(index, made)
+        return True
 
     def _take_messages(self) -> Steps:
         """Add what the user has said meanwhile."""
-        for content in self._run.inbox.take():
-            message = yield from self._added(Message(content=keep(content)))
+        run = self._run
+        for content in run.inbox.take():
+            said = Message(content=keep(content))
+            message = yield from run.requests.files.added(said, run.requests.model)
             if message is None:
-                self._run.inbox.put_back(content)
+                run.inbox.put_back(content)
                 return
-            self._run.history.add(message)
+            run.history.add(message)
             yield Save([AddMessage(message)])
             yield MessageAdded(copy_content(content))
 

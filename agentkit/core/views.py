@@ -62,13 +62,14 @@ class Views:
         self.sent = Sent(view, usage, self._counted(base) if self.memory is not None else None)
 
     def choose(
-        self, memory: Memory, base: JsonObject
+        self, memory: Memory, base: JsonObject, *, summarises: bool = True
     ) -> Generator[Event | Effect, Any, Sequence[Content] | None]:
         """Return the contents that a memory chooses; None where the run has ended.
 
         Args:
             memory: Chooses.
             base: The rest of the request, which counts too.
+            summarises: Whether a summary may be made; else it is as where none can be had.
         """
         same = self.sent.base == self._counted(base)  # else the last usage says nothing of this request
         situation = Situation(
@@ -92,7 +93,7 @@ class Views:
                 request = {"contents": tuple(need.contents), **base}
                 answer = yield from self._requests.count(cast(Request, request))
             else:
-                answer = yield from self._summarise(need, base)
+                answer = (yield from self._summarise(need, base)) if summarises else ""
             if self._end.stop is not None:
                 return None
 

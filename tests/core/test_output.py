@@ -37,7 +37,7 @@ from agentkit import (
     ToolRetry,
     tool,
 )
-from agentkit.agent import AsyncAgent
+from agentkit.async_agent import AsyncAgent
 from agentkit.events import ModelRetry, OutputDelta, RunFinished, TurnFinished
 from agentkit.model import Traits
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply

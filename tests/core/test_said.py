@@ -21,7 +21,7 @@ from agentkit import (
     StoreError,
     tool,
 )
-from agentkit.agent import AsyncAgent
+from agentkit.async_agent import AsyncAgent
 from agentkit.errors import AgentError
 from agentkit.events import TextDelta
 from agentkit.stores.base import AddUsage, Step

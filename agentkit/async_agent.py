@@ -1,0 +1,158 @@
+"""An agent's methods for async callers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, Self
+
+from typing_extensions import TypeVar, Unpack
+
+from agentkit.arguments import checked
+from agentkit.core.history import messages_in
+from agentkit.core.options import RunOptions, for_each
+from agentkit.drivers.many import as_tasks
+from agentkit.drivers.threads import off_loop
+from agentkit.memory.base import Memory
+from agentkit.output import AS_GIVEN, OutputType
+from agentkit.run import AsyncRunStream, Mapped, Run, amapped, resume_of
+from agentkit.tooling.context import Deps
+from agentkit.tooling.decisions import Decision
+from agentkit.wire.convert import UserInput
+from agentkit.wire.files import UploadedFile, local_file
+
+if TYPE_CHECKING:
+    from google.genai import types
+
+    from agentkit.agent import Agent
+    from agentkit.chats.chat import AsyncChat
+    from agentkit.stores.base import SessionStore
+
+T = TypeVar("T", default=Any)
+
+
+@checked
+class AsyncAgent(Generic[Deps]):
+    """An agent's methods for async callers; see `Agent`."""
+
+    def __init__(self, agent: Agent[Deps]) -> None:
+        self._agent = agent
+
+    async def close(self) -> None:
+        """Close the sources of its tools; see `Agent.close`."""
+        await off_loop(self._agent.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def run(
+        self,
+        input: UserInput,
+        *,
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> Run[T]:
+        """Do as `Agent.run` does. Cancelling the task ends the run, its request and its tools."""
+        async with self._agent._astream(input, options, output, stream=False) as events:
+            return await events.drain()
+
+    def stream(
+        self,
+        input: UserInput,
+        *,
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> AsyncRunStream[T]:
+        """Do as `Agent.stream` does; use it in an `async with` block."""
+        return self._agent._astream(input, options, output, stream=True)
+
+    async def resume(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        store: SessionStore | None = None,
+        output: OutputType[T] = AS_GIVEN,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> Run[T]:
+        """Go on with a run that stopped; see `Agent.resume`."""
+        resume, conversation = resume_of(run, decisions, store)
+        async with self._agent._astream(
+            None, options, output, stream=False, conversation=conversation, resume=resume
+        ) as events:
+            return await events.drain()
+
+    def resume_stream(
+        self,
+        run: Run[Any] | str | bytes,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        store: SessionStore | None = None,
+        output: OutputType[T] = AS_GIVEN,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> AsyncRunStream[T]:
+        """Go on with a run that stopped, and tell what happens; see `Agent.resume_stream`."""
+        resume, conversation = resume_of(run, decisions, store)
+        return self._agent._astream(
+            None, options, output, stream=True, conversation=conversation, resume=resume
+        )
+
+    def map(
+        self,
+        inputs: Iterable[UserInput],
+        *,
+        concurrency: int = 8,
+        ordered: bool = True,
+        output: OutputType[T] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> AsyncGenerator[Mapped[T], None]:
+        """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
+        self._agent._runs.check_output(output)
+        shared = for_each(options)
+        done = as_tasks(
+            inputs,
+            lambda value: self.run(value, output=output, **shared),
+            concurrency=concurrency,
+            ordered=ordered,
+        )
+        return amapped(done)
+
+    async def count_tokens(
+        self,
+        input: UserInput,
+        *,
+        output: OutputType[Any] = None,
+        **options: Unpack[RunOptions[Deps]],
+    ) -> int:
+        """Count the tokens that `run` would send first; see `Agent.count_tokens`."""
+        return await self._agent._acount(input, options, output)
+
+    async def upload(self, file: Any, *, name: str | None = None) -> UploadedFile:
+        """Upload a file by hand; see `Agent.upload`."""
+        found = await asyncio.to_thread(local_file, file, name)
+        async with aclosing(self._agent.model.aupload(found)) as steps:
+            last = [step async for step in steps][-1]
+        assert isinstance(last, UploadedFile)
+        return last
+
+    def chat(
+        self,
+        id: str | None = None,
+        store: SessionStore | None = None,
+        *,
+        history: Iterable[Any] | None = None,
+        memory: Memory | Iterable[Memory] | None = None,
+        config: Mapping[str, Any] | types.GenerateContentConfig | None = None,
+        deps: Deps | None = None,
+        wait: float | None = None,
+    ) -> AsyncChat[Deps]:
+        """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
+        from agentkit.chats.chat import AsyncChat
+        from agentkit.chats.conversation import Conversation
+
+        conversation = Conversation(id, store, history=messages_in(history), memory=memory, wait=wait)
+        return AsyncChat(self._agent, conversation, deps=deps, config=config)
