@@ -9,6 +9,8 @@ import zlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from agentkit_tools.todo import todo
+
 from agentkit import Agent, Context, Media, Model, ToolDeferred, ToolError, tool
 from agentkit.testing import call, reply
 from agentkit.testing.scripted import ScriptedModel, chunks_of
@@ -68,6 +70,9 @@ class Scene(ScriptedModel):
         last = contents[-1]["parts"]
         if "functionResponse" in last[0]:
             names = {part["functionResponse"]["name"] for part in last if "functionResponse" in part}
+            if "write_todo" in names:
+                steps = last[0]["functionResponse"]["response"]["output"]["steps"]
+                return "All is done." if steps[0]["status"] == "done" else plan("done", "done")
             if "order" in names:
                 return "Ordered: 40 of TEA-1 are on their way."
             if "research" in names:
@@ -86,6 +91,12 @@ class Scene(ScriptedModel):
             await asyncio.sleep(self.pace)
 
 
+def plan(*statuses: str) -> Any:
+    """Write a plan down."""
+    words = zip(("Count the tea", "Order <b>more</b>"), statuses, strict=True)
+    return call("write_todo", steps=[{"text": text, "status": status} for text, status in words])
+
+
 SCENES: dict[str, Any] = {
     "hostile": lambda: [
         hostile.ANSWER,
@@ -98,6 +109,7 @@ SCENES: dict[str, Any] = {
     "slow": lambda: [call("order", sku="TEA-9", n=1), call("slow", seconds=30)],
     "question": lambda: call("ask_person", question="Which warehouse?"),
     "chart": lambda: call("chart"),
+    "plan": lambda: plan("doing", "open"),
     "compute": lambda: [
         {"executableCode": {"language": "PYTHON", "code": "print(6 * 7)"}},
         {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42\n"}},
@@ -178,5 +190,5 @@ PICTURE = base64.b64encode(png(8, 8)).decode()
 def scene_agent(pace: float = 0.02, model: Model | None = None) -> Agent:
     """Make the agent with all its tools."""
     researcher = Agent(Researcher(pace), tools=[stock], name="research")
-    tools = [stock, order, slow, ask_person, chart, researcher.as_tool(description="Looks things up.")]
+    tools = [stock, order, slow, ask_person, chart, todo, researcher.as_tool(description="Looks things up.")]
     return Agent(model or Scene(pace), tools=tools, instructions="Be brief.")

@@ -321,7 +321,19 @@ def test_files_go_along_by_choosing_pasting_and_dropping(page: Any, tmp_path: Pa
 
 def test_a_new_session_shows_what_the_tools_are(page: Any) -> None:
     assert page.inner_text("#log .empty li >> nth=0") == "stock Items left in stock."
-    assert page.locator("#log .empty li").count() == 6
+    assert page.locator("#log .empty li").count() == 7
+
+
+def test_a_plan_is_shown_as_it_changes(page: Any) -> None:
+    say(page, "plan the day")
+    page.wait_for_selector("text=All is done.")
+    assert page.locator(".plan").count() == 2
+    assert page.locator(".card details[open] .plan li.done").count() == 2
+    assert "Order <b>more</b>" in page.inner_text(".card details[open] .plan")
+    idle(page)
+    page.reload()
+    page.wait_for_selector(".card details[open] .plan li.done")
+    assert page.locator(".card details[open] .plan").count() == 1
 
 
 KILLED = """

@@ -18,6 +18,22 @@ export function table(value) {
   return wide;
 }
 
+/**
+ * Show the plan that a to-do tool gave back; null if it is none.
+ * @param {any} value
+ */
+export function checklist(value) {
+  const steps = value?.steps;
+  if (!Array.isArray(steps) || !steps.length || !steps.every((step) => step && typeof step.text === "string")) return null;
+  return make("ul.plan", ...steps.map((step) => {
+    const [kind, mark] = step.status === "done" ? ["done", "✓"] : step.status === "doing" ? ["doing", "▸"] : ["open", "○"];
+    const sign = make("span", mark);
+    sign.setAttribute("role", "img");
+    sign.setAttribute("aria-label", kind);
+    return make(`li.${kind}`, sign, " ", make("bdi", visible(step.text)));
+  }));
+}
+
 /** @param {any[]} list */
 function listTable(list) {
   const objects = list.filter((each) => each && typeof each === "object" && !Array.isArray(each));

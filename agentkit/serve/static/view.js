@@ -1,7 +1,7 @@
 // Rows of the log become elements. The same rows come from the store and live, so that both look the same.
 import { askForm } from "./ask.js";
 import { button, duration, json, make, media, setHTML, used, visible } from "./dom.js";
-import { sources, table } from "./table.js";
+import { checklist, sources, table } from "./table.js";
 
 /** @typedef {{ card: HTMLElement, details: HTMLDetailsElement, body: HTMLElement, inner: HTMLElement, time: HTMLElement,
  *   brief: HTMLElement, name: string, ask?: HTMLElement }} Call */
@@ -27,6 +27,7 @@ export class Conversation {
     this.waits = false;
     /** @type {Map<string, Text>} */ this.texts = new Map();
     /** @type {Map<string, Call>} */ this.calls = new Map();
+    /** @type {Call | undefined} */ this.plan = undefined;
     log.replaceChildren();
   }
 
@@ -212,6 +213,20 @@ export class Conversation {
     call.body.append(make("h2", failed ? "Error" : "Result"), pre(shown), ...media(row.response.parts || []));
     if (rest.length && shown !== got) call.body.append(make("h2", "More"), pre(Object.fromEntries(rest)));
     if (failed || row.response.parts?.length) call.details.open = true;
+    const plan = !failed && row.name === "write_todo" && checklist(shown?.result ?? shown);
+    if (plan) this.showPlan(call, plan);
+  }
+
+  /**
+   * Show the plan that the tool `todo` has written down; the one before it is folded.
+   * @param {Call} call @param {HTMLElement} plan
+   */
+  showPlan(call, plan) {
+    if (this.plan) this.plan.details.open = false;
+    call.body.replaceChildren(plan);
+    call.brief.textContent = "";
+    call.details.open = true;
+    this.plan = call;
   }
 
   /** @param {any} row */
