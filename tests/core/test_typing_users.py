@@ -31,7 +31,8 @@ from agentkit import (
     SQLiteStore, StoreError, Tool, ToolRegistry, Usage, tool,
 )
 from agentkit.events import (
-    AgentEvent, Event, MediaDelta, MessageAdded, ModelChanged, ModelRetry, OutputDelta, RequestDelayed, RunFinished,
+    AgentEvent, Event, FileLost, MediaDelta, MessageAdded, ModelChanged, ModelRetry, OutputDelta, PrefixChanged,
+    RequestDelayed, RunFinished, UploadProgress,
     ServerToolFinished, ServerToolStarted, SourcesFound, TextDelta, ThoughtDelta, ToolFinished, ToolProgress,
     ToolsLeftOut, ToolStarted, TurnFinished, from_wire, to_wire,
 )
@@ -109,8 +110,10 @@ def told(event: Event) -> str:
         case TextDelta(text) | ThoughtDelta(text):
             assert_type(text, str)
             return text
-        case OutputDelta() | MessageAdded() | MediaDelta() | SourcesFound():
+        case OutputDelta() | MessageAdded() | MediaDelta() | SourcesFound() | UploadProgress() | FileLost():
             return "content"
+        case PrefixChanged(why):
+            return why
         case ServerToolStarted(_, name) | ServerToolFinished(_, name) | ToolsLeftOut(name):
             return name
         case ToolStarted(_, name) | ToolProgress(_, name) | ToolFinished(_, name):
