@@ -66,8 +66,8 @@ class Catalog:
         """List the tools, unless those that are known are those that there are."""
         connection = self._connection
         async with connection.listing:
-            if not connection.tools_changed:
-                return
+            if not connection.tools_changed or (self._declared and not connection.live):
+                return  # a server that has ended is started anew by a call, not for its list alone
             try:
                 client = await connection.client()
                 connection.tools_changed = False  # a change from here on is another one

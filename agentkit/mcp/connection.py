@@ -121,6 +121,11 @@ class Connection:
             self._task = asyncio.create_task(self._own(self._ready))
         return await asyncio.shield(self._ready)
 
+    @property
+    def live(self) -> bool:
+        """Whether it is made, or being made."""
+        return self._ready is not None
+
     def _note_restart(self, run_id: str) -> None:
         if not (self.connects and run_id and self.target.command):
             return

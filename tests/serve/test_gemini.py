@@ -301,6 +301,7 @@ print(agent.run_sync("order").output)
             PYDANTIC_AI,
             [
                 *("You said: hello", "You said: again", "You said: stream"),
+                *("I need a signature for this one.", ""),
                 "The agent stopped: approval. Calls wait for a person's decision: order.",
             ],
         ),
