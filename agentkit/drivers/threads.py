@@ -302,8 +302,12 @@ class Portal:
                 del self._turning[thread]
 
     def keeps(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Return whether a loop is the one that is kept."""
-        return loop is self._loop
+        """Return whether a loop is the one that is kept, now that its thread turns it no longer."""
+        with self._lock:
+            if loop is not self._loop:
+                return False
+            self._thread = None  # it isn't blocked, though its thread may live a moment longer
+            return True
 
     def _close(self) -> None:
         if self._loop is not None and not self._loop.is_running():
