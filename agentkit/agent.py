@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.arguments import checked, refuse_copy
 from agentkit.async_agent import AsyncAgent
 from agentkit.core.budget import Budget
 from agentkit.core.history import messages_in
@@ -48,6 +47,7 @@ from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision
 from agentkit.tooling.registry import toolbox_of
 from agentkit.tooling.tool import Effect, Tool
+from agentkit.wire.arguments import checked, refuse_copy
 from agentkit.wire.convert import UserInput
 from agentkit.wire.files import UploadedFile, local_file
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.arguments import checked
 from agentkit.core.history import messages_in
 from agentkit.core.options import RunOptions, for_each
 from agentkit.drivers.many import as_tasks
@@ -19,6 +18,7 @@ from agentkit.output import AS_GIVEN, OutputType
 from agentkit.run import AsyncRunStream, Mapped, Run, amapped, resume_of
 from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision
+from agentkit.wire.arguments import checked
 from agentkit.wire.convert import UserInput
 from agentkit.wire.files import UploadedFile, local_file
 

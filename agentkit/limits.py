@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.prices import PRICES, Price, price_of
+from agentkit.wire.arguments import checked
 
 if TYPE_CHECKING:
     from agentkit.wire.content import UsageMetadata

@@ -12,7 +12,6 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from typing_extensions import TypeVar
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.model import Model
 from agentkit.tooling.annotations import make_typed_dict, supported
@@ -23,6 +22,7 @@ from agentkit.tooling.names import ACCEPTED, FIND_TOOLS, READ_RESULT
 from agentkit.tooling.problems import describe_problems, reason_of
 from agentkit.tooling.schema import InvalidArguments
 from agentkit.tooling.tool import Tool
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject, dumps
 from agentkit.wire.text import unfence
 

@@ -19,8 +19,8 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
+from agentkit.wire.arguments import checked
 
 PRICES_DATE = date(2026, 11, 27)
 """When the prices of `PRICES` were looked up."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.arguments import checked
 from agentkit.chats.chat import AsyncChat, Chat
 from agentkit.drivers.threads import off_loop
 from agentkit.output import AS_GIVEN, Output
@@ -17,6 +16,7 @@ from agentkit.run import AsyncRunStream, Run
 from agentkit.stores.base import Hit, Message, SessionInfo
 from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content
 from agentkit.wire.convert import UserInput
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.arguments import checked, refuse_copy
 from agentkit.chats.changing import Changing
 from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.core.options import going_on
@@ -24,6 +23,7 @@ from agentkit.stores.archive import read_archive, write_archive
 from agentkit.stores.base import Message, SessionInfo
 from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.arguments import checked, refuse_copy
 from agentkit.wire.content import Content, copy_content
 from agentkit.wire.convert import UserInput
 

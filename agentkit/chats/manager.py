@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, overload
 
 from typing_extensions import TypeVar, Unpack
 
-from agentkit.arguments import checked, refuse_copy
 from agentkit.chats.chat import Chat
 from agentkit.chats.conversation import Conversation
 from agentkit.errors import ConfigurationError
@@ -24,6 +23,7 @@ from agentkit.stores.base import Hit, Message, SessionInfo, SessionStore
 from agentkit.stores.sqlite import MemoryStore
 from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.arguments import checked, refuse_copy
 from agentkit.wire.content import Content
 from agentkit.wire.convert import UserInput
 

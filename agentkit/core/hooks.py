@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.tooling.context import Context
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import FunctionResponse, JsonObject, Reply, Request, dumps
 from agentkit.wire.history import check
 from agentkit.wire.reply import ReplyAssembler

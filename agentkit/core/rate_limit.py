@@ -9,8 +9,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
+from agentkit.wire.arguments import checked
 
 MINUTE = 60.0
 FIRST_PAUSE = 1.0

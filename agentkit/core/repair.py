@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from reprlib import repr as short
 from typing import Any, Final, Literal
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.limits import Stop
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Reply, is_json, parts_of, text_in
 from agentkit.wire.text import unfence
 

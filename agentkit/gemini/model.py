@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken
@@ -18,6 +17,7 @@ from agentkit.gemini.times import Times, times_for
 from agentkit.gemini.traits import is_agent, traits_of
 from agentkit.gemini.uploads import Uploads
 from agentkit.model import Model, Traits
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject, Reply, Request
 from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import misshapen

@@ -6,9 +6,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, cast
 
-from agentkit.arguments import checked
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import Need, Situation
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import (
     Content,
     FunctionResponse,

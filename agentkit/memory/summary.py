@@ -6,13 +6,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import MakeSummary, Need, Situation
 from agentkit.memory.sizes import Gauge, earliest_start
 from agentkit.memory.transcript import fenced, transcript
 from agentkit.model import Model
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content, JsonObject, KeptContent, user_content
 from agentkit.wire.history import turn_starts
 

@@ -6,12 +6,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import CountTokens, DoesNotFit, Need, Situation
 from agentkit.memory.sizes import Gauge, earliest_start, shared
 from agentkit.memory.summary import is_summary
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content
 from agentkit.wire.history import turn_starts
 

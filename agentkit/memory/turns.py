@@ -6,10 +6,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.memory._arguments import check_number
 from agentkit.memory.base import Need, Situation
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content
 from agentkit.wire.history import turn_starts
 

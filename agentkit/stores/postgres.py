@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, how_to_install
 from agentkit.stores.store import Store
+from agentkit.wire.arguments import checked
 
 if TYPE_CHECKING:
     from agentkit.stores.postgres_database import Postgres

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from agentkit.arguments import checked
 from agentkit.stores.sqlite_file import SQLite
 from agentkit.stores.store import Store
+from agentkit.wire.arguments import checked
 
 
 class SQLiteStore(Store):

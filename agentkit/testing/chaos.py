@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing, closing
 from typing import Final, NamedTuple, get_args
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError
 from agentkit.model import Model, Traits
 from agentkit.testing.faults import (
@@ -26,6 +25,7 @@ from agentkit.testing.faults import (
     victim,
 )
 from agentkit.testing.scripted import chunks_of
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Reply, Request, encode_request
 from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import ReplyAssembler

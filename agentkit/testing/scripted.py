@@ -7,9 +7,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from typing import Any, cast
 
-from agentkit.arguments import checked
 from agentkit.errors import ModelError
 from agentkit.model import Model
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import (
     Content,
     Part,

@@ -11,13 +11,13 @@ from typing import Any, Protocol, overload, runtime_checkable
 from pydantic import BaseModel
 from typing_extensions import Unpack
 
-from agentkit.arguments import checked
 from agentkit.errors import ConfigurationError, ToolDefinitionError
 from agentkit.tooling.callables import place_of
 from agentkit.tooling.options import Effect, problem_of
 from agentkit.tooling.results import is_google
 from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import F, Tool, ToolOptions
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import FunctionDeclaration, JsonObject
 from agentkit.wire.convert import fields_of, to_wire
 

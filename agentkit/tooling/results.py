@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from agentkit.arguments import checked
 from agentkit.tooling.names import READ_RESULT
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import MAX_DEPTH, Blob, Json, JsonObject, Part, is_json
 
 _SCALARS = (str, int, float, bool, type(None))
