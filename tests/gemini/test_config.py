@@ -248,7 +248,11 @@ def test_short_names_of_caches_are_those_of_the_project_on_vertex_ai() -> None:
         credentials=cast(Any, Token()),
         http_options=types.HttpOptions(httpx_client=httpx2.Client(transport=transport)),
     )
-    config = {"cached_content": "c", "model_armor_config": {"prompt_template_name": "t"}}
+    config = {
+        "cached_content": "c",
+        "model_armor_config": {"prompt_template_name": "t"},
+        "generation_output_config": {"output_uri_prefix": "gs://b/o"},
+    }
     Agent(GeminiModel("gemini-3.8-flash", client=client), config=config).run("Hello")
     client.models.generate_content(model="gemini-3.8-flash", contents="Hello", config=cast(Any, config))
     ours, theirs = [json.loads(request.content) for request in transport.requests]
