@@ -17,6 +17,7 @@ from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request
 from tests.helpers.gemini_server import GeminiServer
 from tests.helpers.gemini_server import fault as wire_fault
+from tests.helpers.leftovers import other_tasks
 
 Mapper = Callable[..., list[Mapped]]
 
@@ -255,7 +256,7 @@ def test_breaking_off_an_async_map_cancels_its_tasks_and_requests() -> None:
             async for _ in mapped:
                 break
             await mapped.aclose()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert not await other_tasks()
 
         asyncio.run(main())
         server.wait(lambda: server.open_connections == 0)

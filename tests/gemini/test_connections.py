@@ -29,6 +29,7 @@ from tests.helpers.gemini import (
     text_in,
 )
 from tests.helpers.gemini_server import GeminiServer, fault, stream, text
+from tests.helpers.leftovers import other_tasks
 
 
 def long_stream() -> Any:
@@ -62,7 +63,7 @@ def test_closing_an_async_stream_closes_its_connection_at_once(make: Make, serve
                 await anext(chunks)
             await asyncio.to_thread(server.wait, lambda: server.disconnects == 1)
             await asyncio.sleep(0)
-            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert not await other_tasks()
         finally:
             gc.enable()
 

@@ -51,6 +51,17 @@ def nothing_left(seconds: float = 5.0) -> Iterator[None]:
         time.sleep(0.01)
 
 
+async def other_tasks() -> set[asyncio.Task[Any]]:
+    """Return the other tasks of this loop, once those that are about to end have had turns to do so.
+
+    Closers of dropped generators are such tasks, and the tries of a connection that asyncio itself cancels
+    without waiting for them.
+    """
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
 def finish(main: Callable[[], Awaitable[T]]) -> T:
     """Run an async function on a loop of its own; fail if it leaves a task, also when it raises."""
     left: list[asyncio.Task[Any]] = []
@@ -59,9 +70,7 @@ def finish(main: Callable[[], Awaitable[T]]) -> T:
         try:
             return await main()
         finally:
-            for _ in range(10):  # generators that were dropped are closed by tasks, when the loop turns
-                await asyncio.sleep(0)
-            left.extend(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
+            left.extend(await other_tasks())
 
     try:
         return asyncio.run(watched())

@@ -120,8 +120,7 @@ def test_sources_are_footnotes_and_hostile_ones_are_inert(sourced: Any) -> None:
 
 
 def test_search_suggestions_bring_their_style_and_nothing_else(sourced: Any) -> None:
-    sourced.wait_for_selector("iframe.suggestions")
-    frame = next(frame for frame in sourced.frames if "suggestions" in frame.url)
+    frame = sourced.wait_for_selector("iframe.suggestions").content_frame()
     frame.wait_for_selector(".chip")
     assert frame.evaluate("getComputedStyle(document.querySelector('.chip')).borderRadius") == "16px"
     assert frame.evaluate("getComputedStyle(document.querySelector('.container')).padding") == "8px"
