@@ -261,6 +261,7 @@ class Usage:
             by_model=(used,) if model and used.tokens else (),
         )
 
+    @checked
     def cost(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float | None:
         """Give what the tokens cost in US dollars, or None if that isn't known.
 
@@ -274,12 +275,14 @@ class Usage:
         """
         return None if self.why_unpriced(prices) is not None else self.known_cost(prices, on=on)
 
+    @checked
     def known_cost(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
         """Give what those tokens cost whose cost is known, in US dollars; see `cost`."""
         day = on or date.today()
         prices_of = ((used, price_of(used.model, prices)) for used in self.by_model)
         return sum((used.cost(price.on(day)) or 0.0 for used, price in prices_of if price is not None), 0.0)
 
+    @checked
     def saved(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
         """Give what caches saved in US dollars: how much dearer the cached tokens would have been as others.
 
@@ -291,6 +294,7 @@ class Usage:
         )
         return replace(self, by_model=whole).known_cost(prices, on=on) - self.known_cost(prices, on=on)
 
+    @checked
     def why_unpriced(self, prices: Mapping[str, Price] = PRICES) -> str | None:
         """Say in words why nobody knows the cost, or return None where it is known."""
         parts = (
@@ -309,6 +313,7 @@ class Usage:
             return "a reply told no tokens"
         return None
 
+    @checked
     def why_incomplete(self, prices: Mapping[str, Price] = PRICES) -> str | None:
         """Say in words why the cost may have been more than what is known of it, or return None where it wasn't."""
         if (why := self.why_unpriced(prices)) is not None or not self.given_up:

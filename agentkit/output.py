@@ -121,6 +121,7 @@ class Output(Generic[T]):
         own = self.schema.get("description")
         self.description: str = own or "The final result: call it once, when you have all of it."
 
+    @checked
     def parse(self, text: bytes | str) -> T:
         """Make the value of its JSON.
 
@@ -154,6 +155,7 @@ class Output(Generic[T]):
             return self.parse(dumps(meant))
         raise InvalidArguments(describe_problems(error, given, self.schema.get("properties", ()))) from error
 
+    @checked
     def so_far(self, text: str) -> Any:
         """Give what there is so far of a value whose JSON comes in pieces, as plain JSON, or None.
 

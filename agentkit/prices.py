@@ -81,6 +81,7 @@ class Price:
             later=None if later is None else (date.fromisoformat(later[0]), cls.from_wire(later[1])),
         )
 
+    @checked
     def in_tier(self, tier: str) -> Price | None:
         """Return the prices in a service tier, or None where they aren't known.
 
@@ -98,6 +99,7 @@ class Price:
         long = None if self.long is None else self.long._half()
         return Price(input=self.input / 2, output=self.output / 2, cached=cached, long=long)
 
+    @checked
     def on(self, day: date) -> Price:
         """Return the prices that hold on a day, as far as they are known."""
         return self.later[1].on(day) if self.later is not None and day >= self.later[0] else self

@@ -21,6 +21,7 @@ from agentkit.events import Event, OpenCalls, RunFinished, TextDelta
 from agentkit.limits import Stop, Usage
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content, copy_content, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
@@ -182,6 +183,7 @@ class Run(BesideText, Generic[Out]):
         return parked.write_record(record)
 
     @classmethod
+    @checked
     def from_json(cls, text: str | bytes) -> Run[Any]:
         """Read what `to_json` wrote.
 
@@ -330,6 +332,7 @@ class _Stream(Generic[Out]):
         self._shared: Parked | None = None
         self._run: Run[Out] | None = None
 
+    @checked
     def send(self, message: UserInput) -> None:
         """Say something while the run goes on: it is added before the next turn of the model.
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from agentkit.errors import ConfigurationError
 from agentkit.tooling.context import Context
+from agentkit.wire.arguments import checked
 
 Per = Literal["hour", "day", "month"]
 _FORMATS = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}
@@ -108,6 +109,7 @@ class Budget:
         ConfigurationError: An argument makes no sense.
     """
 
+    @checked
     def __init__(
         self,
         usd: float,
@@ -117,12 +119,8 @@ class Budget:
         spending: Spending | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if type(usd) not in (int, float) or not 0 < usd < math.inf:
-            raise ConfigurationError(f"Budget({usd!r}): give dollars above 0.")
-        if per is not None and per not in _FORMATS:
-            raise ConfigurationError(f"Budget(per={per!r}): it is 'hour', 'day', 'month' or None.")
-        if not isinstance(key, str) and not callable(key):
-            raise ConfigurationError(f"Budget(key={key!r:.100}): give a text, or a function of the context.")
+        if not 0 < usd < math.inf:
+            raise ConfigurationError(f"Budget(usd={usd!r}): give dollars above 0.")
         self.usd, self.per = usd, per
         self.spending: Spending = MemorySpending() if spending is None else spending
         self._key = key

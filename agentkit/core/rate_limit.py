@@ -33,6 +33,7 @@ class Slot:
     """Where the search for it began."""
 
 
+@checked
 class RateLimit:
     """Requests and tokens per minute, shared by any number of agents, threads and event loops.
 
@@ -59,7 +60,6 @@ class RateLimit:
         ConfigurationError: A limit is no whole number above 0.
     """
 
-    @checked
     def __init__(
         self,
         requests_per_minute: int | None = None,
@@ -71,7 +71,7 @@ class RateLimit:
             ("requests_per_minute", requests_per_minute),
             ("tokens_per_minute", tokens_per_minute),
         ):
-            if limit is not None and (type(limit) is not int or limit < 1):
+            if limit is not None and limit < 1:
                 raise ConfigurationError(
                     f"RateLimit({name}={limit!r}): give a whole number above 0, or None."
                 )
@@ -205,9 +205,9 @@ def _begin(slot: Slot) -> float:
     return slot.at
 
 
-def check_tokens(tokens: object) -> None:
+def check_tokens(tokens: int) -> None:
     """Raise ConfigurationError unless it is a count of tokens."""
-    if type(tokens) is not int or tokens < 0:
+    if tokens < 0:
         raise ConfigurationError(
-            f"RateLimit: {tokens!r} is no count of tokens. Give a whole number from 0 on."
+            f"RateLimit: {tokens!r} is no count of tokens: give a whole number from 0 on."
         )

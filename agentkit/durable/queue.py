@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -39,8 +39,10 @@ from agentkit.durable.task import (
 from agentkit.durable.workers import Workers, by_name, queue_of
 from agentkit.errors import ConfigurationError
 from agentkit.events import from_wire
+from agentkit.memory.base import Memory
 from agentkit.stores.store import Store
 from agentkit.tooling.decisions import Decision
+from agentkit.wire.arguments import checked
 from agentkit.wire.convert import UserInput, user_input
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ _LOOK = 5.0
 """Seconds after which a watcher looks again, though nobody told it to."""
 
 
+@checked
 class Queue:
     """Chats of agents, in a store, run by workers: in this process, or in many on many machines.
 
@@ -86,7 +89,7 @@ class Queue:
         *,
         store: Store,
         deps: MakeDeps | None = None,
-        memory: Any = None,
+        memory: Memory | Iterable[Memory] | None = None,
         keep: float = 7 * DAY,
     ) -> None:
         self.agents = {check_id("An agent's name", name): agent for name, agent in by_name(agents).items()}
@@ -481,6 +484,7 @@ class Queue:
         self.close()
 
 
+@checked
 class AsyncQueue:
     """A queue for async callers; see `Queue`, whose methods these are. The database never blocks the event loop."""
 

@@ -13,6 +13,7 @@ from agentkit.durable.signals import is_postgres
 from agentkit.errors import StoreError
 from agentkit.stores.rows import Statement
 from agentkit.stores.store import Store
+from agentkit.wire.arguments import checked
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS {p}shared_rates (
@@ -54,6 +55,7 @@ class _Rows:
         return rows
 
 
+@checked
 class SharedRateLimit(RateLimit):
     """A `RateLimit` that all processes share which give the same store and name.
 
@@ -158,6 +160,7 @@ def _cost(per_minute: int | None) -> float:
     return 0.0 if per_minute is None else MINUTE / (per_minute * _SHARE)
 
 
+@checked
 class SharedSpending:
     """Counts what a `Budget`'s keys have spent in rows that all processes share: `Budget(5, spending=...)`.
 

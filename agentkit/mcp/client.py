@@ -21,11 +21,13 @@ from agentkit.mcp.transport import Target
 from agentkit.tooling.results import Media
 from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import Tool
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content
 
 T = TypeVar("T")
 
 
+@checked
 class MCP(ToolSource):
     """An MCP server: give it to an agent as it is, `Agent(tools=[MCP("uvx mcp-server-time")])`.
 
@@ -185,6 +187,7 @@ class MCP(ToolSource):
             raise AgentError(str(error)) from error
 
 
+@checked
 class AsyncMCP:
     """A server for async callers; the names are those of `MCP`."""
 

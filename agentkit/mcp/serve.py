@@ -12,11 +12,13 @@ from typing import Any
 
 from agentkit.errors import ConfigurationError
 from agentkit.mcp.server import make_server
+from agentkit.wire.arguments import checked
 
 TOKEN = "AGENTKIT_MCP_TOKEN"  # noqa: S105 - the variable's name
 """The environment variable with the token that HTTP requests must bear; without it, one is made and shown."""
 
 
+@checked
 def serve_stdio(source: Any, **options: Any) -> None:
     """Serve on standard input and output until the input ends. Nothing but the protocol reaches the output.
 
@@ -39,6 +41,7 @@ def serve_stdio(source: Any, **options: Any) -> None:
     anyio.run(run)
 
 
+@checked
 def http_app(source: Any, *, token: str | None = None, **options: Any) -> tuple[Callable[..., Any], str]:
     """Make an ASGI app for loopback, with the endpoint `/mcp`, and return it with the token that requests must bear.
 
@@ -69,6 +72,7 @@ def http_app(source: Any, *, token: str | None = None, **options: Any) -> tuple[
     return guarded, token
 
 
+@checked
 def serve_http(source: Any, *, port: int = 0, token: str | None = None, **options: Any) -> None:
     """Serve by streamable HTTP on 127.0.0.1 until interrupted; the address and a new token are shown on stderr."""
     import uvicorn

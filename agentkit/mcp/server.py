@@ -20,6 +20,7 @@ from agentkit.tooling.decisions import Approve, Decision, Deny, PendingCall
 from agentkit.tooling.invoke import Outcome, fail, prepare, succeed
 from agentkit.tooling.registry import collect
 from agentkit.tooling.tool import Tool
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject
 
 ASK = "ask"
@@ -37,6 +38,7 @@ _FORM = {
 Approvals = Literal["ask", "refuse"]
 
 
+@checked
 def make_server(
     source: Any,
     *,

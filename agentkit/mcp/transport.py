@@ -49,6 +49,10 @@ class Target:
     ) -> None:
         if find_spec("mcp") is None:
             raise ConfigurationError(f"MCP servers need the extra mcp: {how_to_install('mcp')}.")
+        if auth is not None and not hasattr(auth, "async_auth_flow"):
+            raise ConfigurationError(f"MCP(auth=<{type(auth).__name__}>): give an httpx2.Auth.")
+        if errlog is not None and not hasattr(errlog, "fileno"):
+            raise ConfigurationError(f"MCP(errlog=<{type(errlog).__name__}>): give an open file.")
         self._headers, self._auth, self._errlog = headers, auth, errlog
         self.refusal = ""
         """The HTTP status of the last request that an address refused, in words."""

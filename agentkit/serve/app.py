@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from agentkit import Agent, AgentError, MemoryStore
+from agentkit import Agent, AgentError, MemoryStore, Output
 from agentkit.memory.base import Memory
 from agentkit.serve.agui import AgUi
 from agentkit.serve.api import Api, failed
@@ -37,6 +37,7 @@ from agentkit.serve.runs import Runs
 from agentkit.serve.sessions import User
 from agentkit.serve.socket import Watcher
 from agentkit.stores.base import SessionStore
+from agentkit.wire.arguments import checked
 
 if TYPE_CHECKING:
     from agentkit.durable import Queue
@@ -49,6 +50,7 @@ IdentifyUser = Callable[[HTTPConnection], str | Awaitable[str | None] | None]
 It may raise Starlette's `HTTPException` instead, to answer something else, or with headers of its own."""
 
 
+@checked
 def create_app(
     agent: Agent,
     store: SessionStore | None = None,
@@ -88,6 +90,8 @@ def create_app(
         seconds: How long a run may take, if the agent's limits don't say less.
         body_limit: How large a request may be, in bytes.
     """
+    if output is not None and not isinstance(output, Output):
+        output = Output(output)
     settings = RunSettings(memory=memory, deps=deps, output=output, concurrency=concurrency, seconds=seconds)
     log = log or MemoryEventLog()
     if queue is not None:

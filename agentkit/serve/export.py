@@ -17,12 +17,14 @@ from agentkit.serve.rows import usage_row
 from agentkit.serve.stored import stored_rows
 from agentkit.serve.turns import replies_in, turn_of
 from agentkit.stores.base import StoredSession
+from agentkit.wire.arguments import checked
 
 STATIC: Final = Path(__file__).parent / "static"
 _MODULES: Final = ("dom.js", "table.js", "ask.js", "view.js", "timeline.js", "trace.js", "file.js")
 _STYLES: Final = ("base.css", "chat.css")
 
 
+@checked
 def session_html(session: StoredSession, agent: Agent | None = None) -> str:
     """Make one HTML file of a session: the conversation, its trace, and the turns' requests and replies.
 

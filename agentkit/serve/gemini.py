@@ -22,6 +22,7 @@ from agentkit.serve.api import read_json
 from agentkit.serve.gemini_wire import Chunks, options_of, read_request, reply_of
 from agentkit.serve.guard import STATUS, BodyLimit, SafeHeaders, SameOrigin, TokenGate, gemini_error
 from agentkit.serve.live import TooManyRuns
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject, encode_request
 
 T = TypeVar("T")
@@ -191,6 +192,7 @@ async def _healthy(_: Request) -> Response:
     return PlainTextResponse("ok")
 
 
+@checked
 def create_gemini_app(
     agent: Agent,
     *,

@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from agentkit.wire.arguments import checked
+
 Row = dict[str, Any]
 """A JSON object. `seq` is added when it is appended; a row with a `key` replaces the last one of that key."""
 
@@ -43,6 +45,7 @@ class MemoryEventLog:
         keep: How many rows of a stream are kept; the oldest go first.
     """
 
+    @checked
     def __init__(self, keep: int = 5_000) -> None:
         self._keep = keep
         self._streams: dict[str, _Stream] = {}

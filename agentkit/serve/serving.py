@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import uvicorn
@@ -14,6 +14,7 @@ from agentkit import Agent, ConfigurationError
 from agentkit.serve.app import create_app
 from agentkit.serve.gemini import create_gemini_app
 from agentkit.stores.base import SessionStore
+from agentkit.wire.arguments import checked
 
 _GRACE = 5
 """Seconds that open connections have to end when the server stops."""
@@ -59,9 +60,10 @@ def listen(host: str, port: int) -> socket.socket:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
         made.listen()  # who reads the address may connect at once
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         made.close()
-        raise ConfigurationError(f"{host}:{port} can't be listened on: {error.strerror}.") from error
+        why = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+        raise ConfigurationError(f"{host}:{port} can't be listened on: {why}.") from error
     return made
 
 
@@ -71,6 +73,7 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+@checked
 def serve_page(
     agent: Agent,
     host: str = "127.0.0.1",
@@ -95,13 +98,14 @@ def serve_page(
     Raises:
         ConfigurationError: The port is taken.
     """
-    listener = listen(host, port)
     settings["hosts"] = (*settings.get("hosts", ()), *_names(host))
     app = create_app(agent, store, token=token, **settings)
-    announce(f"{address(listener)}/?token={app.state.token}")
-    Server(app, listener).serve_here()
+    with closing(listen(host, port)) as listener:
+        announce(f"{address(listener)}/?token={app.state.token}")
+        Server(app, listener).serve_here()
 
 
+@checked
 def serve_gemini(
     agent: Agent,
     host: str = "127.0.0.1",
@@ -125,9 +129,9 @@ def serve_gemini(
         ConfigurationError: The port is taken, or there is no key.
     """
     app = create_gemini_app(agent, key=key, **settings)
-    listener = listen(host, port)
-    announce(address(listener))
-    Server(app, listener).serve_here()
+    with closing(listen(host, port)) as listener:
+        announce(address(listener))
+        Server(app, listener).serve_here()
 
 
 def _names(host: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from agentkit.skills.format import CODE, FILE, Skill, body_of, read_skill, read_
 from agentkit.tooling.registry import collect
 from agentkit.tooling.sources import ToolSource
 from agentkit.tooling.tool import Tool
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject
 
 log = logging.getLogger("agentkit.skills")
@@ -55,6 +56,7 @@ class Skills(ToolSource):
 
     name = "skills"
 
+    @checked
     def __init__(
         self, *paths: str | os.PathLike[str], trusted: bool | None = None, code: bool = False
     ) -> None:

@@ -30,6 +30,7 @@ from agentkit.stores.dialect import Dialect
 from agentkit.stores.schema import exact, maybe, plain
 from agentkit.stores.waiting import TURNS, Turn
 from agentkit.stores.writer import Lease, Writer
+from agentkit.wire.arguments import checked
 
 
 class Store:
@@ -51,18 +52,21 @@ class Store:
 
     # -- reading
 
+    @checked
     def load(self, id: str, *, start: int = 0, end: int | None = None) -> StoredSession:
         """Read a session; see `SessionStore.load`."""
         info, *rest = self._db.run(rows.load(id, start, end), write=False)
         with self._reading():
             return rows.session_of(rows.info_of(_one(info, id)), *rest, start=start)
 
+    @checked
     def info(self, id: str) -> SessionInfo:
         """Read what is known of a session without its messages. Raises SessionNotFound."""
         row = self._row(f"{rows.INFO} WHERE s.id = ?", id)
         with self._reading():
             return rows.info_of(row)
 
+    @checked
     def result(self, id: str, result_id: str) -> str | None:
         """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
         one = "SELECT text FROM {p}results r WHERE r.session = s.key AND r.id = ?"
@@ -71,6 +75,7 @@ class Store:
         with self._reading():
             return maybe(row[0])
 
+    @checked
     def results(self, id: str) -> Sequence[StoredResult]:
         """Read all results, ordered by their messages. Raises SessionNotFound."""
         text = rows.part("SELECT id, seq, text FROM {p}results WHERE {of} ORDER BY seq, id", of=rows.BY_ID)
@@ -82,6 +87,7 @@ class Store:
         with self._reading():
             return [StoredResult(id=plain(key), seq=seq, text=plain(text)) for key, seq, text in results]
 
+    @checked
     def list(
         self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
     ) -> Sequence[SessionInfo]:
@@ -96,6 +102,7 @@ class Store:
         with self._reading():
             return [rows.info_of(row) for row in found]
 
+    @checked
     def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
         """Find messages that have all the words of `text` (its first 32 different ones), the newest first."""
         if not (wanted := search.query(text)):
@@ -126,6 +133,7 @@ class Store:
 
     # -- changing
 
+    @checked
     def create(
         self,
         id: str,
@@ -164,20 +172,24 @@ class Store:
             raise values.session_exists(id)
         return info
 
+    @checked
     def rename(self, id: str, title: str | None) -> None:
         """Give a session a title. Raises SessionNotFound."""
         self._update("SET title = ?, updated = ?, version = version + 1", id, exact(title), time.time())
 
+    @checked
     def expire(self, id: str, at: float | None) -> None:
         """Say when a session may be deleted; None is never. Raises SessionNotFound."""
         self._update("SET expires = ?, version = version + 1", id, None if at is None else float(at))
 
+    @checked
     def delete(self, id: str) -> None:
         """Delete a session and all that belongs to it. Raises SessionNotFound."""
         (found,) = self._db.run([("DELETE FROM {p}sessions WHERE id = ? RETURNING key", (exact(id),))])
         _one(found, id)
         TURNS.evict((self.identity, id))
 
+    @checked
     def delete_expired(self, now: float) -> int:
         """Delete the sessions that have expired; return how many."""
         (found,) = self._db.run([("DELETE FROM {p}sessions WHERE expires <= ? RETURNING id", (float(now),))])

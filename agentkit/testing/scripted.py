@@ -26,11 +26,13 @@ Script = Any
 raised; or a function of the request that returns one of those."""
 
 
+@checked
 def call(name: str, /, **args: Any) -> Part:
     """Make a part that calls a function, for a script: `call("weather", city="Paris")`."""
     return call_part(name, args)
 
 
+@checked
 def reply(*parts: str | Part, finish_reason: str = "STOP", **usage: int) -> Reply:
     """Make a whole reply, for a script.
 
@@ -39,12 +41,17 @@ def reply(*parts: str | Part, finish_reason: str = "STOP", **usage: int) -> Repl
         finish_reason: The server's word for how it ended.
         usage: Fields of `usageMetadata`; without any, tokens are estimated.
     """
-    made: Reply = {"candidates": [{"content": model_content(*parts), "finishReason": finish_reason}]}
+    made = _reply_of(parts, finish_reason)
     if usage:
         made["usageMetadata"] = cast(Any, usage)
     return made
 
 
+def _reply_of(parts: Iterable[str | Part], finish_reason: str = "STOP") -> Reply:
+    return {"candidates": [{"content": model_content(*parts), "finishReason": finish_reason}]}
+
+
+@checked
 def fault(code: int, message: str = "a scripted fault", *, retry_after: float | None = None) -> ModelError:
     """Make a model's failure, for a script: of an HTTP status, retryable as `GeminiModel` has it."""
     retryable = code in (408, 429) or code >= 500
@@ -133,16 +140,16 @@ def _reply(script: Script, request: Request) -> Reply:
 
 def _whole(script: Script) -> Reply:
     if isinstance(script, str):
-        return reply(script)
+        return _reply_of([script])
     if isinstance(script, (list, tuple)):
-        return reply(*copy.deepcopy(script))
+        return _reply_of(copy.deepcopy(script))
     if isinstance(script, Mapping):
         made = copy.deepcopy(dict(script))
         if "candidates" in made or "promptFeedback" in made:
             return cast(Reply, made)
         if "parts" in made:
-            return reply(*cast(Content, made)["parts"])
-        return reply(cast(Part, made))
+            return _reply_of(cast(Content, made)["parts"])
+        return _reply_of([cast(Part, made)])
     raise TypeError(f"{type(script).__name__} is no scripted reply; see agentkit.testing.ScriptedModel.")
 
 

@@ -12,6 +12,7 @@ from agentkit.events import Event, ToolProgress
 from agentkit.limits import MOST_TOKENS, Stop, Usage
 from agentkit.tooling.caller import Caller
 from agentkit.tooling.decisions import Decision, PendingCall
+from agentkit.wire.arguments import checked
 
 Deps = TypeVar("Deps", default=Any)
 
@@ -90,6 +91,7 @@ class Context(Generic[Deps]):
         """Tell whoever watches the run how far the tool is: a `ToolProgress` event."""
         self._run.report(ToolProgress(self.call_id, self.tool_name, message))
 
+    @checked
     def add_usage(self, usage: Usage) -> None:
         """Count tokens that the tool itself spent, so that they show in `run.usage` and its limits.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject
 
 
@@ -13,6 +14,7 @@ class Approve:
     """Run the call as it is."""
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Deny:
     """Don't run the call; the model is told so, and why."""
@@ -20,6 +22,7 @@ class Deny:
     why: str = ""
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Edit:
     """Run the call with other arguments; they are validated as the model's are, and the model is told of them."""
@@ -27,6 +30,7 @@ class Edit:
     args: JsonObject
 
 
+@checked
 @dataclass(frozen=True, slots=True)
 class Result:
     """Take this for what the tool returned, without running it: the result of a deferred tool has arrived."""

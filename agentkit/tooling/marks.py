@@ -42,7 +42,7 @@ def marked(function: Any, mark: Mark, *, copied: bool) -> Any:
     function = _copy(function) if copied else function
     try:
         setattr(function, _MARK, mark)
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         raise ToolDefinitionError(
             f"{place_of(function)}: @tool can't mark it. Use Tool.of(...) or registry.add(...) with these options."
         ) from error

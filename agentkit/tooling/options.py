@@ -67,8 +67,6 @@ def check_options(source: Any, options: ToolOptions) -> None:
         raise ToolDefinitionError(
             f"{place_of(source)}: a tool has no option {min(unknown)!r}; it has: {known}."
         )
-    if isinstance(options.get("tags"), str):
-        raise ToolDefinitionError(f"{place_of(source)}: tags are several words: tags=[{options['tags']!r}].")
     given = {name: value for name, value in options.items() if value is not None or name not in _BY_CODE}
     if problem := problem_of(given):
         raise ToolDefinitionError(f"{place_of(source)}: {problem}")
@@ -100,6 +98,10 @@ def _problem(name: str, value: Any) -> str | None:
         return f"{given}: give seconds above 0, math.inf, or None for the agent's default."
     if name == "retries" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return f"{given}: give a whole number from 0."
+    if name == "tags" and isinstance(value, str):
+        return f"tags are several words: tags=[{value!r}]."
+    if name == "tags" and (not isinstance(value, Iterable) or isinstance(value, type)):
+        return f"{given}: give a list of words."
     return _problem_of_approval(value) if name == "approval" else None
 
 

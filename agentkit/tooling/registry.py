@@ -86,6 +86,7 @@ class ToolRegistry:
         self._require([name])
         return self._tools.pop(name)
 
+    @checked
     def get(self, name: str) -> Tool | None:
         """Find a tool by name, or None."""
         return self._tools.get(name)
@@ -126,6 +127,7 @@ class ToolRegistry:
         """
         return self._new(made.replace(on_demand=True) for made in self)
 
+    @checked
     def merge(self, *others: Iterable[Tool]) -> ToolRegistry:
         """Make a registry of these tools and those of other registries.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from agentkit.errors import ConfigurationError
 from agentkit.tooling.names import READ_RESULT
 from agentkit.wire.arguments import checked
 from agentkit.wire.content import MAX_DEPTH, Blob, Json, JsonObject, Part, is_json
@@ -49,15 +50,19 @@ class Media:
             blob["displayName"] = self.name
         return {"inlineData": blob}
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to a file, with the ending of its kind if the path has none; return the path.
 
         Raw sound, as Gemini's speech is (`audio/L16`), becomes a WAV file where the path ends so, or has no ending.
 
         Raises:
+            ConfigurationError: The path names no file.
             OSError: It can't be written.
         """
         file = Path(path)
+        if not file.name:
+            raise ConfigurationError(f"Media.save({path!r}): give the path of a file.")
         kind, _, options = self.mime_type.partition(";")
         is_raw = _is_raw_sound(kind)
         if not file.suffix:

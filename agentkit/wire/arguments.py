@@ -27,6 +27,8 @@ _Test = Callable[[Any], bool]
 _NO_DEFAULT: Final = inspect.Parameter.empty
 _ANY: Final[tuple[_Test, str, Any]] = (lambda _: True, "", _NO_DEFAULT)
 
+_BOUND: Final = ("self", "cls")
+
 _HOMES: Final = {
     "AsyncChatManager": "agentkit.chats.async_manager",
     "Chat": "agentkit.chats.chat",
@@ -34,6 +36,7 @@ _HOMES: Final = {
     "Agent": "agentkit.agent",
     "SessionStore": "agentkit.stores.base",
     "RunOptions": "agentkit.core.options",
+    "Queue": "agentkit.durable.queue",
     "genai": "google.genai",
     "types": "google.genai.types",
 }
@@ -100,11 +103,13 @@ def checked(target: F) -> F:
         return _door(target, target.__qualname__.removesuffix(".__init__"))
     only_init = is_dataclass(target)
     for name, value in list(vars(target).items()):
-        if isinstance(value, types.FunctionType) and (
+        function = value.__func__ if isinstance(value, classmethod) else value
+        if isinstance(function, types.FunctionType) and (
             name == "__init__" or not (name.startswith("_") or only_init)
         ):
             shown = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
-            setattr(target, name, _door(value, shown, looks_itself=hasattr(target, "__post_init__")))
+            door = _door(function, shown, looks_itself=hasattr(target, "__post_init__"))
+            setattr(target, name, door if function is value else classmethod(door))
     return cast(F, target)
 
 
@@ -115,7 +120,7 @@ def refuse_copy(what: object, instead: str) -> NoReturn:
 
 def _door(function: F, shown: str, *, looks_itself: bool = False) -> F:
     parameters = list(inspect.signature(function).parameters.values())
-    method = bool(parameters) and parameters[0].name == "self"
+    method = bool(parameters) and parameters[0].name in _BOUND
     if len(parameters) == method:
         return function
     check = _Check(function, shown)
@@ -155,39 +160,52 @@ class _Check:
         self._shown = shown
         self._tests: dict[str, tuple[_Test, str, Any]] = {}
         """By parameter: whether a value can be taken, what to give, and the default, which always can."""
-        self._order: list[str] = []
-        self._any_name = False
+        self._order: list[str] | None = None
+        self._others: tuple[_Test, str, Any] | None = None
+        """For values under any other name, if there may be some."""
+        self._more: tuple[str, _Test, str] | None = None
+        """The same of further values, which have a name together."""
 
     def names(self, kwargs: dict[str, Any]) -> None:
         """Refuse a name that isn't there."""
-        if not self._order:
+        if self._order is None:
             self._make()
         for name in kwargs:
-            if name not in self._tests and not self._any_name:
+            if name not in self._tests and self._others is None:
                 raise ConfigurationError(self._no_such(name))
 
     def values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse a value that can't be taken."""
-        for name, value in (*zip(self._order, args, strict=False), *kwargs.items()):
-            test, give, default = self._tests.get(name, _ANY)
+        order = self._order or ()
+        for name, value in (*zip(order, args, strict=False), *kwargs.items()):
+            test, give, default = self._tests.get(name) or self._others or _ANY
             if value is not default and not test(value):
                 raise ConfigurationError(f"{self._shown}({name}={_shown(value)}): give {give}.")
+        if self._more is not None and len(args) > len(order):
+            name, test, give = self._more
+            for value in args[len(order) :]:
+                if not test(value):
+                    raise ConfigurationError(f"{self._shown}({name}={_shown(value)}): give {give}.")
 
     def _make(self) -> None:
         names = _Names(self._function)
         order = []
         for parameter in inspect.signature(self._function).parameters.values():
-            kind = names.resolve(parameter.annotation)
+            kind = Any if parameter.name in _BOUND else names.resolve(parameter.annotation)
+            checks = _test_of(kind), _words(kind), parameter.default
             if parameter.kind is parameter.VAR_KEYWORD:
                 options = get_args(kind)[0] if get_args(kind) else kind
                 options = get_origin(options) or options
-                self._any_name = not is_typeddict(options)
-                if not self._any_name:
+                if is_typeddict(options):
                     self._add_options(options)
-            elif parameter.kind is not parameter.VAR_POSITIONAL:
-                order.append(parameter.name)
-                kind = Any if parameter.name == "self" else kind
-                self._tests[parameter.name] = (_test_of(kind), _words(kind), parameter.default)
+                else:
+                    self._others = checks
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                self._more = parameter.name, *checks[:2]
+            else:
+                self._tests[parameter.name] = checks
+                if parameter.kind is not parameter.KEYWORD_ONLY:
+                    order.append(parameter.name)
         self._order = order
 
     def _add_options(self, options: Any) -> None:
@@ -197,7 +215,7 @@ class _Check:
             self._tests[name] = (_test_of(kind), _words(kind), _NO_DEFAULT)
 
     def _no_such(self, name: str) -> str:
-        known = [each for each in self._tests if each != "self"]
+        known = [each for each in self._tests if each not in _BOUND]
         told = ""
         if name in _FOREIGN:
             fitting = (each for each in _FOREIGN[name] if each.partition("=")[0] in known)
@@ -266,6 +284,8 @@ def _test_of(kind: Any) -> _Test:
         return lambda value: isinstance(value, int) and not isinstance(value, bool)
     if origin in (Iterable, Sequence, AsyncIterable):
         return lambda value: isinstance(value, origin) and not isinstance(value, (str, bytes, Mapping))
+    if is_typeddict(origin):
+        return lambda value: isinstance(value, Mapping)
     if getattr(origin, "_is_protocol", False):
         members = [name for name in dir(origin) if not name.startswith("_")]
         return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in members)
@@ -286,7 +306,7 @@ def _words(kind: Any) -> str:
         return "None"
     if origin in (Iterable, Sequence, AsyncIterable, list, tuple):
         return "a list"
-    if origin in (Mapping, dict):
+    if origin in (Mapping, dict) or is_typeddict(origin):
         return "a dict"
     if origin is Callable:
         return "a function"

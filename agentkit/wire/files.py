@@ -100,7 +100,7 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
     """Look at a path, bytes or an open binary file: what kind of data it is, by its content and then by its name.
 
     Raises:
-        ConfigurationError: Nobody can tell what kind of data it is, or it is empty.
+        ConfigurationError: It is no file, or empty, or nobody can tell what kind of data it is.
         OSError: It can't be read.
     """
     path: Path | None = None
@@ -110,6 +110,8 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
         name, size = name or path.name, path.stat().st_size
         with path.open("rb") as file:
             begin = file.read(_BEGINNING)
+    elif not isinstance(value, (bytes, bytearray, memoryview)) and not callable(getattr(value, "read", None)):
+        raise ConfigurationError(f"{value!r:.100} is no file: give a path, bytes or an open binary file.")
     else:
         data = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else value.read()
         if not isinstance(data, bytes):

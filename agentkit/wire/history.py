@@ -10,9 +10,11 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from agentkit.errors import HistoryError
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import Content, FunctionCall, calls_of, responses_of
 
 
+@checked
 def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
     """Raise if contents break a rule of the server; most of these are a 400 there.
 

@@ -18,29 +18,14 @@ from agentkit import (
     Agent,
     AgentError,
     Approve,
-    ChatManager,
     ConfigurationError,
-    DropToolResults,
-    GeminiModel,
-    Hooks,
     LastTurns,
     Limits,
-    Media,
     MemoryStore,
-    Output,
-    Price,
-    RateLimit,
-    Result,
-    RetryPolicy,
-    SQLiteStore,
-    Summarize,
-    TokenBudget,
-    Tool,
-    ToolRegistry,
-    tool,
 )
 from agentkit.events import TextDelta, ToolStarted
-from agentkit.testing import ChaosModel, ScriptedModel, call
+from agentkit.testing import ScriptedModel
+from tests.helpers.doors import FUNCTIONS, METHODS, add, agent, is_door, manager, public, registry, waiting
 
 WRONG = [None, 3, -1, "x", "", b"x", True, 1.5, [], {}, (), object(), int, print, LastTurns(3), Limits()]
 """Given for each parameter; beside them, an agent, a chat, a run and a store."""
@@ -52,32 +37,20 @@ FREE = {"deps", "value", "extra"}
 AGENT: Any = Agent
 LIMITS: Any = Limits
 
-
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-def agent() -> Any:
-    return Agent(ScriptedModel(["Hello."] * 9), tools=[add])
+DOORS: dict[str, dict[str, Any]] = {
+    **{each.__name__: given for each, given in FUNCTIONS.items()},
+    **{f"{of}.{name}": given for of, (_, methods) in METHODS.items() for name, given in methods.items()},
+}
+"""By name, what each function is rightly given."""
 
 
-def waiting() -> Any:
-    """Return a run that waits for an approval."""
-    pay = Tool.of(tool(name="pay", approval=True)(add))
-    return Agent(ScriptedModel([call("pay", a=1, b=2), "Done.", "Done."]), tools=[pay])
-
-
-def manager() -> ChatManager:
-    chats = ChatManager(agent(), MemoryStore())
-    chats.create("a")
-    return chats
-
-
-def registry() -> ToolRegistry:
-    made = ToolRegistry("r")
-    made.tool(add)
-    return made
+def function_of(door: str) -> Any:
+    """Return a public function; of what has methods, one that was made for it."""
+    of, _, name = door.partition(".")
+    if not name:
+        return next(each for each in FUNCTIONS if each.__name__ == door)
+    function = getattr(METHODS[of][0](), name)
+    return asynchronous(function) if "Async" in of else function
 
 
 def asynchronous(of: Any) -> Callable[..., Any]:
@@ -98,110 +71,15 @@ def asynchronous(of: Any) -> Callable[..., Any]:
     return wait
 
 
-CONSTRUCTORS: dict[Any, dict[str, Any]] = {
-    Agent: {"model": ScriptedModel([]), "tools": [add]},
-    ChatManager: {"agent": agent()},
-    ChaosModel: {"model": ScriptedModel([]), "p": 0.5},
-    DropToolResults: {"keep": 1},
-    GeminiModel: {"name": "gemini-3.8-flash"},
-    Hooks: {},
-    LastTurns: {"n": 3},
-    Limits: {},
-    Media: {"data": b"x", "mime_type": "image/png"},
-    Output: {"type": int},
-    Price: {"input": 1.0, "output": 2.0},
-    RateLimit: {},
-    Result: {"value": 1},
-    RetryPolicy: {},
-    ScriptedModel: {"script": []},
-    SQLiteStore: {"path": ":memory:"},
-    Summarize: {"after_turns": 9, "keep": 3},
-    TokenBudget: {"tokens": 1000},
-    ToolRegistry: {},
-}
-MADE: dict[str, tuple[Callable[[], Any], dict[str, dict[str, Any]]]] = {
-    "Agent": (
-        agent,
-        {
-            "run": {"input": "Hi"},
-            "stream": {"input": "Hi"},
-            "count_tokens": {"input": "Hi"},
-            "map": {"inputs": ["Hi"]},
-            "chat": {},
-            "as_tool": {},
-        },
-    ),
-    "AsyncAgent": (
-        lambda: agent().aio,
-        {
-            "run": {"input": "Hi"},
-            "stream": {"input": "Hi"},
-            "count_tokens": {"input": "Hi"},
-            "map": {"inputs": ["Hi"]},
-            "chat": {},
-        },
-    ),
-    "Agent, waiting": (waiting, {"resume": {}}),
-    "AsyncAgent, waiting": (lambda: waiting().aio, {"resume": {}}),
-    "Chat": (
-        lambda: agent().chat(),
-        {
-            "send_message": {"message": "Hi"},
-            "send_message_stream": {"message": "Hi"},
-            "count_tokens": {"message": "Hi"},
-            "get_messages": {},
-            "get_history": {},
-            "fork": {},
-            "resolve": {"call_id": "c"},
-            "resume": {},
-            "save": {"file": "chat.json"},
-            "load": {"file": "chat.json"},
-        },
-    ),
-    "AsyncChat": (
-        lambda: agent().aio.chat(),
-        {
-            "send_message": {"message": "Hi"},
-            "send_message_stream": {"message": "Hi"},
-            "count_tokens": {"message": "Hi"},
-            "get_messages": {},
-            "fork": {},
-            "resolve": {"call_id": "c"},
-            "resume": {},
-            "save": {"file": "chat.json"},
-            "load": {"file": "chat.json"},
-        },
-    ),
-    "ChatManager": (
-        manager,
-        {
-            "create": {},
-            "get": {"id": "a"},
-            "send_message": {"id": "a", "message": "Hi"},
-            "get_history": {"id": "a"},
-            "search": {"text": "x"},
-            "list": {},
-            "export_session": {"id": "a"},
-            "import_session": {"archive": "{}"},
-            "delete_session": {"id": "a"},
-        },
-    ),
-    "ToolRegistry": (
-        registry,
-        {"add": {"source": add}, "remove": {"name": "add"}, "select": {}, "prefixed": {"prefix": "p"}},
-    ),
-}
-
-
 def parameters(function: Any) -> Iterator[str]:
     """Name the parameters of a function, those of its options too."""
     from agentkit.core.options import RunOptions
     from agentkit.tooling.options import ToolOptions
 
     for name, each in inspect.signature(function).parameters.items():
-        if each.kind is each.VAR_KEYWORD:
+        if each.kind is each.VAR_KEYWORD and "Options" in str(each.annotation):
             yield from (RunOptions if "RunOptions" in str(each.annotation) else ToolOptions).__annotations__
-        elif name != "self":
+        elif each.kind is not each.VAR_KEYWORD or each.annotation != "Any":
             yield name
 
 
@@ -212,12 +90,14 @@ def wrong_values() -> list[Any]:
 
 def attempt(function: Any, kwargs: dict[str, Any], name: str, value: Any) -> str:
     """Call a function; return what is wrong with how it takes the value, or nothing."""
-    given = {**kwargs, name: value}
-    positional = [
-        given.pop(each.name)
-        for each in inspect.signature(function).parameters.values()
-        if each.kind is each.POSITIONAL_ONLY and each.name in given
-    ]
+    given = {
+        key: each() if getattr(each, "__name__", "") == "<lambda>" else each for key, each in kwargs.items()
+    }
+    given[name] = value
+    positional = []
+    for each in inspect.signature(function).parameters.values():
+        if each.kind in (each.POSITIONAL_ONLY, each.VAR_POSITIONAL) and each.name in given:
+            positional.append(given.pop(each.name))
     try:
         result = function(*positional, **given)
         if hasattr(result, "__next__"):
@@ -232,35 +112,24 @@ def attempt(function: Any, kwargs: dict[str, Any], name: str, value: Any) -> str
     return ""
 
 
-@pytest.mark.parametrize("made", CONSTRUCTORS, ids=lambda each: each.__name__)
-def test_a_class_is_not_made_with_what_it_cannot_use(
-    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    kwargs = CONSTRUCTORS[made]
-    made(**kwargs)
-    faults = [attempt(made, kwargs, name, value) for name in parameters(made) for value in wrong_values()]
-    assert not [each for each in faults if each]
+def test_there_is_no_public_function_that_is_not_tried() -> None:
+    names = {name for name, _ in public()}
+    tried = {each.split()[-1] for each in DOORS}
+    assert {name for name in names if is_door(name)} <= tried
 
 
-@pytest.mark.parametrize(
-    ("of", "method"), [pytest.param(of, name, id=f"{of}.{name}") for of in MADE for name in MADE[of][1]]
-)
-def test_a_method_refuses_what_it_cannot_use(
-    of: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("door", DOORS)
+def test_a_function_refuses_what_it_cannot_use(
+    door: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    make, methods = MADE[of]
+    kwargs = DOORS[door]
     faults = []
-    for name in parameters(getattr(make(), method)):
-        for value in wrong_values():
-            it, kwargs = make(), dict(methods[method])
-            if "waiting" in of:
-                kwargs["run"] = waiting().run("Hi")
-            function = getattr(it, method)
-            if of.startswith("Async"):
-                function = asynchronous(function)
-            faults.append(attempt(function, kwargs, name, value))
+    values = wrong_values()
+    for name in parameters(function_of(door)):
+        for value in values:
+            given = {**kwargs, "run": waiting().run("Hi")} if "waiting" in door else kwargs
+            faults.append(attempt(function_of(door), given, name, value))
     assert not [each for each in faults if each]
 
 

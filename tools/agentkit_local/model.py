@@ -23,6 +23,7 @@ from typing import Any, Final, cast
 
 from agentkit.errors import ConfigurationError, ModelError, how_to_install
 from agentkit.model import Model, Traits
+from agentkit.wire.arguments import checked
 from agentkit.wire.content import (
     Candidate,
     Content,
@@ -132,6 +133,7 @@ class LocalModel(Model):
         ConfigurationError: The engine isn't installed; the message says how, or that this machine has none.
     """
 
+    @checked
     def __init__(
         self, *, threshold: float = 0.5, timeout: float = 60.0, shortlist: int = 5, start: bool = True
     ) -> None:

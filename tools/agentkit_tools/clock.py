@@ -14,12 +14,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from agentkit.errors import ToolError, ToolRetry, how_to_install
 from agentkit.tooling.registry import ToolRegistry
+from agentkit.wire.arguments import checked
 from agentkit_tools._cities import cities_in, city_names, find_cities
 from agentkit_tools._dates import say_date
 from agentkit_tools._places import fold, match_places, tidy_name
 from agentkit_tools._time_questions import gap_asked, place_asked
 
 
+@checked
 def clock_tools(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ToolRegistry:
     """Make the clock tools; `clock` is what this gives without arguments.
 

@@ -35,6 +35,7 @@ from pydantic import Field
 from agentkit.errors import ConfigurationError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
 from agentkit.tooling.tool import Approval
+from agentkit.wire.arguments import checked
 from agentkit_tools._files import text as texts
 from agentkit_tools._files.content import read_bytes, write_bytes
 from agentkit_tools._files.directory import Root
@@ -48,6 +49,7 @@ MAX_LINES = 2_000
 """Lines of a page."""
 
 
+@checked
 def files(
     root: str | os.PathLike[str],
     *,

@@ -16,12 +16,13 @@ print(show([Step("Boil water", "done"), Step("Pour it", "doing"), Step("Wait", "
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from agentkit.errors import ToolRetry
 from agentkit.tooling.registry import ToolRegistry
+from agentkit.wire.arguments import checked
 
 MAX_STEPS = 50
 MAX_TEXT = 300
@@ -64,9 +65,10 @@ def write_todo(steps: list[Step]) -> dict[str, Any]:
     return {"steps": [asdict(step) for step in made]}
 
 
-def plan_in(contents: Iterable[Mapping[str, Any]]) -> list[Step] | None:
+@checked
+def plan_in(contents: Sequence[Mapping[str, Any]]) -> list[Step] | None:
     """Return the plan that a history (`run.contents`, `chat.get_history()`) has by now, or None if there is none."""
-    for content in reversed(list(contents)):
+    for content in reversed(contents):
         for part in reversed(content.get("parts") or ()):
             plan = plan_of(part.get("functionResponse") or {})
             if plan is not None:
@@ -74,6 +76,7 @@ def plan_in(contents: Iterable[Mapping[str, Any]]) -> list[Step] | None:
     return None
 
 
+@checked
 def plan_of(response: Mapping[str, Any]) -> list[Step] | None:
     """Return the plan in a function response, or None where it is another tool's, or a failure."""
     output = (response.get("response") or {}).get("output")
@@ -91,6 +94,7 @@ def plan_of(response: Mapping[str, Any]) -> list[Step] | None:
     ]
 
 
-def show(plan: Iterable[Step]) -> str:
+@checked
+def show(plan: Sequence[Step]) -> str:
     """Return a plan as text, a line for each step."""
     return "\n".join(f"[{_MARKS[step.status]}] {step.text}" for step in plan)

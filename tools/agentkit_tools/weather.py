@@ -14,6 +14,7 @@ from typing import Literal
 
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
+from agentkit.wire.arguments import checked
 from agentkit_tools._dates import say_date
 from agentkit_tools._open_meteo import (
     FORECAST_URL,
@@ -40,6 +41,7 @@ _HOURS = re.compile(
 """An hour or a part of a day, for which there are no figures: the answer says so."""
 
 
+@checked
 def weather_tools(
     *,
     units: Units = "both",

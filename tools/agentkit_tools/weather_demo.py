@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agentkit.tooling.registry import ToolRegistry
+from agentkit.wire.arguments import checked
 from agentkit_tools._cities import all_cities, cities_in, cities_like, find_cities
 from agentkit_tools._places import Place
 from agentkit_tools.weather import Units, weather_tools
@@ -32,6 +33,7 @@ class BadParameterError(Exception):
     """A parameter is wrong; answered as Open-Meteo does, with HTTP 400 and the reason."""
 
 
+@checked
 class DemoServer:
     """Answers like Open-Meteo's geocoding and forecast, on loopback, while its `with` block lasts.
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from agentkit.errors import ConfigurationError, ToolError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
+from agentkit.wire.arguments import checked
 from agentkit_tools._web.fetch import fetch
 from agentkit_tools._web.networks import read_networks
 from agentkit_tools._web.reader import find_packages, read_page
@@ -26,6 +27,7 @@ _SPARE_SECONDS = 5
 """How much later the run would end a call: the tool's own message comes first."""
 
 
+@checked
 def web_tools(
     *,
     allow_hosts: Iterable[str] | None = None,

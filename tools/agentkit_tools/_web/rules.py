@@ -69,6 +69,8 @@ def read_hosts(name: str, hosts: Iterable[str]) -> frozenset[str]:
         raise ConfigurationError(f"{name} are several: {name}=[{hosts!r}].")
     read = set()
     for host in hosts:
+        if not isinstance(host, str):
+            raise ConfigurationError(f"{name}: {host!r:.60} is no host name: give e.g. 'example.com'.")
         try:
             address = read_url(f"https://[{host}]" if ":" in host else f"https://{host}")
         except BadUrl as error:
