@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentkit.durable.schema import VERSION, statements
+from agentkit.durable.schema import SQLITE_NOW, VERSION, statements
 from agentkit.errors import ConfigurationError, StoreError, how_to_install
 from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.rows import Statement
@@ -267,7 +267,7 @@ class Engine:
                 f"sqlite:///{self.db.path}", connect_args={"timeout": 30}, **_POOL
             )
             sqlalchemy.event.listen(engine, "connect", _use_immediate)
-        return DBOSClient(
+        client = DBOSClient(
             system_database_engine=engine,
             dbos_system_schema=self._schema.strip('".') or None,
             serializer=_serializer(Serializer),
@@ -275,6 +275,10 @@ class Engine:
             lazy=True,
             retry_connection_errors=False,
         )
+        if not self.postgres:  # its own times are whole seconds in a file, on older versions of Python
+            now = sqlalchemy.cast(sqlalchemy.literal_column(SQLITE_NOW), sqlalchemy.BigInteger)
+            client._sys_db._now_ms_sql = lambda: now  # type: ignore[method-assign]
+        return client
 
 
 def _is_postgres(store: Any) -> bool:

@@ -13,6 +13,8 @@ VERSION = 1
 """Of the tables and triggers: part of the triggers' names."""
 NEVER = 9_000_000_000_000_000
 """The time until which a task is held back while another of its chat has not ended, in milliseconds."""
+SQLITE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+"""The time in milliseconds since 1970; `unixepoch('subsec')` needs a newer SQLite."""
 CHANNEL = "agentkit_queue"
 """Where PostgreSQL tells that something changed."""
 QUEUED = "queue"
@@ -148,7 +150,7 @@ def statements(engine: str, store: str, *, postgres: bool) -> Sequence[str]:
         "streams": f"{store.rpartition('.')[2]}event_streams",
         "never": str(NEVER),
         "version": str(VERSION),
-        "now": now if postgres else "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+        "now": now if postgres else SQLITE_NOW,
     }
     made = [*TABLES, *(_POSTGRES if postgres else _SQLITE)]
     for name, value in values.items():

@@ -158,11 +158,31 @@ def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
 
 @pytest.mark.slow
 def test_a_delayed_message_waits(queue: Queue) -> None:
-    sent = time.monotonic()
+    sent = time.time()
     late = queue.send("ann", plan(say="late"), delay=0.6)
     with queue.workers():
-        assert queue.wait(late, 30).text == "late"
-    assert time.monotonic() - sent >= 0.6  # a task's own times may be whole seconds
+        done = queue.wait(late, 30)
+    assert done.text == "late"
+    assert done.started is not None
+    assert done.started >= sent + 0.599
+
+
+def test_the_times_of_a_task_are_exact_to_a_millisecond(queue: Queue, effects: Path) -> None:
+    began = time.time()
+    sent = [queue.send(f"chat{n}", plan("read")) for n in range(3)]
+    gone = queue.send("bob", plan())
+    queue.cancel(gone)
+    with queue.workers():
+        done = [queue.wait(task, 30) for task in sent]
+    cancelled = queue.wait(gone, 30)
+    assert cancelled.ended is not None
+    times = [began, *(task.created for task in done), cancelled.created, cancelled.ended, time.time()]
+    assert all(later - earlier > -0.002 for earlier, later in pairwise(times))
+    for task in done:
+        assert task.started is not None
+        assert task.ended is not None
+        assert task.created - 0.002 < task.started < task.ended < time.time() + 0.002
+    assert any(int(task.ended * 1000) % 1000 for task in done if task.ended)
 
 
 def test_what_is_not_finished_when_the_workers_leave_is_parked_for_others(
