@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from agentkit.memory.turns import LastTurns as LastTurns
     from agentkit.model import Model as Model
     from agentkit.output import Output as Output
-    from agentkit.prices import Price as Price
     from agentkit.run import Run as Run
     from agentkit.stores.postgres import PostgresStore as PostgresStore
     from agentkit.stores.sqlite import MemoryStore as MemoryStore
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from agentkit.tooling.sources import ToolSource as ToolSource
     from agentkit.tooling.tool import Tool as Tool
     from agentkit.tooling.tool import tool as tool
+    from agentkit.traits import Price as Price
     from agentkit.wire.files import UploadedFile as UploadedFile
     from agentkit.wire.sources import Source as Source
 else:  # a type checker sees the imports above, and so that a name isn't there
@@ -83,7 +83,7 @@ else:  # a type checker sees the imports above, and so that a name isn't there
         "agentkit.memory.turns": "LastTurns",
         "agentkit.model": "Model",
         "agentkit.output": "Output",
-        "agentkit.prices": "Price",
+        "agentkit.traits": "Price",
         "agentkit.run": "Run",
         "agentkit.stores.postgres": "PostgresStore",
         "agentkit.stores.sqlite": "MemoryStore SQLiteStore",

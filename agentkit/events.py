@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 from agentkit.errors import ConfigurationError
-from agentkit.limits import Usage, read_by_model
+from agentkit.limits import Usage, read_by_model, write_by_model
 from agentkit.wire.content import Content, FunctionResponse, JsonObject
 from agentkit.wire.sources import Source
 
@@ -326,9 +326,7 @@ def _as_json(value: Any) -> Any:
 
 def _usage_out(usage: Usage) -> JsonObject:
     counts = {_camel(each.name): getattr(usage, each.name) for each in dataclasses.fields(usage)}
-    rows = [
-        {_camel(name): count for name, count in dataclasses.asdict(used).items()} for used in usage.by_model
-    ]
+    rows = [{_camel(name): value for name, value in row.items()} for row in write_by_model(usage)]
     return {**counts, "byModel": rows}
 
 

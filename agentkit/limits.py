@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agentkit.errors import ConfigurationError
-from agentkit.prices import PRICES, Price, price_of
+from agentkit.traits import PRICES, Price, price_of
 from agentkit.wire.arguments import checked
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Limits:
     """Whether calls of `write` and `sensitive` tools need approval once the words of an `untrusted` tool are in
     the history. `auto`: where somebody can give it, that is with an approver or in a chat with a store."""
     prices: Mapping[str, Price] | None = None
-    """Dollars by model name; `agentkit.prices.PRICES` by default."""
+    """Dollars by model name; `agentkit.traits.PRICES` by default."""
 
     def __post_init__(self) -> None:
         for name in ("turns", "tool_calls", "tokens", "seconds", "cost", "repeats", "answer_seconds"):
@@ -130,11 +130,12 @@ class Limits:
                 raise no_price(f"Limits(cost={self.cost})" if budget is None else f"A {budget!r}", model)
 
 
-def no_price(what: str, model: str) -> ConfigurationError:
+def no_price(what: str, model: str, tier: Any = None) -> ConfigurationError:
     """Make the error that nobody knows what a model costs."""
+    where, price = (f" in the tier {tier!r}", f", tiers={{{tier!r}: Price(...)}}") if tier else ("", "")
     return ConfigurationError(
-        f"{what}: nobody knows what {model!r} costs. Give Limits(prices={{{model!r}: Price(input=..., output=...)}}),"
-        " in dollars per million tokens."
+        f"{what}: nobody knows what {model!r} costs{where}. Give"
+        f" Limits(prices={{{model!r}: Price(input=..., output=...{price})}}), in dollars per million tokens."
     )
 
 
@@ -152,6 +153,16 @@ _COUNTS = (
     "toolUsePromptTokenCount",
     "totalTokenCount",
 )
+_DETAILS = (
+    "promptTokensDetails",
+    "cacheTokensDetails",
+    "candidatesTokensDetails",
+    "toolUsePromptTokensDetails",
+)
+
+
+KINDS: Final = ("audio_tokens", "cached_audio_tokens", "image_output_tokens", "audio_output_tokens")
+"""Counts of a `ModelUsage` that are left out where they are written down and zero, as they mostly are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +183,14 @@ class ModelUsage:
     """Tokens sent that came from a cache."""
     output_tokens: int = 0
     """Tokens of the replies, thoughts included."""
+    audio_tokens: int = 0
+    """Those of `input_tokens` that are sound."""
+    cached_audio_tokens: int = 0
+    """Those of `cached_tokens` that are sound."""
+    image_output_tokens: int = 0
+    """Those of `output_tokens` that are pictures."""
+    audio_output_tokens: int = 0
+    """Those of `output_tokens` that are sound."""
 
     @property
     def tokens(self) -> int:
@@ -179,16 +198,47 @@ class ModelUsage:
         return self.input_tokens + self.cached_tokens + self.output_tokens
 
     def cost(self, price: Price) -> float | None:
-        """Give what the tokens cost at a price, in US dollars; None if it has none for their tier."""
+        """Give what the tokens cost at a price, in US dollars; None if it has none for their tier, or some kind."""
+        return None if self.why_unpriced(price) else self.known_cost(price)
+
+    def known_cost(self, price: Price) -> float:
+        """Give what those tokens cost that the price is known of, in US dollars."""
+        return sum(tokens * (rate or 0.0) for _, tokens, rate in self._amounts(price)) / 1_000_000
+
+    def why_unpriced(self, price: Price) -> str:
+        """Say which of the tokens have no price; empty if all of them do."""
+        unknown = [what for what, tokens, rate in self._amounts(price) if tokens and rate is None]
+        return f"there is no price for {' and '.join(unknown)}" if unknown else ""
+
+    def _amounts(self, price: Price) -> tuple[tuple[str, int, float | None], ...]:
+        """List the tokens that have a price of their own, each with it."""
         found = price.in_tier(self.tier)
         if found is None:
-            return None
+            return ((f"{self.model!r} in the tier {self.tier!r}", self.tokens, None),)
         rates = found.long if self.long and found.long is not None else found
         cached = rates.input if rates.cached is None else rates.cached
-        dollars = (
-            self.input_tokens * rates.input + self.cached_tokens * cached + self.output_tokens * rates.output
+        if not (
+            self.audio_tokens
+            or self.cached_audio_tokens
+            or self.image_output_tokens
+            or self.audio_output_tokens
+        ):
+            return (
+                ("", self.input_tokens, rates.input),
+                ("", self.cached_tokens, cached),
+                ("", self.output_tokens, rates.output),
+            )
+        cached_audio = rates.audio if rates.cached_audio is None else rates.cached_audio
+        text = self.output_tokens - self.image_output_tokens - self.audio_output_tokens
+        return (
+            ("", self.input_tokens - self.audio_tokens, rates.input),
+            ("", self.cached_tokens - self.cached_audio_tokens, cached),
+            ("", text, rates.output),
+            (f"sound that {self.model!r} is sent", self.audio_tokens, rates.audio),
+            (f"sound that {self.model!r} is sent from a cache", self.cached_audio_tokens, cached_audio),
+            (f"pictures of {self.model!r}", self.image_output_tokens, rates.image_output),
+            (f"sound of {self.model!r}", self.audio_output_tokens, rates.audio_output),
         )
-        return dollars / 1_000_000
 
     def __add__(self, other: ModelUsage) -> ModelUsage:
         return ModelUsage(
@@ -199,6 +249,10 @@ class ModelUsage:
             input_tokens=self.input_tokens + other.input_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            audio_tokens=self.audio_tokens + other.audio_tokens,
+            cached_audio_tokens=self.cached_audio_tokens + other.cached_audio_tokens,
+            image_output_tokens=self.image_output_tokens + other.image_output_tokens,
+            audio_output_tokens=self.audio_output_tokens + other.audio_output_tokens,
         )
 
 
@@ -228,17 +282,18 @@ class Usage:
     """Which models they are of, sorted by name; long prompts apart. Usages are equal if their counts are."""
 
     @classmethod
-    def from_wire(cls, metadata: UsageMetadata | None, model: str = "") -> Usage:
+    def from_wire(cls, metadata: UsageMetadata | None, model: str = "", *, asked_tier: Any = None) -> Usage:
         """Read one reply's `usageMetadata`; None, and missing or null counts, are 0.
 
-        With the name of the model that replied, `by_model` tells its tokens, if the reply tells any.
+        With the name of the model that replied, `by_model` tells its tokens, if the reply tells any; of a reply that
+        doesn't say its service tier, in the one that was asked for.
         """
         wire = metadata if isinstance(metadata, dict) else {}
         counts = map(wire.get, _COUNTS)
         prompt, cached, candidates, thoughts, tools, total = (
             count if type(count) is int and 0 < count < MOST_TOKENS else 0 for count in counts
         )
-        said: Any = wire.get("serviceTier") or wire.get("trafficType")
+        said: Any = wire.get("serviceTier") or wire.get("trafficType") or asked_tier
         used = ModelUsage(
             model=model,
             long=prompt > LONG_PROMPT,
@@ -248,6 +303,11 @@ class Usage:
             cached_tokens=cached,
             # What a total has beyond its parts is taken for output, which is the dearest.
             output_tokens=max(candidates + thoughts, total - prompt - tools),
+            **(
+                {}
+                if wire.keys().isdisjoint(_DETAILS)
+                else _kinds_in(wire, prompt - cached, cached, candidates, tools)
+            ),
         )
         return cls(
             requests=1,
@@ -270,7 +330,7 @@ class Usage:
         out, as far as it told no tokens.
 
         Args:
-            prices: The models' prices by their names; see `agentkit.prices` for what the default ones leave out.
+            prices: The models' prices by their names; see `agentkit.traits` for what the default ones leave out.
             on: The day of the requests, for prices that change on a day that is announced; None: today.
         """
         return None if self.why_unpriced(prices) is not None else self.known_cost(prices, on=on)
@@ -280,7 +340,7 @@ class Usage:
         """Give what those tokens cost whose cost is known, in US dollars; see `cost`."""
         day = on or date.today()
         prices_of = ((used, price_of(used.model, prices)) for used in self.by_model)
-        return sum((used.cost(price.on(day)) or 0.0 for used, price in prices_of if price is not None), 0.0)
+        return sum((used.known_cost(price.on(day)) for used, price in prices_of if price is not None), 0.0)
 
     @checked
     def saved(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
@@ -289,7 +349,13 @@ class Usage:
         Tokens whose price isn't known count as nothing; so does what it costs to store an explicit cache.
         """
         whole = tuple(
-            replace(used, input_tokens=used.input_tokens + used.cached_tokens, cached_tokens=0)
+            replace(
+                used,
+                input_tokens=used.input_tokens + used.cached_tokens,
+                audio_tokens=used.audio_tokens + used.cached_audio_tokens,
+                cached_tokens=0,
+                cached_audio_tokens=0,
+            )
             for used in self.by_model
         )
         return replace(self, by_model=whole).known_cost(prices, on=on) - self.known_cost(prices, on=on)
@@ -305,8 +371,8 @@ class Usage:
             return f"there is no price for {' and '.join(map(repr, dict.fromkeys(unknown)))}"
         for used in self.by_model:
             price = price_of(used.model, prices)
-            if price is not None and price.in_tier(used.tier) is None:
-                return f"there is no price for {used.model!r} in the tier {used.tier!r}"
+            if price is not None and (why := used.why_unpriced(price)):
+                return why
         if told < max(parts, self.total_tokens):
             return "some tokens were counted without the name of a model"
         if sum(used.requests for used in self.by_model) < self.requests - self.given_up:
@@ -337,6 +403,43 @@ class Usage:
         )
 
 
+def _kinds_in(
+    wire: Mapping[str, Any], sent: int, cached: int, candidates: int, used_by_tools: int
+) -> dict[str, int]:
+    """Read how many of a reply's tokens are sound and pictures, where it says so.
+
+    Args:
+        wire: The `usageMetadata`.
+        sent: Tokens of the prompt that no cache had.
+        cached: Tokens of the prompt that a cache had.
+        candidates: Tokens of the reply, thoughts not included.
+        used_by_tools: Tokens of the server's own tools.
+    """
+    prompt, from_cache, replied, tools = (_by_kind(wire.get(key)) for key in _DETAILS)
+    # Where it doesn't say what came from the cache, it is what has no room elsewhere.
+    audio = prompt.get("AUDIO", 0)
+    cached_audio = min(cached, max(from_cache.get("AUDIO", 0), audio - max(sent, 0)))
+    pictures = min(candidates, replied.get("IMAGE", 0))
+    return {
+        "audio_tokens": min(max(sent, 0), max(audio - cached_audio, 0))
+        + min(used_by_tools, tools.get("AUDIO", 0)),
+        "cached_audio_tokens": cached_audio,
+        "image_output_tokens": pictures,
+        "audio_output_tokens": min(candidates - pictures, replied.get("AUDIO", 0)),
+    }
+
+
+def _by_kind(details: Any) -> dict[str, int]:
+    """Add up the counts of a list of tokens by their kind; what isn't one says nothing."""
+    counts: dict[str, int] = {}
+    for each in details if isinstance(details, list) else ():
+        count = each.get("tokenCount") if isinstance(each, dict) else None
+        if type(count) is int and 0 < count < MOST_TOKENS:
+            kind = str(each.get("modality"))
+            counts[kind] = counts.get(kind, 0) + count
+    return counts
+
+
 def _tier_in(said: Any) -> str:
     """Read the service tier: what the reply's header said of it or, on Vertex AI, the kind of traffic."""
     tier = str(said).lower().removeprefix("on_demand").removeprefix("_")
@@ -351,6 +454,12 @@ def _merged(left: tuple[ModelUsage, ...], right: tuple[ModelUsage, ...]) -> tupl
         key = (used.model, used.long, used.tier)
         merged[key] = merged[key] + used if key in merged else used
     return tuple(merged[key] for key in sorted(merged))
+
+
+def write_by_model(usage: Usage) -> list[dict[str, Any]]:
+    """Write `by_model` down, by the names of its fields."""
+    rows = map(asdict, usage.by_model)
+    return [{name: value for name, value in row.items() if value or name not in KINDS} for row in rows]
 
 
 def read_by_model(value: Any) -> tuple[ModelUsage, ...]:
@@ -376,5 +485,5 @@ def _read_model_usage(row: Mapping[str, Any]) -> ModelUsage:
 
 
 _MODEL_USAGE: Mapping[str, type] = {"model": str, "long": bool, "tier": str} | dict.fromkeys(
-    ("requests", "input_tokens", "cached_tokens", "output_tokens"), int
+    ("requests", "input_tokens", "cached_tokens", "output_tokens", *KINDS), int
 )

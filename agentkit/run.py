@@ -74,7 +74,7 @@ class Run(BesideText, Generic[Out]):
     def cost(self) -> float | None:
         """What the run has cost in US dollars, by the prices of its limits; None where that isn't known.
 
-        Of a run that was read from JSON, by those that it was given itself, or `agentkit.prices.PRICES`.
+        Of a run that was read from JSON, by those that it was given itself, or `agentkit.traits.PRICES`.
         """
         return self.usage.cost(self._parked.prices)
 

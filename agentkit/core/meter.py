@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agentkit.limits import Limits, Stop, Usage
-from agentkit.prices import PRICES, Price
+from agentkit.traits import PRICES, Price
 
 Reached = tuple[Stop, str]
 """A limit that is reached, and that in words."""

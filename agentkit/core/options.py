@@ -14,12 +14,12 @@ from agentkit.core.config import config_in, merged_config
 from agentkit.errors import ConfigurationError, DecisionError
 from agentkit.limits import Limits
 from agentkit.model import Model
-from agentkit.prices import Price
 from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
 from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
+from agentkit.traits import Price
 from agentkit.wire.content import JsonObject, Request, forced
 
 if TYPE_CHECKING:

@@ -192,7 +192,9 @@ class Requests:
                 return None
             step, model = sent, sent.model
             reply = step.assembler.reply()
-            usage = Usage.from_wire(reply.get("usageMetadata"), model.name)
+            usage = Usage.from_wire(
+                reply.get("usageMetadata"), model.name, asked_tier=step.request.get("serviceTier")
+            )
         if ask.purpose == "summary":
             self._meter.add(usage)
         else:
@@ -367,7 +369,7 @@ class Requests:
         if step.free:
             return
         told = step.assembler.reply().get("usageMetadata")
-        usage = Usage.from_wire(told, step.model.name)
+        usage = Usage.from_wire(told, step.model.name, asked_tier=step.request.get("serviceTier"))
         self._meter.add(usage if told and step.assembler.finished else replace(usage, given_up=1))
 
     def _wait(self, delay: float, attempt: int, error: ModelError) -> Generator[Event | Effect, Any, bool]:
@@ -428,16 +430,17 @@ class Requests:
         Raises:
             ConfigurationError: Nobody knows what the model costs; nothing was sent.
         """
-        model, prices = step.model.name, self._meter.prices
+        prices = self._meter.prices
         usd = self._expected_usage(step).cost(prices)
         if usd is None:
-            raise no_price(f"A {budget!r}", model)
+            raise no_price(f"A {budget!r}", step.model.name, step.request.get("serviceTier"))
 
         def cost() -> float | None:
             if step.free:
                 return 0.0
             told = step.assembler.reply().get("usageMetadata")
-            return Usage.from_wire(told, model).cost(prices) if told else None
+            tier = step.request.get("serviceTier")
+            return Usage.from_wire(told, step.model.name, asked_tier=tier).cost(prices) if told else None
 
         return Hold(budget, usd, self.context(), cost)
 
@@ -450,7 +453,7 @@ class Requests:
             "promptTokenCount": self._expected_tokens(step.request),
             "candidatesTokenCount": min(output, most) if type(most) is int else output,
         }
-        return Usage.from_wire(guess, step.model.name)
+        return Usage.from_wire(guess, step.model.name, asked_tier=step.request.get("serviceTier"))
 
     # -- counting
 

@@ -11,9 +11,9 @@ from agentkit.core.history import History
 from agentkit.core.meter import Meter
 from agentkit.core.state import OpenTurn, RunState, Settings, Setup
 from agentkit.errors import AgentError
-from agentkit.prices import PRICES, Price
 from agentkit.stores.message import Message
 from agentkit.tooling.decisions import Decision
+from agentkit.traits import PRICES, Price
 
 
 @dataclass(frozen=True, slots=True)

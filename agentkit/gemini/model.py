@@ -14,9 +14,9 @@ from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.protocol import Wire, as_taken
 from agentkit.gemini.times import Times, times_for
-from agentkit.gemini.traits import is_agent, traits_of
 from agentkit.gemini.uploads import Uploads
 from agentkit.model import Model, Traits
+from agentkit.traits import is_agent, traits_of
 from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject, Reply, Request
 from agentkit.wire.files import LocalFile, UploadedFile
@@ -124,7 +124,7 @@ class GeminiModel(Model):
 
     @property
     def traits(self) -> Traits:
-        """What the model takes, by the table in `agentkit.gemini.traits`."""
+        """What the model takes, by the table in `agentkit.traits`."""
         vertex = self._client.vertexai if self._client is not None else _vertex_chosen()
         return traits_of(self._name, "vertex" if vertex else "gemini", self._upload_over)
 

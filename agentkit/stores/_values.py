@@ -15,7 +15,7 @@ from agentkit.errors import (
     SessionNotFound,
     StoreError,
 )
-from agentkit.limits import ModelUsage, Usage, read_by_model
+from agentkit.limits import KINDS, ModelUsage, Usage, read_by_model
 from agentkit.stores.base import SaveResult, Step, StoredResult
 from agentkit.wire.content import Content, JsonObject, content_json, dumps, keep, text_of
 
@@ -25,6 +25,8 @@ MAX_RESULT = 100_000_000
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
 _COUNTS = tuple(name for name in _USAGE_FIELDS if name != "by_model")
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelUsage))
+_LEFT_OUT = frozenset({"tier", *KINDS})
+"""Of these, what is empty or zero."""
 
 
 def check_id(id: object) -> None:
@@ -162,7 +164,11 @@ def _encode_usage(usage: Usage) -> str:
         counts = {name: count for name in _USAGE_FIELDS if (count := getattr(usage, name))}
         if by_model := counts.get("by_model"):
             counts["by_model"] = [
-                {name: getattr(used, name) for name in _MODEL_FIELDS if name != "tier" or used.tier}
+                {
+                    name: value
+                    for name in _MODEL_FIELDS
+                    if (value := getattr(used, name)) or name not in _LEFT_OUT
+                }
                 for used in by_model
             ]
         _make_usage(counts)

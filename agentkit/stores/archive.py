@@ -18,7 +18,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from agentkit.errors import StoreError, StoreVersionError
-from agentkit.limits import Usage, read_by_model
+from agentkit.limits import Usage, read_by_model, write_by_model
 from agentkit.stores._values import check_results, sum_usage
 from agentkit.stores.base import Message, SessionInfo, StoredCall, StoredResult
 from agentkit.stores.parked import CallRecord, answers_to
@@ -148,8 +148,9 @@ def to_archive(
 
 
 def _message_json(message: Message) -> JsonObject:
+    usage = message.usage
     known = {
-        "usage": asdict(message.usage) if message.usage else None,
+        "usage": {**asdict(usage), "by_model": write_by_model(usage)} if usage else None,
         "finish_reason": message.finish_reason,
         "model": message.model,
         "endpoint": message.endpoint,

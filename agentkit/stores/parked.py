@@ -43,6 +43,10 @@ class ModelUsageRecord(_Record):
     input_tokens: Count = 0
     cached_tokens: Count = 0
     output_tokens: Count = 0
+    audio_tokens: Count = 0
+    cached_audio_tokens: Count = 0
+    image_output_tokens: Count = 0
+    audio_output_tokens: Count = 0
 
 
 class UsageRecord(_Record):

@@ -31,9 +31,9 @@ from agentkit import (
 from agentkit.core.meter import Meter
 from agentkit.core.repair import LAST_TURN, REPEATED
 from agentkit.events import TextDelta, TurnFinished
-from agentkit.prices import PRICES
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.tooling.tool import Tool
+from agentkit.traits import PRICES
 from agentkit.wire.content import Request, call_part, model_content, user_content
 from tests.helpers.gemini_server import GeminiServer
 from tests.helpers.gemini_server import call as server_call

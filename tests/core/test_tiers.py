@@ -9,7 +9,7 @@ import pytest
 from google import genai
 
 from agentkit import GeminiModel, Usage
-from agentkit.prices import Price
+from agentkit.traits import Price
 from tests.helpers.gemini import HELLO, GetReply, generate, stream_it
 from tests.helpers.gemini_server import GeminiServer, text
 

@@ -14,8 +14,8 @@ from agentkit import Agent, Limits, MemoryStore, Run, Summarize, Usage
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.gemini.model import DEFAULT_MODEL
 from agentkit.limits import ModelUsage
-from agentkit.prices import PRICES, PRICES_DATE, Price, price_of
 from agentkit.testing import ScriptedModel, fault, reply
+from agentkit.traits import PRICES, Price, price_of
 from agentkit.wire.content import Reply, Request, UsageMetadata, call_part, model_content
 from tests.helpers.runners import NO_WAIT, Runner
 
@@ -117,7 +117,8 @@ def test_a_price_that_changes_is_that_of_the_day() -> None:
         ("gemini-2.5-flash-preview-05-20", None),
         ("gemini-3-flash", None),
         ("gemini-flash-latest", None),
-        ("gemini-2.5-flash-image", None),
+        ("gemini-2.5-flash-image", 0.3),
+        ("gemini-2.5-flash-image-preview", None),
         ("tunedModels/gemini-2.5-pro", None),
         ("gemini-2.5-pro-1", None),
         ("scripted", None),
@@ -138,7 +139,7 @@ def test_a_price_of_ones_own_is_found_under_the_very_name_first() -> None:
 
 def test_the_default_model_has_a_price_that_rises_on_new_years_day() -> None:
     usage = used(DEFAULT_MODEL, prompt=100_000, cachedContent=50_000, candidates=10_000)
-    assert usage.cost(on=PRICES_DATE) == pytest.approx(0.0375 + 0.00375 + 0.0375)
+    assert usage.cost(on=date(2026, 11, 28)) == pytest.approx(0.0375 + 0.00375 + 0.0375)
     assert usage.cost(on=date(2027, 1, 1)) == pytest.approx(0.15 + 0.0075)
     assert usage.cost() is not None
 

@@ -16,7 +16,7 @@ from agentkit.core.repair import RetryPolicy
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.gemini.model import GeminiModel
 from agentkit.gemini.times import times_for
-from agentkit.gemini.traits import traits_of
+from agentkit.traits import traits_of
 from agentkit.wire.content import Request
 from tests.helpers.gemini import HELLO, KEY, NO_TLS, GetReply, every_method, stream_it, text_in
 from tests.helpers.gemini import astream_it as astream

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import agentkit
-from agentkit.gemini.traits import TABLE
 from agentkit.model import NO_TRAITS
+from agentkit.traits import TABLE
 from tests.helpers.pages import DOCS
 
 ABSTRACT = (
