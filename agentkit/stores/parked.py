@@ -7,11 +7,19 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from agentkit.errors import AgentError, ConfigurationError
-from agentkit.limits import ModelUsage, Stop, Usage
+from agentkit.limits import KINDS, ModelUsage, Stop, Usage
 from agentkit.stores.message import Message
 from agentkit.stores.steps import StoredCall
 from agentkit.wire.content import Content, JsonObject, calls_of, dumps, keep, response_part
@@ -47,6 +55,11 @@ class ModelUsageRecord(_Record):
     cached_audio_tokens: Count = 0
     image_output_tokens: Count = 0
     audio_output_tokens: Count = 0
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        kinds = {to_camel(name) for name in KINDS}
+        return {name: value for name, value in write(self).items() if value or name not in kinds}
 
 
 class UsageRecord(_Record):

@@ -68,6 +68,10 @@ def wired(**more: Any) -> Any:
     return {**WIRE, **more}
 
 
+def paid(part: Any, **more: Any) -> Any:
+    return {**reply(part), "usageMetadata": wired(**more)}
+
+
 def test_each_kind_of_token_has_its_price() -> None:
     usage = Usage.from_wire(WIRE, "m")
     assert usage.by_model == (
@@ -170,7 +174,7 @@ LIMITS = Limits(prices={"scripted": PRICE})
 
 def test_they_stay_apart_in_a_store_an_archive_a_run_as_json_and_an_event(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "chats.db")
-    chat = Agent(ScriptedModel([reply("ok", **WIRE)]), limits=LIMITS).chat("ann", store)
+    chat = Agent(ScriptedModel([paid("ok")]), limits=LIMITS).chat("ann", store)
     run = chat.send_message("Hello")
     by_model = run.usage.by_model
     assert by_model[0].audio_tokens == 20_000
@@ -192,8 +196,8 @@ def test_they_stay_apart_in_a_store_an_archive_a_run_as_json_and_an_event(tmp_pa
 
 def test_those_of_a_sub_agent_and_of_a_request_that_was_given_up_cost_as_much(go: Runner) -> None:
     broken: Any = ModelError("lost", retryable=True)
-    inner = Agent(ScriptedModel([broken, reply("ok", **WIRE)], name="heard"), retry=NO_WAIT)
-    outer = ScriptedModel([reply(call_part("ask", {"request": "go"}), **WIRE), reply("done", **WIRE)])
+    inner = Agent(ScriptedModel([broken, paid("ok")], name="heard"), retry=NO_WAIT)
+    outer = ScriptedModel([paid(call_part("ask", {"request": "go"})), paid("done")])
     agent = Agent(
         outer,
         tools=[inner.as_tool(name="ask", description="Ask.")],
@@ -212,7 +216,7 @@ def test_those_of_a_resumed_run_are_counted_before_and_after(go: Runner) -> None
         raise ToolDeferred("later")
 
     agent = Agent(
-        ScriptedModel([reply(call_part("wait", {}), **WIRE), reply("done", **WIRE)]),
+        ScriptedModel([paid(call_part("wait", {})), paid("done")]),
         tools=[wait],
         limits=LIMITS,
     )
@@ -226,7 +230,7 @@ def test_those_of_a_resumed_run_are_counted_before_and_after(go: Runner) -> None
 
 def test_a_limit_of_cost_says_which_tokens_it_does_not_count(go: Runner) -> None:
     limits = Limits(cost=5.0, prices={"scripted": PLAIN})
-    run = go(Agent(ScriptedModel([reply("ok", **WIRE)]), limits=limits), "Hello")
+    run = go(Agent(ScriptedModel([paid("ok")]), limits=limits), "Hello")
     assert (run.cost, run.cost_is_complete) == (None, False)
     assert "no price for sound that 'scripted' is sent" in run.why
 
@@ -235,8 +239,8 @@ def test_a_limit_of_cost_says_which_tokens_it_does_not_count(go: Runner) -> None
 def test_a_reply_that_does_not_say_its_tier_was_made_in_the_one_asked_for(
     go: Runner, said: str | None, tier: str
 ) -> None:
-    told = WIRE if said is None else wired(serviceTier=said)
-    agent = Agent(ScriptedModel([reply("ok", **told)]), config={"service_tier": "flex"}, limits=LIMITS)
+    told = {} if said is None else {"serviceTier": said}
+    agent = Agent(ScriptedModel([paid("ok", **told)]), config={"service_tier": "flex"}, limits=LIMITS)
     assert go(agent, "Hello").usage.by_model[0].tier == tier
 
 
