@@ -92,7 +92,7 @@ def browser() -> Iterator[Any]:
 def come_in(browser: Any, serving: Serving, **options: Any) -> Any:
     """Open the page in a context of its own; `page.trouble` collects what a console or a request shouldn't have."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)  # under load a page is slow
     page = context.new_page()
     page.trouble = []
     page.on("console", lambda m: m.type in ("error", "warning") and page.trouble.append(m.text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,29 @@ def say(page: Any, text: str) -> None:
 
 def idle(page: Any) -> None:
     page.wait_for_selector("#send:not([hidden])", timeout=30_000)
+
+
+class Gate:
+    """Holds what a page asks of an address until it is opened."""
+
+    def __init__(self, page: Any, pattern: str) -> None:
+        self._page, self._pattern = page, pattern
+        self._held: list[Any] = []
+        page.route(pattern, lambda route: self._held.append(route))
+
+    def wait(self) -> None:
+        """Wait until something was asked."""
+        until = time.monotonic() + 30
+        while not self._held and time.monotonic() < until:
+            self._page.wait_for_timeout(20)
+        assert self._held
+
+    def open(self) -> None:
+        """Let through what was asked, and all that is asked from now on."""
+        held, self._held = self._held, []
+        for route in held:
+            route.continue_()
+        self._page.unroute(self._pattern)
 
 
 NOTE_WHAT_PASSES = """() => {
@@ -69,6 +93,90 @@ def test_a_call_is_approved_with_the_keyboard_alone(page: Any) -> None:
     page.wait_for_selector("text=on their way")
     page.keyboard.press("Escape")
     assert page.locator("text=I need a signature").count() == 1
+
+
+def test_a_message_is_sent_once_and_what_is_typed_meanwhile_stays(page: Any) -> None:
+    gate = Gate(page, "**/api/message*")
+    page.fill("#say", "hello")
+    page.evaluate("for (const _ of [1, 2]) document.getElementById('form').requestSubmit()")
+    gate.wait()
+    page.keyboard.type("and then")
+    gate.open()
+    page.wait_for_selector("text=You said: hello")
+    idle(page)
+    assert page.input_value("#say") == "and then"
+    assert page.locator(".user").count() == 1
+    page.wait_for_selector("#sessions li button")
+    assert page.locator("#sessions li").count() == 1
+
+
+def test_a_message_that_cannot_be_sent_comes_back_with_its_files(page: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "tea.png"
+    picture.write_bytes(png(20, 20))
+    page.set_input_files("#file", [picture])
+    page.wait_for_selector("#files li:has-text('tea.png')")
+    page.route("**/api/message*", lambda route: route.abort())
+    say(page, "look at this")
+    page.wait_for_selector("#state.bad:has-text('reached')")
+    page.wait_for_function("document.getElementById('say').value === 'look at this'")
+    page.wait_for_selector("#files li:has-text('tea.png')")
+    page.trouble.clear()  # the browser says that the request was broken off
+    page.unroute("**/api/message*")
+    page.click("#send")
+    page.wait_for_selector(".user img.media")
+    idle(page)
+
+
+def test_a_decision_is_sent_once_and_the_focus_stays_at_the_call(page: Any) -> None:
+    say(page, "order")
+    page.wait_for_selector("button:has-text('Approve')")
+    page.focus("button:has-text('Approve')")
+    page.evaluate("for (const _ of [1, 2]) document.activeElement.click()")
+    page.wait_for_selector("text=on their way")
+    idle(page)
+    assert page.evaluate("document.activeElement.closest('.card') !== null")
+    assert page.inner_text("#state") == ""
+
+
+def test_the_focus_stays_in_the_list_of_sessions_when_it_changes(page: Any) -> None:
+    for text in ("first", "second"):
+        page.click("#new")
+        page.wait_for_selector("#log .empty")
+        say(page, text)
+        page.wait_for_selector(f"#sessions button:has-text('{text}')")
+        idle(page)
+    first = page.locator("#sessions button:has-text('first')")
+    first.focus()
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector("text=You said: second")
+    other.click("#new")
+    other.wait_for_selector("#log .empty")
+    say(other, "third")
+    page.wait_for_selector("#sessions button:has-text('third')")
+    page.wait_for_function("document.activeElement.textContent.includes('first')")
+
+
+@pytest.mark.parametrize("address", ["no-such-session", "%E0%A4%A"])
+def test_where_there_is_no_such_session_the_next_message_begins_one(page: Any, address: str) -> None:
+    page.evaluate("(id) => { location.hash = '/' + id }", address)
+    page.wait_for_selector("text=can't be shown")
+    page.trouble.clear()  # the browser says that it got a 404
+    say(page, "hello")
+    page.wait_for_selector("text=You said: hello")
+    idle(page)
+
+
+def test_escape_in_the_search_clears_it_and_stops_nothing(page: Any) -> None:
+    say(page, "slow please")
+    page.wait_for_selector(".card.run")
+    page.fill("#find", "x")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.getElementById('find').value === ''")
+    page.focus("#say")
+    assert page.is_visible(".card.run")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".banner:has-text('Stopped')")
 
 
 def test_a_call_is_edited_and_a_wrong_edit_leaves_it_waiting(page: Any) -> None:

@@ -16,10 +16,11 @@ let wanted = 0;
 let listCursor = 0;
 let drawing = 0;
 let listing = false;
+let sending = false;
 const actions = { decide, retry: () => act("retry") };
 const events = new Events(take, connected);
 const files = new Files($("files"), (text) => say(text, true));
-const sessions = new Sessions($("sessions"), $("find"), go);
+const sessions = new Sessions($("sessions"), $("find"), go, list);
 const trace = new Trace($("trace"), ({ message = -1, at }) => api("turn", { id: current, message: String(message), at: String(at) }));
 
 /** @param {string} text @param {boolean} [bad] */
@@ -50,6 +51,7 @@ function act(what, body = {}) {
 /** @param {boolean} up */
 function connected(up) {
   say(up ? "" : "Not connected; trying again…", !up);
+  if (up && !current && addressed()) open(addressed()); // it couldn't be shown before
 }
 
 /** @param {any} row */
@@ -129,7 +131,12 @@ function go(id) {
 
 /** Tell which session the address names. */
 function addressed() {
-  return location.hash.startsWith("#/") ? decodeURIComponent(location.hash.slice(2)) : "";
+  if (!location.hash.startsWith("#/")) return "";
+  try {
+    return decodeURIComponent(location.hash.slice(2));
+  } catch {
+    return location.hash.slice(2); // no address of ours: it is said that there is no such session
+  }
 }
 
 /** @param {string} id */
@@ -140,38 +147,53 @@ async function open(id) {
   const fresh = { rows: [], cursor: 0, title: "", live: false, usage: null };
   const snapshot = id ? await tried(() => api("session", { id })) : fresh;
   if (mine !== wanted) return;
+  view = new Conversation($("log"), snapshot ? actions : null, id);
   if (!snapshot) {
-    if (id) view = new Conversation($("log"), null);
+    current = ""; // what is said now begins another
     $("log").replaceChildren(make("p.empty", "This session can't be shown; choose another, or begin a new one."));
+    head(null);
     return;
   }
-  view = new Conversation($("log"), actions, id);
   view.live = snapshot.live;
   snapshot.rows.forEach((/** @type {any} */ row) => view.take(row));
   if (!snapshot.rows.length && !snapshot.live) view.empty(about.tools);
-  entitle(visible(snapshot.title || "New session"));
-  $("usage").textContent = snapshot.usage && snapshot.usage.in + snapshot.usage.out ? used(snapshot.usage) : "";
-  $("menu-more").hidden = !id;
   events.watch({ [LIST]: listCursor, ...(id ? { [id]: snapshot.cursor } : {}) });
-  show();
+  head(snapshot);
   pinned = true;
   scroll.scrollTop = scroll.scrollHeight;
 }
 
+/**
+ * Show what stands above a session; null is none.
+ * @param {any} snapshot
+ */
+function head(snapshot) {
+  entitle(visible(snapshot?.title || "New session"));
+  $("usage").textContent = snapshot?.usage && snapshot.usage.in + snapshot.usage.out ? used(snapshot.usage) : "";
+  $("menu-more").hidden = !current;
+  show();
+}
+
 async function send() {
   const text = $("say").value.trim();
-  if ((!text && !files.files.length) || view.live || view.waits) return;
+  if ((!text && !files.files.length) || view.live || view.waits || sending) return;
+  sending = true;
+  const attached = files.take();
+  $("say").value = ""; // at once: what is typed meanwhile is the next message
   say("");
-  await tried(async () => {
+  const sent = await tried(async () => {
     if (!current) {
       const { id } = await api("sessions", {}, {});
       history.replaceState(null, "", "#/" + encodeURIComponent(id));
       await open(id);
     }
-    await api("message", { id: current }, { text, files: files.files.map(({ mime, data }) => ({ mime, data })) });
-    files.take();
-    $("say").value = "";
+    await api("message", { id: current }, { text, files: attached.map(({ mime, data }) => ({ mime, data })) });
+    return true;
   });
+  sending = false;
+  if (sent) return;
+  $("say").value = [text, $("say").value].filter(Boolean).join("\n");
+  files.giveBack(attached);
 }
 
 /** @param {any} decisions */
@@ -265,10 +287,10 @@ $("say").onkeydown = (/** @type {KeyboardEvent} */ event) => {
   send();
 };
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape" || $("dialog").open) return;
+  if (event.key !== "Escape" || event.isComposing || $("dialog").open) return;
   if (document.body.classList.contains("open")) shut();
   else if ($("menu-more").open) $("menu-more").open = false;
-  else if (view.live) act("stop");
+  else if (view.live && event.target !== $("find")) act("stop"); // there it clears the field
 });
 document.addEventListener("click", (event) => {
   const target = /** @type {Element} */ (event.target);

@@ -9,10 +9,17 @@ const ASKED = /** @type {Record<string, string>} */ ({
 let count = 0;
 
 /**
- * Make the form for a waiting call; `give` is called with a decision.
- * @param {any} call @param {(decision: any) => void} give
+ * Make the form for a waiting call; `decide` is called with a decision, and not again before it has been taken.
+ * @param {any} call @param {(decision: any) => Promise<void> | undefined} decide
  */
-export function askForm(call, give) {
+export function askForm(call, decide) {
+  let given = false;
+  const give = async (/** @type {any} */ decision) => {
+    if (given) return;
+    given = true;
+    await decide(decision);
+    given = false; // it was refused: else this form is gone
+  };
   const said = make("p.note");
   said.setAttribute("role", "status");
   const why = reasonField(() => give({ kind: "deny", why: why.value }));

@@ -44,10 +44,16 @@ export class Files {
 
   /** Give the files for a message, and begin anew. */
   take() {
-    const taken = this.files.map(({ mime, data }) => ({ mime, data }));
+    const taken = this.files;
     this.files = [];
     this.show();
     return taken;
+  }
+
+  /** @param {Attached[]} files what was taken, and couldn't be sent */
+  giveBack(files) {
+    this.files.unshift(...files);
+    this.show();
   }
 
   /**
@@ -63,14 +69,16 @@ export class Files {
       }
     });
     element.addEventListener("dragover", (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return; // text goes where it is dropped
       event.preventDefault();
       element.classList.add("dropping");
     });
     element.addEventListener("dragleave", () => element.classList.remove("dropping"));
     element.addEventListener("drop", (event) => {
-      event.preventDefault();
       element.classList.remove("dropping");
-      this.add(/** @type {DragEvent} */ (event).dataTransfer?.files ?? []);
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      this.add(event.dataTransfer.files);
     });
   }
 }

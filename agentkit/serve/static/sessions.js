@@ -5,18 +5,19 @@ import { button, make, visible } from "./dom.js";
 const PAGE = 50;
 
 export class Sessions {
-  /** @param {HTMLElement} list @param {HTMLInputElement} find @param {(id: string) => void} open */
-  constructor(list, find, open) {
+  /** @param {HTMLElement} list @param {HTMLInputElement} find @param {(id: string) => void} open @param {() => void} reload */
+  constructor(list, find, open, reload) {
     this.list = list;
     this.find = find;
     this.open = open;
+    this.reload = reload;
     this.current = "";
     this.limit = PAGE;
     this.asked = 0;
     /** @type {any} */ let typing;
     find.oninput = () => {
       clearTimeout(typing);
-      typing = setTimeout(() => this.load(), 150);
+      typing = setTimeout(reload, 150);
     };
   }
 
@@ -28,13 +29,20 @@ export class Sessions {
     const rows = sessions.map((/** @type {any} */ each) => this.row(each));
     if (sessions.length >= this.limit) rows.push(make("li", button("Show more", () => this.more(), "button.more")));
     if (!rows.length && this.find.value) rows.push(make("li.note", "Nothing found."));
+    const held = /** @type {HTMLElement} */ (document.activeElement);
+    const at = [...this.list.children].findIndex((item) => item.contains(held));
     this.list.replaceChildren(...rows);
+    if (at >= 0) {
+      const openers = [...this.list.querySelectorAll("button")];
+      const same = held.dataset.id && openers.find((each) => each.dataset.id === held.dataset.id);
+      (same || openers[at])?.focus({ preventScroll: true });
+    }
     return cursor;
   }
 
   more() {
     this.limit += PAGE;
-    this.load();
+    this.reload();
   }
 
   /** @param {any} each */

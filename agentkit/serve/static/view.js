@@ -6,7 +6,7 @@ import { checklist, sources, table } from "./table.js";
 /** @typedef {{ card: HTMLElement, details: HTMLDetailsElement, body: HTMLElement, inner: HTMLElement, time: HTMLElement,
  *   brief: HTMLElement, name: string, ask?: HTMLElement }} Call */
 /** @typedef {{ outer: HTMLElement, holder: HTMLElement, blocks: HTMLElement[], table?: boolean }} Text */
-/** @typedef {{ decide: (decisions: any) => void, retry: () => void }} Actions */
+/** @typedef {{ decide: (decisions: any) => Promise<void>, retry: () => void }} Actions */
 
 const STATES = /** @type {Record<string, string>} */ ({
   run: "running",
@@ -63,7 +63,7 @@ export class Conversation {
     this.live = true;
     this.waits = false;
     this.log.querySelectorAll(".banner").forEach((old) => old.remove());
-    this.calls.forEach((call) => call.ask?.remove());
+    this.calls.forEach(unask);
   }
 
   /** @param {any} row */
@@ -163,7 +163,7 @@ export class Conversation {
   /** @param {any} row */
   on_tool_started(row) {
     const call = this.calls.get(row.callId) || this.addCall(row);
-    call.ask?.remove();
+    unask(call);
     call.body.replaceChildren(make("h2", "Arguments"), pre(row.args));
     this.mark(call, "run");
   }
@@ -200,7 +200,7 @@ export class Conversation {
   on_tool_finished(row) {
     const call = this.calls.get(row.callId) || this.addCall({ ...row, args: {} });
     call.time.textContent = row.seconds === null ? "" : duration(row.seconds);
-    call.ask?.remove();
+    unask(call);
     if (row.waits) {
       this.mark(call, "wait");
       return;
@@ -274,7 +274,7 @@ export class Conversation {
       if (!call.body.childElementCount) call.body.append(make("h2", "Arguments"), pre(each.args));
       this.mark(call, "wait");
       call.details.open = true;
-      call.ask?.remove();
+      unask(call);
       if (!this.actions) continue;
       call.ask = askForm(each, (decision) => this.actions?.decide({ [each.callId]: decision }));
       call.card.append(call.ask);
@@ -293,6 +293,15 @@ export class Conversation {
     if (this.actions) banner.append(button("Retry", this.actions.retry));
     this.log.append(banner);
   }
+}
+
+/**
+ * Take away the form of a call that was decided; who was in it by keyboard is in the call's card then.
+ * @param {Call} call
+ */
+function unask(call) {
+  if (call.ask?.contains(document.activeElement)) call.details.querySelector("summary")?.focus({ preventScroll: true });
+  call.ask?.remove();
 }
 
 /**
