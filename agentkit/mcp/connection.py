@@ -155,7 +155,8 @@ class Connection:
             if self._ready is ready:
                 self._ready = None
             if not ready.done():
-                why = f"{_say(problem)}{self.target.refusal}"
+                more = "" if isinstance(problem, FileNotFoundError) else self.target.hint
+                why = f"{_say(problem)}{self.target.refusal}{more}"
                 ready.set_exception(ToolError(f"Can't connect to the MCP server {self.name!r}: {why}."))
                 ready.exception()  # seen, though nobody may wait any more
 

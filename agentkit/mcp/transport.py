@@ -53,12 +53,19 @@ class Target:
             raise ConfigurationError(f"MCP(auth=<{type(auth).__name__}>): give an httpx2.Auth.")
         if errlog is not None and not hasattr(errlog, "fileno"):
             raise ConfigurationError(f"MCP(errlog=<{type(errlog).__name__}>): give an open file.")
+        for name, texts in (("headers", headers), ("env", env)):
+            if wrong := [key for key, value in (texts or {}).items() if not isinstance(value, str)]:
+                raise ConfigurationError(f"MCP({name}=...): {wrong[0]!r} is to be a text.")
         self._headers, self._auth, self._errlog = headers, auth, errlog
         self.refusal = ""
         """The HTTP status of the last request that an address refused, in words."""
         self.address = server if is_url(server) else None
+        self.hint = ""
+        """Where to look for more when a command can't be connected to."""
         self.command = self._read_command(server, env, cwd)
         self.server = None if self.address or self.command else server
+        if self.command and errlog is None:
+            self.hint = "; MCP(errlog=sys.stderr) shows what it says itself"
         for names, fits in (("headers auth", bool(self.address)), ("env cwd errlog", bool(self.command))):
             given = {"headers": headers, "auth": auth, "env": env, "cwd": cwd, "errlog": errlog}
             if not fits and (wrong := [name for name in names.split() if given[name] is not None]):

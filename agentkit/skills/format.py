@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -17,10 +18,12 @@ MAX_BYTES = 500_000
 MAX_DESCRIPTION = 1_024
 """Characters of a description that are declared; the format allows no more."""
 
-_KEY = re.compile(r"([A-Za-z][\w-]*)[ \t]*:(?:[ \t]+(.*)|$)")
+_KEY = re.compile(r"([\"']?)([A-Za-z][\w-]*)\1[ \t]*:(?:[ \t]+(.*)|$)")
 _PLAIN = {"name", "description", "license", "compatibility", "metadata", "version", "author", "tags"}
 """Fields that are read, or that ask for nothing."""
 _BLOCKS = re.compile(r"[|>][+-]?\d?")
+_ESCAPE = r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U(000[0-9a-fA-F]{5})|(.))"
+_QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:''|[^'])*')(?:\s+\#.*)?""", re.S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +54,17 @@ def read_skill(folder: Path, *, trusted: bool) -> Skill:
     """
     text = read_text(folder)
     fields = front_matter(text)
-    name, description = fields.get("name") or folder.name, fields.get("description", "")
+    name, description = (" ".join(fields.get(key, "").split()) for key in ("name", "description"))
     if not description:
-        raise ConfigurationError(f"{folder / FILE} has no description in its front matter.")
+        lacks = "no description in its front matter"
+        if not _split(text)[0]:
+            lacks = (
+                "no front matter: it begins with a line ---, then name and description, then another line ---"
+            )
+        raise ConfigurationError(f"{folder / FILE} has {lacks}.")
     return Skill(
-        name=name[:64],
-        description=" ".join(description.split())[:MAX_DESCRIPTION],
+        name=(name or folder.name)[:64],
+        description=description[:MAX_DESCRIPTION],
         folder=folder,
         trusted=trusted,
         notes=_notes(folder, fields, text),
@@ -65,7 +73,9 @@ def read_skill(folder: Path, *, trusted: bool) -> Skill:
 
 
 def read_text(folder: Path) -> str:
-    """Read the SKILL.md of a folder: a plain file, no link.
+    """Read the SKILL.md of a folder: a plain file, no symbolic link.
+
+    It may have other names: installers such as uv link the files of a package to their cache.
 
     Raises:
         ConfigurationError: It isn't one, is too large, or isn't text.
@@ -75,14 +85,16 @@ def read_text(folder: Path) -> str:
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
-            is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-            if not is_plain or status.st_size > MAX_BYTES:
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
                 raise ConfigurationError(
                     f"{path} can't be read: it is no plain file of up to {MAX_BYTES:,} bytes."
                 )
             return file.read(MAX_BYTES).decode("utf-8-sig").replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} can't be read: {error}") from error
+    except OSError as error:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise ConfigurationError(f"{path} can't be read: {why}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} can't be read: it is no UTF-8: {error.reason}.") from error
 
 
 def body_of(text: str) -> str:
@@ -104,7 +116,7 @@ def front_matter(text: str) -> dict[str, str]:
         below: list[str] = []
         while lines and (not lines[0].strip() or lines[0][0] in " \t"):
             below.append(lines.pop(0).strip())
-        fields[match[1]] = _value(match[2] or "", below)
+        fields[match[2]] = _value(match[3] or "", below)
     return fields
 
 
@@ -118,11 +130,16 @@ def _value(first: str, below: list[str]) -> str:
     if _BLOCKS.fullmatch(first):
         return ("\n" if first[0] == "|" else " ").join(below).strip()
     whole = " ".join(filter(None, [first, *below]))
-    if len(whole) > 1 and whole[0] == whole[-1] == '"':
-        return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), whole[1:-1])
-    if len(whole) > 1 and whole[0] == whole[-1] == "'":
-        return whole[1:-1].replace("''", "'")
-    return re.sub(r"\s#.*$", "", whole)
+    if match := _QUOTED.fullmatch(whole):
+        inside = match[1][1:-1]
+        return inside.replace("''", "'") if match[1][0] == "'" else re.sub(_ESCAPE, _unescaped, inside)
+    plain = re.sub(r"(^|\s)#.*$", "", whole)
+    return "" if plain in ("~", "null") else plain
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match[1] or match[2] or match[3]
+    return chr(int(code, 16)) if code else {"n": "\n", "t": "\t"}.get(match[4], match[4])
 
 
 def _notes(folder: Path, fields: dict[str, str], text: str) -> tuple[str, ...]:

@@ -77,11 +77,12 @@ class Skills(ToolSource):
         for skill in found.values():
             for note in skill.notes:
                 log.info("%s: %s", skill.name, note)
+        named = ", ".join(repr(os.fspath(path)) for path in paths)
         if not found:
-            raise ConfigurationError(f"Skills({paths}): there are none. {' '.join(problems[:5])}".strip())
+            raise ConfigurationError(f"Skills({named}): there are none. {' '.join(problems[:5])}".strip())
         if len(found) > MAX_SKILLS:
             raise ConfigurationError(
-                f"Skills({paths}): there are {len(found)}; at most {MAX_SKILLS} are declared."
+                f"Skills({named}): there are {len(found)}; at most {MAX_SKILLS} are declared."
             )
         self._found = found
         self._code = {skill.name: _code_of(skill) for skill in found.values() if code and skill.has_code}

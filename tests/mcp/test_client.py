@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -458,6 +459,62 @@ def test_a_config_file_of_another_program_is_read(tmp_path: Path, monkeypatch: p
         MCP.from_config(path)
     with pytest.raises(ConfigurationError, match="no mcpServers"):
         MCP.from_config(tmp_path / "none.json")
+
+
+def test_a_config_file_as_people_write_them_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    command = {
+        "command": "x",
+        "args": ["-p", 80, "${EMPTY}"],
+        "env": {"PORT": 8080, "DEBUG": True},
+        "cwd": None,
+    }
+    servers = {
+        "loose": command,
+        "bare": {"command": "x", "args": None},
+        "far": {"url": "http://h/mcp", "headers": {"N": 5}},
+    }
+    path = tmp_path / "mcp.json"
+    path.write_text(json.dumps({"mcpServers": servers}))
+    loose, bare, far = (mcp._connection.target for mcp in MCP.from_config(path))
+    assert loose.command["args"] == ["-p", "80", ""]
+    assert loose.command["env"] == {"PORT": "8080", "DEBUG": "true"}
+    assert bare.command["args"] == []
+    assert far._headers == {"N": "5"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"command": "x", "args": "-p 80"}, "its args a list"),
+        ({"command": ["x"]}, "its command is to be a text"),
+        ({"command": "x", "env": {"KEY": None}}, "its env is to be an object"),
+        ({"command": "x", "env": ["KEY=1"]}, "its env is to be an object"),
+        ({"url": "ftp://h/mcp"}, "no http"),
+        ({"url": ""}, "neither a command nor a url"),
+    ],
+)
+def test_an_entry_of_a_config_file_that_cannot_work_is_named(tmp_path: Path, entry: Any, said: str) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text(json.dumps({"mcpServers": {"odd": entry}}))
+    with pytest.raises(ConfigurationError, match=f"server 'odd'.*{said}"):
+        MCP.from_config(path)
+
+
+@pytest.mark.parametrize(("server", "option"), [("x", "env"), ("http://h/mcp", "headers")])
+def test_a_value_that_is_no_text_is_refused_without_being_shown(server: str, option: str) -> None:
+    wrong: Any = {option: {"KEY": 987654}}
+    with pytest.raises(ConfigurationError, match=f"{option}=...\\): 'KEY'") as caught:
+        MCP(server, **wrong)
+    assert "987654" not in str(caught.value)
+
+
+def test_a_command_that_ends_at_once_says_where_to_look_for_more() -> None:
+    with (
+        MCP([sys.executable, "-c", "exit('no key')"]) as mcp,
+        pytest.raises(AgentError, match=r"errlog=sys\.stderr"),
+    ):
+        mcp.tools()
 
 
 def test_tools_that_cannot_be_listed_again_stay_those_that_were(caplog: pytest.LogCaptureFixture) -> None:

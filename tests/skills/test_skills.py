@@ -259,8 +259,39 @@ def test_broken_skills_are_left_out_and_said(project: Path, caplog: pytest.LogCa
     os.mkfifo(project / "s" / "pipe" / "SKILL.md")
     with caplog.at_level(logging.WARNING, "agentkit.skills"):
         assert [skill.name for skill in Skills("s").skills] == ["pdf"]
-    for word in ("no description", "already", "500,000 bytes", "linked", "pipe", "binary"):
+    for word in ("no front matter", "already", "500,000 bytes", "linked", "pipe", "binary"):
         assert word in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("name: 'a'  # ours\ndescription: \"b\" # c", ("a", "b")),
+        ("\"name\": a\n'description': b", ("a", "b")),
+        ('name: a\ndescription: "caf\\u00e9 \\x41 \\"b\\""', ("a", 'café A "b"')),
+        ("name: |\n  a\n  b\ndescription: b", ("a b", "b")),
+        ("name: ~\ndescription: b", ("folder", "b")),
+        ('name: a\ndescription: it\'s 5 #1 "quoted"', ("a", "it's 5")),
+    ],
+)
+def test_front_matter_is_read_as_yaml_means_it(project: Path, text: str, read: tuple[str, str]) -> None:
+    write(project / "folder", f"---\n{text}\n---\nBody")
+    (skill,) = Skills("folder").skills
+    assert (skill.name, skill.description) == read
+
+
+def test_a_skill_whose_file_has_a_second_name_is_read(project: Path) -> None:
+    """As in a package that an installer has linked to its cache."""
+    folder = write(project / "pdf")
+    os.link(folder / "SKILL.md", project / "cached")
+    assert [skill.name for skill in Skills("pdf").skills] == ["pdf"]
+
+
+@pytest.mark.parametrize("description", ["~", "null", '""', "# nothing"])
+def test_a_skill_without_a_description_is_refused(project: Path, description: str) -> None:
+    write(project / "pdf", f"---\nname: pdf\ndescription: {description}\n---\nBody")
+    with pytest.raises(ConfigurationError, match="no description in its front matter"):
+        Skills("pdf")
 
 
 def test_no_skill_at_all_is_an_error(project: Path) -> None:
