@@ -41,7 +41,9 @@ def _server(entry: JsonObject, name: str, where: str) -> tuple[Any, JsonObject]:
         raise ConfigurationError(f"{where} has a url that is no http(s) address.")
     if not url and not (isinstance(command, str) and isinstance(args, list)):
         raise ConfigurationError(f"{where}: its command is to be a text, and its args a list.")
-    options = {key: _texts(entry[key], f"{where}: its {key}") for key in ("env", "headers") if entry.get(key)}
+    options: JsonObject = {
+        key: _texts(entry[key], f"{where}: its {key}") for key in ("env", "headers") if entry.get(key)
+    }
     if entry.get("cwd"):
         options["cwd"] = str(entry["cwd"])
     name = re.sub(r"[^A-Za-z0-9_]", "_", name)[:32]

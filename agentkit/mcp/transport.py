@@ -53,7 +53,8 @@ class Target:
             raise ConfigurationError(f"MCP(auth=<{type(auth).__name__}>): give an httpx2.Auth.")
         if errlog is not None and not hasattr(errlog, "fileno"):
             raise ConfigurationError(f"MCP(errlog=<{type(errlog).__name__}>): give an open file.")
-        for name, texts in (("headers", headers), ("env", env)):
+        mappings: Any = (("headers", headers), ("env", env))
+        for name, texts in mappings:
             if wrong := [key for key, value in (texts or {}).items() if not isinstance(value, str)]:
                 raise ConfigurationError(f"MCP({name}=...): {wrong[0]!r} is to be a text.")
         self._headers, self._auth, self._errlog = headers, auth, errlog
