@@ -94,6 +94,16 @@ def made_app(table: dict[str, Entry] = COMMANDS) -> typer.Typer:
                 return None
             return typer.main.get_command(load(cmd_name, table[cmd_name]))
 
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            """Find the command; where there is none, name those like it, or what takes a target."""
+            names: Any = dict.fromkeys(self.list_commands(ctx))
+            self.commands = names  # typer suggests some of these
+            if args[0].endswith(".py") or ":" in args[0]:
+                ctx.fail(
+                    f'{args[0]!r} is a target: write "agentkit chat {args[0]}", or run, tools show, web.'
+                )
+            return super().resolve_command(ctx, args)
+
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             """Write the list of commands without importing them."""
             with formatter.section("Commands"):

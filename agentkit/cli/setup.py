@@ -67,9 +67,8 @@ def set_up(
             choose_model(model), tools=[found, added], instructions=said, config=wanted or None, name=label
         )
         return _guarded(agent, label, {})
-    if wanted:
-        raise UsageFault(f"-c: {target} is an agent, and its config is its own. Set it there.")
-    options: dict[str, Any] = {} if said is None else {"instructions": said}
+    options: dict[str, Any] = {"instructions": said, "config": wanted or None}
+    options = {name: value for name, value in options.items() if value is not None}
     if not is_agent(found) and takes_model(found):
         agent = make_agent(found, target or "", choose_model(model))
     else:
@@ -147,6 +146,7 @@ def read_config(pairs: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         UsageFault: One has no `=`, or two don't go together.
+        ConfigurationError: There is no such field, or it takes no such value.
     """
     config: dict[str, Any] = {}
     for pair in pairs:
@@ -164,6 +164,10 @@ def read_config(pairs: Sequence[str]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 raise UsageFault(f"-c {pair}: {part} has a value already.")
         place[last] = value
+    if config:
+        from agentkit.gemini.config import checked
+
+        checked(config)  # here, for the embedded model takes whatever there is
     return config
 
 

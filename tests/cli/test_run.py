@@ -171,10 +171,20 @@ def test_config_and_instructions_reach_the_request(agentkit: Agentkit, folder: P
     (folder / "teller.py").write_text(
         "from agentkit import Agent\nfrom agentkit.testing.scripted import ScriptedModel\nimport json\n"
         "def make(model: str | None) -> Agent:\n"
-        "    return Agent(ScriptedModel([lambda request: json.dumps(request['systemInstruction'])]))\n"
+        "    model = ScriptedModel([lambda request: json.dumps({**request, 'contents': ''})])\n"
+        "    return Agent(model, config={'temperature': 0, 'top_k': 3})\n"
     )
     assert "Be brief." in agentkit("run", "teller.py", "x", "-s", "how.txt", "-m", "any").out
     assert "Be long." in agentkit("run", "teller.py", "x", "-s", "Be long.", "-m", "any").out
+    merged = agentkit(
+        "run", "teller.py", "x", "-c", "temperature=1", "-c", "thinking_config.thinking_budget=5"
+    )
+    said = {"temperature": 1, "topK": 3, "thinkingConfig": {"thinkingBudget": 5}}
+    assert json.loads(merged.out)["generationConfig"] == said
+    with Terminal(folder, "chat", "teller.py", "-c", "temperature=1", "-m", "any") as terminal:
+        terminal.wait_for_prompt()
+        terminal.type("x\r")
+        assert '"temperature": 1' in terminal.wait_for('"topK": 3')
 
 
 WRONG = [
@@ -199,7 +209,9 @@ WRONG = [
     (["run", AGENT, "what", "is", "this"], "unexpected extra"),
     (["run", AGENT, "x", "-a", "nope.png"], "No such file"),
     (["run", AGENT, "x", "-a", "."], "directory"),
-    (["run", AGENT, "x", "-c", "temperature=0"], "an agent"),
+    (["run", AGENT, "x", "-c", "temprature=0"], "did you mean 'temperature'"),
+    (["run", "tools_file.py", "x", "-m", "local", "-c", "temperature=hot"], "a valid number"),
+    (["run", "tools_file.py", "x", "-m", "local", "-c", "http_options={}"], "GeminiModel(http_options=...)"),
     (["run", "tools_file.py", "x", "-s", "nope.txt"], "no such file"),
     (["run", "tools_file.py", "x", "-s", "bytes.txt"], "no UTF-8"),
     (["run", "tools_file.py", "x", "-c", "temperature"], "key=value"),
@@ -216,7 +228,10 @@ WRONG = [
     (["run", "-t", "calculator=3", "x"], "takes no value"),
     (["run", "-t", "nope", "x"], "Ready-made tools"),
     (["run", "-t", "calculator", "-t", "calculator", "x"], "calculate"),
-    (["rum", AGENT, "x"], "No such command"),
+    (["rum", AGENT, "x"], "No such command 'rum'. Did you mean 'run'"),
+    (["sessions", "lst"], "Did you mean 'list'"),
+    (["tools_file.py", "x"], 'write "agentkit chat tools_file.py"'),
+    ([AGENT, "x"], f'write "agentkit chat {AGENT}"'),
     (["chat", AGENT, "--session", "a", "--continue"], "one of them"),
     (["chat", AGENT, "--continue"], "no session yet"),
     (["chat", AGENT, "--session", " "], "empty"),
