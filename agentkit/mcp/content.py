@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from agentkit.errors import ToolError
 from agentkit.tooling.results import Media
 from agentkit.wire.content import Content, JsonObject, Part
@@ -57,9 +59,12 @@ def value_of(result: Any) -> Any:
     return parts[0] if len(parts) == 1 else parts or None
 
 
-def clip(text: Any) -> str:
-    """Return the beginning of a server's words, as far as they are told."""
-    text = str(text)
+def clip(said: Any) -> str:
+    """Return the beginning of a server's words, as far as they are told; of what can't be read, why."""
+    text = str(said)
+    if isinstance(said, ValidationError):
+        first = said.errors(include_url=False, include_context=False, include_input=False)[0]
+        text = f"{first['msg']}, at {'.'.join(map(str, first['loc']))}"
     return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]}..."
 
 

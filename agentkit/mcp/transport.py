@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from agentkit.errors import ConfigurationError, how_to_install
+
+log = logging.getLogger("agentkit.mcp")
 
 MAX_UNREADABLE = 100
 """Lines of a server that are no messages, after which the connection is ended."""
@@ -200,12 +203,23 @@ class WatchedStream:
 
 
 def _leave_out_unreadable(result: Any) -> None:
-    """Leave out of a list of tools those without the schema of an object: the SDK would refuse all of them."""
+    """Leave out of a list of tools those that can't be read: the SDK would refuse all of them."""
     tools = result.get("tools") if isinstance(result, dict) else None
-    if isinstance(tools, list):
-        result["tools"] = [tool for tool in tools if _is_readable(tool)]
+    if isinstance(tools, list) and not _is_readable(result):
+        result["tools"] = [tool for tool in tools if _is_readable({**result, "tools": [tool]})]
+        log.warning(
+            "%d tools of an MCP server are left out: they are not declared as the protocol has it.",
+            len(tools) - len(result["tools"]),
+        )
 
 
-def _is_readable(tool: Any) -> bool:
-    schema = tool.get("inputSchema") if isinstance(tool, dict) else None
-    return isinstance(schema, dict) and schema.get("type") == "object" and isinstance(tool.get("name"), str)
+def _is_readable(result: Any) -> bool:
+    from mcp.types.methods import parse_server_result
+    from pydantic import ValidationError
+
+    era = "2026-07-28" if "cacheScope" in result else "2025-11-25"
+    try:
+        parse_server_result("tools/list", era, result)
+    except ValidationError:
+        return False
+    return True

@@ -26,6 +26,9 @@ def tools() -> list[Any]:
             deep = {"type": "object", "properties": {"x": deep}}
         odd = {"type": "object", "properties": {"not a name!": {"type": "string"}}}
         bad = [{"name": "none"}, {"name": "text", "inputSchema": {"type": "string"}}, "rubbish", None]
+        bad += [{"name": "said", "description": 5, "inputSchema": SCHEMA}]
+        bad += [{"name": "hint", "annotations": {"readOnlyHint": "yes?"}, "inputSchema": SCHEMA}]
+        bad += [{"name": "listed", "inputSchema": {"type": "object", "properties": ["x"]}}]
         return [
             *bad,
             {"name": "deep", "inputSchema": deep},

@@ -36,8 +36,8 @@ def test_a_server_that_never_answers_is_given_up(mode: str) -> None:
 
 
 def test_a_call_that_never_ends_is_given_up_and_the_next_one_works() -> None:
-    with hostile("hang", timeout=0.5) as mcp:
-        assert called(mcp, "x_go") == "ERROR: The MCP server has not answered for 0.5 s."
+    with hostile("hang", timeout=2.0) as mcp:
+        assert called(mcp, "x_go") == "ERROR: The MCP server has not answered for 2 s."
         assert [each.name for each in mcp.tools()] == ["x_go"]
 
 
@@ -157,12 +157,13 @@ def test_tools_that_cannot_be_declared_are_left_out_and_the_others_stay(
 ) -> None:
     with hostile("schemas") as mcp, caplog.at_level(logging.WARNING, "agentkit.mcp"):
         assert [each.name for each in mcp.tools()] == ["x_good"]
+    assert "7 tools" in caplog.text
     assert "'deep'" in caplog.text
     assert "'odd'" in caplog.text
 
 
 def test_a_list_that_cannot_be_read_at_all_is_told() -> None:
-    with hostile("unreadable", timeout=0.5) as mcp, pytest.raises(AgentError, match="can't be read"):
+    with hostile("unreadable", timeout=2.0) as mcp, pytest.raises(AgentError, match="can't be read"):
         mcp.tools()
 
 
