@@ -39,6 +39,9 @@ class AsyncAgent(Generic[Deps]):
     def __init__(self, agent: Agent[Deps]) -> None:
         self._agent = agent
 
+    def __repr__(self) -> str:
+        return f"{self._agent!r}.aio"
+
     async def close(self) -> None:
         """Close the sources of its tools; see `Agent.close`."""
         await off_loop(self._agent.close)

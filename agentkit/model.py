@@ -70,6 +70,9 @@ class Model(ABC):
     methods use the sync ones in threads, and `generate` puts together what `stream` yields.
     """
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
     @property
     @abstractmethod
     def name(self) -> str:

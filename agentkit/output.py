@@ -96,10 +96,7 @@ class Output(Generic[T]):
         name: str = "final_result",
         description: str | None = None,
     ) -> None:
-        if mode not in ("auto", "native", "tool"):
-            raise ConfigurationError(f"Output(mode={mode!r}): it is 'auto', 'native' or 'tool'.")
-        again: Any = retries
-        if not isinstance(again, int) or isinstance(again, bool) or again < 0:
+        if retries < 0:
             raise ConfigurationError(f"Output(retries={retries!r}): give a whole number from 0.")
         if name in (FIND_TOOLS, READ_RESULT):
             raise ConfigurationError(
@@ -120,6 +117,9 @@ class Output(Generic[T]):
             self.schema = {**self.schema, "description": description}
         own = self.schema.get("description")
         self.description: str = own or "The final result: call it once, when you have all of it."
+
+    def __repr__(self) -> str:
+        return f"Output({getattr(self.type, '__name__', self.type)!s:.100})"
 
     @checked
     def parse(self, text: bytes | str) -> T:

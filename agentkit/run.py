@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
+from shutil import get_terminal_size
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from typing_extensions import TypeVar
 
-from agentkit.core.beside import BesideText
+from agentkit.core.beside import BesideText, Call, calls_in
 from agentkit.core.resuming import Parked, Resume
 from agentkit.core.state import OpenTurn, RunState
 from agentkit.drivers.many import Done
@@ -92,11 +93,28 @@ class Run(BesideText, Generic[Out]):
         return self._parked.said
 
     def __str__(self) -> str:
-        """Return the run as text for people: what was asked, called and answered, what it used, and why it stopped."""
+        """Return the run as text for people: what was asked, called and answered, what it used, and why it stopped.
+
+        It is as wide as the terminal, or 80 columns.
+        """
         from agentkit.chats.transcript import transcript
 
-        own = self._parked.messages[self._parked.started_with :]
-        return transcript(own, usage=self.usage, stop=self.stop, why=self.why)
+        width = max(20, get_terminal_size().columns)
+        return transcript(self._own, usage=self.usage, stop=self.stop, why=self.why, width=width)
+
+    def __repr__(self) -> str:
+        output = "" if self.output is None else f"output={self.output!r:.60}, "
+        used = f"turns={self.turns}, tokens={self.usage.total_tokens}"
+        return f"Run({self.text[:60]!r}, {output}stop={self.stop!r}, {used}, run_id={self.run_id!r})"
+
+    @property
+    def _own(self) -> tuple[Message, ...]:
+        return self._parked.messages[self._parked.started_with :]
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that the model made in this run, in order, each with what came of it; not to be changed."""
+        return tuple(calls_in(self._own))
 
     @property
     def turns(self) -> int:
@@ -116,13 +134,12 @@ class Run(BesideText, Generic[Out]):
     @property
     def new_contents(self) -> list[Content]:
         """What this run added, from the user's input on: a copy."""
-        return copies_of(self._parked.messages[self._parked.started_with :])
+        return copies_of(self._own)
 
     @property
     def replies(self) -> list[Message]:
         """What the model said in this run, with what is known about it; not to be changed."""
-        own = self._parked.messages[self._parked.started_with :]
-        return [message for message in own if message.content["role"] == "model"]
+        return [message for message in self._own if message.content["role"] == "model"]
 
     def expect(self) -> Out:
         """Return the output of a run that was asked for one.
@@ -319,6 +336,9 @@ async def amapped(done: AsyncGenerator[Done, None]) -> AsyncGenerator[Mapped[Any
 
 class _Stream(Generic[Out]):
     """What sync and async streams share: when the run is over, and what came of it."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._state.context.run_id!r}, {'over' if self._run else 'going on'})"
 
     def __init__(self, state: RunState, given: Mapping[str, Any], resumed: Parked | None) -> None:
         self._state = state

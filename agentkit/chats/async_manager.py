@@ -34,6 +34,9 @@ class AsyncChatManager(Generic[Deps]):
     def __init__(self, manager: ChatManager[Deps]) -> None:
         self._manager = manager
 
+    def __repr__(self) -> str:
+        return f"{self._manager!r}.aio"
+
     async def create(self, id: str | None = None, **settings: Any) -> AsyncChat[Deps]:
         """Make a chat; see `ChatManager.create`."""
         return self._of(await off_loop(lambda: self._manager.create(id, **settings)))

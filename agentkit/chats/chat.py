@@ -70,6 +70,9 @@ class _BaseChat(Generic[Deps]):
         self._given: dict[str, Any] = {}
         """What the last message was given."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, {self._agent!r})"
+
     @property
     def id(self) -> str:
         """The session's id: `agent.chat(id, store=...)` goes on with it, in any process."""

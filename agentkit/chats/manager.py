@@ -74,6 +74,9 @@ class ChatManager(Generic[Deps]):
         self._recent: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.RLock()
 
+    def __repr__(self) -> str:
+        return f"ChatManager({self._agent!r}, {self._store!r})"
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         refuse_copy(self, "make it anew, over the same store, where it is needed.")
 

@@ -1,12 +1,48 @@
-"""What a run's replies have beside their text: sources, media, thoughts; computed from its messages."""
+"""What a run has beside its text: calls, sources, media, thoughts; computed from its messages."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
+from typing import Any
 
 from agentkit.stores.message import Message
 from agentkit.tooling.results import Media, media_in
+from agentkit.wire.content import FunctionResponse, JsonObject, calls_of, model_content, responses_of
 from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that the model made, and what came of it."""
+
+    name: str
+    args: JsonObject
+    response: JsonObject
+    """What the model is told, as it stands in the history; of a call that waits, that it does."""
+
+    @property
+    def result(self) -> Any:
+        """What the tool returned, as JSON; None where it failed or waits."""
+        return self.response.get("output")
+
+    @property
+    def error(self) -> str | None:
+        """What the model is told of what went wrong; None where nothing did."""
+        error = self.response.get("error")
+        return error["message"] if isinstance(error, dict) and set(error) == {"message"} else error
+
+
+def calls_in(messages: Sequence[Message]) -> Iterator[Call]:
+    """List the calls in messages, in order, each with its response."""
+    for message, following in pairwise([*(message.content for message in messages), model_content()]):
+        made = calls_of(message) if message["role"] == "model" else []
+        answered: list[FunctionResponse] = responses_of(following)[: len(made)]
+        for call, answer in zip_longest(made, answered):
+            response = {} if answer is None else answer["response"]
+            yield Call(name=call["name"], args=call.get("args", {}), response=response)
 
 
 class BesideText(ABC):

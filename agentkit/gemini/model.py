@@ -136,9 +136,6 @@ class GeminiModel(Model):
         key = next(iter(self._keys()), "")
         return f"gemini/{hashlib.sha256(key.encode()).hexdigest()[:12]}" if key else "gemini"
 
-    def __repr__(self) -> str:
-        return f"GeminiModel({self._name!r})"
-
     def check_credentials(self) -> None:
         """Look whether there are credentials to try, without a request and without importing google.genai.
 

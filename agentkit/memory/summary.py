@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from agentkit.errors import ConfigurationError
@@ -82,7 +82,7 @@ class Summarize:
     after_turns: int | None = None
     after_tokens: int | None = None
     keep: int = 4
-    instructions: str = INSTRUCTIONS
+    instructions: str = field(default=INSTRUCTIONS, repr=False)
     model: str | Model | None = None
 
     def __post_init__(self) -> None:

@@ -43,6 +43,10 @@ class Media:
     name: str | None = None
     """A file name for the model to speak of."""
 
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        return f"Media({len(self.data)} bytes, {self.mime_type!r}{name})"
+
     def to_wire(self) -> JsonObject:
         """Make the part of it: its `inlineData`, base64."""
         blob: Blob = {"mimeType": self.mime_type, "data": base64.b64encode(self.data).decode()}

@@ -44,8 +44,6 @@ NO_DECISION: dict[str, Any] = {"True": True, "a list": [1], "a str": "yes", "a c
 NO_EDIT: dict[str, Any] = {
     "unknown argument": Edit({"nope": 1}),
     "wrong type": Edit({"sku": [1]}),
-    "no object": Edit([1]),  # type: ignore[arg-type]
-    "None": Edit(None),  # type: ignore[arg-type]
     "a set": Edit({"sku": {1}}),
     "NaN": Edit({"sku": float("nan")}),
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from agentkit import Agent, Limits, Run, SQLiteStore
+import pytest
+
+from agentkit import Agent, Approve, ChatManager, Limits, Media, Output, Run, SQLiteStore, Summarize, Tool
+from agentkit.chats.plain_text import columns
 from agentkit.chats.transcript import transcript
 from agentkit.testing import ScriptedModel, call
 
@@ -14,12 +18,69 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+def shout(text: str) -> str:
+    """Shout."""
+    return text.upper()
+
+
 def test_a_run_is_printed_with_its_question_calls_answer_and_usage() -> None:
     run = Agent(ScriptedModel([call("add", a=1, b=2), "It is 3."]), tools=[add]).run("1 + 2?")
     *said, used = str(run).splitlines()
     assert said == ["> You", "1 + 2?", "", "  add(a=1, b=2)", "    = 3", "", "It is 3.", ""]
     assert used.startswith("2 requests, about ")
     assert str(Run.from_json(run.to_json())) == str(run)
+
+
+def test_a_run_is_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = {"text": "日本語 🍵 naïve " * 20}
+    run = Agent(ScriptedModel([call("shout", **args), "Done."]), tools=[shout]).run("Shout!")
+    for width in (40, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        widest = max(map(columns, str(run).splitlines()[2:6]))
+        assert width - 2 < widest <= width
+    monkeypatch.setenv("COLUMNS", "2")
+    assert "> You" in str(run)
+
+
+def test_a_runs_calls_are_listed_with_what_came_of_them() -> None:
+    model = ScriptedModel([[call("add", a=1, b=2), call("add", a=1)], call("nothing"), "It is 3."])
+    run = Agent(model, tools=[add]).run("1 + 2?")
+    right, wrong, unknown = run.calls
+    assert (right.name, right.args, right.result, right.error) == ("add", {"a": 1, "b": 2}, 3, None)
+    assert wrong.result is None and "b" in str(wrong.error)
+    assert unknown.args == {} and "nothing" in str(unknown.error)
+    assert Run.from_json(run.to_json()).calls == run.calls
+
+
+def test_a_call_that_waits_says_so_and_a_chats_run_has_its_own_calls_only() -> None:
+    pay = Tool.of(add, name="pay", approval=True)
+    model = ScriptedModel([call("add", a=1, b=2), "It is 3.", call("pay", a=1, b=2), "Paid."])
+    chat = Agent(model, tools=[add, pay]).chat()
+    chat.send_message("1 + 2?")
+    (waits,) = chat.send_message("Pay.").calls
+    assert waits.name == "pay" and waits.result is None and "waits" in str(waits.error)
+    resumed = chat.resume({each.call_id: Approve() for each in chat.pending})
+    assert [(each.name, each.result) for each in resumed.calls] == [("pay", 3)]
+
+
+def test_what_is_public_is_shown_in_a_line_without_what_is_in_it() -> None:
+    agent = Agent(ScriptedModel(["secret " * 99] * 3), tools=[add], instructions="secret " * 99)
+    chat = agent.chat("ann")
+    run = chat.send_message("secret " * 99)
+    manager = ChatManager(agent)
+    for each in (
+        agent,
+        agent.aio,
+        chat,
+        manager,
+        manager.aio,
+        agent.model,
+        Output(int),
+        Summarize(after_turns=9),
+    ):
+        assert len(repr(each)) < 120 and "secret" not in repr(each) and " at 0x" not in repr(each)
+    assert len(repr(run)) < 200
+    assert repr(Media(b"secret" * 999, "image/png")) == "Media(5994 bytes, 'image/png')"
 
 
 def test_a_run_that_stopped_says_why_and_shows_no_control_characters() -> None:
@@ -38,4 +99,5 @@ def test_a_chats_run_is_printed_as_its_session_is_shown(tmp_path: Path) -> None:
         whole = transcript(store.load("ann").messages)
     alone = str(run).rpartition("\n\n")[0]
     assert "Hi." not in alone
-    assert alone.replace("    (0.0 s)\n", "") in whole.replace("    (0.0 s)\n", "")
+    seconds = re.compile(r"    \(\d+\.\d s\)\n")
+    assert seconds.sub("", alone) in seconds.sub("", whole)
