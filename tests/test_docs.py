@@ -9,6 +9,7 @@ import ast
 import contextlib
 import importlib
 import io
+import json
 import pkgutil
 import re
 import subprocess
@@ -261,6 +262,26 @@ def test_code_blocks_pass_mypy_as_strictly_as_the_project(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"in {len(files)} source files" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_code_blocks_pass_pyright_in_its_strict_mode(tmp_path: Path) -> None:
+    for number, block in enumerate(blocks()):
+        name = re.sub(r"[^a-zA-Z0-9]", "_", str(block.id))
+        (tmp_path / f"{name}_{number}.py").write_text(block.values[0], "utf-8")
+    settings = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT), str(ROOT / "tools")]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    options = ["--pythonpath", sys.executable, "-p", str(tmp_path), "--outputjson"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    assert [(Path(each["file"]).stem, each["message"]) for each in report["generalDiagnostics"]] == []
+    assert report["summary"]["filesAnalyzed"] > number
 
 
 def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:

@@ -21,7 +21,7 @@ from agentkit.wire.content import (
     model_content,
 )
 
-Script = Any
+Script = Callable[[Request], Any] | Any
 """One reply: a str; a part or a list of parts and strs; a content; a whole `Reply`; an exception, which is
 raised; or a function of the request that returns one of those."""
 
