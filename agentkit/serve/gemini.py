@@ -225,7 +225,9 @@ def create_gemini_app(
         middleware=[
             Middleware(SafeHeaders),
             Middleware(SameOrigin),
-            Middleware(TokenGate, token=key),
+            Middleware(
+                TokenGate, token=key, hint="API key not valid: show the one that this server was given."
+            ),
             Middleware(BodyLimit, limit=body_limit),
         ],
         exception_handlers={AgentError: _failed, HTTPException: _failed, 500: _failed},

@@ -40,19 +40,34 @@ def read_request(body: Mapping[str, Any]) -> Asked:
         if _get(body, name):
             raise ConfigurationError(why)
     config = _get(body, "generationConfig") or {}
+    if not isinstance(config, dict):
+        raise ConfigurationError("generationConfig is to be an object.")
     for name, why in _CONFIG.items():
         if _get(config, name):
             raise ConfigurationError(why)
+    if (_get(config, "responseMimeType") or "text/plain") != "text/plain":
+        raise ConfigurationError("This model answers in plain text: it takes no other response MIME type.")
     if (_get(config, "candidateCount") or 1) != 1:
         raise ConfigurationError("This model gives one candidate.")
     contents = body.get("contents") or []
     contents = [contents] if isinstance(contents, dict) else contents
     if not isinstance(contents, list) or not contents or not all(isinstance(each, dict) for each in contents):
         raise ConfigurationError("contents is not specified")
-    instruction = _get(body, "systemInstruction")
-    parts = instruction.get("parts") or [] if isinstance(instruction, dict) else []
-    parts = [parts] if isinstance(parts, dict) else parts
-    return Asked(contents, "\n\n".join(str(part.get("text") or "") for part in parts).strip() or None)
+    if any(_get(part, "fileData") for each in contents for part in _parts(each)):
+        raise ConfigurationError("This model has no files: send media as inlineData.")
+    return Asked(contents, _instructions(_get(body, "systemInstruction")))
+
+
+def _instructions(content: Any) -> str | None:
+    texts = [part.get("text") if isinstance(part, dict) else None for part in _parts(content)]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(content or {}, dict):
+        raise ConfigurationError("systemInstruction is to be a content whose parts are texts.")
+    return "\n\n".join(filter(None, texts)).strip() or None
+
+
+def _parts(content: Any) -> list[Any]:
+    parts = (content.get("parts") if isinstance(content, dict) else None) or []
+    return parts if isinstance(parts, list) else [parts]
 
 
 def _get(body: Any, name: str) -> Any:

@@ -142,9 +142,10 @@ class TokenGate:
     the key, which the page keeps in the storage of its own origin, and a name with the port in it.
     """
 
-    def __init__(self, app: App, *, token: str) -> None:
+    def __init__(self, app: App, *, token: str, hint: str = "") -> None:
         self._app = app
         self._token = token
+        self._hint = hint or "Open the address that the program printed: it has the token in it."
         self._cookie = hmac.new(token.encode(), b"agentkit cookie", "sha256").hexdigest()
         self._key = hmac.new(token.encode(), b"agentkit page", "sha256").hexdigest()
 
@@ -159,13 +160,7 @@ class TokenGate:
         elif self._may_enter(scope):
             await self._app(scope, receive, send)
         else:
-            await refuse(
-                scope,
-                receive,
-                send,
-                401,
-                "Open the address that the program printed: it has the token in it.",
-            )
+            await refuse(scope, receive, send, 401, self._hint)
 
     def _may_enter(self, scope: Scope) -> bool:
         headers = Headers(scope=scope)

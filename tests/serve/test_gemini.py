@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from google import genai
 from google.genai import errors, types
@@ -161,6 +162,7 @@ def add(a: int) -> int:
         {"tool_config": {"function_calling_config": {"mode": "ANY"}}},
         {"cached_content": "cachedContents/x"},
         {"candidate_count": 2},
+        {"response_mime_type": "application/json"},
         {"response_mime_type": "application/json", "response_schema": {"type": "STRING"}},
         {"response_mime_type": "application/json", "response_json_schema": {"type": "string"}},
     ],
@@ -173,6 +175,35 @@ def test_what_an_agent_cannot_give_is_refused_plainly_and_nothing_runs(serve: An
         client.models.generate_content(model="agentkit", contents="x", config=config)
     assert raised.value.code == 400
     assert "This model" in str(raised.value)
+    assert not made.model.requests  # type: ignore[attr-defined]
+
+
+ADDRESS = {"fileData": {"fileUri": "gs://theirs/a.png", "mimeType": "image/png"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"system_instruction": {"parts": [5]}}, "systemInstruction"),
+        ({"systemInstruction": "Be kind."}, "systemInstruction"),
+        ({"systemInstruction": {"parts": [{"inlineData": {}}]}}, "systemInstruction"),
+        ({"generationConfig": 5}, "generationConfig"),
+        ({"contents": [{"role": "user", "parts": [ADDRESS, {"text": "Look."}]}]}, "inlineData"),
+        ({"contents": "x"}, "contents"),
+    ],
+)
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent", "countTokens"])
+def test_a_request_that_cannot_be_read_or_answered_is_refused(
+    serve: Any, method: str, body: Any, said: str
+) -> None:
+    made = agent("never")
+    running = serve(made)
+    asked = {"contents": [{"role": "user", "parts": [{"text": "x"}]}], **body}
+    url = f"{running.url}/v1beta/models/agentkit:{method}"
+    answer = httpx.post(url, json=asked, headers={"x-goog-api-key": KEY}, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
+    assert said in answer.json()["error"]["message"]
     assert not made.model.requests  # type: ignore[attr-defined]
 
 
@@ -191,7 +222,7 @@ def test_a_run_that_stops_says_so_in_words_and_in_its_finish_reason(serve: Any) 
 
 def test_faults_have_googles_form(serve: Any) -> None:
     broken = serve(agent(fault(403, "no permission for the owner's key")))
-    with pytest.raises(errors.ClientError, match="token") as raised:
+    with pytest.raises(errors.ClientError, match="API key not valid") as raised:
         broken.client("wrong").models.generate_content(model="agentkit", contents="x")
     assert raised.value.code == 401
     assert raised.value.status == "UNAUTHENTICATED"
