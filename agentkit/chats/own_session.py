@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -18,6 +18,7 @@ from agentkit.stores.base import (
     FinishCall,
     HoldCall,
     Message,
+    SaveFiles,
     SaveResult,
     SaveState,
     SaveSummary,
@@ -169,6 +170,7 @@ class _Change:
         # Never changed in place: what is kept stays until all steps are known to fit.
         self._calls, self._results = kept.calls, kept.results
         self._summaries, self._states = kept.summaries, kept.states
+        self._files: Mapping[int, Sequence[JsonObject]] = {}
         self._usage: Usage = info.usage
         self._updated = info.updated
 
@@ -199,6 +201,9 @@ class _Change:
             case SaveState():
                 earlier = [(seq, state) for seq, state in self._states if seq < self._count]
                 self._states = [*earlier, (self._count, step.state)]
+            case SaveFiles():
+                values.check_position(step, step.seq + 1, self._count)
+                self._files = {**self._files, step.seq: step.files}
             case Cut():
                 self._cut(step)
             case AddUsage():
@@ -213,6 +218,9 @@ class _Change:
         """Put what was added to what is kept."""
         kept = self._kept
         kept.messages[self._stay :] = self._added
+        for seq, files in self._files.items():
+            if seq < len(kept.messages):
+                kept.messages[seq] = replace(kept.messages[seq], files=files)
         kept.calls, kept.results = self._calls, self._results
         kept.summaries, kept.states = self._summaries, self._states
         return kept, replace(

@@ -18,6 +18,7 @@ from agentkit.stores.base import (
     AddUsage,
     Cut,
     Message,
+    SaveFiles,
     SessionInfo,
     SessionWriter,
     Step,
@@ -175,6 +176,9 @@ def settle(state: RunState, info: SessionInfo, *, resume: bool) -> tuple[bool, l
     # Calls that are stored may have run.
     kept = left_open or said or resume or stored > len(messages)
     steps: list[Step] = []
+    for seq in state.history.renewed:
+        if seq < (stored if kept else started_with):
+            steps.append(SaveFiles(seq, messages[seq].files))
     if left_open:
         pass  # the last turn stays as it is stored
     elif kept:

@@ -15,7 +15,7 @@ from agentkit.events import Event, FileLost, ModelRetry
 from agentkit.model import Model
 from agentkit.stores.message import Message
 from agentkit.wire.content import Content, JsonObject, Part, Request, keep
-from agentkit.wire.files import FilePart, LocalFile, UploadedFile
+from agentkit.wire.files import FilePart, LocalFile, UploadedFile, file_uri
 
 Uploading = Generator[Event | Effect, Any, Any]
 
@@ -95,7 +95,8 @@ class Files:
                     self._told.add(uri)
                     yield FileLost(file.name, uri)
                 continue
-            known[uri] = now
+            if now != file:
+                self._history.renew(uri, now)
             if now.uri != uri:
                 changed[uri] = now.part()
         return _with_parts(request, changed) if changed else request
@@ -112,24 +113,20 @@ class Files:
         return bool(gone)
 
 
-def _uri(part: Part) -> str:
-    """Return the URI of a file's part; empty if it is none."""
-    data: Any = part.get("fileData")
-    return str(data.get("fileUri", "")) if isinstance(data, dict) else ""
-
-
 def _files_in(request: Request) -> set[str]:
     """Collect the URIs of the files in a request."""
-    return {_uri(part) for content in request["contents"] for part in content["parts"] if "fileData" in part}
+    return {
+        file_uri(part) for content in request["contents"] for part in content["parts"] if "fileData" in part
+    }
 
 
 def _with_parts(request: Request, changed: Mapping[str, Part]) -> Request:
     """Return a request with other parts in the place of some files, by their URIs."""
 
     def made(content: Content) -> Content:
-        if not any(_uri(part) in changed for part in content["parts"]):
+        if not any(file_uri(part) in changed for part in content["parts"]):
             return content
-        parts = [changed.get(_uri(part), part) for part in content["parts"]]
+        parts = [changed.get(file_uri(part), part) for part in content["parts"]]
         return keep({"role": content["role"], "parts": parts})
 
     return cast(Request, {**request, "contents": [made(content) for content in request["contents"]]})

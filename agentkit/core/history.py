@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from agentkit.model import Model
@@ -14,13 +15,14 @@ from agentkit.wire.content import (
     FunctionResponse,
     GrownContents,
     Joined,
+    JsonObject,
     Request,
     author_of,
     authored,
     keep,
 )
 from agentkit.wire.convert import authored_in
-from agentkit.wire.files import UploadedFile
+from agentkit.wire.files import UploadedFile, file_uri
 from agentkit.wire.metadata import server_tool_read
 from agentkit.wire.placing import holds_media, media_placed
 from agentkit.wire.signatures import Author, foreign_to, signed_for
@@ -48,6 +50,8 @@ class History:
         self._joined = Joined()
         self.files: dict[str, UploadedFile] = {}
         """Files that are referred to, by the URI that stands in their content: as they are now."""
+        self.renewed: set[int] = set()
+        """Which messages have files that were uploaded again, and aren't stored so yet."""
         self._holds_media = False
         self._placed: dict[tuple[int, frozenset[str]], tuple[Content, Content]] = {}
         """Contents as models that take these kinds of media get them, with what they are made of."""
@@ -68,13 +72,25 @@ class History:
         self.hear(message)
         for each in message.files:
             file = UploadedFile.from_wire(each)
-            self.files.setdefault(file.uri, file)
+            self.files.setdefault(_uri_of(message, each) or file.uri, file)
         if message.content["role"] == "user":
             own: Any = (message.metadata or {}).get(OWN)
             own = own if isinstance(own, list) else []
             for index, part in enumerate(message.content["parts"]):
                 if "functionResponse" in part and index not in own:
                     self._note(part["functionResponse"])
+
+    def renew(self, uri: str, file: UploadedFile) -> None:
+        """Note where a file is now that was uploaded again; `uri` stands in the contents, which stay as they are."""
+        self.files[uri] = file
+        for index, message in enumerate(self.messages):
+            files = [
+                {"part": each["part"], **file.to_wire()} if _uri_of(message, each) == uri else each
+                for each in message.files
+            ]
+            if files != [*message.files]:
+                self.messages[index] = replace(message, files=files)
+                self.renewed.add(index)
 
     def hear(self, message: Message) -> None:
         """Note whose words a message has read on the server: its own calls come after them, and before it is here."""
@@ -215,6 +231,12 @@ class History:
             if tools[name].untrusted if name in tools else spoke and name not in (FIND_TOOLS, READ_RESULT):
                 return name
         return next(iter(self.read), None)
+
+
+def _uri_of(message: Message, file: JsonObject) -> str:
+    """Return the URI in the part of a message's content that one of its files is of; empty if there is none."""
+    parts, index = message.content["parts"], file.get("part")
+    return file_uri(parts[index]) if type(index) is int and 0 <= index < len(parts) else ""
 
 
 def messages_in(history: Iterable[Any] | None) -> list[Message]:

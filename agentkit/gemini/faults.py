@@ -40,8 +40,9 @@ CREDENTIALS_HELP = (
 class Faults:
     """Makes the errors of one model: it knows the model's name and the secrets that no message may hold."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_model: bool = True) -> None:
         self._name = name
+        self._is_model = is_model
         self._secrets: set[str] = set()
 
     def hide(self, secrets: Iterable[object], *, shortest: int = 8) -> None:
@@ -198,6 +199,8 @@ class Faults:
                 ". Check the API key in GOOGLE_API_KEY (which wins) or GEMINI_API_KEY; for Vertex AI, the "
                 "application default credentials and GOOGLE_CLOUD_PROJECT"
             )
+        if code == 404 and not self._is_model:
+            return ". Check base_url and api_version, or for Vertex AI the location"
         if code == 404:
             return (
                 f". Check the model's name, {self._name!r}: does it exist for this key, project and "

@@ -26,12 +26,12 @@ _PAUSES: Final = (0.2, 5.0)
 """Seconds between two looks at a file that is being processed: at first, and at most."""
 
 
-class FilesApi:
-    """Uploads files.
+class Api:
+    """Sends plain requests, one after another, until a deadline.
 
     Args:
         client: Sends the requests.
-        url: Where the files are: `https://.../v1beta/files`.
+        url: Where things are: `https://.../v1beta/files`.
         headers: What signs a request.
         faults: Makes errors of what goes wrong.
         deadline: When to give up, by `time.monotonic`.
@@ -45,6 +45,38 @@ class FilesApi:
         self._headers = headers
         self._faults = faults
         self._deadline = deadline
+
+    def get(self, url: httpx2.URL) -> JsonObject:
+        """Get a JSON object. Raises ModelError."""
+        return self._json(self._ask("GET", url, self._headers, None))
+
+    def _ask(
+        self, method: str, url: httpx2.URL, headers: dict[str, str], body: bytes | None
+    ) -> httpx2.Response:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self._faults.timed_out(None)
+        with self._faults.mapped(Clock.of(left)):
+            answer = self._client.request(
+                method,
+                url,
+                headers=headers,
+                content=body,
+                timeout=httpx2.Timeout(left, connect=min(left, 10)),
+            )
+        if answer.status_code >= 300:
+            raise self._faults.of_reply(answer.status_code, parse_body(answer.content), answer.headers)
+        return answer
+
+    def _json(self, answer: httpx2.Response) -> JsonObject:
+        body = parse_body(answer.content)
+        if not isinstance(body, dict):
+            raise self._faults.malformed("not a JSON object")
+        return body
+
+
+class FilesApi(Api):
+    """Uploads files; see `Api`."""
 
     def upload(self, file: LocalFile) -> Generator[int, None, JsonObject]:
         """Upload a file; yield how many bytes have arrived, and return what the server says of it.
@@ -119,39 +151,15 @@ class FilesApi:
             pause = min(pause * 1.5, most)
             name = str(found.get("name", "")).rpartition("/")[2]
             at = self._url.copy_with(path=f"{self._url.path}/{name}")
-            found = self._json(self._ask("GET", at, self._headers, None))
+            found = self.get(at)
         check_state(found, file)
         return found
-
-    def _ask(
-        self, method: str, url: httpx2.URL, headers: dict[str, str], body: bytes | None
-    ) -> httpx2.Response:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise self._faults.timed_out(None)
-        with self._faults.mapped(Clock.of(left)):
-            answer = self._client.request(
-                method,
-                url,
-                headers=headers,
-                content=body,
-                timeout=httpx2.Timeout(left, connect=min(left, 10)),
-            )
-        if answer.status_code >= 300:
-            raise self._faults.of_reply(answer.status_code, parse_body(answer.content), answer.headers)
-        return answer
 
     def _file_in(self, answer: httpx2.Response) -> JsonObject:
         found = self._json(answer).get("file")
         if not isinstance(found, dict):
             raise self._faults.malformed("it tells of no file that was uploaded")
         return found
-
-    def _json(self, answer: httpx2.Response) -> JsonObject:
-        body = parse_body(answer.content)
-        if not isinstance(body, dict):
-            raise self._faults.malformed("not a JSON object")
-        return body
 
 
 def check_state(found: JsonObject, file: LocalFile) -> None:

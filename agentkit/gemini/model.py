@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.faults import Faults
+from agentkit.gemini.listing import ListedModel, listed
 from agentkit.gemini.protocol import Wire, as_taken
 from agentkit.gemini.times import Times, times_for
 from agentkit.gemini.uploads import Uploads
@@ -157,7 +158,7 @@ class GeminiModel(Model):
         if not keys and not _vertex_chosen():
             raise self._faults.missing_credentials()
 
-    def _keys(self) -> list[str]:
+    def _keys(self) -> Sequence[str]:
         own = getattr(getattr(self._client, "_api_client", None), "api_key", None)
         found = (own, self._api_key, os.environ.get("GOOGLE_API_KEY"), os.environ.get("GEMINI_API_KEY"))
         return [key.strip() for key in found if isinstance(key, str) and key.strip()]
@@ -254,6 +255,50 @@ class GeminiModel(Model):
         wire = await self._awire()
         body, times = self._prepared(wire, request, timeout)
         return self._count(await wire.afetch("countTokens", body, times))
+
+    @classmethod
+    @checked
+    def list(
+        cls,
+        *,
+        client: genai.Client | None = None,
+        api_key: str | None = None,
+        http_options: types.HttpOptions | Mapping[str, Any] | None = None,
+        timeout: float = 60.0,
+    ) -> Sequence[ListedModel]:
+        """List the models that can be asked, of the Gemini API or Vertex AI, all pages of them.
+
+        Args:
+            client: As when a model is made; so are the two that follow.
+            api_key: The API key.
+            http_options: google-genai's `HttpOptions`.
+            timeout: Seconds that it may take in all.
+
+        Raises:
+            ModelError: Gemini can't be reached, refused the request or sent no list.
+            MissingCredentials: There are no credentials.
+        """
+        model = cls(client=client, api_key=api_key, http_options=http_options)
+        model._faults = Faults("The list of models", is_model=False)
+        try:
+            return [*listed(model._wire().models(timeout))]
+        finally:
+            model.close()
+
+    @classmethod
+    @checked
+    async def alist(
+        cls,
+        *,
+        client: genai.Client | None = None,
+        api_key: str | None = None,
+        http_options: types.HttpOptions | Mapping[str, Any] | None = None,
+        timeout: float = 60.0,
+    ) -> Sequence[ListedModel]:
+        """List the models that can be asked, async; see `list`."""
+        return await asyncio.to_thread(
+            cls.list, client=client, api_key=api_key, http_options=http_options, timeout=timeout
+        )
 
     def close(self) -> None:
         """Close the connections of sync requests. The model stays usable."""

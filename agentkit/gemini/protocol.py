@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any, Literal, Protocol, cast
 
 from agentkit.gemini.times import Times
@@ -55,6 +55,10 @@ class Wire(Protocol):
 
     def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
         """Upload a file; yield how many bytes have arrived, and return what the server says of it."""
+        ...
+
+    def models(self, seconds: float) -> Iterator[JsonObject]:
+        """Go through the models that there are."""
         ...
 
     def close(self) -> None:

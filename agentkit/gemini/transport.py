@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import suppress
 from typing import Any, Literal, cast
 from urllib.parse import unquote_to_bytes
@@ -27,8 +27,9 @@ from agentkit.errors import ConfigurationError
 from agentkit.gemini.config import checked, config_of, merged, secrets_in, with_config
 from agentkit.gemini.connections import Head
 from agentkit.gemini.faults import Faults, parse_body
-from agentkit.gemini.files import FilesApi
+from agentkit.gemini.files import Api, FilesApi
 from agentkit.gemini.links import AsyncReading, ClientLink, Reading, async_link, link
+from agentkit.gemini.listing import PAGE_SIZE, models_in
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, in_tier, server_timeout
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.sse import SSEDecoder
@@ -137,6 +138,20 @@ class OwnWire:
         api = FilesApi(self._clients.client(), files, headers, self._faults, time.monotonic() + seconds)
         return (yield from api.upload(file))
 
+    def models(self, seconds: float) -> Iterator[JsonObject]:
+        """Go through the models that there are, page by page."""
+        url, headers = self._sign("models")
+        api = Api(self._clients.client(), url, headers, self._faults, time.monotonic() + seconds)
+        asked: set[object] = {""}
+        while True:
+            page = api.get(url)
+            yield from models_in(page)
+            token = page.get("nextPageToken") or ""
+            if token in asked:
+                return
+            asked.add(token)
+            url = url.copy_set_param("pageToken", str(token))
+
     def close(self) -> None:
         """Close the connections of sync requests; a later request opens new ones."""
         self._link.close()
@@ -164,7 +179,7 @@ class OwnWire:
             }
         )
 
-    def _sign(self, method: Method | Literal["files"]) -> tuple[httpx2.URL, dict[str, str]]:
+    def _sign(self, method: Method | Literal["files", "models"]) -> tuple[httpx2.URL, dict[str, str]]:
         """Ask the SDK for the URL and the headers of a method. Vertex may fetch a token: this blocks."""
         with self._lock, self._faults.mapped():
             known = self._signed.get(method)
@@ -190,7 +205,7 @@ class OwnWire:
                 self._signed[method] = signed
             return signed
 
-    def _record(self, method: Method | Literal["files"]) -> None:
+    def _record(self, method: Method | Literal["files", "models"]) -> None:
         """Have the SDK send a request that says nothing, to the recorder.
 
         It is made without validation, for which the SDK would first build its schemas: half the time of it all.
@@ -200,6 +215,10 @@ class OwnWire:
         if method == "files":
             with suppress(_Recorded):
                 self._sdk.files.get(name="files/x", config=types.GetFileConfig(http_options=http))
+            return
+        if method == "models":
+            with suppress(_Recorded):
+                models.list(config=types.ListModelsConfig(http_options=http, page_size=PAGE_SIZE))
             return
         asked: dict[str, Any] = {"model": self._name, "contents": _NOTHING}
         calling = types.AutomaticFunctionCallingConfig.model_construct(

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any, cast
 
 from google import genai
@@ -16,6 +16,7 @@ from google.genai import types
 from agentkit.gemini.config import beside_config, checked, config_of, secrets_in
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.files import check_state
+from agentkit.gemini.listing import PAGE_SIZE
 from agentkit.gemini.protocol import (
     SDK_CONFIG,
     SHORTEST_SERVER_TIMEOUT,
@@ -139,6 +140,13 @@ class ClientWire:
         told = found.model_dump(mode="json", by_alias=True, exclude_none=True)
         check_state(told, file)
         return told
+
+    def models(self, seconds: float) -> Iterator[JsonObject]:
+        """Go through the models that there are, by the SDK."""
+        config: Any = {"page_size": PAGE_SIZE, "http_options": {"timeout": math.ceil(seconds * 1000)}}
+        with self._faults.mapped(Clock.of(seconds)):
+            found = [*self._client.models.list(config=config)]
+        yield from (model.model_dump(mode="json", by_alias=True, exclude_none=True) for model in found)
 
     def close(self) -> None:
         """Do nothing: the client is the user's."""

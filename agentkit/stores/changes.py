@@ -22,6 +22,7 @@ from agentkit.stores.base import (
     EditCall,
     FinishCall,
     HoldCall,
+    SaveFiles,
     SaveResult,
     SaveState,
     SaveSummary,
@@ -30,7 +31,7 @@ from agentkit.stores.base import (
     Step,
     StoredCall,
 )
-from agentkit.stores.rows import CALL, MESSAGE, RESULT, STATE, Statement, call_row, message_row
+from agentkit.stores.rows import CALL, MESSAGE, RESULT, STATE, Statement, call_row, files_column, message_row
 from agentkit.stores.schema import exact
 
 _PUT = """
@@ -45,6 +46,7 @@ _RESULT = f"{RESULT}{_MINE} ON CONFLICT (session, id) DO UPDATE SET seq = exclud
 _STATE = f"{STATE}{_MINE} ON CONFLICT (session, seq) DO UPDATE SET state = excluded.state"
 _SUMMARY = f"INSERT INTO {{p}}summaries (session, upto, text) SELECT s.key, ?, ?{_MINE}"
 _CALL = CALL + _MINE
+_FILES = f"UPDATE {{p}}messages SET files = ? WHERE seq = ? AND {_MY_ROWS}"
 _CUTS = tuple(
     f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
     for table, beyond in (
@@ -143,6 +145,9 @@ class Change:
                 self._body.append((_RESULT, (exact(step.id), self.count, exact(step.text))))
             case SaveState():
                 self._body.append((_STATE, (self.count, values.encode_object("A state", step.state))))
+            case SaveFiles():
+                values.check_position(step, step.seq + 1, self.count)
+                self._body.append((_FILES, (files_column(step.files), step.seq)))
             case Cut():
                 values.check_position(step, step.seq, self.count)
                 self._body += [(text, (step.seq,)) for text in _CUTS]

@@ -24,6 +24,7 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.schema import exact, maybe, plain
 from agentkit.stores.search import indexed
+from agentkit.wire.content import JsonObject
 
 Statement = tuple[str, tuple[Any, ...]]
 """Text and values. Several of them are one transaction."""
@@ -176,6 +177,11 @@ def take(
     return statements
 
 
+def files_column(files: Sequence[JsonObject]) -> str | None:
+    """Encode the files of a message. Raises StoreError if they can't be stored."""
+    return _object("A message's files", {"files": [*files]})
+
+
 def message_row(seq: int, message: Message, created: float | None = None) -> tuple[Any, ...]:
     """Make the values of a message's row; `created` if it has no time. Raises StoreError if it can't be stored."""
     if message.sender_id is not None:
@@ -193,7 +199,7 @@ def message_row(seq: int, message: Message, created: float | None = None) -> tup
         *(exact(message.model), exact(message.endpoint), _object("Metadata", message.metadata)),
         *(
             exact(message.sender_id),
-            _object("A message's files", {"files": [*message.files]} if message.files else None),
+            files_column(message.files) if message.files else None,
         ),
         *(_object("What is cleared", {**message.cleared} or None), _object("What was given", message.given)),
         indexed(text),

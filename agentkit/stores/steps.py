@@ -112,6 +112,14 @@ class SaveState:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveFiles:
+    """Note where the files are now to which a message refers: some were uploaded again."""
+
+    seq: int
+    files: Sequence[JsonObject]
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Remove the messages from this number on with their results, and the ledger; the state goes back to what it was.
 
@@ -145,6 +153,7 @@ Step = (
     | DeferCall
     | SaveResult
     | SaveState
+    | SaveFiles
     | Cut
     | AddUsage
     | SaveSummary

@@ -6,6 +6,7 @@ import hashlib
 import io
 import mimetypes
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,12 @@ class UploadedFile:
         """Make the part that refers to it."""
         data = {"fileUri": self.uri, "mimeType": self.mime_type}
         return {"fileData": {key: value for key, value in data.items() if value}}  # type: ignore[typeddict-item]
+
+
+def file_uri(part: Mapping[str, Any]) -> str:
+    """Return the URI of a file's part; empty if it is none."""
+    data = part.get("fileData")
+    return str(data.get("fileUri", "")) if isinstance(data, dict) else ""
 
 
 class FilePart(dict[str, Any]):

@@ -65,7 +65,8 @@ NO_DOORS = {
     " RetryPolicy.delay RateLimit.settle Agent.run_inside Store.write Store.wait",
     "what the server and the workers ask": "*EventLog.* Queue.fire answer nothing_printed",
     "a reader of what `to_wire` made of it": "Usage.from_wire Source.from_wire UploadedFile.from_wire"
-    " PendingCall.from_wire Price.from_wire read_by_model to_wire",
+    " PendingCall.from_wire Price.from_wire read_by_model write_by_model to_wire",
+    "it makes a model of what it is given, which is a door, and asks Google": "GeminiModel.list GeminiModel.alist",
     "a tool: its arguments are a model's, and its schema checks them": "ask calculate convert write_todo",
     "it hands all on to `make_server`, and serves": "serve_stdio serve_http",
     "a part of a ready-made tool": "find_zone",

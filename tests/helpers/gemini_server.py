@@ -37,6 +37,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini_rules import Json, Refused, Rules, need
@@ -148,6 +149,10 @@ class GeminiServer:
         self.requests: list[Received] = []
         self.disconnects = 0
         self.files: FilesApi | None = None
+        self.models: list[Json] = []
+        """What the list of models has, in pages of as many as are asked for, at most three."""
+        self.listed: list[tuple[str, Mapping[str, str]]] = []
+        """Path and headers of each request for a page of it."""
         self.open_connections = 0
         self.key = key  # the only one that is accepted, or None: any
         self._script: list[Scripted] = list(replies)
@@ -269,8 +274,27 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        if self.gemini.files is not None:
+        if self.path.partition("?")[0].endswith("/models"):
+            self._list_models()
+        elif self.gemini.files is not None:
             self.gemini.files.answer(self, "GET", self.gemini.url)
+
+    def _list_models(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.gemini.listed.append((self.path, headers))
+        refused = self._refused(headers)
+        if refused is not None:
+            self._fault(refused, streamed=False)
+            return
+        path, _, query = self.path.partition("?")
+        asked = dict(parse_qsl(query))
+        begin, size = int(asked.get("pageToken", 0)), min(int(asked["pageSize"]), 3)
+        end = begin + size
+        key = "publisherModels" if "/publishers/" in path else "models"
+        page: Json = {key: self.gemini.models[begin:end]}
+        if end < len(self.gemini.models):
+            page["nextPageToken"] = str(end)
+        self._send(200, json.dumps(page).encode())
 
     def do_POST(self) -> None:
         if self.gemini.files is not None and "/upload/" in self.path:
@@ -292,14 +316,20 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.gemini._stopping.is_set():
                 self.gemini.disconnects += 1
 
-    def _route(self, method: str, headers: Mapping[str, str], body: Json) -> Reply | Fault | Json:
-        key, model = headers.get("x-goog-api-key"), self.path.partition("?")[0].rpartition(":")[0]
+    def _refused(self, headers: Mapping[str, str]) -> Fault | None:
+        key = headers.get("x-goog-api-key")
         if not key and "authorization" not in headers:
             return fault(403, status="PERMISSION_DENIED", message="unregistered caller: use an API key")
         if key and self.gemini.key not in (None, key):
             info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
             message = f"API key not valid: {key}"
             return fault(400, status="INVALID_ARGUMENT", message=message, details=[info])
+        return None
+
+    def _route(self, method: str, headers: Mapping[str, str], body: Json) -> Reply | Fault | Json:
+        key, model = headers.get("x-goog-api-key"), self.path.partition("?")[0].rpartition(":")[0]
+        if (refused := self._refused(headers)) is not None:
+            return refused
         if int(headers.get("x-server-timeout", 10)) < 10:
             raise Refused("Manually set deadline is too short. Minimum allowed deadline is 10s.")
         if method == "countTokens":
