@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -55,6 +56,19 @@ Without a Gemini key, the small embedded model answers.
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    try:
+        code = _run(argv)
+    except KeyboardInterrupt:  # while something is imported
+        code = INTERRUPTED
+    if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # The process only ends now: another Ctrl-C ends it at once, without a word of what was being closed.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if code == INTERRUPTED:
+        say("Interrupted.")
+    return code
+
+
+def _run(argv: list[str] | None) -> int:
     prepare_streams()
     if not hasattr(agentkit, "__version__"):  # another project's __init__.py lies where ours was
         say(other_agentkit() or f"{agentkit.__path__} isn't the agentkit that this command belongs to.")
@@ -70,8 +84,6 @@ def main(argv: list[str] | None = None) -> int:
     except Leave as leave:
         return leave.code
     except SystemExit as done:
-        if done.code == INTERRUPTED:
-            say("Interrupted.")
         return done.code if isinstance(done.code, int) else 0
     return 0
 

@@ -299,6 +299,25 @@ def test_ctrl_c_ends_a_run_with_130(folder: Path, question: str) -> None:
     assert "Traceback" not in terminal.text
 
 
+@pytest.mark.slow
+def test_ctrl_c_once_more_while_it_ends_leaves_no_traces(folder: Path) -> None:
+    with Terminal(folder, "run", AGENT, "slow", "--json") as terminal:
+        terminal.wait_for("tool_started")
+        terminal.type("\x03")
+        terminal.wait_for("Interrupted.")
+        terminal.type("\x03")
+        assert terminal.end() in (130, -signal.SIGINT)
+    assert "Traceback" not in terminal.text
+    assert "ignored" not in terminal.text
+
+
+def test_ctrl_c_while_the_target_is_imported_is_130(folder: Path) -> None:
+    (folder / "itself.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = piped(folder, "run", "itself.py", "x")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == "Interrupted."
+
+
 def test_at_a_terminal_it_asks_before_a_call_that_needs_approval(folder: Path) -> None:
     with Terminal(folder, "run", AGENT, "two") as terminal:
         asked = terminal.wait_for("[l]ater? ")
