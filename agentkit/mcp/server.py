@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from agentkit import __version__
 from agentkit.agent import Agent
 from agentkit.core.subagents import interactive_in
 from agentkit.errors import ConfigurationError, ToolError, ToolTimeout
@@ -69,7 +70,9 @@ def make_server(
         raise ConfigurationError(f"approvals={approvals!r}: it is 'ask' or 'refuse'.")
     tools = _tools_of(source, ask=ask)
     serving = _Serving(tools, deps, asks=approvals == "ask", timeout=timeout)
-    server: Any = Server(name, on_list_tools=serving.list_tools, on_call_tool=serving.call_tool)
+    server: Any = Server(
+        name, version=__version__, on_list_tools=serving.list_tools, on_call_tool=serving.call_tool
+    )
     server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=name))
     return server
 
@@ -184,7 +187,7 @@ class _Call:
                 )
             assert invocation.function is not None
             outcome = succeed(invocation, await self._run(invocation.function))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the latter would end the server
             outcome = fail(invocation, error)
         if outcome.deferred is not None:
             self._context = dataclasses.replace(self._context, resumed=outcome.deferred.state)

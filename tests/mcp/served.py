@@ -19,6 +19,7 @@ os.system("echo by a child")
 registry = ToolRegistry()
 paid: list[int] = []
 cancelled = threading.Event()
+begun = threading.Event()
 
 
 class Place(BaseModel):
@@ -69,12 +70,15 @@ def fail(how: str) -> str:
         raise ToolError("It is broken.")
     if how == "later":
         raise ToolDeferred("Tomorrow.")
+    if how == "exit":
+        raise SystemExit(3)
     raise ValueError("a secret")
 
 
 @registry.tool
 async def sleep() -> str:
     """Sleep."""
+    begun.set()
     try:
         await asyncio.sleep(60)
     finally:
