@@ -21,6 +21,14 @@ settings.load_profile("thorough" if os.environ.get("CI") else "quick")
 _PREFIXES = ("GEMINI_", "GOOGLE_", "AGENTKIT_")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs PostgreSQL starts a server, for more than half a second: it is slow."""
+    for item in items:
+        if "postgres" in item.nodeid:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No key and no setting of the machine reaches a test."""

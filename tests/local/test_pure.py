@@ -507,7 +507,7 @@ def test_where_no_tool_that_was_tried_has_to_do_with_it_there_is_no_tool() -> No
         *((text, "thanks") for text in ("thanks", "Thank you very much!", "ok, thanks", "bye")),
         *(
             (text, "help")
-            for text in ("help", "What can you do?", "how can you help me", "?", "Hello, what can I ask?")
+            for text in ("help", "What can you do?", "What are you good at?", "?", "Hello, what can I ask?")
         ),
         *(
             (text, None)

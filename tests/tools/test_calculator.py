@@ -229,6 +229,8 @@ SAID = [
     ("12 choose 2 minus 5", "comb(12, 2) - 5 = 61"), ("10C3", "comb(10, 3) = 120"),
     ("5 P 2", "perm(5, 2) = 20"), ("how many ways to choose 3 from 8?", "comb(8, 3) = 56"),
     ("How many ways can I pick 2 from 6?", "comb(6, 2) = 15"),
+    ("permutations of 7 taken 2 at a time", "perm(7, 2) = 42"), ("permutations of 7 cards taken 2", "perm(7, 2) = 42"),
+    ("how many ways can 4 people be seated in a row?", "4! = 24"), ("how many ways can 3 cards be arranged?", "3! = 6"),
     ("how many combinations of 3 from 10?", "comb(10, 3) = 120"),
     # rows of numbers
     ("sum of 1 to 100", "sum(1, 2, ..., 100) = 5050"),

@@ -43,7 +43,7 @@ _HELP = _any(
     f"what {_CAN} i (?:ask|do|say|type)(?: you| here)?(?: about| for)?",
     "what(?:'s| is| are) (?:you|this|your (?:purpose|capabilities|features|functions|tools|skills|abilities))",
     *(
-        "what(?:'s| are) you(?: able to do| for| capable of)?",
+        "what(?:'s| are) you(?: able to do| (?:good )?(?:for|at)| capable of)?",
         "what tools do you have",
         "what are your options",
     ),

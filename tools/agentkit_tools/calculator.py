@@ -84,7 +84,8 @@ def _read(tokens: Sequence[Token]) -> Node:
             if (tree := parser.sentence()) is not None:
                 return tree
             stuck = min(stuck, tokens[start + parser.furthest :] or tokens, key=len)
-    raise unreadable('"' + " ".join(token.text for token in stuck)[:60] + '"')
+    left = " ".join(token.text for token in stuck)
+    raise unreadable(f'"{(left.strip(" ,") or left)[:60]}"')
 
 
 def _starts(tokens: Sequence[Token]) -> list[int]:

@@ -248,7 +248,10 @@ SENTENCES: tuple[tuple[str, Builder], ...] = (
     ),
     ("combinations of {n} choose|taken {m} at? time?", lambda n, m: node("comb", n, m)),
     ("how? many? permutations of {m} from|out|of of? {n}", lambda m, n: node("perm", n, m)),
+    (f"permutations of {{n}} {THEM}? taken {{m}} at? time?", lambda n, m: node("perm", n, m)),
     (f"how many ways to|can i|you|we? arrange|order|line {{n}} {THEM}? up? arranged?", _call("factorial")),
+    (f"how many ways can|could {{n}} {THEM}? be arranged|ordered|seated|lined up? in|on? row|line|shelf?",
+     _call("factorial")),
     # Percentages
     (f"what|which {PERCENT} of {{b}} is|are|makes|equals {{a}}", lambda a, b: _percent(a, b)),
     (f"what|which {PERCENT} is|are {{a}} out? of {{b}}", lambda a, b: _percent(a, b)),
