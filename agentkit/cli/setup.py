@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentkit.cli.exits import EmbeddedModelMissing, UsageFault
-from agentkit.cli.targets import find_target, find_tools, is_agent, make_agent, takes_model
+from agentkit.cli.targets import find_target, find_tools, is_agent, is_queue, make_agent, takes_model
 from agentkit.cli.terminal import say
 
 if TYPE_CHECKING:
     from agentkit import Agent
+    from agentkit.durable import Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Setup:
     label: str
     """A short name for the target: ids of its sessions begin with it."""
     options: dict[str, Any] = field(default_factory=dict)
+    queue: Queue | None = None
+    """Its workers run the agent, where a queue was named."""
 
     def to_serve(self) -> Agent[Any]:
         """Return the agent with what its runs are given set in it.
@@ -46,8 +49,17 @@ def set_up(
     model: str | None = None,
     instructions: str | None = None,
     config: Sequence[str] = (),
+    queues: bool = False,
 ) -> Setup:
     """Make an agent of a target and what is said beside it.
+
+    Args:
+        target: What the command line names.
+        tools: What it adds.
+        model: Who answers.
+        instructions: Text, or the file that has it.
+        config: `name=value` each.
+        queues: Whether the target may be a queue: then its one agent is meant.
 
     Raises:
         UsageFault: Something of it can't work.
@@ -58,7 +70,7 @@ def set_up(
 
     check_named(target, tools)
     added = [find_tools(each) for each in tools]
-    found = find_target(target) if target else []
+    found = find_target(target, queues=queues) if target else []
     said = None if instructions is None else read_instructions(instructions)
     wanted = read_config(config)
     label = label_of(target or tools[0])
@@ -69,6 +81,11 @@ def set_up(
         return _guarded(agent, label, {})
     options: dict[str, Any] = {"instructions": said, "config": wanted or None}
     options = {name: value for name, value in options.items() if value is not None}
+    queue = found if is_queue(found) else None
+    if queue is not None:
+        if len(queue.agents) != 1:
+            raise UsageFault(f"{target} has {len(queue.agents)} agents: the page is of a queue's only one.")
+        (found,) = queue.agents.values()
     if not is_agent(found) and takes_model(found):
         agent = make_agent(found, target or "", choose_model(model))
     else:
@@ -77,7 +94,7 @@ def set_up(
             options["model"] = choose_model(model)
     if added:
         options["tools"] = [agent.toolbox, *added]
-    return _guarded(agent, label, options)
+    return dataclasses.replace(_guarded(agent, label, options), queue=queue)
 
 
 def check_named(target: str | None, tools: Sequence[str]) -> None:

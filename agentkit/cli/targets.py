@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,13 @@ from agentkit.errors import how_to_install
 
 if TYPE_CHECKING:
     from agentkit import Agent
+    from agentkit.durable import Queue
 
 READY_MADE = ("ask", "calculator", "clock", "files", "todo", "units", "weather", "web")
 
 
-def find_target(target: str) -> Any:
-    """Return what a target names: an agent, a function that makes one, or a list of tools.
+def find_target(target: str, *, queues: bool = False) -> Any:
+    """Return what a target names: an agent, a function that makes one, a list of tools; where it may be, a queue.
 
     Raises:
         UsageFault: There is no such thing, or it can't be imported.
@@ -38,6 +40,10 @@ def find_target(target: str) -> Any:
         except AttributeError:
             known = ", ".join(sorted(_offers(module))) or "nothing to use"
             raise UsageFault(f"{place} has no {name!r}. It has: {known}.") from None
+    if is_queue(found) and not queues:
+        raise UsageFault(
+            f"{target} is a queue, for `agentkit worker` and `agentkit web`: name its agent here."
+        )
     return _usable(found, target)
 
 
@@ -71,6 +77,36 @@ def find_object(text: str) -> Any:
         return getattr(_load(place), name)
     except AttributeError:
         raise UsageFault(f"{place} has no {name!r}.") from None
+
+
+@contextmanager
+def open_queue(text: str) -> Iterator[Queue]:
+    """Open the queue that a text names: module:queue, file.py:queue, a store's file or URL.
+
+    Raises:
+        UsageFault: It names none.
+    """
+    from agentkit import PostgresStore, SQLiteStore
+    from agentkit.durable import Queue
+
+    if text.startswith(("postgres://", "postgresql://")):
+        with PostgresStore(text) as store, Queue({}, store=store) as queue:
+            yield queue
+    elif Path(text).suffix in (".db", ".sqlite", ".sqlite3") and Path(text).is_file():
+        with SQLiteStore(text) as file, Queue({}, store=file) as queue:
+            yield queue
+    else:
+        found = find_object(text)
+        if not isinstance(found, Queue):
+            raise UsageFault(f"{text} is no Queue but {type(found).__name__}.")
+        with found:
+            yield found
+
+
+def is_queue(value: Any) -> bool:
+    """Return whether it is a `Queue`; what that needs may not be installed."""
+    durable = sys.modules.get("agentkit.durable")
+    return durable is not None and isinstance(value, durable.Queue)
 
 
 def _split(target: str) -> tuple[str, str, str]:
@@ -217,7 +253,7 @@ def _usable(found: Any, target: str) -> Any:
     """Say what a named object is: an agent, what makes one, or tools."""
     from agentkit import Tool
 
-    if is_agent(found) or makes_agent(found) or _may_make(found):
+    if is_agent(found) or is_queue(found) or makes_agent(found) or _may_make(found):
         return found
     if isinstance(found, ModuleType):
         return _all_of(found, target)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +12,7 @@ import typer
 from agentkit.chats.plain_text import clip, one_line
 from agentkit.cli import terminal
 from agentkit.cli.exits import ANSWERED, FAILED, Leave, UsageFault
+from agentkit.cli.targets import open_queue
 from agentkit.durable import EventsLost, Queue, Task, TaskEnded, TaskStarted
 from agentkit.events import to_wire
 
@@ -46,30 +44,6 @@ Place = Annotated[
 ]
 Id = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-
-
-@contextmanager
-def open_queue(text: str) -> Iterator[Queue]:
-    """Open the queue that a text names.
-
-    Raises:
-        UsageFault: It names none.
-    """
-    from agentkit import PostgresStore, SQLiteStore
-    from agentkit.cli.targets import find_object
-
-    if text.startswith(("postgres://", "postgresql://")):
-        with PostgresStore(text) as store, Queue({}, store=store) as queue:
-            yield queue
-    elif Path(text).suffix in (".db", ".sqlite", ".sqlite3") and Path(text).is_file():
-        with SQLiteStore(text) as file, Queue({}, store=file) as queue:
-            yield queue
-    else:
-        found = find_object(text)
-        if not isinstance(found, Queue):
-            raise UsageFault(f"{text} is no Queue but {type(found).__name__}.")
-        with found:
-            yield found
 
 
 def there(queue: Queue, id: str) -> Task:

@@ -8,6 +8,7 @@ import typer
 
 from agentkit.cli import terminal
 from agentkit.cli.chat import Database
+from agentkit.cli.exits import UsageFault
 from agentkit.cli.run import Config, Instructions, ModelName, Target, Tools
 from agentkit.serve import serve_page
 
@@ -41,14 +42,22 @@ def web(
 
     terminal.log_to_stderr(full=False)
     with terminal.own_stdout() as out:
-        agent = set_up(
-            target, tools=tools or (), model=model, instructions=system, config=config or ()
-        ).to_serve()
+        given = set_up(
+            target, tools=tools or (), model=model, instructions=system, config=config or (), queues=True
+        )
+        agent, queue = given.to_serve(), given.queue
 
         def announce(url: str) -> None:
             print(f"Open {url}", file=out, flush=True)
             if browse:
                 webbrowser.open(url)
 
-        with open_store(db) as store:
-            serve_page(agent, host, port, token, store, announce=announce)
+        if queue is None:
+            with open_store(db) as store:
+                serve_page(agent, host, port, token, store, announce=announce)
+            return
+        if db is not None:
+            raise UsageFault(f"--db {db}: sessions are in the store of the queue {target}.")
+        terminal.say(f"Workers run what is said: agentkit worker {target}")
+        with queue:
+            serve_page(agent, host, port, token, queue=queue, announce=announce)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from agentkit.cli import terminal
-from agentkit.cli.tasks import Target, open_queue
+from agentkit.cli.targets import open_queue
+from agentkit.cli.tasks import Target
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -40,6 +40,8 @@ from agentkit.durable.workers import Workers, by_name, queue_of
 from agentkit.errors import ConfigurationError
 from agentkit.events import from_wire
 from agentkit.memory.base import Memory
+from agentkit.output import OutputType
+from agentkit.stores.rows import begins
 from agentkit.stores.store import Store
 from agentkit.tooling.decisions import Decision
 from agentkit.wire.arguments import checked
@@ -53,7 +55,7 @@ _TASKS = """SELECT t.task, t.chat, t.deaths, w.status, w.priority, w.recovery_at
     FROM {p}queue_tasks t JOIN {engine}workflow_status w ON w.workflow_uuid = t.task
     LEFT JOIN {engine}workflow_input i ON i.workflow_uuid = t.task
     LEFT JOIN {engine}workflow_output o ON o.workflow_uuid = t.task"""
-_OPTIONS = {"model", "instructions", "config", "tool_choice"}
+_OPTIONS = {"model", "instructions", "config", "tool_choice", "seconds"}
 _LOOK = 5.0
 """Seconds after which a watcher looks again, though nobody told it to."""
 
@@ -76,6 +78,7 @@ class Queue:
         deps: Makes what tools get as `ctx.deps`, on the worker, from the `user_data` of a task: a function, or a
             generator function that yields it once and then closes it; either may be async.
         memory: What part of a history is sent; see `Agent.chat`.
+        output: The type of answers; see `Agent.run`.
         keep: Seconds for which tasks that have ended are kept, with what was told of them. Chats stay.
 
     Raises:
@@ -90,10 +93,12 @@ class Queue:
         store: Store,
         deps: MakeDeps | None = None,
         memory: Memory | Iterable[Memory] | None = None,
+        output: OutputType[Any] = None,
         keep: float = 7 * DAY,
     ) -> None:
         self.agents = {check_id("An agent's name", name): agent for name, agent in by_name(agents).items()}
-        self.store, self.deps, self.memory, self.keep = store, deps, memory, keep
+        self.store, self.keep = store, keep
+        self.deps, self.memory, self.output = deps, memory, output
         self.engine = Engine(store)
         self.signals = Signals(self.engine.db)
         self.log = DurableEventLog(self.engine.db, self.signals)
@@ -126,7 +131,8 @@ class Queue:
             id: Of the message, made where that is made: the same chat and id are the same task, however often and
                 from wherever they are sent.
             user_data: JSON that `deps` gets on the worker.
-            options: Of the run, as far as they are JSON: `model`, `instructions`, `config`, `tool_choice`.
+            options: Of the run, as far as they are JSON: `model`, `instructions`, `config`, `tool_choice`, and
+                `seconds`, how long it may take where the agent's limits don't say less.
             priority: The lower goes first.
             delay: Seconds before which it isn't taken.
 
@@ -270,6 +276,9 @@ class Queue:
             raise ConfigurationError(f"priority={priority!r}: give a whole number from 0 to 1000000.")
         if odd := set(options or {}) - _OPTIONS:
             raise ConfigurationError(f"options={sorted(odd)}: a task takes {', '.join(sorted(_OPTIONS))}.")
+        seconds = (options or {}).get("seconds")
+        if seconds is not None and (type(seconds) not in (int, float) or not seconds > 0):
+            raise ConfigurationError(f"options={{'seconds': {seconds!r:.80}}}: give a number above 0.")
         given = {
             **task,
             "chat": check_id("A chat's id", chat),
@@ -292,6 +301,7 @@ class Queue:
         self,
         *,
         chat: str | None = None,
+        prefix: str = "",
         status: Status | Sequence[Status] | None = None,
         limit: int = 50,
         before: str | None = None,
@@ -300,15 +310,25 @@ class Queue:
 
         Args:
             chat: Of this chat alone.
+            prefix: Of chats whose ids begin with this.
             status: Of this status, or one of these.
             limit: How many.
             before: Those sent before this task: the last one of the page before.
+
+        Raises:
+            ConfigurationError: There is no such status.
         """
         wanted = (status,) if isinstance(status, str) else status
+        if odd := set(wanted or ()) - set(STATUSES.values()):
+            raise ConfigurationError(
+                f"status={sorted(map(str, odd))}: one of {', '.join(dict.fromkeys(STATUSES.values()))}."
+            )
         words = [word for word, each in STATUSES.items() if wanted is None or each in wanted]
         where, given = [f"w.status IN ({', '.join('?' * len(words))})"], [*words]
         if chat is not None:
             where, given = [*where, "t.chat = ?"], [*given, chat]
+        own, values = begins(prefix, "t.chat")
+        where, given = [*where, *own], [*given, *values]
         if before is not None:
             where, given = [*where, "t.n < (SELECT n FROM {p}queue_tasks WHERE task = ?)"], [*given, before]
         text = f"{_TASKS} WHERE {' AND '.join(where)} ORDER BY t.n DESC LIMIT ?"

@@ -10,13 +10,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from agentkit.agent import Agent
 from agentkit.chats.chat import AsyncChat
 from agentkit.drivers.threads import off_loop
-from agentkit.durable.engine import Claimed, Engine
-from agentkit.durable.log import DurableEventLog, Row
+from agentkit.durable.engine import Claimed
+from agentkit.durable.log import Row
 from agentkit.durable.task import decision_from_wire
 from agentkit.errors import (
     AgentError,
@@ -30,6 +30,9 @@ from agentkit.errors import (
 from agentkit.events import RunFinished, to_wire
 from agentkit.run import AsyncRunStream, Run
 from agentkit.stores.base import SessionStore, SessionWriter, Step
+
+if TYPE_CHECKING:
+    from agentkit.durable.queue import Queue
 
 MakeDeps = Callable[[Any], Any]
 """Gives what tools get as `ctx.deps`, from a task's user data; a generator function yields it, and then closes it."""
@@ -76,33 +79,17 @@ class Running:
 
     Args:
         claimed: What is to be done.
-        agent: Who does it.
-        store: Where the chat is.
-        engine: Notes how it ended.
-        log: Is told what happens.
-        memory: As of `Agent.chat`.
-        deps: Makes what tools get.
+        queue: Whose it is.
         patience: Seconds for which outages of the model or the store are waited for.
     """
 
-    def __init__(
-        self,
-        claimed: Claimed,
-        agent: Agent[Any],
-        store: SessionStore,
-        engine: Engine,
-        log: DurableEventLog,
-        *,
-        memory: Any,
-        deps: MakeDeps | None,
-        patience: float,
-    ) -> None:
+    def __init__(self, claimed: Claimed, queue: Queue, patience: float) -> None:
         self.claimed = claimed
         self.why: Literal["cancelled", "lost", "parked"] | None = None
         """Why it was ended from outside."""
-        self._agent, self._engine, self._log = agent, engine, log
-        self._memory, self._deps, self._patience = memory, deps, patience
-        self._cut = Cut(store)
+        self._queue, self._patience = queue, patience
+        self._agent = queue.agents[claimed.given["agent"]]
+        self._cut = Cut(queue.store)
         self._stream = f"task:{claimed.id}"
         self._told: Future[int] | None = None
         self.task = asyncio.create_task(self._run(), name=f"agentkit {claimed.id}")
@@ -137,7 +124,7 @@ class Running:
                 await asyncio.wrap_future(self._told)
         while True:
             with suppress(StoreError):
-                await off_loop(lambda: self._engine.finish(self.claimed, output=output, error=error))
+                await off_loop(lambda: self._queue.engine.finish(self.claimed, output=output, error=error))
                 return
             await asyncio.sleep(1)
 
@@ -155,9 +142,9 @@ class Running:
 
     async def _once(self) -> Run[Any]:
         given = self.claimed.given
-        async with _made(self._deps, given.get("user_data")) as deps:
+        async with _made(self._queue.deps, given.get("user_data")) as deps:
             chat = self._agent.aio.chat(
-                given["chat"], cast(SessionStore, self._cut), memory=self._memory, deps=deps, wait=_WAIT
+                given["chat"], cast(SessionStore, self._cut), memory=self._queue.memory, deps=deps, wait=_WAIT
             )
             stream = await self._open(chat)
             async with stream as events:
@@ -168,7 +155,12 @@ class Running:
 
     async def _open(self, chat: AsyncChat) -> AsyncRunStream[Any]:
         given, first = self.claimed.given, self.claimed.attempt == 1
-        options: Any = given.get("options") or {}
+        options: Any = {**(given.get("options") or {})}
+        if self._queue.output is not None:
+            options["output"] = self._queue.output
+        if (seconds := options.pop("seconds", None)) is not None:
+            own = self._agent.limits
+            options["limits"] = replace(own, seconds=min(seconds, own.seconds or seconds))
         if "message" in given:
             return chat.send_message_stream(given["message"], id=given["message_id"], **options)
         said = {call_id: decision_from_wire(wire) for call_id, wire in given.get("decisions", {}).items()}
@@ -181,7 +173,7 @@ class Running:
         return chat.resume_stream(said, **options)
 
     def _tell(self, row: Row, *, begins: bool = False) -> None:
-        self._told = self._log.tell(self._stream, [row], fence=self.claimed.fence, begins=begins)
+        self._told = self._queue.log.tell(self._stream, [row], fence=self.claimed.fence, begins=begins)
 
 
 def _passes(error: AgentError) -> bool:

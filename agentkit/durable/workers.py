@@ -201,17 +201,7 @@ class Workers:
         return taken > 0
 
     def _begin(self, claimed: Claimed) -> None:
-        queue = self._queue
-        running = Running(
-            claimed,
-            queue.agents[claimed.given["agent"]],
-            queue.store,
-            self._engine,
-            queue.log,
-            memory=queue.memory,
-            deps=queue.deps,
-            patience=self._patience,
-        )
+        running = Running(claimed, self._queue, self._patience)
         self._running[claimed.fence + claimed.id] = running
 
         def done(_: object) -> None:

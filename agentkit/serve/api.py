@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from agentkit import ConfigurationError, DecisionError, SessionConflict, SessionNotFound
 from agentkit.chats.manager import ChatManager
-from agentkit.serve.decisions import read_decision
+from agentkit.serve.decisions import Said, read_decision
 from agentkit.serve.export import session_html, text_file
 from agentkit.serve.guard import FRAME_CSP, error_response, path_in
 from agentkit.serve.live import TooManyRuns
@@ -66,7 +66,7 @@ class Api:
         await self._identify(request)
         agent = self._runs.agent
         tools = [{"name": tool.name, "description": tool.description} for tool in agent.tools]
-        return JSONResponse({"name": agent.name, "tools": tools})
+        return JSONResponse({"name": agent.name, "tools": tools, "tasks": self._runs.has_tasks})
 
     async def _sessions(self, request: Request) -> Response:
         user = await self._identify(request)
@@ -113,11 +113,7 @@ class Api:
 
     async def _decide(self, request: Request) -> Response:
         session, body = await self._session(request), await read_json(request)
-        given = body.get("decisions")
-        if not isinstance(given, dict) or not given:
-            raise ConfigurationError("Give decisions: an object of call ids and decisions.")
-        said = {str(call_id): read_decision(each) for call_id, each in given.items()}
-        await self._runs.begin(session, said=said)
+        await self._runs.begin(session, said=read_decisions(body))
         return JSONResponse({}, 202)
 
     async def _retry(self, request: Request) -> Response:
@@ -180,6 +176,14 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ConfigurationError("Send a JSON object.")
     return body
+
+
+def read_decisions(body: Mapping[str, Any]) -> dict[str, Said]:
+    """Read `{decisions: {call id: decision}}`. Raises `ConfigurationError` unless it is that."""
+    given = body.get("decisions")
+    if not isinstance(given, dict) or not given:
+        raise ConfigurationError("Give decisions: an object of call ids and decisions.")
+    return {str(call_id): read_decision(each) for call_id, each in given.items()}
 
 
 def read_message(body: Mapping[str, Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from agentkit import Agent, AgentError, MemoryStore, Output
+from agentkit import Agent, AgentError, ConfigurationError, MemoryStore, Output
 from agentkit.memory.base import Memory
 from agentkit.serve.agui import AgUi
 from agentkit.serve.api import Api, failed
@@ -83,28 +83,38 @@ def create_app(
         deps: A function of the user that gives what tools get as `ctx.deps`.
         output: The type of answers; see `Agent.run`. The page shows it as a table.
         log: Where is told what happens; by default in memory.
-        queue: Runs what is said, on its workers, in place of this process; `store` is its store then. A run goes on
-            when this server ends, and any other server of the queue shows it, also from the midst of an answer. What
-            tools get as `ctx.deps` is made by the queue, of the user's name; limits and memory are the workers', too.
+        queue: Runs what is said, on its workers, in place of this process. A run goes on when this server ends, and
+            any other server of the queue shows it, also from the midst of an answer. Store, memory, `deps` (made of
+            the user's name) and output are the queue's then. The page lists its tasks.
         concurrency: How many runs may go on at a time; more are answered with 429.
         seconds: How long a run may take, if the agent's limits don't say less.
         body_limit: How large a request may be, in bytes.
+
+    Raises:
+        ConfigurationError: Something is given beside `queue` that is the queue's.
     """
     if output is not None and not isinstance(output, Output):
         output = Output(output)
     settings = RunSettings(memory=memory, deps=deps, output=output, concurrency=concurrency, seconds=seconds)
     log = log or MemoryEventLog()
+    who = _identifier(identify)
+    more: list[BaseRoute] = []
     if queue is not None:
         from agentkit.serve.queued import QueuedRuns
+        from agentkit.serve.tasks import Tasks
 
-        runs: Runs = QueuedRuns(agent, queue, log, settings)
+        _leave_to_workers(
+            memory=memory, deps=deps, output=output, store=None if store is queue.store else store
+        )
+        queued = QueuedRuns(agent, queue, log, settings)
+        runs: Runs = queued
+        more = Tasks(queued, who).routes()
     else:
         runs = Runs(agent, MemoryStore() if store is None else store, log, settings)
-    who = _identifier(identify)
     token = token or secrets.token_urlsafe(24)
 
     app = Starlette(
-        routes=_routes(runs, who),
+        routes=_routes(runs, who, more),
         middleware=[
             Middleware(SafeHeaders),
             Middleware(KnownHosts, hosts=(*LOOPBACK, *hosts)),
@@ -119,7 +129,18 @@ def create_app(
     return app
 
 
-def _routes(runs: Runs, who: Callable[[HTTPConnection], Awaitable[User]]) -> list[BaseRoute]:
+def _leave_to_workers(**given: Any) -> None:
+    """Refuse settings that only the workers of a queue could obey. Raises ConfigurationError."""
+    if odd := [name for name, value in given.items() if value is not None]:
+        raise ConfigurationError(
+            f"create_app(queue=..., {', '.join(f'{name}=...' for name in odd)}): the queue's workers run what is "
+            "said. Give store, memory, deps and output to Queue(...)."
+        )
+
+
+def _routes(
+    runs: Runs, who: Callable[[HTTPConnection], Awaitable[User]], more: Iterable[BaseRoute]
+) -> list[BaseRoute]:
     async def watch(socket: WebSocket) -> None:
         try:
             user = await who(socket)
@@ -138,6 +159,7 @@ def _routes(runs: Runs, who: Callable[[HTTPConnection], Awaitable[User]]) -> lis
         Route("/readyz", _ready),
         WebSocketRoute("/api/events", watch),
         *Api(runs, who).routes(),
+        *more,
         Route("/agui", AgUi(runs, who).answer, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

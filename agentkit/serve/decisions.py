@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentkit import Approve, ConfigurationError, Deny, Edit, Result
-from agentkit.chats.chat import AsyncChat
+from agentkit import Approve, ConfigurationError, Deny, Edit, PendingCall, Result
 from agentkit.tooling.decisions import Decision
 
 
@@ -41,20 +40,27 @@ def read_decision(said: Any) -> Said:
     )
 
 
-async def settle(chat: AsyncChat, said: Mapping[str, Said]) -> dict[str, Decision]:
+async def settle(
+    said: Mapping[str, Said], pending: Iterable[PendingCall], resolve: Callable[..., Awaitable[Any]]
+) -> dict[str, Decision]:
     """Resolve the calls of which nobody knows whether they took effect; return what was said of the others.
+
+    Args:
+        said: By the calls' ids.
+        pending: The calls that wait.
+        resolve: As `AsyncChat.resolve`.
 
     Raises:
         ConfigurationError: What was said fits no call.
     """
-    unknown = {call.call_id for call in await chat.get_pending() if call.kind == "unknown_effect"}
+    unknown = {call.call_id for call in pending if call.kind == "unknown_effect"}
     decisions: dict[str, Decision] = {}
     for call_id, each in said.items():
         match each:
             case RunAgain():
-                await chat.resolve(call_id, retry=True)
+                await resolve(call_id, retry=True)
             case Result(value) if call_id in unknown:
-                await chat.resolve(call_id, result=value)
+                await resolve(call_id, result=value)
             case _ if call_id in unknown:
                 raise ConfigurationError(
                     "Nobody knows whether this call took effect: give its result, or let it run again."

@@ -7,19 +7,18 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from agentkit import Agent, AgentError, ConfigurationError, Run, SessionConflict, Usage
+from agentkit import Agent, AgentError, Run, SessionConflict, Usage
 from agentkit.chats.chat import AsyncChat
 from agentkit.core.resuming import Parked
 from agentkit.events import ModelRetry, OpenCalls, TextDelta, ThoughtDelta, ToolStarted, TurnFinished
 from agentkit.limits import Stop
-from agentkit.serve.decisions import RunAgain, Said
+from agentkit.serve.decisions import Said, settle
 from agentkit.serve.live import Ended, Listener, Live, RunSettings
 from agentkit.serve.log import EventLog, Row
 from agentkit.serve.rows import Teller
 from agentkit.serve.runs import Runs
 from agentkit.serve.sessions import Session
 from agentkit.serve.stored import user_row
-from agentkit.tooling.decisions import Result
 
 if TYPE_CHECKING:
     from agentkit.durable import Queue, Task
@@ -37,13 +36,19 @@ class QueuedRuns(Runs):
 
     def __init__(self, agent: Agent, queue: Queue, log: EventLog, settings: RunSettings) -> None:
         super().__init__(agent, queue.store, log, settings)
-        self._queue = queue.aio
+        self.queue = queue.aio
         self._attached: set[asyncio.Task[None]] = set()
+        self._agents = queue.agents
         self._name = next((name for name, each in queue.agents.items() if each is agent), agent.name)
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a queue runs them: it does."""
+        return True
 
     async def active(self) -> set[str]:
         """Name the sessions that are being answered, wherever."""
-        tasks = await self._queue.list(status=["queued", "running"], limit=1_000)
+        tasks = await self.queue.list(status=["queued", "running"], limit=1_000)
         return {task.chat for task in tasks} | await super().active()
 
     async def begin(
@@ -65,7 +70,7 @@ class QueuedRuns(Runs):
         key = session.stored
         live = self._live.get(key)
         if live is None and key not in self._beginning:
-            tasks = await self._queue.list(chat=key, status=["queued", "running"], limit=1_000)
+            tasks = await self.queue.list(chat=key, status=["queued", "running"], limit=1_000)
             if not tasks:
                 return False
             live = self._live.get(key)
@@ -75,7 +80,7 @@ class QueuedRuns(Runs):
 
     async def attach(self, session: Session, listener: Listener) -> bool:
         """Tell a listener of the task of a session from its beginning on; see `Runs.attach`."""
-        tasks = await self._queue.list(chat=session.stored, status=["queued", "running"], limit=1_000)
+        tasks = await self.queue.list(chat=session.stored, status=["queued", "running"], limit=1_000)
         if not tasks:
             return False
         live = Live(session, Teller("a"), 0, 0, listener, queued=tasks[-1].id)
@@ -115,7 +120,7 @@ class QueuedRuns(Runs):
 
     async def _drive(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> None:
         await super()._drive(live, message, said, sender_id)
-        if await self._queue.list(chat=live.session.stored, status=["queued", "running"], limit=1):
+        if await self.queue.list(chat=live.session.stored, status=["queued", "running"], limit=1):
             await self.changed(
                 live.session
             )  # the next one of the chat: whoever watches asks anew, and sees it
@@ -131,7 +136,7 @@ class QueuedRuns(Runs):
             return False
         live = self._live.get(session.stored)
         if live is not None and live.queued is not None and live.task is not None:
-            await self._queue.cancel(live.queued)
+            await self.queue.cancel(live.queued)
             await asyncio.wait([live.task], timeout=10)
         return True
 
@@ -165,31 +170,22 @@ class QueuedRuns(Runs):
         self, session: Session, message: Any, said: Mapping[str, Said], sender_id: str | None
     ) -> str:
         info = await asyncio.to_thread(self.store.info, session.stored)
-        own = {"model": info.model, "instructions": info.instructions}
+        own = {"model": info.model, "instructions": info.instructions, "seconds": self.settings.seconds}
         options = {name: value for name, value in own.items() if value is not None}
-        given: Any = {"agent": self._name, "user_data": session.user.name, "options": options}
+        given: Any = {"user_data": session.user.name, "options": options}
         if message is not None:
-            return await self._queue.send(session.stored, message, id=sender_id, **given)
-        chat: AsyncChat = self.agent.aio.chat(session.stored, self.store)
-        unknown = {call.call_id for call in await chat.get_pending() if call.kind == "unknown_effect"}
-        decided = {call: each for call, each in said.items() if call not in unknown}
-        for call_id in unknown & said.keys():
-            match said[call_id]:
-                case RunAgain():
-                    await chat.resolve(call_id, retry=True)
-                case Result(value):
-                    await chat.resolve(call_id, result=value)
-                case _:
-                    raise ConfigurationError(
-                        "Nobody knows whether this call took effect: give its result, or let it run again."
-                    )
-        return await self._queue.decide(session.stored, cast(Any, decided), **given)
+            return await self.queue.send(session.stored, message, agent=self._name, id=sender_id, **given)
+        last = await self.queue.list(chat=session.stored, limit=1)  # whose calls they are
+        name = last[0].agent if last else self._name
+        chat: AsyncChat = self._agents.get(name, self.agent).aio.chat(session.stored, self.store)
+        decisions = await settle(said, await chat.get_pending(), chat.resolve)
+        return await self.queue.decide(session.stored, decisions, agent=name, **given)
 
     async def _follow(self, live: Live, task: str) -> Ended:
         from agentkit.durable import EventsLost, TaskEnded, TaskStarted
 
         usage, calls, partial = Usage(), OpenCalls(), ""
-        async for _, event in self._queue.watch(task):
+        async for _, event in self.queue.watch(task):
             match event:
                 case TaskStarted(attempt) if attempt > 1:  # what wasn't whole is told anew
                     for cut in calls.left():

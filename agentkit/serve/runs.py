@@ -49,6 +49,11 @@ class Runs:
         self._beginning: set[str] = set()
         self._closed = False
 
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a queue runs them, whose tasks can be listed."""
+        return False
+
     def is_live(self, session: Session) -> bool:
         """Return whether a run of a session goes on."""
         return session.stored in self._live
@@ -159,7 +164,7 @@ class Runs:
         options["limits"] = self.settings.limits(self.agent)
         if message is not None:
             return chat.send_message_stream(message, output=self.settings.output, id=sender_id, **options)
-        decisions = await settle(chat, said)
+        decisions = await settle(said, await chat.get_pending(), chat.resolve)
         return chat.resume_stream(decisions, output=self.settings.output, **options)
 
     async def _chat(self, session: Session) -> tuple[AsyncChat, Any]:

@@ -95,16 +95,16 @@ _SENT = part("SELECT seq FROM {p}messages WHERE {of} AND sender_id = ?", of=TAKE
 # -- statements
 
 
-def begins(prefix: str) -> tuple[list[str], list[Any]]:
+def begins(prefix: str, column: str = "s.id") -> tuple[list[str], list[Any]]:
     """Make the conditions that an id begins so, with their values: both databases order ids by their characters."""
     low = exact(prefix) or ""
     if not low:
         return [], []
     head = low.rstrip(chr(sys.maxunicode))
     if not head:
-        return ["s.id >= ?"], [low]
+        return [f"{column} >= ?"], [low]
     last = ord(head[-1]) + 1
-    return ["s.id >= ?", "s.id < ?"], [low, head[:-1] + chr(0xE000 if last == 0xD800 else last)]
+    return [f"{column} >= ?", f"{column} < ?"], [low, head[:-1] + chr(0xE000 if last == 0xD800 else last)]
 
 
 def load(id: str, start: int, end: int | None) -> list[Statement]:

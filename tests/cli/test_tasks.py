@@ -15,6 +15,7 @@ import pytest
 from agentkit import SQLiteStore
 from agentkit.durable import Queue
 from tests.cli.conftest import Agentkit
+from tests.cli.test_serving import answered, program
 from tests.helpers.terminal import ROOT
 
 QUEUE = """
@@ -87,6 +88,18 @@ def test_tasks_are_listed_cancelled_and_sent_again(folder: Path, queue: Queue, a
     assert watched.code == 1
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_the_page_of_a_queue_lists_its_tasks(folder: Path, queue: Queue) -> None:
+    task = queue.send("ann", "Hello", agent="planned", id="m1")
+    with program(folder, "web", "my_queue.py:queue", "--token", "t" * 20) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        headers = {"authorization": "Bearer " + "t" * 20}
+        listed = answered("GET", url.partition("?")[0] + "api/tasks", headers=headers).json()["tasks"]
+    assert [(each["id"], each["status"], each["said"]) for each in listed] == [(task, "queued", "Hello")]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -96,6 +109,9 @@ def test_tasks_are_listed_cancelled_and_sent_again(folder: Path, queue: Queue, a
         (("tasks", "decide", "ann/m1", "--approve", "-q", "tasks.db"), "no such call waits"),
         (("tasks", "list", "-q", "tools_file.py:add"), "is no Queue but function"),
         (("worker", "my_queue.py:nothing"), "has no 'nothing'"),
+        (("run", "my_queue.py:queue", "Hi"), "is a queue"),
+        (("tools", "list", "-t", "my_queue.py:queue"), "is a queue"),
+        (("web", "my_queue.py:queue", "--db", "other.db"), "in the store of the queue"),
     ],
 )
 def test_what_is_wrong_is_said(

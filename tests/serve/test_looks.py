@@ -44,6 +44,17 @@ def say(page: Any, text: str, until: str) -> None:
     page.wait_for_selector("#send:not([hidden])", timeout=30_000)
 
 
+def check_looks(page: Any, node_modules: Path) -> None:
+    """Check that nothing is wider than the page, and that axe finds nothing serious."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.context.new_cdp_session(page).send("Page.setBypassCSP", {"enabled": True})
+    page.evaluate((node_modules / "axe-core" / "axe.min.js").read_text() + "; 0")
+    found = page.evaluate(
+        "axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.slice(0, 4).map(n => n.html)]))"
+    )
+    assert [violation for violation in found if violation[0] in ("serious", "critical")] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
 def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_page(
@@ -59,13 +70,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_page(
     page.click(".lane button")
     page.wait_for_selector(".turn pre")
     page.click("#menu-more summary")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.context.new_cdp_session(page).send("Page.setBypassCSP", {"enabled": True})
-    page.evaluate((node_modules / "axe-core" / "axe.min.js").read_text() + "; 0")
-    found = page.evaluate(
-        "axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.slice(0, 4).map(n => n.html)]))"
-    )
-    assert [violation for violation in found if violation[0] in ("serious", "critical")] == []
+    check_looks(page, node_modules)
     page.context.close()
 
 

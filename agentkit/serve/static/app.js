@@ -3,6 +3,7 @@ import { api, Events, request } from "./connection.js";
 import { make, used, visible } from "./dom.js";
 import { Files } from "./files.js";
 import { Sessions } from "./sessions.js";
+import { Tasks } from "./tasks.js";
 import { Trace } from "./trace.js";
 import { Conversation } from "./view.js";
 
@@ -10,7 +11,7 @@ const LIST = "*";
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 
 /** @type {Conversation} */ let view = new Conversation($("log"), null);
-let about = { tools: [] };
+let about = { tools: [], tasks: false };
 let current = "";
 let wanted = 0;
 let listCursor = 0;
@@ -21,6 +22,7 @@ const actions = { decide, retry: () => act("retry") };
 const events = new Events(take, connected);
 const files = new Files($("files"), (text) => say(text, true));
 const sessions = new Sessions($("sessions"), $("find"), go, list);
+const tasks = new Tasks($("tasks"), go, tried);
 const trace = new Trace($("trace"), ({ message = -1, at }) => api("turn", { id: current, message: String(message), at: String(at) }));
 
 /** @param {string} text @param {boolean} [bad] */
@@ -271,6 +273,11 @@ click("tracing", () => {
   $("tracing").setAttribute("aria-pressed", String(on));
   show();
 });
+click("listing", () => {
+  const on = $("tasks").hidden;
+  tasks.show(on);
+  $("listing").setAttribute("aria-pressed", String(on));
+});
 click("attach", () => $("file").click());
 $("file").onchange = async () => {
   await files.add([...$("file").files]);
@@ -302,6 +309,7 @@ addEventListener("hashchange", () => {
 });
 
 await tried(async () => (about = await api("agent")));
+$("listing").hidden = !about.tasks;
 await list();
 await open(addressed());
 events.connect();

@@ -46,6 +46,13 @@ export function make(what, ...inside) {
   return element;
 }
 
+/** Show any JSON value, to be scrolled with the keyboard, too. @param {any} value */
+export function pre(value) {
+  const made = make("pre", json(value));
+  made.tabIndex = 0;
+  return made;
+}
+
 /**
  * Make a button.
  * @param {string} label @param {() => void} onclick @param {string} [what]

@@ -55,7 +55,7 @@ function objectTable(value) {
 }
 
 /** @param {string} scope */
-function heading(scope) {
+export function heading(scope) {
   return (/** @type {string} */ name) => {
     const cell = make("th", visible(name));
     cell.setAttribute("scope", scope);

@@ -1,6 +1,6 @@
 // Rows of the log become elements. The same rows come from the store and live, so that both look the same.
 import { askForm } from "./ask.js";
-import { button, duration, json, make, media, setHTML, used, visible } from "./dom.js";
+import { button, duration, json, make, media, pre, setHTML, used, visible } from "./dom.js";
 import { checklist, sources, table } from "./table.js";
 
 /** @typedef {{ card: HTMLElement, details: HTMLDetailsElement, body: HTMLElement, inner: HTMLElement, time: HTMLElement,
@@ -320,11 +320,4 @@ function whatRan(done, broken) {
   if (!said.length) said.push("Nothing had taken effect.");
   if (reads.length) said.push(`Had only read: ${names(reads)}.`);
   return said.join(" ");
-}
-
-/** @param {any} value */
-function pre(value) {
-  const made = make("pre", json(value));
-  made.tabIndex = 0;
-  return made;
 }
