@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self
 
 from typing_extensions import TypeVar, Unpack
@@ -31,7 +32,7 @@ from agentkit.core.options import (
 )
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.repair import RetryPolicy
-from agentkit.core.resuming import Resume
+from agentkit.core.resuming import NO_SENDING, Resume, Sending
 from agentkit.core.starting import RunStarter, Where
 from agentkit.core.state import Observer, Settings
 from agentkit.drivers.aio import AsyncDriver
@@ -423,6 +424,7 @@ class Agent(Generic[Deps]):
         stream: bool,
         conversation: Conversation | None = None,
         resume: Resume | None = None,
+        sending: Sending = NO_SENDING,
     ) -> RunStream[T]:
         where = Where(chat=conversation, stream=stream, limits=self.limits, instructions=self.instructions)
         start = self._runs.start(value, options, output, resume, where)
@@ -430,8 +432,9 @@ class Agent(Generic[Deps]):
         driver = SyncDriver(state, stream=stream)
         steps = driver.drive(Loop(state).steps())
         if conversation is not None:
-            steps = conversation.send(steps, state, resume=resume is not None)
-        return RunStream(steps, state, start.given, start.resumed)
+            restart = partial(self._runs.restart, state, where)
+            steps = conversation.send(steps, state, sending, restart, resume=resume is not None)
+        return RunStream(steps, state, start.resumed)
 
     def _astream(
         self,
@@ -443,6 +446,7 @@ class Agent(Generic[Deps]):
         conversation: Conversation | None = None,
         resume: Resume | None = None,
         outer: Context[Any] | None = None,
+        sending: Sending = NO_SENDING,
     ) -> AsyncRunStream[T]:
         where = Where(
             chat=conversation, outer=outer, stream=stream, limits=self.limits, instructions=self.instructions
@@ -454,8 +458,9 @@ class Agent(Generic[Deps]):
         driver = AsyncDriver(state, stream=stream)
         steps = driver.drive(Loop(state).steps())
         if conversation is not None:
-            steps = conversation.asend(steps, state, resume=resume is not None)
-        return AsyncRunStream(steps, state, start.given, start.resumed)
+            restart = partial(self._runs.restart, state, where)
+            steps = conversation.asend(steps, state, sending, restart, resume=resume is not None)
+        return AsyncRunStream(steps, state, start.resumed)
 
     def _count(
         self,

@@ -212,7 +212,7 @@ class Run(BesideText, Generic[Out]):
 
         record = parked.read_record(text)
         messages = [message.message() for message in record.messages]
-        given = read_options(record.given.model_dump(by_alias=True, exclude_none=True))
+        given = read_options(record.given)
         opened = None
         if record.opened is not None:
             opened = OpenTurn(messages[-2], [call.call() for call in record.opened.calls])
@@ -254,9 +254,7 @@ class Mapped(Generic[Out]):
     """What the run raised; an `AgentError` has what there was in its `run`."""
 
 
-def make_run(
-    state: RunState, given: Mapping[str, Any], said: str = "", shared: Parked | None = None
-) -> Run[Any]:
+def make_run(state: RunState, said: str = "", shared: Parked | None = None) -> Run[Any]:
     """Take down what a run has so far."""
     end, meter, output = state.end, state.meter, state.output
     session = state.session
@@ -279,7 +277,7 @@ def make_run(
             state.history.messages,
             session.started_with,
             state.waiting.left,
-            given,
+            state.setup.given,
             said,
             shared=shared,
             prices=meter.prices,
@@ -340,13 +338,12 @@ class _Stream(Generic[Out]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._state.context.run_id!r}, {'over' if self._run else 'going on'})"
 
-    def __init__(self, state: RunState, given: Mapping[str, Any], resumed: Parked | None) -> None:
+    def __init__(self, state: RunState, resumed: Parked | None) -> None:
         self._state = state
         self._observers = state.settings.observers
         self._open = OpenCalls()
         self._ahead: deque[Event] = deque()
         """What is told before more is asked of the run."""
-        self._given = given
         self._resumed = resumed
         self._said = [] if resumed is None else [resumed.said]
         self._shared: Parked | None = None
@@ -423,7 +420,7 @@ class _Stream(Generic[Out]):
                 and self._state.end.stop is not None
             ):
                 self._give_back()  # nothing was done
-            self._run = make_run(self._state, self._given, "".join(self._said), self._shared)
+            self._run = make_run(self._state, "".join(self._said), self._shared)
         return self._run
 
     def _break_off(self) -> Run[Out]:
@@ -463,10 +460,9 @@ class RunStream(_Stream[Out]):
         self,
         events: Generator[Event, None, None],
         state: RunState,
-        given: Mapping[str, Any],
         resumed: Parked | None,
     ) -> None:
-        super().__init__(state, given, resumed)
+        super().__init__(state, resumed)
         self._events = events
 
     def __iter__(self) -> Iterator[Event]:
@@ -533,10 +529,9 @@ class AsyncRunStream(_Stream[Out]):
         self,
         events: AsyncGenerator[Event, None],
         state: RunState,
-        given: Mapping[str, Any],
         resumed: Parked | None,
     ) -> None:
-        super().__init__(state, given, resumed)
+        super().__init__(state, resumed)
         self._events = events
 
     def __aiter__(self) -> AsyncIterator[Event]:

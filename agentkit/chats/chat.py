@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from typing_extensions import TypeVar, Unpack
 
 from agentkit.chats.changing import Changing
 from agentkit.chats.conversation import Conversation, TokenUsage
 from agentkit.core.options import going_on
-from agentkit.core.resuming import Resume
+from agentkit.core.resuming import Resume, Sending
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
@@ -37,20 +36,6 @@ Out = TypeVar("Out", default=None)
 _UNSAID: Any = object()
 
 
-_Sending = tuple[str | None, float | None]
-"""The sender's id, and how long to wait for other writers."""
-
-
-class _OneSend:
-    """A conversation for one send: what `Agent` knows of one, with what is said about this send alone."""
-
-    def __init__(self, conversation: Conversation, sending: _Sending) -> None:
-        self.id, self.kept, self.memory = conversation.id, conversation.kept, conversation.memory
-        sender_id, wait = sending
-        self.send = partial(conversation.send, sender_id=sender_id, wait=wait)
-        self.asend = partial(conversation.asend, sender_id=sender_id, wait=wait)
-
-
 def _said(result: Any, *, retry: bool) -> Any:
     if (result is _UNSAID) is not retry:
         raise ConfigurationError(
@@ -67,8 +52,6 @@ class _BaseChat(Generic[Deps]):
         self._conversation = conversation
         self._deps = deps
         self._options = {name: value for name, value in options.items() if value is not None}
-        self._given: dict[str, Any] = {}
-        """What the last message was given."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r}, {self._agent!r})"
@@ -86,23 +69,15 @@ class _BaseChat(Generic[Deps]):
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         refuse_copy(self, "fork() copies what was said; elsewhere, go on with agent.chat(chat.id, store).")
 
-    def _sent(self, sending: _Sending) -> Conversation:
-        if sending == (None, None):
-            return self._conversation
-        return cast(Conversation, _OneSend(self._conversation, sending))
-
-    def _options_of(
-        self, options: RunOptions[Deps], output: Any, *, resumed: bool
-    ) -> tuple[RunOptions[Deps], Any]:
-        """Return what a run is given: by the chat and now; a resumed one what its message was given, too."""
+    def _sending(
+        self, options: RunOptions[Deps], output: Any, id: str | None = None, wait: float | None = None
+    ) -> Sending:
         said: Any = {**options} if output is AS_GIVEN else {**options, "output": output}
-        self._given = going_on(self._given, said) if resumed else said
-        return self._merged(self._given)
+        return Sending(self._merged, said, id, wait)
 
-    def _merged(self, given: dict[str, Any]) -> tuple[RunOptions[Deps], Any]:
-        merged: Any = going_on({"deps": self._deps, **self._options}, given)
-        output = merged.pop("output", AS_GIVEN)
-        return merged, output
+    def _merged(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a run is given by the chat and, over that, for itself."""
+        return going_on({"deps": self._deps, **self._options}, given)
 
 
 @checked
@@ -142,7 +117,7 @@ class Chat(_BaseChat[Deps]):
             StoreError: The store can't be written; what it has is sound.
             AgentError: The chat broke off while tools ran and must be resumed first.
         """
-        return self._stream(message, options, output, stream=False, sending=(id, wait)).drain()
+        return self._stream(message, self._sending(options, output, id, wait), stream=False).drain()
 
     def send_message_stream(
         self,
@@ -154,7 +129,7 @@ class Chat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
         """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
-        return self._stream(message, options, output, stream=True, sending=(id, wait))
+        return self._stream(message, self._sending(options, output, id, wait), stream=True)
 
     def resume(
         self,
@@ -176,11 +151,14 @@ class Chat(_BaseChat[Deps]):
         call unless you say otherwise, a `read` tool at least once. `ctx.call_id` stays the same: hand it on
         as an idempotency key. Where the last message has its answer, nothing is sent.
 
+        What the message was given holds still, also in another process, unless something else is given now.
+
         Raises:
-            ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
+            ConfigurationError: A decision fits no call that waits, or the message was given something that can't be
+                written down, and has to be given again. Nothing was done, and nothing is lost.
         """
-        resume = Resume(decisions or {})
-        return self._stream(None, options, output, stream=False, sending=(None, wait), resume=resume).drain()
+        sending = self._sending(options, output, wait=wait)
+        return self._stream(None, sending, stream=False, resume=Resume(decisions or {})).drain()
 
     def resume_stream(
         self,
@@ -191,8 +169,8 @@ class Chat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
         """Go on where the last message got to, and tell what happens; see `resume` and `Agent.stream`."""
-        resume = Resume(decisions or {})
-        return self._stream(None, options, output, stream=True, sending=(None, wait), resume=resume)
+        sending = self._sending(options, output, wait=wait)
+        return self._stream(None, sending, stream=True, resume=Resume(decisions or {}))
 
     @property
     def pending(self) -> list[PendingCall]:
@@ -264,7 +242,7 @@ class Chat(_BaseChat[Deps]):
         Raises:
             AgentError: The chat broke off while tools ran and must be resumed first.
         """
-        merged, output = self._merged({**options, "output": output})
+        merged: Any = self._merged({**options})
         return self._agent._count(message, merged, output, self._conversation)
 
     def clear(self) -> None:
@@ -313,16 +291,15 @@ class Chat(_BaseChat[Deps]):
     def _stream(
         self,
         message: UserInput,
-        options: RunOptions[Deps],
-        output: type[Out] | Output[Out] | None,
+        sending: Sending,
         *,
         stream: bool,
-        sending: _Sending = (None, None),
         resume: Resume | None = None,
-    ) -> RunStream[Out]:
-        merged, output = self._options_of(options, output, resumed=resume is not None)
+    ) -> RunStream[Any]:
+        options: Any = self._merged(sending.given)
+        output, chat = options.pop("output", AS_GIVEN), self._conversation
         return self._agent._stream(
-            message, merged, output, stream=stream, conversation=self._sent(sending), resume=resume
+            message, options, output, stream=stream, conversation=chat, resume=resume, sending=sending
         )
 
 
@@ -343,7 +320,8 @@ class AsyncChat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Send a message and return the run that answers it; see `Chat.send_message`."""
-        async with self._stream(message, options, output, stream=False, sending=(id, wait)) as events:
+        sending = self._sending(options, output, id, wait)
+        async with self._stream(message, sending, stream=False) as events:
             return await events.drain()
 
     def send_message_stream(
@@ -356,7 +334,7 @@ class AsyncChat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
         """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
-        return self._stream(message, options, output, stream=True, sending=(id, wait))
+        return self._stream(message, self._sending(options, output, id, wait), stream=True)
 
     async def resume(
         self,
@@ -367,10 +345,8 @@ class AsyncChat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
         """Go on where the last message got to; see `Chat.resume`."""
-        resume = Resume(decisions or {})
-        async with self._stream(
-            None, options, output, stream=False, sending=(None, wait), resume=resume
-        ) as events:
+        sending = self._sending(options, output, wait=wait)
+        async with self._stream(None, sending, stream=False, resume=Resume(decisions or {})) as events:
             return await events.drain()
 
     def resume_stream(
@@ -382,8 +358,8 @@ class AsyncChat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
         """Go on where the last message got to, and tell what happens; see `Chat.resume_stream`."""
-        resume = Resume(decisions or {})
-        return self._stream(None, options, output, stream=True, sending=(None, wait), resume=resume)
+        sending = self._sending(options, output, wait=wait)
+        return self._stream(None, sending, stream=True, resume=Resume(decisions or {}))
 
     async def get_pending(self) -> list[PendingCall]:
         """Return the calls that somebody must say something about; see `Chat.pending`."""
@@ -426,7 +402,7 @@ class AsyncChat(_BaseChat[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> int:
         """Count the tokens that `send_message` would send first; see `Chat.count_tokens`."""
-        merged, output = self._merged({**options, "output": output})
+        merged: Any = self._merged({**options})
         return await self._agent._acount(message, merged, output, self._conversation)
 
     async def clear(self) -> None:
@@ -460,14 +436,13 @@ class AsyncChat(_BaseChat[Deps]):
     def _stream(
         self,
         message: UserInput,
-        options: RunOptions[Deps],
-        output: type[Out] | Output[Out] | None,
+        sending: Sending,
         *,
         stream: bool,
-        sending: _Sending = (None, None),
         resume: Resume | None = None,
-    ) -> AsyncRunStream[Out]:
-        merged, output = self._options_of(options, output, resumed=resume is not None)
+    ) -> AsyncRunStream[Any]:
+        options: Any = self._merged(sending.given)
+        output, chat = options.pop("output", AS_GIVEN), self._conversation
         return self._agent._astream(
-            message, merged, output, stream=stream, conversation=self._sent(sending), resume=resume
+            message, options, output, stream=stream, conversation=chat, resume=resume, sending=sending
         )

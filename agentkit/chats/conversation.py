@@ -13,6 +13,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -21,10 +22,12 @@ from typing import Any, TypeVar, cast
 
 from agentkit.chats import runs
 from agentkit.chats.changing import Changing
+from agentkit.chats.given import Given, given_of
 from agentkit.chats.own_session import OwnSession
 from agentkit.chats.pending import pending_in
 from agentkit.chats.runs import Seen
 from agentkit.core.history import History
+from agentkit.core.resuming import Sending
 from agentkit.core.state import RunState
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError, SessionConflict, SessionExists, SessionNotFound, StoreError
@@ -52,6 +55,8 @@ from agentkit.wire.content import Content, JsonObject, calls_of, copy_content
 from agentkit.wire.history import starts_turn, turn_starts, turns
 
 T = TypeVar("T")
+Merge = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Restart = Callable[[Mapping[str, Any]], None]
 _SLICE = 0.25
 """Seconds for which a thread may wait for another process, in async: a cancellation waits for its end."""
 
@@ -126,6 +131,7 @@ class Conversation:
         self._wait = wait
         self.must_exist = must_exist
         self._seen = Seen()
+        self._given: Given | None = None
 
     @property
     def kept(self) -> bool:
@@ -151,17 +157,25 @@ class Conversation:
         self,
         steps: Generator[Event, None, None],
         state: RunState,
+        sending: Sending,
+        restart: Restart,
         *,
         resume: bool,
-        sender_id: str | None = None,
-        wait: float | None = None,
     ) -> Generator[Event, None, None]:
-        """Hold the session from the first step of a send to its end, and keep what comes of it."""
+        """Hold the session from the first step of a send to its end, and keep what comes of it.
+
+        Args:
+            steps: The run's.
+            state: The run's.
+            sending: What is said about this send alone.
+            restart: Sets the run up anew, with other options.
+            resume: Whether it goes on with what is there.
+        """
         opened: list[_Send] = []
-        with self._turn(wait) as (turn, left):
+        with self._turn(sending.wait) as (turn, left):
             try:
-                writer = self._writer(turn, left(), sender_id, resume=resume)
-                self._open(opened, state, writer, resume, sender_id)
+                writer = self._writer(turn, left(), sending.id, resume=resume)
+                self._open(opened, state, writer, sending, restart, resume=resume)
                 while True:
                     with (
                         turn.running()
@@ -184,19 +198,19 @@ class Conversation:
         self,
         steps: AsyncGenerator[Event, None],
         state: RunState,
+        sending: Sending,
+        restart: Restart,
         *,
         resume: bool,
-        sender_id: str | None = None,
-        wait: float | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Do the same in an event loop, without blocking it."""
         opened: list[_Send] = []
 
         def open_now(turn: Turn) -> None:
-            writer = self._writer(turn, 0, sender_id, resume=resume)
-            self._open(opened, state, writer, resume, sender_id)
+            writer = self._writer(turn, 0, sending.id, resume=resume)
+            self._open(opened, state, writer, sending, restart, resume=resume)
 
-        async with self._aturn(wait) as (turn, left):
+        async with self._aturn(sending.wait) as (turn, left):
             try:
                 await self._until_free(left, lambda: open_now(turn))
                 while True:
@@ -215,7 +229,14 @@ class Conversation:
                 await self.run_off_loop(lambda: self._close(opened, state))
 
     def _open(
-        self, opened: list[_Send], state: RunState, writer: SessionWriter, resume: bool, sender_id: str | None
+        self,
+        opened: list[_Send],
+        state: RunState,
+        writer: SessionWriter,
+        sending: Sending,
+        restart: Restart,
+        *,
+        resume: bool,
     ) -> None:
         """Look what is there, and let the run go on from it."""
         try:
@@ -228,13 +249,36 @@ class Conversation:
                 runs.repeat(state, seen, sent)
                 journal = runs.refuse(self.id)
             else:
+                if sending.merged is not None:
+                    self._give(seen, sending.given, sending.merged, restart, resume=resume)
                 (runs.go_on if resume else runs.begin)(state, seen, self.id)
-                journal = runs.journal_of(writer, seen, resume=resume, sender_id=sender_id)
+                written, id = (self._given.written if self._given else None), sending.id
+                journal = runs.journal_of(writer, seen, written, resume=resume, sender_id=id)
             runs.connect(state, journal, lambda key: self.store.result(self.id, key), blocks=self._blocks)
             opened.append(_Send(writer=writer, resume=resume, repeats=repeats))
         except BaseException:
             writer.release()
             raise
+
+    def _give(
+        self, seen: Seen, said: Mapping[str, Any], merged: Merge, restart: Restart, *, resume: bool
+    ) -> None:
+        """Note what a message is given, or let its run go on with what it was given.
+
+        Raises:
+            ConfigurationError: It was given something that was not written down, and has to be given again.
+            StoreError: What is stored of it is damaged.
+        """
+        if not resume or not seen.contents:
+            self._given = Given.now(said, len(seen.contents))
+            return
+        at = turn_starts(seen.contents)[-1]
+        written, given = seen.history.messages[at].given, self._given
+        if given is None or not given.is_of(at, written):
+            given = given_of(written, at, self.id)
+        self._given = given.again(said, merged(said))
+        if given.options:
+            restart(merged(self._given.options))
 
     def _close(self, opened: list[_Send], state: RunState) -> None:
         """Store what is not stored yet, see what is stored, and let others write; once."""
@@ -249,6 +293,8 @@ class Conversation:
             if steps:
                 writer.append(steps, release=True)
             self._seen = runs.see_end(state, writer.info, self._seen, kept=kept)
+            if self._given is not None:
+                self._given.end = writer.info.messages
         finally:
             runs.disconnect(state)
             writer.release()
@@ -355,13 +401,13 @@ class Conversation:
 
     def forget(self) -> None:
         """Read anew what is stored, the next time that somebody asks."""
-        self._seen = Seen()
+        self._seen, self._given = Seen(), None
 
     # -- what there is: reading makes nothing
 
     def recall(self, other: Conversation) -> None:
         """Begin with what another object of this session saw last; if the session has changed, it is read anew."""
-        self._seen = other._seen
+        self._seen, self._given = other._seen, other._given
 
     def look(self) -> Seen:
         """See what is stored now."""

@@ -26,7 +26,7 @@ from agentkit.stores.base import (
     StoredSession,
 )
 from agentkit.wire.content import Content, JsonObject, calls_of
-from agentkit.wire.history import turn_starts
+from agentkit.wire.history import starts_turn, turn_starts
 
 Journal = Callable[[Sequence[Step]], None]
 
@@ -127,10 +127,13 @@ def connect(
     state.tools.read_stored = read_result
 
 
-def journal_of(writer: SessionWriter, seen: Seen, *, resume: bool, sender_id: str | None) -> Journal:
+def journal_of(
+    writer: SessionWriter, seen: Seen, given: JsonObject | None, *, resume: bool, sender_id: str | None
+) -> Journal:
     """Make what stores the steps of a run.
 
     The first thing it stores takes the place of a reply that was no answer; the first message has the sender's id.
+    What the run was given is kept with each message of the user's.
     """
     first = [Cut(len(seen.contents) - 1)] if resume and seen.half else []
     id = None if resume else sender_id
@@ -139,6 +142,8 @@ def journal_of(writer: SessionWriter, seen: Seen, *, resume: bool, sender_id: st
         nonlocal id
         if id is not None:
             steps = [_with_sender(step, id) if n == 0 else step for n, step in enumerate(steps)]
+        if given is not None:
+            steps = [_with_given(step, given) for step in steps]
         if steps:
             writer.append([*first, *steps])
             first.clear()
@@ -151,6 +156,12 @@ def _with_sender(step: Step, id: str) -> Step:
     return (
         AddMessage(replace(step.message, sender_id=id), step.calls) if isinstance(step, AddMessage) else step
     )
+
+
+def _with_given(step: Step, given: JsonObject) -> Step:
+    if not isinstance(step, AddMessage) or not starts_turn(step.message.content):
+        return step
+    return AddMessage(replace(step.message, given=given), step.calls)
 
 
 def refuse(id: str) -> Journal:

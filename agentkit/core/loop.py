@@ -50,7 +50,7 @@ class Loop:
 
     def __init__(self, run: RunState) -> None:
         self._run = run
-        self._base: JsonObject = run.setup.config
+        self._base: JsonObject = {}
         self._instructions: str | None = None
         """Those in the base."""
         self._nudge: str | None = None
@@ -76,6 +76,7 @@ class Loop:
 
     def _steps(self) -> Steps:
         run = self._run
+        self._base = run.setup.config
         resumed = run.waiting.resumed
         if run.approvals.decisions and resumed is None:
             raise DecisionError("No call waits: there is nothing to decide.")
@@ -101,6 +102,7 @@ class Loop:
         What is larger than a memory may send is counted as if there were none.
         """
         run, views = self._run, self._run.views
+        self._base = run.setup.config
         if not (yield from self._add_files()):
             return
         plan = yield from self._plan(first=starts_turn(run.history.contents[-1]))

@@ -25,6 +25,8 @@ from agentkit.wire.content import JsonObject, Request, forced
 if TYPE_CHECKING:
     from google.genai import types
 
+    from agentkit.stores.parked import GivenRecord
+
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""
 
@@ -205,7 +207,7 @@ def write_options(given: Mapping[str, Any]) -> JsonObject:
     if callable(given.get("instructions")):
         again.append("instructions")
     elif "instructions" in given:
-        written["instructions"] = given["instructions"]
+        written["instructions"] = given["instructions"] or ""
     if callable(given.get("tool_choice")):
         again.append("tool_choice")
     elif "tool_choice" in given:
@@ -237,23 +239,16 @@ def _written_limits(limits: Limits) -> JsonObject:
 _NO_LIMITS = Limits()
 
 
-def read_options(written: JsonObject) -> dict[str, Any]:
+def read_options(written: GivenRecord) -> dict[str, Any]:
     """Read what `write_options` wrote; `again` names the options that have to be given again.
 
     Raises:
         ConfigurationError: It is damaged.
     """
-    given: dict[str, Any] = {"again": list(written.get("again", ()))}
-    if "instructions" in written:
-        given["instructions"] = check_instructions(written["instructions"])
-    if "toolChoice" in written:
-        given["tool_choice"] = written["toolChoice"]
-    for name in ("model", "config"):
-        if name in written:
-            given[name] = written[name]
-    if "limits" in written:
+    given = {name: value for name, value in written if value is not None}
+    if written.limits is not None:
         try:
-            fields = dict(written["limits"])
+            fields = dict(written.limits)
             prices = fields.pop("prices", None)
             if prices is not None:
                 fields["prices"] = {name: Price.from_wire(price) for name, price in prices.items()}

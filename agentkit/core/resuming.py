@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,23 @@ class Resume:
     """Which `Run`; None is the last one of a chat."""
     given: Mapping[str, Any] = field(default_factory=dict)
     """The options that it was given, if `run` doesn't know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is said about one send of a chat alone."""
+
+    merged: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """Puts the options of a run over the chat's; None where the run knows all that its message was given."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """The options that are given now."""
+    id: str | None = None
+    """The sender's own, of the message."""
+    wait: float | None = None
+    """Seconds to wait for other writers, instead of the chat's."""
+
+
+NO_SENDING = Sending()
 
 
 class Parked:

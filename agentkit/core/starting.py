@@ -57,8 +57,6 @@ class Start:
     """A run that is ready to be driven."""
 
     state: RunState
-    given: Mapping[str, Any]
-    """The options that it was given."""
     resumed: Parked | None
 
 
@@ -130,33 +128,38 @@ class RunStarter:
         given: dict[str, Any] = {**options} if output is AS_GIVEN else {**options, "output": output}
         if resume is not None:
             given = going_on(resume.given if parked is None else parked.given, given)
-        limits = given.get("limits") or where.limits
-        decisions = check_decisions(resume.decisions) if resume else {}
-        setup = self._set_up(given, limits, decisions, run.run_id if run else uuid.uuid4().hex, where)
-        meter = Meter(limits, outer=where.outer._run.limit_reached if where.outer else None)
         history = messages_in(given.pop("history")) if "history" in given else []
+        decisions = check_decisions(resume.decisions) if resume else {}
+        setup, meter = self._set_up(given, decisions, run.run_id if run else uuid.uuid4().hex, where)
         if parked is not None:
             parked.take()
             meter.go_on_from(run.turn_usages, run.usage)
             state = resumed_state(parked, run, setup, self.settings, meter)
-            return Start(state=state, given=given, resumed=parked)
+            return Start(state=state, resumed=parked)
         said = [] if resume else user_input(value, inline_bytes=setup.models[0].traits.inline_bytes)
         state = RunState(setup, self.settings, meter, History(history))
         state.session.started_with = state.session.known = len(history)
         for content in said:
             state.history.add(Message(content=keep(content)))
-        return Start(state=state, given=given, resumed=None)
+        return Start(state=state, resumed=None)
+
+    def restart(self, state: RunState, where: Where, given: Mapping[str, Any]) -> None:
+        """Set a run up anew, before it begins: only now its chat knows what its message was given.
+
+        Raises:
+            ConfigurationError: What was given can't work.
+        """
+        state.set_up(*self._set_up(given, state.setup.decisions, state.setup.run_id, where))
 
     def _set_up(
         self,
         given: Mapping[str, Any],
-        limits: Limits,
         decisions: Mapping[str, Any],
         run_id: str,
         where: Where,
-    ) -> Setup:
+    ) -> tuple[Setup, Meter]:
         chat, outer = where.chat, where.outer
-        own = given.get("tools") is None
+        own, limits = given.get("tools") is None, given.get("limits") or where.limits
         toolbox = self.toolbox if own else check_names(toolbox_of(given["tools"]))
         more = given.get("config")
         own_config = self.config if more is None else merged_config(self.config, more)
@@ -178,7 +181,7 @@ class RunStarter:
         instructions, output = where.instructions, given.get("output")
         if "instructions" in given:
             instructions = check_instructions(given["instructions"])
-        return Setup(
+        setup = Setup(
             models=models,
             toolbox=toolbox,
             instructions=instructions,
@@ -189,12 +192,13 @@ class RunStarter:
             approver=approver,
             decisions=decisions,
             guarded=guarded[limits.after_untrusted],
-            deps=given.get("deps"),
+            given=given,
             run_id=run_id,
             session_id=chat.id if chat else None,
             watched=where.stream or self.settings.watched or (outer is not None and outer.watched),
             streamed=where.stream,
         )
+        return setup, Meter(limits, outer=outer._run.limit_reached if outer else None)
 
     def _taker(
         self, output: Any, models: Sequence[Model], toolbox: Toolbox, config: JsonObject

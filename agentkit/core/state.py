@@ -124,7 +124,8 @@ class Setup:
     """What was said of calls that the run stopped for, by their ids."""
     guarded: bool
     """Whether untrusted words in the history make sensitive calls need approval."""
-    deps: Any
+    given: Mapping[str, Any]
+    """The options that the run was given."""
     run_id: str
     session_id: str | None
     watched: bool
@@ -137,14 +138,19 @@ class RunState:
     """A run, in parts. `history` is valid for the server at any instant: calls are added with their responses."""
 
     def __init__(self, setup: Setup, settings: Settings, meter: Meter, history: History) -> None:
-        self.settings, self.setup = settings, setup
-        self.output = setup.output
-        self.meter = meter
+        self.settings = settings
+        self.history = history
         self.end = RunEnd()
         self.inbox = Inbox()
         self.signals = Signals()
         self.waiting = Waiting()
         self.session = Session()
+        self.set_up(setup, meter)
+
+    def set_up(self, setup: Setup, meter: Meter) -> None:
+        """Make what depends on how the run is set up; anew only before the run begins."""
+        self.setup, self.meter = setup, meter
+        self.output = setup.output
         signals = self.signals  # no cycle: what is dropped lets go of its session at once
         handle = RunHandle(
             report=lambda event: signals.report(event),
@@ -159,9 +165,8 @@ class RunState:
             caller=lambda: signals.caller,
         )
         self.context: Context[Any] = Context(
-            deps=setup.deps, run_id=setup.run_id, session_id=setup.session_id, _run=handle
+            deps=setup.given.get("deps"), run_id=setup.run_id, session_id=setup.session_id, _run=handle
         )
-        self.history = history
         self._plug(setup)
 
     def _plug(self, setup: Setup) -> None:

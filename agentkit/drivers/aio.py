@@ -35,11 +35,11 @@ class AsyncDriver:
     """Performs the effects of one run; see `SyncDriver` for its arguments."""
 
     def __init__(self, run: RunState, *, stream: bool) -> None:
+        self._run = run
         self._session = run.session
         self._signals = run.signals
         self._caller = run.signals.caller
         self._stream = stream
-        self._seconds = run.meter.limits.seconds
         self._tool_timeout = run.settings.tool_timeout
         self._clock = Clock(None, self._caller)
         self._value: Any = None
@@ -48,7 +48,7 @@ class AsyncDriver:
 
     async def drive(self, steps: Steps) -> AsyncGenerator[Event, None]:
         """Perform the effects; yield the events. Closing or cancelling it closes all that is under way."""
-        self._clock = Clock(self._seconds, self._caller)
+        self._clock = Clock(self._run.meter.limits.seconds, self._caller)
         step: Any = None
         error: Exception | None = None
         try:

@@ -50,12 +50,12 @@ class SyncDriver:
     """
 
     def __init__(self, run: RunState, *, stream: bool) -> None:
+        self._run = run
         self._session = run.session
         self._signals = run.signals
         self._caller = run.signals.caller
         self._caller.post = _drop  # whoever asks before or after this listens is given up
         self._stream = stream
-        self._seconds = run.meter.limits.seconds
         self._tool_timeout = run.settings.tool_timeout
         self._clock = Clock(None, self._caller)
         self._workers: _Workers | None = None
@@ -63,7 +63,7 @@ class SyncDriver:
 
     def drive(self, steps: Steps) -> Generator[Event, None, None]:
         """Perform the effects; yield the events. Closing it, at any point, closes all that is under way."""
-        self._clock = Clock(self._seconds, self._caller)
+        self._clock = Clock(self._run.meter.limits.seconds, self._caller)
         step: Any = None
         value: Any = None
         error: Exception | None = None

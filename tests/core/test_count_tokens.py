@@ -153,9 +153,9 @@ def test_a_chat_counts_its_history_and_stays_as_it_is(
     chat = make().chat("ann", SQLiteStore(tmp_path / "chats.db"), config={"temperature": 0.5})
     empty = count_next(chat, runner, "Next")
     chat.send_message("First")
-    before = chat.info, chat.get_messages(), chat.usage, dict(chat._given)
+    before = chat.info, chat.get_messages(), chat.usage, chat._conversation._given
     assert count_next(chat, runner, "Next", config={"seed": 1}) > empty
-    assert (chat.info, chat.get_messages(), chat.usage, dict(chat._given)) == before
+    assert (chat.info, chat.get_messages(), chat.usage, chat._conversation._given) == before
     chat.send_message("Next", config={"seed": 1})
     *_, counting, sending = asked(server)
     assert counting == ("countTokens", sending[1])

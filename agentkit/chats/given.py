@@ -1,0 +1,60 @@
+"""What a chat's messages are given: kept with each, and found again when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentkit.core.options import going_on, read_options, write_options
+from agentkit.errors import StoreError
+from agentkit.wire.content import JsonObject
+
+
+@dataclass(slots=True, eq=False)
+class Given:
+    """What the last message that this process sent was given, as it was given."""
+
+    options: Mapping[str, Any]
+    written: JsonObject | None
+    """What of it is kept with the message; None is nothing."""
+    first: int
+    """Which message it was."""
+    end: int
+    """How many there were when its run ended: what was said meanwhile was given the same."""
+
+    @classmethod
+    def now(cls, options: Mapping[str, Any], at: int) -> Given:
+        """Note what a message is given that is about to be stored."""
+        return cls(options, write_options(options) or None, at, at + 1)
+
+    def is_of(self, at: int, written: JsonObject | None) -> bool:
+        """Return whether it is what a message was given."""
+        return self.first <= at < self.end and self.written == written
+
+    def again(self, said: Mapping[str, Any], merged: Mapping[str, Any]) -> Given:
+        """Return the same with what is given now over it.
+
+        Args:
+            said: What is given now.
+            merged: That, and what the chat has.
+
+        Raises:
+            ConfigurationError: Something of it was not written down, and has to be given again.
+        """
+        if "deps" in self.options.get("again", ()) and merged.get("deps") is not None:
+            said = {"deps": merged["deps"], **said}  # the chat has them
+        return Given(going_on(self.options, said), self.written, self.first, self.end)
+
+
+def given_of(written: JsonObject | None, at: int, id: str) -> Given:
+    """Read what is kept with a message. Raises StoreError if it is damaged."""
+    if written is None:
+        return Given({}, None, at, at + 1)
+    from agentkit.stores.parked import GivenRecord
+
+    try:
+        options = read_options(GivenRecord.model_validate(written))
+    except ValueError as error:
+        raise StoreError(f"What message {at} of session {id!r} was given is damaged: {error}") from error
+    return Given(options, written, at, at + 1)
