@@ -431,6 +431,8 @@ class OpenCalls:
 
     def before(self, event: Event) -> list[Event]:
         """Note an event; return what has to be told before it: the ends of calls inside one that ends."""
+        if not self._begun and not isinstance(event, (ToolStarted, ServerToolStarted, AgentEvent)):
+            return []
         inner = _inside(event)
         around = event.call_ids if isinstance(event, AgentEvent) else ()
         if isinstance(inner, (ModelRetry, ModelChanged, TurnFinished)):

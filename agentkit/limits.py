@@ -290,9 +290,9 @@ class Usage:
         """
         wire = metadata if isinstance(metadata, dict) else {}
         counts = map(wire.get, _COUNTS)
-        prompt, cached, candidates, thoughts, tools, total = (
+        prompt, cached, candidates, thoughts, tools, total = [
             count if type(count) is int and 0 < count < MOST_TOKENS else 0 for count in counts
-        )
+        ]
         said: Any = wire.get("serviceTier") or wire.get("trafficType") or asked_tier
         used = ModelUsage(
             model=model,
@@ -449,11 +449,11 @@ def _tier_in(said: Any) -> str:
 def _merged(left: tuple[ModelUsage, ...], right: tuple[ModelUsage, ...]) -> tuple[ModelUsage, ...]:
     if not left or not right:
         return left or right
-    merged = {(used.model, used.long, used.tier): used for used in left}
-    for used in right:
+    merged: dict[tuple[str, bool, str], ModelUsage] = {}
+    for used in (*left, *right):
         key = (used.model, used.long, used.tier)
         merged[key] = merged[key] + used if key in merged else used
-    return tuple(merged[key] for key in sorted(merged))
+    return tuple(map(merged.__getitem__, sorted(merged)))
 
 
 def write_by_model(usage: Usage) -> list[dict[str, Any]]:

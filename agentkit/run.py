@@ -386,8 +386,10 @@ class _Stream(Generic[Out]):
 
     def _told(self, event: Event) -> Event:
         """Return what is to be told next: an event, or what has to be told before it."""
-        self._ahead += [*self._open.before(event), event]
-        return self._tell(self._ahead.popleft())
+        if before := self._open.before(event):
+            self._ahead += [*before, event]
+            event = self._ahead.popleft()
+        return self._tell(event)
 
     def _last(self) -> Event:
         """Return what is told at the end: the ends of calls that were cut off, then that of the run."""

@@ -176,7 +176,10 @@ class Conversation:
             try:
                 writer = self._writer(turn, left(), sending.id, resume=resume)
                 self._open(opened, state, writer, sending, restart, resume=resume)
-                while True:
+                if not state.setup.streamed:
+                    with turn.running():
+                        yield from steps
+                while state.setup.streamed:
                     with (
                         turn.running()
                     ):  # not while the caller has the event: what that starts isn't the run's
@@ -213,7 +216,11 @@ class Conversation:
         async with self._aturn(sending.wait) as (turn, left):
             try:
                 await self._until_free(left, lambda: open_now(turn))
-                while True:
+                if not state.setup.streamed:
+                    with turn.running():
+                        async for told in steps:
+                            yield told
+                while state.setup.streamed:
                     with turn.running():
                         event = await anext(steps, None)
                     if event is None:

@@ -134,7 +134,8 @@ class OwnWriter:
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Keep steps, all or none of them; see `SessionWriter.append`."""
-        change = _Change(self._own._kept, self.info)
+        assert self._own._info is not None
+        change = _Change(self._own._kept, self._own._info)
         for step in steps:
             change.apply(step)
         self._own._kept, self._own._info = change.finish(len(steps))
@@ -237,7 +238,7 @@ class _Change:
         self._added.append(replace(message, content=keep(message.content), created=created))
         if message.usage is not None:
             self._usage += message.usage
-        self._calls = {call.index: call for call in step.calls}
+        self._calls = {call.index: call for call in step.calls} if step.calls else {}
 
     def _cut(self, step: Cut) -> None:
         seq = step.seq

@@ -16,6 +16,7 @@ from agentkit.events import Event, ToolFinished, ToolStarted
 from agentkit.limits import Stop
 from agentkit.stores import steps as store
 from agentkit.stores.message import Message
+from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
 from agentkit.tooling.names import ACCEPTED, OWN
 from agentkit.tooling.tool import Tool
@@ -64,7 +65,7 @@ class Calls:
             if self._run.waiting.pending:
                 end.end("unknown_effect")
                 return
-            if not self._resumed and self._run.stored:
+            if not self._resumed and self._run.session.append is not None:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
                 yield Save([store.AddMessage(self._message, entries)], later=True)
                 self._run.note_stored(self._message)
@@ -84,7 +85,7 @@ class Calls:
             raise
         finally:
             self._close()
-        if self._run.stored:
+        if self._run.session.append is not None:
             # With an output there is one more message at once: after a crash it must not be asked for again.
             output = any(self._gives_output(invocation) for invocation in self.invocations)
             yield Save([*self._wholes(), store.AddMessage(self._run.history.messages[-1])], later=output)
@@ -191,7 +192,9 @@ class Calls:
     def _save_held(self) -> Steps:
         """Store why calls wait for a decision, and what was declared, where a store doesn't know it yet."""
         held: list[store.Step] = []
-        for index in filter(self._waits, range(len(self.invocations) if self._run.stored else 0)):
+        for index in filter(
+            self._waits, range(len(self.invocations) if self._run.session.append is not None else 0)
+        ):
             entry, known = self._entry(index), self._entries.get(index)
             if entry.why is not None and (
                 known is None or known.why is None or known.declared != entry.declared
@@ -201,8 +204,10 @@ class Calls:
             yield Save(held, later=True)
 
     def _list_pending(self, *, opens: bool = True) -> None:
-        outcomes = [invocation.outcome for invocation in self.invocations]
-        pending = [call for outcome in outcomes if outcome for call in outcome.pending]
+        pending: list[PendingCall] = []
+        for invocation in self.invocations:
+            if invocation.outcome is not None:
+                pending += invocation.outcome.pending
         self._run.waiting.pending = pending
         if opens:
             self._open = bool(pending)
@@ -233,7 +238,7 @@ class Calls:
     def _run_batch(self, ready: Sequence[int]) -> Generator[Event | Effect, Any, bool]:
         """Run calls at the same time; return whether the time of the run is up."""
         run, invocations = self._run, [self.invocations[index] for index in ready]
-        if run.stored:
+        if run.session.append is not None:
             arguments = ((index, self.invocations[index].args) for index in ready)
             edited = [store.EditCall(index, args) for index, args in arguments if args is not None]
             yield Save([*edited, store.StartCalls(ready)])
@@ -252,7 +257,7 @@ class Calls:
             left -= 1
             invocation = invocations[news.position]
             yield from self._take(invocation, news)
-            if run.stored:
+            if run.session.append is not None:
                 steps = self._finish(ready[news.position])
                 yield Save(steps, later=not left and not run.context._run.watched)
             yield finished(invocation, news.seconds)

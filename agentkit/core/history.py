@@ -19,7 +19,6 @@ from agentkit.wire.content import (
     Request,
     author_of,
     authored,
-    keep,
 )
 from agentkit.wire.convert import authored_in
 from agentkit.wire.files import UploadedFile, file_uri
@@ -64,16 +63,16 @@ class History:
 
     def add(self, message: Message) -> None:
         """Add a message to the end; nobody changes its content from now on."""
-        keep(message.content)
         self.messages.append(message)
         self.contents.append(message.content)
         if message.model:
             self._authors.add((message.model, message.endpoint))
-        self.hear(message)
         for each in message.files:
             file = UploadedFile.from_wire(each)
             self.files.setdefault(_uri_of(message, each) or file.uri, file)
-        if message.content["role"] == "user":
+        if message.content["role"] == "model":
+            self.hear(message)
+        else:
             own: Any = (message.metadata or {}).get(OWN)
             own = own if isinstance(own, list) else []
             for index, part in enumerate(message.content["parts"]):
@@ -121,14 +120,12 @@ class History:
 
     def copy(self) -> History:
         """Return a history of its own with the same messages, for a run that may come to nothing."""
-        copy = History()
+        copy = object.__new__(History)
+        copy.become(self)  # what was encoded and placed is shared
         copy.messages, copy.contents = self.messages.copy(), self.contents.copy()
         copy.answered, copy.found = self.answered.copy(), self.found.copy()
-        copy.read = self.read.copy()
-        copy.files = self.files.copy()
-        copy._authors, copy._joined = self._authors.copy(), self._joined
-        copy._holds_media, copy._placed = self._holds_media, self._placed
-        copy._joined_placed = self._joined_placed
+        copy.read, copy.files, copy.renewed = self.read.copy(), self.files.copy(), set()
+        copy._authors = self._authors.copy()
         return copy
 
     def whole(self) -> GrownContents:

@@ -42,11 +42,17 @@ _LOGGED = frozenset(
         *(ModelChanged, RequestDelayed, TurnFinished, RunFinished, ToolsLeftOut, FileLost),
     }
 )
+_USUAL = frozenset({ToolStarted, ServerToolFinished, TurnFinished, RunFinished})
+"""Say no more than that all goes well."""
 
 
 def log(event: Event, context: Context[Any]) -> None:
     """Write an event to the log, if it is one of those."""
-    if type(event) not in _LOGGED or not (_ALL.isEnabledFor(logging.DEBUG) or _is_news(event)):
+    kind = type(event)
+    if kind not in _LOGGED or (
+        (kind in _USUAL or (isinstance(event, ToolFinished) and event.error is None))
+        and not _ALL.isEnabledFor(logging.DEBUG)
+    ):
         return
     run = context.run_id
     match event:
@@ -108,13 +114,6 @@ def note_in_order(tools: Sequence[Tool]) -> None:
                 calls,
                 tool.name,
             )
-
-
-def _is_news(event: Event) -> bool:
-    """Return whether there is more to say of an event than that all goes well."""
-    if isinstance(event, ToolFinished):
-        return event.error is not None
-    return not isinstance(event, (ToolStarted, ServerToolFinished, TurnFinished, RunFinished))
 
 
 def _log_call(event: ToolFinished, run: str) -> None:

@@ -27,6 +27,7 @@ from agentkit.tooling.invoke import Outcome
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import (
     Content,
+    FunctionCall,
     JsonObject,
     Request,
     calls_of,
@@ -64,7 +65,11 @@ class Loop:
         """Yield what happens and what is to be done, to the end."""
         run = self._run
         try:
-            yield from self._steps()
+            fresh = yield from self._begin()
+            if fresh is not None:
+                yield from self._turns(fresh=fresh)
+            if self._lands():
+                yield from self._land()
             run.end.note(run.meter.why_cost_unknown())
         except GeneratorExit:
             if not run.end.answered and run.end.stop is None:
@@ -74,27 +79,26 @@ class Loop:
             run.inbox.close()
             run.end.over = True
 
-    def _steps(self) -> Steps:
+    def _begin(self) -> Generator[Event | Effect, Any, bool | None]:
+        """Take up what there is; return whether the first turn is still ahead, or None if the time of the run is up."""
         run = self._run
         self._base = run.setup.config
         resumed = run.waiting.resumed
         if run.approvals.decisions and resumed is None:
             raise DecisionError("No call waits: there is nothing to decide.")
         if not (yield from self._add_files()):
-            return
-        if run.stored:
+            return None
+        if run.session.append is not None:
             yield Save([AddMessage(message) for message in run.history.messages[run.session.known :]])
         last = run.history.contents[-1]
         fresh = starts_turn(last)  # else its first turn, which may be forced, is behind
         if resumed is not None:
             if not (yield from self._ask_sources()):
-                return
+                return None
             yield from self._answer(resumed.message, run.tools.every(), resumed=True)
         elif last["role"] == "model":
             yield from self._take_up_answer(last)
-        yield from self._turns(fresh=fresh and resumed is None)
-        if self._lands():
-            yield from self._land()
+        return fresh and resumed is None
 
     def count(self) -> Steps:
         """Count the first request instead of sending it, for `counted`; nobody is asked for a summary.
@@ -241,7 +245,7 @@ class Loop:
         choice: Any = setup.tool_choice
         if setup.instructions != self._instructions and not (yield from self._instruct()):
             return None
-        if not (yield from self._ask_sources()):
+        if tools.sources and not (yield from self._ask_sources()):
             return None
         if settings.choose_tools is not None:
             chosen = yield from self._ask(settings.choose_tools)
@@ -355,7 +359,7 @@ class Loop:
         if most is None or len(contents) < 4 or not (calls := calls_of(contents[-2])):
             return
         before, now = contents[-4:-2], contents[-2:]
-        same = _asked(before[0]) == _asked(now[0]) and _told(before[1]) == _told(now[1])
+        same = _asked(calls_of(before[0])) == _asked(calls) and _told(before[1]) == _told(now[1])
         if same and all(call["name"] in self._run.tools.polling for call in calls):
             same = False
         self._repeated = self._repeated + 1 if same else 1
@@ -365,9 +369,9 @@ class Loop:
             self._nudge = REPEATED
 
 
-def _asked(content: Content) -> list[Any]:
-    """Return the calls of a content, without their ids."""
-    return [(call["name"], call.get("args") or {}) for call in calls_of(content)]
+def _asked(calls: Sequence[FunctionCall]) -> list[Any]:
+    """Return calls without their ids."""
+    return [(call["name"], call.get("args") or {}) for call in calls]
 
 
 def _told(content: Content) -> list[Any]:

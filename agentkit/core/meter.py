@@ -10,6 +10,12 @@ from agentkit.traits import PRICES, Price
 
 Reached = tuple[Stop, str]
 """A limit that is reached, and that in words."""
+_NONE = Usage()
+
+
+def _sum(usages: Sequence[Usage], beside: Usage = _NONE) -> Usage:
+    """Add up usages; nothing is added to none."""
+    return sum(usages[1:], usages[0]) if usages and beside is _NONE else sum(usages, beside)
 
 
 class Meter:
@@ -26,7 +32,7 @@ class Meter:
         self.earlier: tuple[Usage, ...] = ()
         """Those before the run was resumed; limits don't count them."""
         self.tool_calls = 0
-        self._before = Usage()
+        self._before = _NONE
         self._outer = outer
         self._others: list[Usage] = []
         self._live: list[Callable[[], Usage]] = []
@@ -63,22 +69,29 @@ class Meter:
 
     def note_stored(self, usage: Usage) -> None:
         """Note that a turn's usage is stored with its message."""
-        self._loose = [other for other in self._loose if other is not usage]
+        if self._loose and self._loose[-1] is usage:
+            self._loose.pop()
+        else:
+            self._loose = [other for other in self._loose if other is not usage]
 
     def usage(self) -> Usage:
         """Add up all turns and what tools spent, from where the run was last resumed."""
-        return sum(self.turns, self._beside_turns())
+        return _sum(self.turns, self._beside_turns())
 
     def total(self) -> Usage:
         """Add up everything, what came before the run was resumed too."""
-        return self._before + self.usage()
+        return _sum([self.usage()], self._before)
 
     def loose(self) -> Usage:
         """Add up what isn't stored with a message: replies that were not taken, summaries, tools."""
-        return sum(self._loose, self._beside_turns())
+        return _sum(self._loose, self._beside_turns())
 
     def _beside_turns(self) -> Usage:
-        return sum([*self._others, *(spent() for spent in self._live)], Usage())
+        return (
+            sum([*self._others, *(spent() for spent in self._live)], _NONE)
+            if self._live
+            else _sum(self._others)
+        )
 
     def reached(self, *, turns: bool = True) -> Reached | None:
         """Return the limit that is reached, if any, of the run around a sub-agent's too.

@@ -157,7 +157,7 @@ def _judge(reply: Reply, tools: Collection[str], *, allowed: Collection[str], co
     reason = str(candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED")
     parts = parts_of(reply)
     calls = [part["functionCall"] for part in parts if "functionCall" in part]
-    foreign = any("functionResponse" in part for part in parts)  # responses are the user's
+    foreign = [part for part in parts if "functionResponse" in part]  # responses are the user's
     rule = RULES.get(reason)
     if (
         rule is not None

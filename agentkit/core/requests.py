@@ -108,6 +108,8 @@ class Requests:
     ) -> None:
         self._models = models
         self._standing_in = 0
+        self.model = models[0]
+        """The model that answers now."""
         self._context = context
         self._hooks = hooks
         self._retry = retry
@@ -123,11 +125,6 @@ class Requests:
         """How many requests were made."""
         self.last_usage: Usage | None = None
         """What the last reply of the run's own model cost: the size of the next request is guessed from it."""
-
-    @property
-    def model(self) -> Model:
-        """The model that answers now."""
-        return self._models[self._standing_in]
 
     def context(self, purpose: Purpose = "turn") -> Context[Any]:
         """Make the context that hooks and functions of a turn get."""
@@ -319,6 +316,7 @@ class Requests:
             delay = self._delay(step, result, attempt, waited, leave=leave)
             if delay is None and following and result.retryable and not self._end.partial:
                 self._standing_in += 1
+                self.model = self._models[self._standing_in]
                 yield ModelChanged(step.model.name, self.model.name, str(result))
                 step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
                 continue
@@ -334,10 +332,12 @@ class Requests:
 
     def _step(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
         model = ask.model or self.model
-        sent = yield from self.files.sent(request, model)
-        if sent is None:
-            return None
-        return self._called(ask, self._history.taken_by(model, sent, ask.told), model)
+        if self._history.files:
+            found = yield from self.files.sent(request, model)
+            if found is None:
+                return None
+            request = found
+        return self._called(ask, self._history.taken_by(model, request, ask.told), model)
 
     def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
         for each in dict.fromkeys(

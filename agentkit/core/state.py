@@ -205,11 +205,6 @@ class RunState:
         )
 
     @property
-    def stored(self) -> bool:
-        """Whether anybody stores what happens."""
-        return self.session.append is not None
-
-    @property
     def own_messages(self) -> list[Message]:
         """What the run added, from the user's input on."""
         return self.history.messages[self.session.started_with :]

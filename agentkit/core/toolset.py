@@ -189,7 +189,7 @@ class ToolSet:
             if tools:
                 declared = {"functionDeclarations": [tool.declaration for tool in tools.values()]}
                 others = base.get("tools", ())
-                encoded = b",".join(tool.encoded for tool in tools.values())
+                encoded = b",".join([tool.encoded for tool in tools.values()])
                 encoded = b",".join([b'{"functionDeclarations":[' + encoded + b"]}", *map(dumps, others)])
                 made["tools"] = EncodedList([declared, *others], b"[" + encoded + b"]")
             self._added = (base, of, made if self._output is None else self._output.request(made))

@@ -71,7 +71,9 @@ class AsyncDriver:
                         async with aclosing(self._upload(step)) as events:
                             async for event in events:
                                 yield event
-                    elif isinstance(step, effects.PERFORMED):
+                    elif isinstance(step, effects.Save):
+                        await self._save(step.steps, later=step.later)
+                    elif not told:
                         self._value = await self._perform(step)
                     else:
                         yield step
@@ -91,8 +93,6 @@ class AsyncDriver:
 
     async def _perform(self, step: effects.Performed) -> Any:
         match step:
-            case effects.Save(steps=happened, later=later):
-                return await self._save(happened, later=later)
             case effects.StartCalls(invocations):
                 return self._start(invocations)
             case effects.NextNews():

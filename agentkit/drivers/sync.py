@@ -83,7 +83,9 @@ class SyncDriver:
                         value = yield from self._call_model(step)
                     elif isinstance(step, effects.Upload):
                         value = yield from self._upload(step)
-                    elif isinstance(step, effects.PERFORMED):
+                    elif isinstance(step, effects.Save):
+                        self._save(step.steps, later=step.later)
+                    elif not told:
                         value = self._perform(step)
                     else:
                         yield step
@@ -102,8 +104,6 @@ class SyncDriver:
 
     def _perform(self, step: effects.Performed) -> Any:
         match step:
-            case effects.Save(steps=happened, later=later):
-                return self._save(happened, later=later)
             case effects.StartCalls(invocations):
                 return self._start(invocations)
             case effects.NextNews():

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from agentkit.errors import SessionConflict
@@ -41,7 +41,8 @@ class Turn:
         try:
             yield
         finally:
-            _INSIDE.reset(token)
+            with suppress(ValueError):  # of a generator that is collected elsewhere
+                _INSIDE.reset(token)
 
     def refuse_holder(self) -> None:
         """Raise SessionConflict if whoever asks would wait for itself."""

@@ -178,7 +178,7 @@ def parts_of(reply: Reply) -> list[Part]:
 
 def text_in(parts: Iterable[Part]) -> str:
     """Join the text of parts, thoughts left out."""
-    return "".join(part.get("text") or "" for part in parts if not part.get("thought"))
+    return "".join([part.get("text") or "" for part in parts if not part.get("thought")])
 
 
 def forced(base: JsonObject, names: Sequence[str] | None) -> JsonObject:
