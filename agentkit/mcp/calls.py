@@ -20,6 +20,8 @@ MAX_ROUNDS = 10
 
 _CLOSED, _INVALID_REQUEST, _INVALID_PARAMS, _TIMEOUT = -32000, -32600, -32602, -32001
 _URL_NEEDED, _HEADER_MISMATCH = -32042, -32020
+_REFUSED = "Server returned an error response"
+"""What the SDK makes of a status such as 401 or 429 without a message of the protocol's."""
 _SESSION_LOST = ("Session not found", "Session terminated")
 """What a restarted HTTP server says up to 2025-11-25: the call did nothing."""
 
@@ -94,7 +96,8 @@ class Call:
             return ToolError(f"The MCP server has not answered for {self._connection.timeout:g} s.")
         if error.code == _INVALID_PARAMS:
             return ToolRetry(f"{clip(error.message)} ({error.code})")
-        return ToolError(f"{clip(error.message)} ({error.code})")
+        status = self._connection.target.refusal if error.message == _REFUSED else f" ({error.code})"
+        return ToolError(f"{clip(error.message)}{status}")
 
     def _took_addresses(self, error: Any) -> bool:
         """Take down the addresses that a person must visit first, where an error says so (2025-11-25)."""

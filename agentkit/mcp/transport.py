@@ -131,7 +131,7 @@ class Target:
             client = httpx2.AsyncClient(
                 headers=dict(self._headers or {}),
                 auth=self._auth,
-                timeout=httpx2.Timeout(30, read=timeout),
+                timeout=httpx2.Timeout(30, read=timeout + 5),  # the request's own time is up first
                 event_hooks={"response": [self._note_refusal]},
             )
             return streamable_http_client(self.address, http_client=await stack.enter_async_context(client))

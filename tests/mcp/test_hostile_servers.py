@@ -21,7 +21,7 @@ from agentkit.mcp.declared import MAX_DESCRIPTION, MAX_TOOLS
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.leftovers import nothing_left
 from tests.mcp.parts import HERE, SDK, agent, called, hostile, responses, server
-from tests.mcp.sdk_server import Behaviour
+from tests.mcp.sdk_server import Behaviour, http_server
 
 pytestmark = pytest.mark.slow
 
@@ -83,8 +83,6 @@ def test_only_a_call_that_reads_is_made_again_after_a_death(tmp_path: Path) -> N
 @pytest.mark.parametrize("way", ["http", "http legacy"])
 def test_an_http_server_that_was_restarted_costs_no_call(way: str) -> None:
     import uvicorn
-
-    from tests.mcp.sdk_server import http_server
 
     behaviour = Behaviour(legacy="legacy" in way)
     with http_server(behaviour.server.streamable_http_app()) as url:
@@ -165,6 +163,22 @@ def test_tools_that_cannot_be_declared_are_left_out_and_the_others_stay(
 def test_a_list_that_cannot_be_read_at_all_is_told() -> None:
     with hostile("unreadable", timeout=2.0) as mcp, pytest.raises(AgentError, match="can't be read"):
         mcp.tools()
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_a_status_that_refuses_a_call_is_told(status: int) -> None:
+    app = Behaviour().server.streamable_http_app()
+
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        method = dict(scope.get("headers") or ()).get(b"mcp-method")
+        if method != b"tools/call":
+            await app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    with http_server(refusing) as url, MCP(url, name="s") as mcp:
+        assert called(mcp, "s_add", a=1, b=2) == f"ERROR: Server returned an error response (HTTP {status})"
 
 
 def test_a_description_is_cut_and_its_orders_do_not_loosen_anything() -> None:

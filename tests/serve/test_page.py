@@ -13,6 +13,9 @@ import pytest
 from agentkit_local.model import available
 
 from agentkit import Agent, SQLiteStore, tool
+from tests.gemini.test_uploads import VIDEO, model_on
+from tests.helpers.files_api import FilesApi
+from tests.helpers.gemini_server import GeminiServer
 from tests.serve.conftest import Serving, come_in
 from tests.serve.scenes import png, scene_agent
 
@@ -165,6 +168,18 @@ def test_where_there_is_no_such_session_the_next_message_begins_one(page: Any, a
     say(page, "hello")
     page.wait_for_selector("text=You said: hello")
     idle(page)
+
+
+def test_a_dialog_gives_the_focus_back_to_the_menu(page: Any) -> None:
+    say(page, "hello")
+    page.wait_for_selector("text=You said: hello")
+    idle(page)
+    page.focus("#menu-more summary")
+    for key in ("Enter", "Tab", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#dialog[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.matches('#menu-more summary')")
 
 
 def test_escape_in_the_search_clears_it_and_stops_nothing(page: Any) -> None:
@@ -425,6 +440,36 @@ def test_files_go_along_by_choosing_pasting_and_dropping(page: Any, tmp_path: Pa
     page.wait_for_selector(".user .note:has-text('text/csv')")
     page.wait_for_selector("#files li", state="detached")
     idle(page)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_has_expired_is_uploaded_again_or_missed_in_a_note(
+    browser: Any, tmp_path: Path, there: bool
+) -> None:
+    """As in a session that was begun in a terminal, days ago."""
+    talk = tmp_path / "talk.mp4"
+    talk.write_bytes(VIDEO)
+    with GeminiServer() as gemini, SQLiteStore(tmp_path / "chats.db") as store:
+        gemini.files = FilesApi(lifetime=30.0)  # less than is left of it when it is sent
+        gemini.script(["A talk.", "It is about tea."])
+        model = model_on(gemini)
+        Agent(model).chat("talk", store).send_message(["Look.", talk])
+        gemini.files.lifetime = 48 * 3600.0
+        if not there:
+            talk.unlink()
+        serving = Serving(Agent(model), store=store)
+        page = come_in(browser, serving)
+        page.click("#sessions button")
+        page.wait_for_selector("text=A talk.")
+        say(page, "What is it about?")
+        note = "talk.mp4 was uploaded." if there else "talk.mp4 is no longer available."
+        page.wait_for_selector(f".note:has-text('{note}')")
+        page.wait_for_selector("text=It is about tea.")
+        idle(page)
+        assert not page.trouble
+        page.context.close()
+        serving.stop()
+        model.close()
 
 
 def test_a_new_session_shows_what_the_tools_are(page: Any) -> None:

@@ -73,8 +73,10 @@ async function take(row) {
     return;
   }
   view.take(row);
-  if (row.total) $("usage").textContent = used(row.total);
-  if (row.type === "end") announce(row.stop ? `The run stopped: ${row.stop}.` : "The answer is complete.");
+  if (row.type === "end") {
+    if (row.total) $("usage").textContent = used(row.total);
+    announce(row.stop ? `The run stopped: ${row.stop}.` : "The answer is complete.");
+  }
   if (row.type === "pending") announce("A call waits for your decision.");
   show();
 }
@@ -232,7 +234,10 @@ function ask(title, value = undefined) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.onclose = () => resolve(dialog.returnValue === "yes" ? $("dialog-value").value : undefined);
+    dialog.onclose = () => {
+      $("menu-more").querySelector("summary").focus(); // the menu with the button that asked is shut by now
+      resolve(dialog.returnValue === "yes" ? $("dialog-value").value : undefined);
+    };
   });
 }
 
