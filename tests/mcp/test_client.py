@@ -179,7 +179,7 @@ def test_tools_that_changed_are_listed_anew_and_those_that_did_not_stay_the_same
 
 
 def _until(happened: Any) -> None:
-    for _ in range(500):
+    for _ in range(3_000):
         if happened():
             return
         threading.Event().wait(0.01)

@@ -245,7 +245,7 @@ def test_a_client_that_goes_ends_its_run(serve: Any) -> None:
     connection.close()
     runs = client.serving.app.state.runs
     done = threading.Event()
-    for _ in range(200):
+    for _ in range(1_000):
         if not runs._live:
             break
         done.wait(0.05)

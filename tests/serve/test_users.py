@@ -77,7 +77,7 @@ def ask(client: Any, session: str, text: str) -> None:
 
 
 def settled(client: Any, session: str) -> dict[str, Any]:
-    for _ in range(400):
+    for _ in range(2_000):
         snapshot = client.get(f"/api/session?id={session}").json()
         if not snapshot["live"]:
             return snapshot  # type: ignore[no-any-return]
