@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from shutil import get_terminal_size
@@ -23,7 +23,7 @@ from agentkit.limits import Stop, Usage
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.arguments import checked
-from agentkit.wire.content import Content, copy_content, text_of
+from agentkit.wire.content import Content, JsonObject, copy_content, text_of
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
@@ -92,6 +92,16 @@ class Run(BesideText, Generic[Out]):
         """
         return self._parked.said
 
+    @property
+    def metadata(self) -> JsonObject:
+        """What the last reply said beside its content, in the wire's names; not to be changed.
+
+        Safety ratings, why a prompt was blocked, log probabilities, the response's id; also of a reply that isn't in
+        the history, since it was blocked.
+        """
+        last = self.replies[-1].metadata if self.replies else None
+        return self._parked.metadata or last or {}
+
     def __str__(self) -> str:
         """Return the run as text for people: what was asked, called and answered, what it used, and why it stopped.
 
@@ -137,9 +147,14 @@ class Run(BesideText, Generic[Out]):
         return copies_of(self._own)
 
     @property
+    def new_messages(self) -> Sequence[Message]:
+        """What this run added, from the user's input on, with what is known about each; not to be changed."""
+        return self._parked.messages[self._parked.started_with :]
+
+    @property
     def replies(self) -> list[Message]:
         """What the model said in this run, with what is known about it; not to be changed."""
-        return [message for message in self._own if message.content["role"] == "model"]
+        return [message for message in self.new_messages if message.content["role"] == "model"]
 
     def expect(self) -> Out:
         """Return the output of a run that was asked for one.
@@ -196,6 +211,7 @@ class Run(BesideText, Generic[Out]):
             started_with=left.started_with,
             opened=opened,
             given=parked.GivenRecord.model_validate(write_options(left.given)),
+            metadata=left.metadata,
         )
         return parked.write_record(record)
 
@@ -238,6 +254,7 @@ class Run(BesideText, Generic[Out]):
                 given,
                 record.said,
                 prices=given["limits"].prices if "limits" in given else None,
+                metadata=record.metadata,
             ),
         )
 
@@ -281,6 +298,7 @@ def make_run(state: RunState, said: str = "", shared: Parked | None = None) -> R
             said,
             shared=shared,
             prices=meter.prices,
+            metadata=end.metadata,
         ),
     )
 

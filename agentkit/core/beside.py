@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
-from typing import Any
+from typing import Any, cast
 
 from agentkit.stores.message import Message
+from agentkit.tooling.names import SOURCES
 from agentkit.tooling.results import Media, media_in
-from agentkit.wire.content import FunctionResponse, JsonObject, calls_of, model_content, responses_of
+from agentkit.wire.content import FunctionResponse, JsonObject, Part, calls_of, model_content, responses_of
 from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
 
 
@@ -22,6 +24,8 @@ class Call:
     args: JsonObject
     response: JsonObject
     """What the model is told, as it stands in the history; of a call that waits, that it does."""
+    media: tuple[Media, ...] = ()
+    """Pictures, sound and files among what the tool, or a sub-agent, returned."""
 
     @property
     def result(self) -> Any:
@@ -42,7 +46,16 @@ def calls_in(messages: Sequence[Message]) -> Iterator[Call]:
         answered: list[FunctionResponse] = responses_of(following)[: len(made)]
         for call, answer in zip_longest(made, answered):
             response = {} if answer is None else answer["response"]
-            yield Call(name=call["name"], args=call.get("args", {}), response=response)
+            media = () if answer is None else tuple(media_in(cast("list[Part]", answer.get("parts", []))))
+            yield Call(name=call["name"], args=call.get("args", {}), response=response, media=media)
+
+
+def told_in(metadata: JsonObject | None) -> Iterator[Source]:
+    """Go through the sources of sub-agents that are noted with their responses."""
+    told = (metadata or {}).get(SOURCES)
+    for each in told if isinstance(told, list) else ():
+        with suppress(ValueError, AttributeError, TypeError):
+            yield Source.from_wire(each)
 
 
 class BesideText(ABC):
@@ -57,9 +70,20 @@ class BesideText(ABC):
         """What the model said in the run."""
 
     @property
+    @abstractmethod
+    def new_messages(self) -> Sequence[Message]:
+        """What the run added to the history."""
+
+    @property
     def sources(self) -> tuple[Source, ...]:
-        """What the replies of this run rest on: pages, files, citations; with what of `text` each supports."""
-        return sources_of([(message.content, message.metadata) for message in self.replies], self.text)
+        """What the replies of this run rest on: pages, files, citations; with what of `text` each supports.
+
+        What the answers of sub-agents rest on comes last, without spans: those were in their own texts.
+        """
+        own = sources_of([(message.content, message.metadata) for message in self.replies], self.text)
+        known = {(source.kind, source.uri, source.title) for source in own}
+        told = dict.fromkeys(found for message in self.new_messages for found in told_in(message.metadata))
+        return (*own, *(each for each in told if (each.kind, each.uri, each.title) not in known))
 
     def text_with_sources(self) -> str:
         """Return the text with its sources as footnotes, in Markdown."""
@@ -72,7 +96,10 @@ class BesideText(ABC):
 
     @property
     def media(self) -> tuple[Media, ...]:
-        """Pictures, sound and files that the model made in this run; plots of code that it ran, too."""
+        """Pictures, sound and files that the model made in this run; plots of code that it ran, too.
+
+        Those of tools and sub-agents are in `calls`.
+        """
         return tuple(found for message in self.replies for found in media_in(message.content["parts"]))
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from agentkit.core.approvals import is_unknown, waiting_inside, why_unknown
@@ -18,7 +19,7 @@ from agentkit.stores import steps as store
 from agentkit.stores.message import Message
 from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
-from agentkit.tooling.names import ACCEPTED, OWN
+from agentkit.tooling.names import ACCEPTED, OWN, SOURCES
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, calls_of, keep
 
@@ -395,7 +396,11 @@ class Calls:
         own = [index for index, invocation in enumerate(invocations) if self._is_own(invocation)]
         run.history.add(self._message)
         content = keep({"role": "user", "parts": parts})
-        run.history.add(Message(content=content, metadata={OWN: own} if own else None))
+        said: JsonObject = {OWN: own} if own else {}
+        if run.sources_found:
+            said[SOURCES] = [asdict(replace(source, spans=())) for source in run.sources_found]
+            run.sources_found.clear()
+        run.history.add(Message(content=content, metadata=said or None))
 
     def _is_own(self, invocation: Invocation) -> bool:
         """Return whether no word of a response is a tool's: there was none, or it is how the output is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agentkit.limits import LANDING, Stop
+from agentkit.wire.content import JsonObject
 
 _WHY: Final[dict[Stop, str]] = {
     "seconds": "The time of the run was up.",
@@ -36,6 +37,8 @@ class RunEnd:
         self.limit: Stop | None = None
         """The limit that was reached, also if the run came to an answer all the same."""
         self.finish_reason: str | None = None
+        self.metadata: JsonObject | None = None
+        """What the last reply said beside its content, if it isn't in the history: it was blocked, say."""
         self.partial = ""
         """Text of a reply that was broken off; it is not in the history."""
         self.errors: list[Exception] = []
@@ -69,3 +72,4 @@ class RunEnd:
     def go_on(self) -> None:
         """Let the run go on: after an answer, since there is more to say, or after a limit, for its last turn."""
         self.answered, self.stop, self.why, self.partial = False, None, "", ""
+        self.metadata = None

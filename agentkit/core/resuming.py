@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentkit.core.beside import told_in
 from agentkit.core.history import History
 from agentkit.core.meter import Meter
 from agentkit.core.state import OpenTurn, RunState, Settings, Setup
@@ -14,6 +15,8 @@ from agentkit.errors import AgentError
 from agentkit.stores.message import Message
 from agentkit.tooling.decisions import Decision
 from agentkit.traits import PRICES, Price
+from agentkit.wire.content import JsonObject
+from agentkit.wire.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Parked:
         said: All of the model's words so far.
         shared: What the run was resumed from and nothing came of: only one of the two goes on.
         prices: What tokens cost; None is the default.
+        metadata: What the last reply said beside its content, if that isn't in the history.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Parked:
         said: str = "",
         shared: Parked | None = None,
         prices: Mapping[str, Price] | None = None,
+        metadata: JsonObject | None = None,
     ) -> None:
+        self.metadata = metadata
         self.prices = PRICES if prices is None else prices
         self.messages = tuple(messages)
         self.started_with = started_with
@@ -92,13 +98,15 @@ class Parked:
 
 def resumed_state(parked: Parked, run: Any, setup: Setup, settings: Settings, meter: Meter) -> RunState:
     """Make the state from which a run goes on."""
-    messages = list(parked.messages)
+    messages, found = list(parked.messages), list[Source]()
     if parked.opened is not None:
+        found += told_in(messages[-1].metadata)
         del messages[-2:]  # the calls, and what stands in for their responses
     elif run.stop is not None and messages[-1].content["role"] == "model":
         del messages[-1]  # a reply that was no answer: it is asked for again
     state = RunState(setup, settings, meter, History(messages))
     state.session.started_with, state.session.known = parked.started_with, len(messages)
+    state.sources_found += found
     state.waiting.resumed = parked.opened
     state.tools.results = dict(run.results)
     return state

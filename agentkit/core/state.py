@@ -34,6 +34,7 @@ from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.invoke import Invocation
 from agentkit.tooling.registry import Toolbox
 from agentkit.wire.content import FunctionCall, JsonObject
+from agentkit.wire.sources import Source
 
 Observer = Callable[[Event, Context[Any]], None]
 """Hears of each event of a run, when it happens: it is quick, and what it raises is logged."""
@@ -145,6 +146,8 @@ class RunState:
         self.signals = Signals()
         self.waiting = Waiting()
         self.session = Session()
+        self.sources_found: list[Source] = []
+        """What the answers of sub-agents rest on whose responses aren't in the history yet."""
         self.set_up(setup, meter)
 
     def set_up(self, setup: Setup, meter: Meter) -> None:
@@ -156,6 +159,7 @@ class RunState:
             report=lambda event: signals.report(event),
             add_usage=meter.add,
             add_live_usage=meter.add_live,
+            add_sources=self.sources_found.extend,
             watched=setup.watched,
             streamed=setup.streamed,
             limit_reached=lambda: meter.reached(turns=False),

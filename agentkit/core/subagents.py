@@ -168,6 +168,7 @@ class SubAgent:
     def _answer(self, run: Any, ctx: Context[Any]) -> Any:
         """Return the answer's text with its sources, and the pictures, sounds and files that were made."""
         if run.stop is None:
+            ctx._run.add_sources(run.sources)
             text = str(run.text_with_sources())
             return [*([text] if text else []), *run.media] if run.media else text
         if run.stop in ("approval", "deferred"):

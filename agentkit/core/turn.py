@@ -208,6 +208,8 @@ class Turn:
             run.history.add(message)
             yield Save([AddMessage(message)])
             run.note_stored(message)
+        elif answer is not None:
+            run.end.metadata = beside(answer.reply)
 
     def _message(self, parts: Sequence[Part], answer: Answer | None, finish_reason: str | None) -> Message:
         model: Model = self._run.requests.model if answer is None else answer.model

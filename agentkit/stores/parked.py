@@ -245,6 +245,7 @@ class RunRecord(_Record):
     started_with: Count
     opened: OpenRecord | None
     given: GivenRecord
+    metadata: JsonObject | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -279,6 +280,8 @@ def kind_of(error: Exception) -> str:
 def write_record(record: RunRecord) -> str:
     """Encode a run; a lone surrogate becomes an escape of JSON's."""
     fields = record.model_dump(by_alias=True, exclude_defaults=False)
+    if record.metadata is None:
+        del fields["metadata"]
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode()
 

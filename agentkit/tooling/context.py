@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Literal
 
@@ -13,6 +13,7 @@ from agentkit.limits import MOST_TOKENS, Stop, Usage
 from agentkit.tooling.caller import Caller
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.arguments import checked
+from agentkit.wire.sources import Source
 
 Deps = TypeVar("Deps", default=Any)
 
@@ -34,6 +35,8 @@ class RunHandle:
     add_usage: Callable[[Usage], None] = _nowhere
     add_live_usage: Callable[[Callable[[], Usage]], None] = _nowhere
     """Takes a function that returns what the tool has spent so far."""
+    add_sources: Callable[[Sequence[Source]], None] = _nowhere
+    """Takes what the answer of a sub-agent rests on."""
     watched: bool = False
     """Whether somebody watches the run's events as they happen."""
     streamed: bool = False

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit import Agent, ChatManager, MemoryStore, Run, Source, SQLiteStore
+from agentkit import Agent, ChatManager, MemoryStore, Result, Run, Source, SQLiteStore, ToolDeferred
+from agentkit.core.beside import told_in
 from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import reply
 from agentkit.tooling.results import Media
-from agentkit.wire.content import Content, Part, text_in
+from agentkit.wire.content import Content, Part, call_part, text_in
 from agentkit.wire.metadata import merged
 from agentkit.wire.reply import ReplyAssembler
 from agentkit.wire.sources import sources_of
@@ -309,6 +310,95 @@ def test_an_agent_around_it_gets_the_sources_and_the_pictures(way: Way) -> None:
     answered = way.run(outer, "go").contents[-2]["parts"][0]["functionResponse"]
     assert "[^1]: [page 0]" in answered["response"]["output"]
     assert answered["parts"] == [{"inlineData": {"mimeType": "image/png", "data": "aGk="}}]
+
+
+def page_source(number: int) -> Source:
+    return Source(kind="web", uri=f"https://example.com/{number}", title=f"page {number}")
+
+
+def outer_of(inner: Agent, *script: Any) -> Agent:
+    return Agent(ScriptedModel(list(script)), tools=[inner.as_tool()], name="outer")
+
+
+def test_what_a_sub_agents_answer_rests_on_is_among_the_sources_of_the_run_around_it(
+    way: Way, tmp_path: Path
+) -> None:
+    made = grounded("Tee hält.", "Tee hält.")
+    made["candidates"][0]["content"]["parts"].append(
+        {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+    )
+    inner = Agent(ScriptedModel([made] * 2), name="inner")
+    middle = outer_of(inner, call("inner", request="tea?"), "Says inner.").as_tool(name="middle")
+    own = grounded("So it is.", "So", "it is.")
+    store = SQLiteStore(tmp_path / "chats.db")
+    script: list[Any] = [call("inner", request="tea?"), call("middle", request="tea?"), own, "Bye."]
+    outer = Agent(ScriptedModel(script), tools=[inner.as_tool(), middle])
+    run = way.chat(outer, store).send("go")
+    assert supported(run) == [["So"], ["it is."]]  # page 0 is a source of its own, too
+    assert [source.uri for source in run.sources] == ["https://example.com/0", "https://example.com/1"]
+    assert [each.data for each in run.calls[0].media] == [b"hi"]
+    stored = [message.metadata for message in store.load("ann").messages if message.metadata]
+    assert [metadata["agentkitSources"][0]["title"] for metadata in stored[:2]] == ["page 0"] * 2
+    assert Run.from_json(run.to_json()).sources == run.sources
+    later = way.chat(outer, store).send("and?")
+    assert later.sources == ()  # those of an earlier turn of the chat
+
+
+def test_its_sources_have_no_spans_and_stand_at_the_end(way: Way) -> None:
+    inner = Agent(ScriptedModel([grounded("Tee hält.", "Tee hält.")]), name="inner")
+    run = way.run(outer_of(inner, call("inner", request="tea?"), "Tee hält."), "go")
+    assert run.sources == (page_source(0),)
+    assert run.text_with_sources() == "Tee hält.[^1]\n\n[^1]: [page 0](<https://example.com/0>)"
+
+
+def test_they_outlast_a_call_beside_it_that_waits(way: Way) -> None:
+    def later() -> str:
+        """Have it later."""
+        raise ToolDeferred("later")
+
+    inner = Agent(ScriptedModel([grounded("Tee hält.", "Tee hält.")]), name="inner")
+    both = reply(call_part("inner", {"request": "tea?"}), call_part("later", {}))
+    outer = Agent(ScriptedModel([both, "Done."]), tools=[inner.as_tool(), later])
+    run = way.run(outer, "go")
+    assert (run.stop, run.sources) == ("deferred", (page_source(0),))
+    run = way.resume(outer, run.to_json(), {run.pending[0].call_id: Result("ok")})
+    assert (run.text, run.sources) == ("Done.", (page_source(0),))
+
+
+@pytest.mark.parametrize(
+    "odd", ["x", [3], [{"kind": "nothing"}], [{"kind": "web", "spans": 3}], {"kind": "web"}]
+)
+def test_what_an_archive_has_in_their_place_is_left_out(odd: Any) -> None:
+    assert list(told_in({"agentkitSources": odd})) == []
+
+
+RATINGS = [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH", "blocked": True}]
+
+
+def blocked_prompt() -> Any:
+    feedback = {"blockReason": "SAFETY", "blockReasonMessage": "no", "safetyRatings": RATINGS}
+    return {"promptFeedback": feedback, "responseId": "r-7", "modelVersion": "m-1"}
+
+
+def blocked_reply() -> Any:
+    return {"candidates": [{"finishReason": "SAFETY", "safetyRatings": RATINGS}], "responseId": "r-7"}
+
+
+@pytest.mark.parametrize("make", [blocked_prompt, blocked_reply])
+def test_what_a_blocked_reply_said_is_in_the_run(way: Way, make: Any) -> None:
+    run = way.run(Agent(ScriptedModel([make()])), "go")
+    assert (run.stop, run.metadata["responseId"]) == ("refused", "r-7")
+    assert run.metadata.get("promptFeedback", run.metadata)["safetyRatings"] == RATINGS
+    assert Run.from_json(run.to_json()).metadata == run.metadata
+    chat = Agent(ScriptedModel([make(), "fine"])).chat("ann", MemoryStore())
+    assert chat.send_message("go").metadata["responseId"] == "r-7"
+    assert chat.send_message("again").metadata == {}
+
+
+def test_a_reply_that_is_in_the_history_says_the_same_there_and_in_the_run(way: Way) -> None:
+    run = way.run(Agent(ScriptedModel([grounded("Tee hält.", "Tee")])), "go")
+    assert run.metadata == run.messages[-1].metadata
+    assert run.metadata["responseId"] == "r-1"
 
 
 def test_media_and_thoughts_of_a_run_are_listed_and_saved(way: Way, tmp_path: Path) -> None:
