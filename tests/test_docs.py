@@ -240,6 +240,7 @@ def test_a_code_block_prints_what_it_says(code: str, monkeypatch: pytest.MonkeyP
         server.files = FilesApi()
         monkeypatch.setenv("GEMINI_API_KEY", "a-key")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", server.url)
         with contextlib.redirect_stdout(printed):
             exec(compile(code, "<block>", "exec", dont_inherit=True), {"__name__": "block"})
         asked = [each for each in server.requests if not each.path.endswith(":countTokens")]
@@ -290,7 +291,8 @@ def test_each_page_has_blocks_to_run_and_each_script_has_its_block() -> None:
     assert all(FENCE.search(text) for name, text in texts.items() if not name.startswith("reference-"))
     topics = {"tutorial", "tools", "runs", "chats", "stores", "memory", "models", "embedded-model", "testing"}
     assert (
-        topics | {"web-frameworks", "when-not-to-use", "rules", "limits", "sources", "media"} < texts.keys()
+        topics | {"web-frameworks", "when-not-to-use", "rules", "limits", "sources", "media", "vertex-ai"}
+        < texts.keys()
     )
     assert all(any(question in text for text in texts.values()) for question in SCRIPTS)
 

@@ -33,6 +33,10 @@ SCRIPTS: dict[str, list[Any]] = {
     "Name a tea from Fujian.": [text("Tieguanyin.")],
     "A tea for the evening?": [text("Rooibos."), text("Yes, that too.")],
     "Is TEA-7 there?\", deps": told("stock", {"sku": "TEA-7"}, "Two of them."),
+    # Vertex AI
+    "Which tea grows in Uji?": [text("Gyokuro.")],
+    "Who speaks in it?": [text("A taster.")],
+    "Name a tea of Assam.": [text("Mangalam.")],
     # coming from google-genai
     "Why is tea green?": [text("It was never oxidised.")],
     "What does TEA-1 cost?": told("price", {"sku": "TEA-1"}, "It costs 4.50."),
