@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ class Call:
     args: JsonObject
     response: JsonObject
     """What the model is told, as it stands in the history; of a call that waits, that it does."""
-    media: tuple[Media, ...] = ()
+    media: tuple[Media, ...] = field(default=(), repr=False)
     """Pictures, sound and files among what the tool, or a sub-agent, returned."""
 
     @property
