@@ -87,7 +87,8 @@ def has_usage_that_adds_up(ended: Ended) -> bool:
     """
     usage, given = ended.run.usage, sum((recorder.usage for recorder in ended.scenario.recorders), Usage())
     if not ended.scenario.exact:
-        return usage.total_tokens <= given.total_tokens
+        begun = sum(recorder.broken_off.total_tokens for recorder in ended.scenario.recorders)
+        return usage.total_tokens <= given.total_tokens + begun
     answered = replace(usage, requests=usage.requests - usage.given_up, given_up=0)
     asked = sum(recorder.requests for recorder in ended.scenario.recorders)
     return answered == given and ended.run.turns <= usage.requests <= asked

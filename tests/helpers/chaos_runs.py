@@ -9,7 +9,7 @@ import json
 import random
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Recorder(Model):
         self._rules = Rules()
         self.requests = 0
         self.usage = Usage()
+        self.broken_off = Usage()
+        """What streams said that were closed before their end."""
 
     @property
     def name(self) -> str:
@@ -52,7 +54,8 @@ class Recorder(Model):
         with closing(self._model.stream(request, timeout=timeout)) as chunks:
             for chunk in chunks:
                 whole.add(chunk)
-                yield chunk
+                with self._until_closed(chunk):
+                    yield chunk
         self._end(whole.reply())
 
     def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
@@ -68,11 +71,20 @@ class Recorder(Model):
         async with aclosing(self._model.astream(request, timeout=timeout)) as chunks:
             async for chunk in chunks:
                 whole.add(chunk)
-                yield chunk
+                with self._until_closed(chunk):
+                    yield chunk
         self._end(whole.reply())
 
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         return await self._model.acount_tokens(request, timeout=timeout)
+
+    @contextmanager
+    def _until_closed(self, chunk: Reply) -> Iterator[None]:
+        try:
+            yield
+        except GeneratorExit:
+            self.broken_off += Usage.from_wire(chunk.get("usageMetadata"), self.name)
+            raise
 
     def _begin(self, request: Request) -> None:
         self.requests += 1
