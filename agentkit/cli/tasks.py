@@ -180,7 +180,7 @@ def decide(
         if again:
             raise UsageFault(f"{task}: the call hasn't run yet; --approve runs it.")
         decision = decision_of(approve=approve, deny=deny, edit=edit, result=result)
-        terminal.put(opened.decide(found.chat, {each.call_id: decision for each in waiting}))
+        terminal.put(opened.decide(found.chat, {each.call_id: decision for each in waiting}, task=task))
 
 
 def decision_of(*, approve: bool, deny: str | None, edit: str | None, result: str | None) -> Decision:

@@ -149,6 +149,7 @@ class Queue:
         chat: str,
         decisions: Mapping[str, Decision],
         *,
+        task: str | None = None,
         agent: str | None = None,
         user_data: Any = _UNSAID,
         options: Mapping[str, Any] | None = None,
@@ -156,12 +157,14 @@ class Queue:
     ) -> str:
         """Say what becomes of calls that wait, and let the chat go on; return the id of the task that does it.
 
-        The same decisions about the same calls are one task. Without decisions, the chat goes on where its last run
-        stopped, as `Chat.resume` does.
+        The same decisions about the same task's calls are one task. Without decisions, the chat goes on where its
+        last run stopped, as `Chat.resume` does.
 
         Args:
             chat: The chat's id.
             decisions: By `call_id`, for calls of `task.pending`.
+            task: The id of the task whose `pending` was shown; by default the chat's last that has one of the calls.
+                A call whose tool was declared anew since then waits again, in the new task.
             agent: Who goes on; by default the agent of the chat's last task.
             user_data: For `deps`; by default that of the chat's last task.
             options: Of the run; by default those of the chat's last task.
@@ -173,7 +176,8 @@ class Queue:
         wire = {
             check_id("A call's id", call): decision_to_wire(each) for call, each in sorted(decisions.items())
         }
-        id = f"decide-{_hashed(chat, wire)}" if wire else f"resume-{uuid.uuid4().hex}"
+        about = self._asking(chat, wire) if task is None else task
+        id = f"decide-{_hashed(chat, about, wire)}" if wire else f"resume-{uuid.uuid4().hex}"
         return self._go_on(id, chat, {"decisions": wire}, agent, user_data, options, priority)
 
     def resolve(
@@ -245,6 +249,11 @@ class Queue:
         if options is None:
             options = last.get("options")
         return self._enqueue(id, chat, task, self._agent(agent), user_data, options, priority, None)
+
+    def _asking(self, chat: str, calls: Mapping[str, Any]) -> str | None:
+        """Return the last task of a chat that waits for one of these calls."""
+        tasks = self.list(chat=chat, status="done", limit=100)
+        return next((each.id for each in tasks if any(p.call_id in calls for p in each.pending)), None)
 
     def _last_of(self, chat: str) -> Row:
         """Return what the last task of a chat was given."""

@@ -75,7 +75,7 @@ class Tasks:
             raise SessionConflict("This task waits for no decision any more: its chat has gone on.")
         resolve = partial(self._queue.resolve, task.chat)
         if decisions := await settle(read_decisions(body), task.pending, resolve):
-            await self._queue.decide(task.chat, decisions)
+            await self._queue.decide(task.chat, decisions, task=task.id)
 
 
 def _rows(tasks: Sequence[Task], user: User) -> list[Row]:

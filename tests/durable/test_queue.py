@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from agentkit import Agent, Approve, ConfigurationError, Deny, MemoryStore, SQLiteStore
+from agentkit import Agent, Approve, ConfigurationError, Context, Deny, MemoryStore, SQLiteStore, tool
 from agentkit.durable import Queue, TaskEnded, TaskStarted
 from agentkit.events import TextDelta, ToolFinished
 from agentkit.stores.store import Store
 from agentkit.testing import ScriptedModel
 from agentkit.testing.scripted import fault
-from tests.helpers.queue_worker import effects_in, make_agent, open_queue, plan
+from tests.helpers.queue_worker import Planned, effects_in, make_agent, note, open_queue, plan
 
 
 def text_of(events: list[Any]) -> str:
@@ -154,6 +154,44 @@ def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
     assert [task.id for task in queue.list(status="queued")] == [tasks[2], tasks[1]]
     assert [task.id for task in queue.list(status=["cancelled"])] == [tasks[0]]
     assert [task.id for task in queue.list(limit=1, before=tasks[2])] == [tasks[1]]
+
+
+def test_a_call_whose_tool_another_version_declares_anew_waits_again_and_is_approved_as_it_is_now(
+    queue: Queue, store: Store, effects: Path
+) -> None:
+    with queue.workers():
+        shown = queue.wait(queue.send("ann", plan("asked", say="Allowed.")), 30)
+    (call,) = shown.pending
+
+    @tool(effect="write", approval=True)
+    def asked(ctx: Context[Any], amount: int = 5) -> str:
+        """Write something else."""
+        note("end", ctx)
+        return "written"
+
+    newer = Agent(Planned(), tools=[asked])
+    with Queue({"planned": newer}, store=store) as deployed:
+        approved = deployed.decide("ann", {call.call_id: Approve()})
+        assert deployed.decide("ann", {call.call_id: Approve()}) == approved
+        with deployed.workers():
+            again = deployed.wait(approved, 30)
+            assert (again.stop, effects_in(effects)) == ("approval", [])
+            late = deployed.decide("ann", {call.call_id: Approve()}, task=shown.id)
+            assert late == approved  # of what was shown before
+            done = deployed.wait(deployed.decide("ann", {call.call_id: Approve()}), 30)
+    assert (done.text, len(effects_in(effects))) == ("Allowed.", 1)
+
+
+def test_a_decision_about_a_tool_that_is_gone_runs_nothing_and_says_so(
+    queue: Queue, store: Store, effects: Path
+) -> None:
+    with queue.workers():
+        (call,) = queue.wait(queue.send("ann", plan("asked", say="Over.")), 30).pending
+    with Queue({"planned": Agent(Planned(), tools=[])}, store=store) as deployed, deployed.workers():
+        failed = deployed.wait(deployed.decide("ann", {call.call_id: Approve()}), 30)
+        assert (failed.status, effects_in(effects)) == ("failed", [])
+        assert "has no tool 'asked' any more" in failed.why
+        assert deployed.wait(deployed.decide("ann", {call.call_id: Deny("gone")}), 30).text == "Over."
 
 
 @pytest.mark.slow
