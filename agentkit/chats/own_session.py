@@ -201,7 +201,9 @@ class _Change:
                 self._results = {**self._results, step.id: result}
             case SaveState():
                 earlier = [(seq, state) for seq, state in self._states if seq < self._count]
-                self._states = [*earlier, (self._count, step.state)]
+                # A copy, and of what a store would take, too.
+                state = values.decode_object(values.encode_object("A state", step.state)) or {}
+                self._states = [*earlier, (self._count, state)]
             case SaveFiles():
                 values.check_position(step, step.seq + 1, self._count)
                 self._files = {**self._files, step.seq: step.files}

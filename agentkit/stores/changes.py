@@ -50,12 +50,10 @@ _FILES = f"UPDATE {{p}}messages SET files = ? WHERE seq = ? AND {_MY_ROWS}"
 _CUTS = tuple(
     f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
     for table, beyond in (
-        *(
-            ("messages", "seq >= ?"),
-            ("results", "seq >= ?"),
-            ("summaries", "upto > ?"),
-            ("states", "seq > ?"),
-        ),
+        ("messages", "seq >= ?"),
+        ("results", "seq >= ?"),
+        ("summaries", "upto > ?"),
+        ("states", "seq > ?"),
     )
 )
 

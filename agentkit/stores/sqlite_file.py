@@ -14,41 +14,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agentkit.errors import ConfigurationError, StoreError, StoreVersionError
+from agentkit.errors import ConfigurationError, StoreError
 from agentkit.stores._owner import Owner
 from agentkit.stores.migrations import migrate
 from agentkit.stores.rows import Statement
-from agentkit.stores.schema import VERSION
+from agentkit.stores.sqlite_tables import Tables, filled
 
-APPLICATION_ID = 0x616B6974  # "akit"; see https://sqlite.org/pragma.html#pragma_application_id
 PAGE_SIZE = 1024  # a step changes about ten pages, so a third of the bytes that the usual 4096 costs
 _OLDEST = (3, 37)  # STRICT tables
 _GROWING = 0.3  # seconds that a file may look damaged
 _UNSEEN = 600.0  # seconds without a step after which a writer is gone that can't be seen from here
-
-_PARTS = {
-    "p": "",
-    "int": "INTEGER",
-    "float": "REAL",
-    "id": "TEXT",
-    "serial": "INTEGER PRIMARY KEY",
-    "strict": " STRICT",
-    "words": "TEXT",
-    "index": "?",
-    "gone": "gone(s.owner, s.updated)",
-    "told": "0",
-}
-# Words were folded in Python, so the tokenizer has only spaces to look for: all else is a letter to "ascii".
-# The index has no copy of them (https://sqlite.org/fts5.html#external_content_tables). Messages without words aren't in
-# it.
-INDEX = (
-    "CREATE VIEW texts AS SELECT id, words FROM messages WHERE words <> ''",
-    "CREATE VIRTUAL TABLE found USING fts5 (words, content = 'texts', content_rowid = 'id', tokenize = 'ascii')",
-    """CREATE TRIGGER message_added AFTER INSERT ON messages WHEN new.words <> '' BEGIN
-        INSERT INTO found (rowid, words) VALUES (new.id, new.words); END""",
-    """CREATE TRIGGER message_removed AFTER DELETE ON messages WHEN old.words <> '' BEGIN
-        INSERT INTO found (found, rowid, words) VALUES ('delete', old.id, old.words); END""",
-)
 
 
 class SQLite:
@@ -114,7 +89,7 @@ class SQLite:
                         self._prepare_to_write(connection, durable=durable)
                     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                     found = [
-                        connection.execute(_filled(text), values).fetchall() for text, values in statements
+                        connection.execute(filled(text), values).fetchall() for text, values in statements
                     ]
                     connection.execute("COMMIT")
                     return found
@@ -256,7 +231,7 @@ class SQLite:
             try:
                 uri = f"{self.path.as_uri()}?{mode}"
                 with closing(sqlite3.connect(uri, uri=True, timeout=self._busy_timeout)) as connection:
-                    self._version(connection)
+                    Tables(self.path, connection).noted_version()
                 return
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT or time.monotonic() > until:
@@ -264,25 +239,11 @@ class SQLite:
             mode = "mode=rw"
             time.sleep(0.01)
 
-    def _version(self, connection: sqlite3.Connection) -> int:
-        """Return the version of the schema. Raises StoreError if the file isn't ours, or newer."""
-        if _pragma(connection, "application_id") != APPLICATION_ID:
-            raise StoreError(
-                f"{self.path} is an SQLite database, but not one of agentkit; it was left as it is."
-            )
-        version = _pragma(connection, "user_version")
-        if version > VERSION:
-            raise StoreVersionError(
-                f"{self.path} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was "
-                "left as it is. Upgrade agentkit."
-            )
-        return version
-
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.text_factory = _text
         connection.create_function("gone", 2, _gone)
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of a new file
-        migrate(_Migrated(self, connection))
+        migrate(Tables(self.path, connection))
         connection.execute("PRAGMA foreign_keys = ON")
         if not self.memory:
             self._use_wal(connection)
@@ -337,58 +298,9 @@ class SQLite:
                 return f"can't be used: {error}"
 
 
-class _Migrated:
-    """A file as `migrate` sees it."""
-
-    kind = "sqlite"
-    index: Sequence[str] = INDEX
-
-    def __init__(self, file: SQLite, connection: sqlite3.Connection) -> None:
-        self._file = file
-        self._connection = connection
-
-    def execute(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Run a statement; return its rows."""
-        return self._connection.execute(_filled(text), values).fetchall()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Open a transaction: what others do waits for its end."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                self._connection.rollback()
-            raise
-
-    def version(self) -> int:
-        """Return the version of the schema; 0 is an empty file."""
-        if not self.execute("SELECT 1 FROM sqlite_schema"):
-            return 0
-        return self._file._version(self._connection)
-
-    def set_version(self, version: int) -> None:
-        """Note the version of the schema."""
-        self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        self._connection.execute(f"PRAGMA user_version = {version}")
-
-    def has(self, table: str) -> bool:
-        """Return whether there is a table."""
-        return bool(self.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)))
-
-
 @lru_cache(maxsize=4)
 def _described(owner: Owner) -> str:
     return json.dumps([owner.host, owner.pid, owner.started])[1:-1]
-
-
-@lru_cache(maxsize=256)
-def _filled(text: str) -> str:
-    for name, value in _PARTS.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -397,11 +309,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
 
 
 def _text(raw: bytes) -> str | bytes:

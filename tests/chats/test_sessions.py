@@ -509,3 +509,14 @@ def test_a_ledger_that_is_damaged_is_named_and_can_be_cut(tmp_path: Path) -> Non
             chat.get_history()
         chat.clear()
         assert chat.send_message("x").text == "to x"
+
+
+def test_a_chat_without_a_store_takes_for_its_state_what_a_store_would() -> None:
+    chat = Agent(ScriptedModel([echo])).chat()
+    cart = ["tea"]
+    chat.state = {"cart": cart}
+    cart.append("milk")
+    assert chat.state == {"cart": ["tea"]}
+    with pytest.raises(StoreError, match="JSON"):
+        chat.state = {"x": {1, 2}}
+    assert chat.state == {"cart": ["tea"]}

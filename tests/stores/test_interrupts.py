@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agentkit.errors import StoreError
-from agentkit.stores import postgres_database, sqlite_file
+from agentkit.stores import postgres_database, sqlite_file, sqlite_tables
 from agentkit.stores.base import Message
 from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.sqlite import SQLiteStore
@@ -154,7 +154,7 @@ LAST: dict[str, Callable[[SQLiteStore, Any], object]] = {
 def test_what_is_collected_in_the_middle_of_a_transaction_leaves_it_whole(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    real = sqlite_file._filled
+    real = sqlite_tables.filled
 
     def collect(text: str) -> str:
         if "INSERT INTO {p}messages" in text:
@@ -168,7 +168,7 @@ def test_what_is_collected_in_the_middle_of_a_transaction_leaves_it_whole(
     gc.disable()
     try:
         del late
-        monkeypatch.setattr(sqlite_file, "_filled", collect)
+        monkeypatch.setattr(sqlite_file, "filled", collect)
         messages = [Message(content=user_content(str(n)), created=1.0) for n in range(3)]
         store.create("ann", messages=messages)
     finally:
@@ -192,7 +192,7 @@ def test_a_transaction_that_fails_in_the_middle_leaves_the_next_one_alone(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(sqlite_file, "_filled", interrupt)
+        interrupted.setattr(sqlite_file, "filled", interrupt)
         with pytest.raises(KeyboardInterrupt):
             store.create("ann")
     store.create("ann")

@@ -21,7 +21,7 @@ import pytest
 
 from agentkit.errors import ConfigurationError, SessionConflict, StoreError, StoreVersionError
 from agentkit.limits import Usage
-from agentkit.stores import _owner, migrations, sqlite_file
+from agentkit.stores import _owner, migrations, sqlite_tables
 from agentkit.stores.base import (
     Cut,
     DamagedMessage,
@@ -185,7 +185,7 @@ def test_an_older_file_is_brought_up_to_date(filled: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as newer:
         newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, add_a_column])
-        for module in (migrations, sqlite_file):
+        for module in (migrations, sqlite_tables):
             newer.setattr(module, "VERSION", VERSION + 1)
         with SQLiteStore(filled) as store:
             assert store.load("ann").info.messages == 4 and store.check() == []
@@ -201,7 +201,7 @@ def test_a_migration_that_fails_changes_nothing(filled: Path, monkeypatch: pytes
 
     with monkeypatch.context() as newer:
         newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, fail])
-        for module in (migrations, sqlite_file):
+        for module in (migrations, sqlite_tables):
             newer.setattr(module, "VERSION", VERSION + 1)
         with pytest.raises(StoreError, match="nothing"):
             SQLiteStore(filled)
