@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,11 @@ from tests.helpers.runners import go as go
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", deadline=None)
 settings.load_profile("thorough" if os.environ.get("CI") else "quick")
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # under `nohup`, and in some CI: children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PREFIXES = ("GEMINI_", "GOOGLE_", "AGENTKIT_")
 
