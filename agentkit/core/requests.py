@@ -106,10 +106,7 @@ class Requests:
         end: RunEnd,
         history: History,
     ) -> None:
-        self._models = models
-        self._standing_in = 0
-        self.model = models[0]
-        """The model that answers now."""
+        self.model, *self._stand_ins = models
         self._context = context
         self._hooks = hooks
         self._retry = retry
@@ -305,7 +302,7 @@ class Requests:
                 self._keep_partial(step)
                 self._end.end("seconds")
                 return None
-            others = ask.model is None and self._standing_in + 1 < len(self._models)
+            others = ask.model is None and bool(self._stand_ins)
             following = others and "continuationToken" not in request  # which says nothing to another model
             leave = following and (result.retry_after or 0.0) > self._retry.cap
             if self._limit is not None and result.code == 429 and not leave:
@@ -315,8 +312,7 @@ class Requests:
                 )  # the next model has a quota of its own
             delay = self._delay(step, result, attempt, waited, leave=leave)
             if delay is None and following and result.retryable and not self._end.partial:
-                self._standing_in += 1
-                self.model = self._models[self._standing_in]
+                self.model = self._stand_ins.pop(0)
                 yield ModelChanged(step.model.name, self.model.name, str(result))
                 step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
                 continue
@@ -341,7 +337,7 @@ class Requests:
 
     def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
         for each in dict.fromkeys(
-            (model,) if self._made else (model, *self._models)
+            (model,) if self._made else (model, self.model, *self._stand_ins)
         ):  # those that stand in, too
             check_takes(each, request)
         self._made += 1
