@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agentkit.chats.plain_text import inert, one_line, value_text, written
 from agentkit.cli.terminal import can_ask, say
+from agentkit.cli.values import json_or_text
 
 if TYPE_CHECKING:
     from agentkit import Approve, Deny, Edit, PendingCall, Result
@@ -92,7 +93,7 @@ class Decider:
 
         say(described(call, "waits for its result"))
         text = self._answer("  The result (JSON or text; Enter for later): ")
-        return Result(_json_or_text(text)) if text and text != "l" else None
+        return Result(json_or_text(text)) if text and text != "l" else None
 
     def outcome_of(self, call: PendingCall) -> tuple[Literal["result", "retry"], Any] | None:
         """Ask what became of a call that may have taken effect before a crash; None is left for later."""
@@ -104,7 +105,7 @@ class Decider:
                 "  [d]one, with what result? [n]ot done: run it, [l]ater? "
             ).partition(" ")
             if word in ("d", "done"):
-                return "result", _json_or_text(rest or self._answer("  The result (JSON or text): "))
+                return "result", json_or_text(rest or self._answer("  The result (JSON or text): "))
             if word in ("n", "not"):
                 return "retry", None
             if word in ("l", "later"):
@@ -127,15 +128,11 @@ class Decider:
                 if _editor()
                 else self._answer(f"  {value_text(args)}\n  New arguments, JSON: ")
             )
-        try:
-            changed = json.loads(given)
-        except ValueError as error:
-            say(f"  That is no JSON: {error}")
-            return None
-        if not isinstance(changed, dict):
-            say("  Arguments are a JSON object.")
-            return None
-        return changed
+        changed = json_or_text(given)
+        if isinstance(changed, dict):
+            return changed
+        say('  Arguments are a JSON object, such as {"to": "Ann"}.')
+        return None
 
 
 def described(call: PendingCall, what: str) -> str:
@@ -158,13 +155,6 @@ def read_answer(prompt: str) -> str:
     if not line:
         raise EOFError
     return line
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _editor() -> str:

@@ -91,35 +91,25 @@ def _run(argv: list[str] | None) -> int:
 def made_app(table: dict[str, Entry] = COMMANDS) -> typer.Typer:
     """Make the command line of a table."""
     import typer
-    from typer.core import TyperGroup
+    from typer.core import TyperCommand, TyperGroup
 
     class Root(TyperGroup):
-        """Finds commands in the table."""
+        """Lists, completes and proposes commands by the table, and imports the one that is used."""
 
-        def list_commands(self, ctx: Any) -> list[str]:
-            """Name the commands that this installation has."""
-            return [name for name, entry in table.items() if is_there(entry.module)]
-
-        def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            """Import a command; None where there is none of that name."""
-            if cmd_name not in self.list_commands(ctx):
-                return None
-            return typer.main.get_command(load(cmd_name, table[cmd_name]))
+        def __init__(self, **given: Any) -> None:
+            there = [name for name, entry in table.items() if is_there(entry.module)]
+            super().__init__(
+                **{**given, "commands": {name: TyperCommand(name, help=table[name].help) for name in there}}
+            )
 
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            """Find the command; where there is none, name those like it, or what takes a target."""
-            names: Any = dict.fromkeys(self.list_commands(ctx))
-            self.commands = names  # typer suggests some of these
+            """Find the command that is used, and import it; a target in its place is named as one."""
             if args[0].endswith(".py") or ":" in args[0]:
                 ctx.fail(
                     f'{args[0]!r} is a target: write "agentkit chat {args[0]}", or run, tools show, web.'
                 )
-            return super().resolve_command(ctx, args)
-
-        def format_commands(self, ctx: Any, formatter: Any) -> None:
-            """Write the list of commands without importing them."""
-            with formatter.section("Commands"):
-                formatter.write_dl([(name, table[name].help) for name in self.list_commands(ctx)])
+            name, found, rest = super().resolve_command(ctx, args)
+            return name, found and typer.main.get_command(load(found.name or "", table)), rest
 
     app = typer.Typer(
         cls=Root,
@@ -156,12 +146,13 @@ def is_there(module: str) -> bool:
         return False
 
 
-def load(name: str, entry: Entry) -> typer.Typer:
+def load(name: str, table: dict[str, Entry]) -> typer.Typer:
     """Import a command.
 
     Raises:
         Leave: Something that its extra brings isn't installed; the extra is named.
     """
+    entry = table[name]
     try:
         return import_module(entry.module).app  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:

@@ -39,16 +39,16 @@ def serve(
 ) -> None:
     """Serve; nothing but the protocol reaches the output."""
     from agentkit.cli.setup import check_named, choose_model
-    from agentkit.cli.targets import find_target, find_tools, is_agent, make_agent, takes_model
+    from agentkit.cli.targets import agent_of, find_target, find_tools
 
     with nothing_printed():
         check_named(target, tools or ())
         source = find_target(target) if target else []
-        if not is_agent(source) and not isinstance(source, list):
-            source = make_agent(source, target or "", *([choose_model(None)] if takes_model(source) else []))
-        if tools and is_agent(source):
-            raise UsageFault(f"-t: {target} is an agent: give it these tools there.")
-        if tools:
+        if not isinstance(source, list):
+            source = agent_of(source, lambda: choose_model(None))
+            if tools:
+                raise UsageFault(f"-t: {target} is an agent: give it these tools there.")
+        elif tools:
             source = [source, *map(find_tools, tools)]
     if http:
         token = os.environ.get(TOKEN)

@@ -15,6 +15,7 @@ import typer
 from agentkit.cli import terminal
 from agentkit.cli.approvals import Decider, Policy
 from agentkit.cli.exits import ANSWERED, CANNOT, FAILED, STOPPED, Leave, UsageFault
+from agentkit.cli.values import json_of
 
 if TYPE_CHECKING:
     from agentkit import Run
@@ -69,7 +70,16 @@ def run(
     system: Instructions = None,
     config: Config = None,
     attach: Annotated[
-        list[Path] | None, typer.Option("-a", "--attach", metavar="FILE", help="A file to send along.")
+        list[Path] | None,
+        typer.Option(
+            "-a",
+            "--attach",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="A file to send along.",
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -93,7 +103,7 @@ def run(
     check_named(target, tools or ())
     with terminal.own_stdout() as out:
         wanted = None if output is None else find_output(output)
-        message = [*read_question(question), *map(read_file, attach or ())]
+        message = [*read_question(question), *(attach or ())]
         setup = set_up(target, tools=tools or (), model=model, instructions=system, config=config or ())
         agent = setup.agent
         stream = agent.stream(message, output=wanted, **setup.options)
@@ -124,19 +134,6 @@ def read_question(question: str | None) -> list[str]:
     return ["\n\n".join(part.strip("\n") for part in parts)]
 
 
-def read_file(path: Path) -> Any:
-    """Return a file to attach; the framework makes of it what it is.
-
-    Raises:
-        UsageFault: It can't be read.
-    """
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UsageFault(f"-a {path}: {error.strerror}.") from None
-    return path
-
-
 def find_output(text: str) -> Any:
     """Return what the answer is to be: the type of `module:Type`, or one of a file with a JSON schema.
 
@@ -149,12 +146,12 @@ def find_output(text: str) -> Any:
     if not text.endswith(".json"):
         return Output(find_object(text))
     try:
-        schema = json.loads(Path(text).read_text("utf-8"))
+        schema = Path(text).read_text("utf-8")
     except OSError as error:
         raise UsageFault(f"-o {text}: {error.strerror}.") from None
-    except ValueError as error:
-        raise UsageFault(f"-o {text}: it is no JSON: {error}") from None
-    return output_of_schema(schema, text)
+    except UnicodeDecodeError:
+        raise UsageFault(f"-o {text}: the file is no UTF-8 text.") from None
+    return output_of_schema(json_of(schema, f"-o {text}"), text)
 
 
 def output_of_schema(schema: Any, where: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentkit.cli.exits import EmbeddedModelMissing, UsageFault
-from agentkit.cli.targets import find_target, find_tools, is_agent, is_queue, make_agent, takes_model
+from agentkit.cli.targets import agent_of, find_target, find_tools, is_queue, takes_model
 from agentkit.cli.terminal import say
+from agentkit.cli.values import key_and_value
 
 if TYPE_CHECKING:
     from agentkit import Agent
@@ -76,22 +76,19 @@ def set_up(
     label = label_of(target or tools[0])
     if isinstance(found, list):
         agent: Agent[Any] = Agent(
-            choose_model(model), tools=[found, added], instructions=said, config=wanted or None, name=label
+            choose_model(model), tools=[found, added], instructions=said, config=wanted, name=label
         )
         return _guarded(agent, label, {})
-    options: dict[str, Any] = {"instructions": said, "config": wanted or None}
+    options: dict[str, Any] = {"instructions": said, "config": wanted}
     options = {name: value for name, value in options.items() if value is not None}
     queue = found if is_queue(found) else None
     if queue is not None:
         if len(queue.agents) != 1:
             raise UsageFault(f"{target} has {len(queue.agents)} agents: the page is of a queue's only one.")
         (found,) = queue.agents.values()
-    if not is_agent(found) and takes_model(found):
-        agent = make_agent(found, target or "", choose_model(model))
-    else:
-        agent = found if is_agent(found) else make_agent(found, target or "")
-        if model is not None:
-            options["model"] = choose_model(model)
+    agent = agent_of(found, lambda: choose_model(model))
+    if model is not None and not takes_model(found):
+        options["model"] = choose_model(model)
     if added:
         options["tools"] = [agent.toolbox, *added]
     return dataclasses.replace(_guarded(agent, label, options), queue=queue)
@@ -158,33 +155,34 @@ def read_instructions(text: str) -> str:
     return text
 
 
-def read_config(pairs: Sequence[str]) -> dict[str, Any]:
+def read_config(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Read `key=value` pairs: the value is JSON where it can be, and dots in the key go into objects.
+
+    The names of fields are looked at for every model: one that doesn't send them wouldn't tell.
 
     Raises:
         UsageFault: One has no `=`, or two don't go together.
         ConfigurationError: There is no such field, or it takes no such value.
     """
+    if not pairs:
+        return None
     config: dict[str, Any] = {}
     for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not sign or not all(part.strip() for part in key.split(".")):
-            raise UsageFault(f"-c {pair}: write key=value, such as temperature=0.")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        *outer, last = key.strip().split(".")
-        place: Any = config
+        key, value = key_and_value(pair, f"-c {pair}: write key=value, such as temperature=0.")
+        *outer, last = key.split(".")
+        if not all(part.strip() for part in (*outer, last)):
+            raise UsageFault(f"-c {pair}: a part of the name is empty.")
+        inner: Any = config
         for part in outer:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
                 raise UsageFault(f"-c {pair}: {part} has a value already.")
-        place[last] = value
-    if config:
-        from agentkit.gemini.config import checked
+        inner[last] = value
+    from agentkit.core.config import config_in
+    from agentkit.gemini.config import checked, config_of
 
-        checked(config)  # here, for the embedded model takes whatever there is
+    request: Any = config_in(config)
+    checked(config_of(request))
     return config
 
 

@@ -212,9 +212,9 @@ def _offers(module: ModuleType) -> list[str]:
     return [*own, *(name for name, each in public(module).items() if is_agent(each))]
 
 
-def takes_model(maker: Callable[..., Any]) -> bool:
-    """Return whether a function that makes an agent is to be told the model."""
-    return "model" in inspect.signature(maker).parameters
+def takes_model(found: Any) -> bool:
+    """Return whether what was found is a function that is to be told the model."""
+    return inspect.isfunction(found) and "model" in inspect.signature(found).parameters
 
 
 def _all_of(module: ModuleType, place: str) -> Any:
@@ -311,20 +311,27 @@ def _needs_nothing(function: Callable[..., Any]) -> bool:
     return all(each.name == "model" or each.default is not each.empty for each in parameters)
 
 
-def make_agent(maker: Callable[..., Any], target: str, *model: Any) -> Agent[Any]:
-    """Call a function that makes an agent, with a model if it is given.
+def agent_of(found: Any, choose: Callable[[], Any]) -> Agent[Any]:
+    """Return an agent that was found, or have the function that was found make one.
+
+    Args:
+        found: What `find_target` returned, if it is no list.
+        choose: Chooses the model, for a function that is to be told it.
 
     Raises:
-        UsageFault: It raised something, or made something else.
+        UsageFault: The function raised something, or made something else.
     """
     from agentkit import AgentError
 
+    if is_agent(found):
+        return found  # type: ignore[no-any-return]
+    given = {"model": choose()} if takes_model(found) else {}
     try:
-        made = maker(**({"model": model[0]} if model else {}))
+        made = found(**given)
     except AgentError:
         raise
     except Exception as error:
-        raise UsageFault(f"{target}: {maker.__name__} failed: {where(error)}") from error
+        raise UsageFault(f"{found.__name__} failed: {where(error)}") from error
     if not is_agent(made):
-        raise UsageFault(f"{target}: {maker.__name__} made no Agent but {type(made).__name__}.")
+        raise UsageFault(f"{found.__name__} made no Agent but {type(made).__name__}.")
     return made  # type: ignore[no-any-return]

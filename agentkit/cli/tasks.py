@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from agentkit.chats.plain_text import clip, one_line
 from agentkit.cli import terminal
 from agentkit.cli.exits import ANSWERED, FAILED, Leave, UsageFault
 from agentkit.cli.targets import open_queue
+from agentkit.cli.values import json_of
 from agentkit.durable import EventsLost, Queue, Task, TaskEnded, TaskStarted
 from agentkit.events import to_wire
 
@@ -58,17 +59,14 @@ def list_tasks(
     queue: Place,
     chat: Annotated[str | None, typer.Option("--chat", metavar="ID", help="Of this chat alone.")] = None,
     status: Annotated[
-        str | None, typer.Option("--status", help="queued, running, done, failed or cancelled.")
+        Literal["queued", "running", "done", "failed", "cancelled"] | None, typer.Option("--status")
     ] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="How many at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Print one line each."""
-    known = ("queued", "running", "done", "failed", "cancelled")
-    if status is not None and status not in known:
-        raise UsageFault(f"--status {status}: it is one of {', '.join(known)}.")
     with open_queue(queue) as opened:
-        for task in opened.list(chat=chat, status=status, limit=limit):  # type: ignore[arg-type]
+        for task in opened.list(chat=chat, status=status, limit=limit):
             terminal.put(task_json(task) if as_json else line_of(task, terminal.line_width()))
 
 
@@ -174,7 +172,7 @@ def decide(
             raise UsageFault(f"{task}: {len(waiting)} calls wait; choose one with --call.")
         first = waiting[0]
         if first.kind == "unknown_effect" and (again or result is not None):
-            said: dict[str, Any] = {"retry": True} if again else {"result": json_of(result)}
+            said: dict[str, Any] = {"retry": True} if again else {"result": json_of(result or "", "--result")}
             terminal.put(opened.resolve(found.chat, first.call_id, **said))
             return
         if again:
@@ -192,16 +190,8 @@ def decision_of(*, approve: bool, deny: str | None, edit: str | None, result: st
     if deny is not None:
         return Deny(deny)
     if edit is not None:
-        return Edit(json_of(edit))
-    return Result(json_of(result))
-
-
-def json_of(text: str | None) -> Any:
-    """Read JSON of an option. Raises UsageFault if it is none."""
-    try:
-        return json.loads(text or "")
-    except ValueError as error:
-        raise UsageFault(f"{text!r} is no JSON: {error}.") from None
+        return Edit(json_of(edit, "--edit"))
+    return Result(json_of(result or "", "--result"))
 
 
 def line_of(task: Task, width: int) -> str:

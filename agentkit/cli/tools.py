@@ -13,6 +13,7 @@ from agentkit.chats.plain_text import clip, one_line, value_text
 from agentkit.cli import terminal
 from agentkit.cli.exits import ANSWERED, FAILED, Leave, UsageFault
 from agentkit.cli.run import Target, Tools
+from agentkit.cli.values import json_of, key_and_value
 
 if TYPE_CHECKING:
     from agentkit import Tool
@@ -31,13 +32,11 @@ def tools_of(target: str | None, added: list[str] | None) -> dict[str, Tool]:
     Raises:
         UsageFault: There are none.
     """
-    from agentkit.cli.targets import find_target, find_tools, is_agent, make_agent, takes_model
+    from agentkit.cli.targets import agent_of, find_target, find_tools
     from agentkit.tooling.registry import toolbox_of
 
     found: Any = find_target(target) if target else []
-    if not is_agent(found) and not isinstance(found, list):
-        found = make_agent(found, target or "", *(["local"] if takes_model(found) else []))
-    own: Any = found.toolbox if is_agent(found) else found
+    own = found if isinstance(found, list) else agent_of(found, lambda: "local").toolbox
     tools = toolbox_of([own, [find_tools(each) for each in added or ()]]).load()
     if not tools:
         raise UsageFault("There are no tools. Give a target, or tools with -t.")
@@ -192,20 +191,10 @@ def read_args(words: list[str]) -> dict[str, Any]:
         UsageFault: They are neither.
     """
     if len(words) == 1 and words[0].lstrip().startswith("{"):
-        try:
-            return json.loads(words[0])  # type: ignore[no-any-return]
-        except ValueError as error:
-            raise UsageFault(f"The arguments are no JSON: {error}") from None
-    args: dict[str, Any] = {}
-    for word in words:
-        key, sign, text = word.partition("=")
-        if not sign or not key:
-            raise UsageFault(f"{word}: write arguments as key=value, or as one JSON object.")
-        try:
-            args[key] = json.loads(text)
-        except ValueError:
-            args[key] = text
-    return args
+        return json_of(words[0], "The arguments")  # type: ignore[no-any-return]
+    return dict(
+        key_and_value(word, f"{word}: write arguments as key=value, or as one JSON object.") for word in words
+    )
 
 
 @app.command(help="Check tools: a line and a fix each. Ends with 1 if there is something to fix.")

@@ -104,7 +104,7 @@ def test_the_page_of_a_queue_lists_its_tasks(folder: Path, queue: Queue) -> None
     ("words", "said"),
     [
         (("tasks", "show", "nobody/1", "-q", "tasks.db"), "There is no task 'nobody/1'"),
-        (("tasks", "list", "--status", "odd", "-q", "tasks.db"), "it is one of queued"),
+        (("tasks", "list", "--status", "odd", "-q", "tasks.db"), "is not one of 'queued'"),
         (("tasks", "decide", "ann/m1", "-q", "tasks.db"), "Give one of --approve"),
         (("tasks", "decide", "ann/m1", "--approve", "-q", "tasks.db"), "no such call waits"),
         (("tasks", "list", "-q", "tools_file.py:add"), "is no Queue but function"),
