@@ -294,14 +294,16 @@ class CallSignature:
             except Exception as error:
                 self.__dict__.pop("_adapter", None)
                 argument, own_error = self._find_fault(error)
-                if argument is None:
-                    name = self._parameters[-1].name if self._parameters else ""
-                    raise self._refuse(f"parameter {name!r}", self._extras, own_error) from error
-                refusal = self._refuse(f"parameter {argument.name!r}", argument.annotation, own_error)
-                if argument.required or not isinstance(own_error, _NO_SCHEMA):
+                name = self._parameters[-1].name if argument is None else argument.name
+                annotation = self._extras if argument is None else argument.annotation
+                refusal = self._refuse(f"parameter {name!r}", annotation, own_error)
+                if (argument is not None and argument.required) or not isinstance(own_error, _NO_SCHEMA):
                     raise refusal from error
-                del self._arguments[argument.wire_name]
-                _log.warning("%s It has a default, so the model isn't told of it.", refusal)
+                if argument is None:
+                    self._extras = _NOTHING
+                else:
+                    del self._arguments[argument.wire_name]
+                _log.warning("%s It needn't be given, so the model isn't told of it.", refusal)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[dict[str, Any]]:

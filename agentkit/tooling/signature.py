@@ -60,23 +60,17 @@ def read_signature(function: Callable[..., Any]) -> tuple[list[Parameter], dict[
     scope = _Scope(function)
     parameters = []
     for p in signature.parameters.values():
-        if _is_left_out(p, signature):
+        if p.kind in _STARS and p.annotation is p.empty and not scope.of_lambda:
             _log.warning(
-                "%s: %s has no type, so the model isn't told of it. Annotate it where it should be.", place, p
+                "%s: %s has no type, so the model isn't told of it. Annotate it where it should be; a decorator's"
+                " wrapper uses functools.wraps.",
+                place,
+                p,
             )
         elif p.name not in bound:
             annotation = scope.resolve(place, p)
             parameters.append(Parameter(p.name, p.kind, annotation, p.default, is_context(annotation)))
     return parameters, scope.names
-
-
-def _is_left_out(parameter: inspect.Parameter, signature: inspect.Signature) -> bool:
-    """Return whether a parameter takes more of what nobody named or annotated, beside others that somebody did."""
-    return (
-        parameter.kind in _STARS
-        and parameter.annotation is inspect.Parameter.empty
-        and any(other.kind not in _STARS for other in signature.parameters.values())
-    )
 
 
 def context_parameters(function: Callable[..., Any]) -> tuple[int, list[str]]:
@@ -113,6 +107,8 @@ class _Scope:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._inner = plain_function(function)
+        self.of_lambda = getattr(self._inner, "__name__", "") == "<lambda>"
+        """Whether nothing can be annotated."""
         self._globals = _globals_of(self._inner)
         around = _enclosing_locals(self._inner)
         self.names = {**around, **_closure_of(self._inner)}
@@ -152,14 +148,11 @@ class _Scope:
         return found.type if isinstance(found, InitVar) else found
 
     def _unannotated(self, place: str, parameter: inspect.Parameter) -> Any:
-        if getattr(self._inner, "__name__", "") == "<lambda>":
-            return Any  # a lambda can't be annotated
+        if self.of_lambda:
+            return Any
         name = parameter.name
         if name in ("self", "cls"):
             mend = "Give the bound method, obj.method, instead of the function in the class."
-        elif parameter.kind in _STARS:
-            stars = "*" if parameter.kind is Kind.VAR_POSITIONAL else "**"
-            mend = f"Annotate it, e.g. `{stars}{name}: str`; if it is a decorator's wrapper, use functools.wraps."
         else:
             mend = f"Annotate it, e.g. `{name}: str`."
         raise ToolDefinitionError(f"{place}: parameter {name!r} has no type. {mend}")

@@ -407,6 +407,29 @@ def test_keywords_without_a_type_are_left_out_with_a_line_in_the_log(
     assert "search: **options has no type" in second
 
 
+def test_a_function_of_nothing_but_more_is_one_without_parameters(caplog: pytest.LogCaptureFixture) -> None:
+    def keywords(**options) -> Any:  # type: ignore[no-untyped-def]
+        return options
+
+    def positional(*rest) -> Any:  # type: ignore[no-untyped-def]
+        return rest
+
+    def both(*rest, **options) -> Any:  # type: ignore[no-untyped-def]
+        return rest, options
+
+    def of_clients(*rest: Client, **options: Client) -> Any:
+        return rest, options
+
+    for function, value in ((keywords, {}), (positional, ()), (both, ((), {})), (of_clients, ((), {}))):
+        caplog.clear()
+        made = Tool.of(function)
+        assert schema_of(made) == {"type": "object", "properties": {}}
+        assert made.bind({}, NO_CONTEXT)() == value
+        with pytest.raises(InvalidArguments, match="limit is not a parameter"):
+            made.bind({"limit": 3}, NO_CONTEXT)
+        assert len(logged(caplog)) == (2 if value == ((), {}) else 1)
+
+
 @pytest.mark.parametrize(
     "kind", [Client, list[Client], IO[str], Client | None, type[int], Any | Client], ids=str
 )
