@@ -52,6 +52,8 @@ class ReplyAssembler:
     def __init__(self) -> None:
         self._reply: dict[str, Any] = {}
         self._candidate: dict[str, Any] = {}
+        self._grown: dict[int, list[Any]] = {}
+        """The lists in that which are no chunk's."""
         self._parts: list[Part] = []
         self._texts: list[str] = []
         """Of the last part, if that is plain text: it is joined when somebody asks for it."""
@@ -88,7 +90,7 @@ class ReplyAssembler:
         if not candidates:
             return []
         candidate = candidates[0]
-        self._candidate = merged(self._candidate, candidate)
+        self._candidate = merged(self._candidate, candidate, self._grown)
         self._candidate.pop("content", None)
         parts: list[Part] = []
         for each in (candidate.get("content") or {}).get("parts") or ():
@@ -152,6 +154,7 @@ class ReplyAssembler:
     def reply(self) -> Reply:
         """Return all that came, as one reply."""
         self._end_call()
+        self._grown = {}  # they are the reply's now
         reply = dict(self._reply)
         if self._candidate or self._parts:
             content = {"role": "model", "parts": self.parts}

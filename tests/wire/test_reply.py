@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any
 
@@ -143,3 +144,33 @@ def test_a_long_stream_takes_as_long_as_its_pieces() -> None:
     for number in range(2000):
         pieces.add({"candidates": [{"content": {"role": "model", "parts": [{"text": str(number)}]}}]})
     assert pieces._parts == [{"text": "0"}]  # nothing is joined before somebody asks
+
+
+def step(token: str, number: int) -> Any:
+    """A chunk with one token, and what its choice rested on."""
+    logprobs = {
+        "chosenCandidates": [{"token": token, "logProbability": -0.1}],
+        "topCandidates": [{"candidates": [{"token": token}]}],
+    }
+    grounding = {"groundingChunks": [{"web": {"uri": str(number)}}]}
+    content = {"role": "model", "parts": [{"text": token}]}
+    return {"candidates": [{"content": content, "logprobsResult": logprobs, "groundingMetadata": grounding}]}
+
+
+def test_what_is_said_of_each_token_grows_in_place_and_leaves_the_chunks_as_they_were() -> None:
+    """A list that was made anew for each chunk would take a long stream the square of its length."""
+    assembler, chunks = ReplyAssembler(), [step("ha", number) for number in range(50)]
+    before, made = copy.deepcopy(chunks), set()
+    for chunk in chunks:
+        assembler.add(chunk)
+        made.add(id(assembler._candidate["logprobsResult"]["chosenCandidates"]))
+    reply: Any = assembler.reply()
+    said = reply["candidates"][0]
+    assert [len(said["logprobsResult"][key]) for key in ("chosenCandidates", "topCandidates")] == [50, 50]
+    assert [each["web"]["uri"] for each in said["groundingMetadata"]["groundingChunks"]] == [
+        str(number) for number in range(50)
+    ]
+    assert chunks == before
+    assert len(made) <= 2
+    assembler.add(step("ho", 50))
+    assert len(said["logprobsResult"]["chosenCandidates"]) == 50  # the reply is whoever's asked for it
