@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
-import threading
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator, Iterator
@@ -24,21 +22,19 @@ from google.genai import types
 from pydantic import ValidationError
 
 from agentkit.errors import ConfigurationError
-from agentkit.gemini.config import checked, config_of, merged, secrets_in, with_config
+from agentkit.gemini.config import config_of, merged, with_config
 from agentkit.gemini.connections import Head
 from agentkit.gemini.faults import Faults, parse_body
 from agentkit.gemini.files import Api, FilesApi
 from agentkit.gemini.links import AsyncReading, ClientLink, Reading, async_link, link
 from agentkit.gemini.listing import PAGE_SIZE, models_in
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, in_tier, server_timeout
+from agentkit.gemini.recording import NOTHING, Configs, Recorded, Recorder
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.sse import SSEDecoder
 from agentkit.gemini.times import Clock, Times
-from agentkit.wire.content import JsonObject, Request, dumps, encode_request
+from agentkit.wire.content import JsonObject, Request, encode_request
 from agentkit.wire.files import LocalFile
-
-_MOST_CONFIGS = 100
-"""So many configs are kept as the SDK writes them; an agent has a few."""
 
 
 class OwnWire:
@@ -55,7 +51,7 @@ class OwnWire:
         self._faults = faults
         given = _http_options(options)
         self._extra_body = given.extra_body or {}
-        self._recorder = _Recorder()
+        self._recorder = Recorder()
         self._recording = httpx2.Client(transport=self._recorder)
         with faults.mapped():
             self._sdk = genai.Client(api_key=api_key, http_options=self._sdk_options(given))
@@ -63,10 +59,9 @@ class OwnWire:
         chosen = given.api_version or os.environ.get("GOOGLE_GENAI_API_VERSION")
         # The default of google-genai 3, v1, lacks the *-latest names and what is in preview; v1beta has all of v1.
         self._version = chosen or (None if self._sdk.vertexai else "v1beta")
-        self._configs: dict[bytes, JsonObject] = {}
+        self._configs = Configs(name, self._sdk, self._recorder, self._version, faults)
         self._signed: dict[str, tuple[httpx2.URL, dict[str, str]]] = {}
         self._heads: dict[tuple[Method, str | None], Head] = {}
-        self._lock = threading.Lock()
         self._clients = ClientLink(dict(given.client_args or {}), cast(Any, given.httpx_client))
         self._link = link(self._clients)
         self._async_link = async_link(
@@ -165,14 +160,7 @@ class OwnWire:
         """Leave to the SDK what shapes URL and headers; connections and bodies are ours."""
         return given.model_copy(
             update={
-                "httpx_client": self._recording,
-                # Never used. It keeps the SDK from making one with an SSL context of its own, or from
-                # taking aiohttp; so does "ssl" for the websockets that nobody opens here.
-                "httpx_async_client": httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport()),
-                "async_client_args": {"ssl": True},
-                "client_args": {
-                    "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                },  # google-genai 2 makes one
+                **self._recorder.options(self._recording),
                 "timeout": None,
                 "extra_body": None,
                 "retry_options": None,
@@ -181,7 +169,7 @@ class OwnWire:
 
     def _sign(self, method: Method | Literal["files", "models"]) -> tuple[httpx2.URL, dict[str, str]]:
         """Ask the SDK for the URL and the headers of a method. Vertex may fetch a token: this blocks."""
-        with self._lock, self._faults.mapped():
+        with self._recorder.lock, self._faults.mapped():
             known = self._signed.get(method)
             if known is not None:
                 return known
@@ -213,21 +201,21 @@ class OwnWire:
         models = self._sdk.models
         http = types.HttpOptions(api_version=self._version)
         if method == "files":
-            with suppress(_Recorded):
+            with suppress(Recorded):
                 self._sdk.files.get(name="files/x", config=types.GetFileConfig(http_options=http))
             return
         if method == "models":
-            with suppress(_Recorded):
+            with suppress(Recorded):
                 models.list(config=types.ListModelsConfig(http_options=http, page_size=PAGE_SIZE))
             return
-        asked: dict[str, Any] = {"model": self._name, "contents": _NOTHING}
+        asked: dict[str, Any] = {"model": self._name, "contents": NOTHING}
         calling = types.AutomaticFunctionCallingConfig.model_construct(
             **SDK_CONFIG["automatic_function_calling"]
         )
         config = types.GenerateContentConfig.model_construct(
             **{**SDK_CONFIG, "automatic_function_calling": calling}, http_options=http
         )
-        with suppress(_Recorded):
+        with suppress(Recorded):
             if method == "countTokens":
                 counting = types.CountTokensConfig.model_construct(http_options=http)
                 models.count_tokens(**asked, config=counting)
@@ -243,40 +231,17 @@ class OwnWire:
             ConfigurationError: The SDK refuses it.
         """
         fields = config_of(request)
-        return with_config(request, self._config(fields)) if fields else request
+        return with_config(request, self._configs.write(fields)) if fields else request
 
     async def _aconfigured(self, request: Request) -> Request:
         """Do as `_configured`; the SDK is asked in a thread, for the first time it takes long."""
         fields = config_of(request)
         if not fields:
             return request
-        known = self._configs.get(self._dumps(fields))
+        known = self._configs.written(fields)
         if known is None:
-            known = await asyncio.to_thread(self._config, fields)
+            known = await asyncio.to_thread(self._configs.write, fields)
         return with_config(request, known)
-
-    def _config(self, fields: JsonObject) -> JsonObject:
-        key = self._dumps(fields)
-        if key not in self._configs:
-            with self._lock, self._faults.mapped():
-                for headers in secrets_in(fields):
-                    self._faults.hide_headers(headers)
-                config = checked(fields)
-                config.http_options = types.HttpOptions(api_version=self._version)
-                config.automatic_function_calling = types.AutomaticFunctionCallingConfig(disable=True)
-                with suppress(_Recorded):
-                    self._sdk.models.generate_content(model=self._name, contents=_NOTHING, config=config)
-                sent = json.loads(self._recorder.request.content)
-                if len(self._configs) >= _MOST_CONFIGS:
-                    self._configs.pop(next(iter(self._configs)))
-                self._configs[key] = {name: value for name, value in sent.items() if name != "contents"}
-        return self._configs[key]
-
-    def _dumps(self, fields: JsonObject) -> bytes:
-        try:
-            return dumps(fields)
-        except (TypeError, ValueError, RecursionError) as exc:
-            raise ConfigurationError(f"The config for {self._name} can't be written as JSON: {exc}") from exc
 
     def _encode(self, method: Method, request: Request) -> bytes:
         try:
@@ -365,23 +330,6 @@ class OwnWire:
             if not chunks:
                 raise self._faults.malformed("not a stream of events")
         return chunks
-
-
-_NOTHING = types.Content.model_construct(parts=[types.Part.model_construct(text=".")])
-
-
-class _Recorded(BaseException):
-    """A request was recorded: nothing comes of it, and the SDK need not look for a reply."""
-
-
-class _Recorder(httpx2.BaseTransport):
-    """Keeps the last request."""
-
-    request: httpx2.Request
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.request = request
-        raise _Recorded
 
 
 def _http_options(options: Any) -> types.HttpOptions:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from google import genai
 from google.genai import types
 
-from agentkit.gemini.config import beside_config, checked, config_of, secrets_in
+from agentkit.gemini.config import beside_config, checked, config_of, secrets_in, with_config
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.files import check_state
 from agentkit.gemini.listing import PAGE_SIZE
@@ -25,6 +25,7 @@ from agentkit.gemini.protocol import (
     in_tier,
     server_timeout,
 )
+from agentkit.gemini.recording import Configs
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.times import Clock, Pull, Times
 from agentkit.wire.content import JsonObject, Request, dumps
@@ -44,6 +45,8 @@ class ClientWire:
         self._faults = faults
         self._known: set[bytes] = set()
         """Configs that were checked."""
+        self._configs: Configs | None = None
+        """Of requests whose tokens are counted: the SDK writes none into those."""
         # The SDK shows the key nowhere in public, but a server may repeat it in an error.
         inner = getattr(client, "_api_client", None)
         faults.hide([getattr(inner, "api_key", None)])
@@ -93,7 +96,10 @@ class ClientWire:
     async def afetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and return the body of its reply, async."""
         clock, models = Clock(times), self._client.aio.models
-        ask = self._ask(method, request, times)
+        if method == "countTokens":  # what it takes to write a config would hold up the event loop
+            ask = await asyncio.to_thread(self._ask, method, request, times)
+        else:
+            ask = self._ask(method, request, times)
         clock.send()
         with self._faults.mapped(clock):
             async with asyncio.timeout(clock.left_or_none()):
@@ -155,7 +161,7 @@ class ClientWire:
         """Do nothing: the client is the user's."""
 
     def _ask(self, method: Method, request: Request, times: Times) -> dict[str, Any]:
-        fields = {} if method == "countTokens" else self._checked(config_of(request))
+        fields = self._checked(config_of(request))
         # The SDK takes lists, and says so in its log where it gets something like one.
         body: JsonObject = {
             key: list(value) if isinstance(value, (list, tuple)) else value
@@ -163,6 +169,9 @@ class ClientWire:
         }
         config: dict[str, Any] = {}
         if method == "countTokens":
+            if fields:
+                self._configs = self._configs or Configs.like(self._name, self._client, self._faults)
+                request = with_config(request, self._configs.write(fields))
             body = {**counted(self._name, request, vertex=self.vertex)}
             if "model" in body:
                 # The SDK's own contents, ".", would exclude the other field; empty ones are none.

@@ -128,6 +128,7 @@ def size(request: Any) -> int:
         {"tools": []},
         {"tool_choice": "required"},
         {"config": {"temperature": 0.5, "max_output_tokens": 100}},
+        {"config": {"speech_config": "Kore", "response_modalities": ["AUDIO"]}},
         {"output": int, "instructions": lambda ctx: f"It is turn {ctx.turn} for {ctx.deps}.", "deps": "ann"},
     ],
     ids=lambda options: " ".join(options) or "plain",
