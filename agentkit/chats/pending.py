@@ -15,8 +15,15 @@ from agentkit.wire.content import Content, JsonObject, calls_of
 
 
 def pending_in(content: Content, ledger: Sequence[StoredCall]) -> list[PendingCall]:
-    """List the calls of a model's content that wait: for a decision, for their results, or to be resolved."""
+    """List the calls of a model's content that wait: for a decision, for their results, or to be resolved.
+
+    Those that only wait for others in front of them are left out.
+    """
     calls = calls_of(content)
+    asked = [e for e in ledger if e.started or e.why is not None or e.deferred is not None]
+    found = [call for entry in asked for call in _pending(entry, calls[entry.index].get("args") or {})]
+    if found:
+        return found
     return [call for entry in ledger for call in _pending(entry, calls[entry.index].get("args") or {})]
 
 

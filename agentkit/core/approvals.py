@@ -99,6 +99,8 @@ class Approvals:
         if self._is_settled(invocation):
             self._answer_anyway(invocation, decision)
             return
+        if decision is None and invocation.approved:
+            decision = Approve()
         changed = _changed(invocation, entry) if isinstance(decision, (Approve, Edit)) else None
         if self._hook is not None and not (self._output is not None and invocation.tool is self._output):
             yield from self._hear_hook(self._hook, invocation)
@@ -116,6 +118,7 @@ class Approvals:
             self._check(decision, _SAID, invocation)
             if isinstance(decision, Approve):
                 invocation.outcome = None
+        invocation.approved = isinstance(decision, (Approve, Edit))
         if decision is not None and not isinstance(decision, Approve):
             self._outcomes.say(invocation, decision, "A person")
 
@@ -212,6 +215,11 @@ class Approvals:
 def is_unknown(entry: StoredCall) -> bool:
     """Return whether nobody knows if a call took effect: it was under way when its process ended."""
     return entry.started and entry.effect != "read" and entry.response is None
+
+
+def was_approved(entry: StoredCall) -> bool:
+    """Return whether somebody said that a call may run, while another in front of it still waited."""
+    return entry.why is None and entry.declared is not None
 
 
 def why_unknown(entry: StoredCall) -> str:

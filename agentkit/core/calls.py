@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from agentkit.core.approvals import is_unknown, waiting_inside, why_unknown
+from agentkit.core.approvals import is_unknown, waiting_inside, was_approved, why_unknown
 from agentkit.core.effects import EXPIRED, CallDone, Effect, NextNews, Resolve, Save, StartCalls, Steps
 from agentkit.core.log import note_in_order
 from agentkit.core.subagents import Mistake
@@ -18,7 +18,18 @@ from agentkit.limits import Stop
 from agentkit.stores import steps as store
 from agentkit.stores.message import Message
 from agentkit.tooling.decisions import PendingCall
-from agentkit.tooling.invoke import Invocation, Outcome, args_of, edit, fail, hold, prepare, refuse, succeed
+from agentkit.tooling.invoke import (
+    Invocation,
+    Outcome,
+    args_of,
+    edit,
+    fail,
+    hold,
+    hold_back,
+    prepare,
+    refuse,
+    succeed,
+)
 from agentkit.tooling.names import ACCEPTED, OWN, SOURCES
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, calls_of, keep
@@ -135,6 +146,7 @@ class Calls:
         run, max_chars = self._run, self._run.tools.max_chars
         ready = prepare(invocation.call, self._tools, invocation.context, max_chars=max_chars)
         invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
+        invocation.approved = entry is not None and was_approved(entry)
         if (
             invocation.tool is not None
             and entry is not None
@@ -180,15 +192,34 @@ class Calls:
 
     def _hold(self, why: str, *, anew: bool = False) -> Steps:
         """Let the calls that were not settled wait; with `anew`, all that have not run: nothing was said of any."""
+        front = None
         for index, invocation in enumerate(self.invocations):
             entry = self._entries.get(index)
             known = invocation.stored or (entry is not None and is_unknown(entry))
             if invocation.outcome is None or (anew and not known):
                 if entry is not None and entry.deferred is not None:
                     self._wait_on(invocation, entry.deferred, entry)
+                elif entry is not None and entry.why is None and front is not None:
+                    hold_back(invocation, front)  # nobody is asked about it
                 else:
                     hold(invocation, "approval", why)
+            front = front or self._front(index)
         yield from self._save_held()
+
+    def _hold_back(self) -> None:
+        """Let what runs in order wait behind a call that waits; what only reads goes on beside."""
+        front = None
+        for index, invocation in enumerate(self.invocations):
+            entry, tool = self._entries.get(index), invocation.tool
+            begun = entry is not None and entry.deferred is not None
+            in_order = tool is not None and tool.effect != "read" and not begun
+            if front is not None and in_order and invocation.outcome is None:
+                hold_back(invocation, front)
+            front = front or self._front(index)
+
+    def _front(self, index: int) -> str | None:
+        """Name the tool of a call if what runs in order waits for it."""
+        return self.invocations[index].context.tool_name if self._waits(index) else None
 
     def _save_held(self) -> Steps:
         """Store why calls wait for a decision, and what was declared, where a store doesn't know it yet."""
@@ -219,6 +250,7 @@ class Calls:
         if len(self.invocations) > 1:
             note_in_order([call.tool for call in self.invocations if call.outcome is None and call.tool])
         for batch in _batches(self.invocations):
+            self._hold_back()
             self._begun.update(batch)
             for index in batch:
                 invocation = self.invocations[index]  # told when the run stopped, or not yet
@@ -326,13 +358,22 @@ class Calls:
         kind: Stop = "approval" if any(call.kind == "approval" for call in pending) else "deferred"
         names = ", ".join(dict.fromkeys(call.name for call in pending))
         what = "a person's decision" if kind == "approval" else "results that come later"
-        self._run.end.end(kind, f"Calls wait for {what}: {names}.")
+        behind = [self.invocations[index] for index in self._held_back()]
+        later = ", ".join(dict.fromkeys(call.context.tool_name for call in behind))
+        later = f" Behind them, not begun: {later}." if later else ""
+        self._run.end.end(kind, f"Calls wait for {what}: {names}.{later}")
         self._give_up_begun()
         done: list[store.Step] = [
             store.FinishCall(index, invocation.outcome.part)
             for index, invocation in enumerate(self.invocations)
             if invocation.outcome is not None and not self._waits(index) and not invocation.stored
         ]
+        for index in self._held_back():
+            held = self._entry(index)
+            if held.args is not None:
+                done.append(store.EditCall(index, held.args))
+            if held.declared is not None:
+                done.append(store.HoldCall(index, None, held.declared))
         cut_off = [index for index, entry in self._entries.items() if entry.started and self._waits(index)]
         if cut_off:  # when its process ended, and waits again
             done.append(store.StartCalls(cut_off, started=False))
@@ -342,6 +383,12 @@ class Calls:
     def _waits(self, index: int) -> bool:
         outcome = self.invocations[index].outcome
         return outcome is not None and outcome.kind == "waits"
+
+    def _held_back(self) -> list[int]:
+        """List the calls that wait for others in front of them."""
+        outcomes = [invocation.outcome for invocation in self.invocations]
+        waits = filter(self._waits, range(len(outcomes)))
+        return [index for index in waits if (outcome := outcomes[index]) is not None and not outcome.pending]
 
     def _wholes(self) -> list[store.Step]:
         """Return what keeps the results that were cut of calls which didn't run: a decision or a hook brought them."""
@@ -370,7 +417,7 @@ class Calls:
             deferred=deferred_state(deferred, invocation.args) if deferred else None,
             args=invocation.args,
             why=outcome.pending[0].why if held and outcome else None,
-            declared=tool.fingerprint if held and tool else None,
+            declared=tool.fingerprint if (held or invocation.approved) and tool else None,
         )
 
     # -- the end

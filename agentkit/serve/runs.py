@@ -17,7 +17,7 @@ from agentkit.serve.live import Ended, Listener, Live, RunSettings, TooManyRuns,
 from agentkit.serve.log import EventLog, Row
 from agentkit.serve.rows import Teller, usage_row
 from agentkit.serve.sessions import Session, User
-from agentkit.serve.stored import broken_off, stored_rows, user_row
+from agentkit.serve.stored import broken_off, held_back, stored_rows, user_row
 from agentkit.stores.base import SessionStore, StoredSession
 from agentkit.wire.content import calls_of
 
@@ -201,7 +201,8 @@ class Runs:
             live.unsent = message
         live.teller.add("end", **end_row(self.agent, ended), kept=live.unsent is None, total=total)
         if pending:
-            live.teller.add("pending", calls=[call.to_wire() for call in pending])
+            held = held_back(await asyncio.to_thread(self.store.load, key))
+            live.teller.add("pending", calls=[call.to_wire() for call in pending], held=held)
         self._live.pop(key, None)
         self._past[key] = live
         await self.log.append(session.stream, live.teller.take())
@@ -277,7 +278,7 @@ class Runs:
         )
         rows = await asyncio.to_thread(stored_rows, stored, upto, self.agent.limits.prices)
         if told is None and (calls := await self._waiting(session, stored)):
-            rows.append({"type": "pending", "calls": calls})
+            rows.append({"type": "pending", "calls": calls, "held": held_back(stored)})
         elif told is None and (end := broken_off(stored)) is not None:
             rows.append(end)
         return {

@@ -95,6 +95,16 @@ def _tell_reply(teller: Teller, session: StoredSession, index: int) -> None:
             teller.tell(ToolFinished(entry.call_id, entry.name, later, 0.0, waits=True), at=at, seconds=None)
 
 
+def held_back(session: StoredSession) -> list[Row]:
+    """List the calls that have not begun, since one in front of them waits."""
+    calls = calls_of(session.messages[-1].content) if session.calls else []
+    waits = [e for e in session.calls if not (e.response or e.started or e.deferred or e.why is not None)]
+    return [
+        {"callId": e.call_id, "name": e.name, "args": e.args or calls[e.index].get("args") or {}}
+        for e in waits
+    ]
+
+
 def _model_of(usage: Usage) -> str:
     return usage.by_model[0].model if len(usage.by_model) == 1 else ""
 

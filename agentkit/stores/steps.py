@@ -37,7 +37,8 @@ class StoredCall:
     why: str | None = None
     """Why the call waits for a person's decision, in words, once it does."""
     declared: str | None = None
-    """The fingerprint of the tool as it was declared then: a decision is about that, and no other."""
+    """The fingerprint of the tool as it was declared then: a decision is about that, and no other. Without a `why`,
+    somebody has said that the call may run, and it waits for another in front of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ class StartCalls:
 
 @dataclass(frozen=True, slots=True)
 class HoldCall:
-    """Note that a call of the last message waits for a person's decision."""
+    """Note that a call of the last message waits: for a person's decision or, without a `why`, no longer for that."""
 
     index: int
-    why: str
+    why: str | None
     declared: str | None = None
     """The fingerprint of its tool, if there is one."""
 

@@ -61,6 +61,8 @@ class Invocation:
     args: JsonObject | None = None
     """What it is called with where that isn't what the model said."""
     outcome: Outcome | None = None
+    approved: bool = False
+    """Whether somebody has said that it may run."""
     stored: bool = False
     """Whether what became of it is stored, in a run that has a store."""
 
@@ -227,6 +229,12 @@ def hold(invocation: Invocation, kind: Literal["approval", "unknown_effect"], wh
     pending = _pending(invocation, kind, why)
     invocation.outcome = Outcome("waits", part, pending=(pending,))
     return pending
+
+
+def hold_back(invocation: Invocation, front: str) -> None:
+    """Let a call that runs in order wait for one in front of it, of the tool `front`: nobody is asked about it."""
+    text = f"Not begun: it runs after the call of {front!r} in front of it, which waits."
+    invocation.outcome = Outcome("waits", response_part(_named(invocation), {"error": text}))
 
 
 def _defer(invocation: Invocation, deferred: ToolDeferred) -> Outcome:

@@ -84,7 +84,7 @@ class Shop:
         return [
             Tool.of(order, effect="write", approval=True),
             Tool.of(pay, approval=True),
-            stock,
+            Tool.of(stock, effect="read"),
             Tool.of(pack, effect="write"),
         ]
 
@@ -193,7 +193,7 @@ async def linger(ctx: Context[Any]) -> None:
     await asyncio.sleep(30)
 
 
-LINGERING = Tool.of(linger, effect="write")
+READING, LINGERING = Tool.of(linger, effect="read"), Tool.of(linger, effect="write")
 
 
 def break_off(agent: Agent, way: Way, **options: Any) -> Run:
@@ -213,28 +213,36 @@ def break_off(agent: Agent, way: Way, **options: Any) -> Run:
     return checked(asyncio.run(go()))
 
 
-@pytest.mark.parametrize("first", ["survey", "order"])
-@pytest.mark.parametrize("slow", [linger, LINGERING])
+@pytest.mark.parametrize(
+    ("names", "slow"),
+    [
+        (("survey", "linger"), READING),
+        (("order", "linger"), READING),
+        (("linger", "order"), linger),
+        (("linger", "order"), LINGERING),
+    ],
+)
 def test_a_call_that_waits_is_not_lost_when_its_turn_is_broken_off(
-    either: Way, shop: Shop, first: str, slow: Any
+    either: Way, shop: Shop, names: tuple[str, str], slow: Any
 ) -> None:
-    waits = call("order", sku="A") if first == "order" else call("survey")
-    model = ScriptedModel([[waits, call("linger"), call("pack", sku="C")], "done"])
+    calls = [call(name, **({"sku": "A"} if name == "order" else {})) for name in names]
+    model = ScriptedModel([[*calls, call("pack", sku="C")], "done"])
     agent = Agent(model, tools=[*shop.tools, survey, slow])
     run = break_off(agent, either)
+    at = names.index("linger")
     assert run.stop == "cancelled"
-    assert [each.name for each in run.pending] == [first]
-    assert "may have taken effect" in responses(run)[1]["error"]
+    assert [each.name for each in run.pending] == [names[1 - at]]
+    assert "may have taken effect" in responses(run)[at]["error"]
     run = either.resume(agent, run.to_json(), {run.pending[0].call_id: Result("came")})
     assert (run.stop, run.text) == (None, "done")
-    assert responses(run)[0] == {"output": "came"}
-    assert "may have taken effect" in responses(run)[1]["error"]  # and it was not begun again
+    assert responses(run)[1 - at] == {"output": "came"}
+    assert "may have taken effect" in responses(run)[at]["error"]  # and it was not begun again
     assert shop.ran == ["pack C"]
 
 
 def test_a_chat_that_is_broken_off_keeps_what_waits(either: Way, shop: Shop, tmp_path: Path) -> None:
     agent = Agent(
-        ScriptedModel([[call("survey"), call("linger")], "done"]), tools=[*shop.tools, survey, LINGERING]
+        ScriptedModel([[call("linger"), call("order", sku="A")], "done"]), tools=[*shop.tools, LINGERING]
     )
     with SQLiteStore(tmp_path / "a.db") as store:
         if either.is_async:
@@ -252,12 +260,12 @@ def test_a_chat_that_is_broken_off_keeps_what_waits(either: Way, shop: Shop, tmp
         chat = either.chat(agent, store)
         kinds = {each.name: (each.kind, each.call_id) for each in chat.pending}
         assert {name: kind for name, (kind, _) in kinds.items()} == {
-            "survey": "deferred",
             "linger": "unknown_effect",
+            "order": "approval",
         }
         agent.chat("ann", store).resolve(kinds["linger"][1], result="it did")
-        run = chat.resume({kinds["survey"][1]: Result("came")})
-        assert responses(run) == [{"output": "came"}, {"output": "it did"}]
+        run = chat.resume({kinds["order"][1]: Result("came")})
+        assert responses(run) == [{"output": "it did"}, {"output": "came"}]
 
 
 def test_an_error_that_ends_the_run_does_not_end_what_waits(either: Way, tmp_path: Path) -> None:
@@ -266,7 +274,9 @@ def test_an_error_that_ends_the_run_does_not_end_what_waits(either: Way, tmp_pat
         raise LookupError("secret")
 
     agent = Agent(
-        ScriptedModel([[call("survey"), call("fails")], "done"]), tools=[survey, fails], on_error="raise"
+        ScriptedModel([[call("survey"), call("fails")], "done"]),
+        tools=[survey, Tool.of(fails, effect="read")],
+        on_error="raise",
     )
     with SQLiteStore(tmp_path / "a.db") as store:
         chat = either.chat(agent, store)
@@ -304,7 +314,7 @@ def test_a_decision_that_cannot_be_taken_is_refused_and_can_be_said_again(parked
             parked.resume(agent, {pay: Approve(), order: wrong})
         assert shop.ran == before
     run = parked.resume(agent, {pay: Approve(), order: Edit({"sku": "Z", "n": 2})})
-    assert (run.text, shop.ran) == ("done", [*before, "order 2 Z", "pay 5"])
+    assert (run.text, shop.ran) == ("done", [*before, "order 2 Z", "pay 5", "pack C"])
     edited, _, paid, _ = responses(run)
     assert edited["output"]["result"] == "order 2 Z"
     assert edited["output"]["note"].startswith("A person changed the arguments")
@@ -323,6 +333,7 @@ def test_ids_of_no_call_that_waits_are_refused(parked: Parked, shop: Shop) -> No
     assert parked.resume(agent, {order: Deny()}).pending == run.pending[1:]
     with pytest.raises(ConfigurationError, match="No call waits under the id"):
         parked.resume(agent, {order: Approve()})  # it is settled by now
+    assert shop.ran == ["stock B"]
     assert parked.resume(agent, {pay: Deny()}).text == "done"
     assert shop.ran == ["stock B", "pack C"]
 
@@ -347,7 +358,7 @@ def test_a_decision_counts_though_the_limit_of_tool_calls_leaves_no_room_for_the
     parked: Parked, shop: Shop
 ) -> None:
     script = [[call("order", sku="A"), call("order", sku="B"), call("survey")], "done"]
-    agent = Agent(ScriptedModel(script), tools=[*shop.tools, survey])
+    agent = Agent(ScriptedModel(script), tools=[*shop.tools, Tool.of(survey, effect="read")])
     run = parked.begin(agent)
     a, b, c = (each.call_id for each in run.pending)
     run = parked.resume(agent, {a: Approve(), b: Approve(), c: Result("came")}, limits=Limits(tool_calls=1))
@@ -420,7 +431,7 @@ def test_a_decision_does_not_run_a_call_again_that_may_have_taken_effect(either:
     store = crashed(["order", "pay"], started=(0,))
     chat = either.chat(Agent(ScriptedModel(["done"]), tools=shop.tools), store)
     assert chat.resume().stop == "unknown_effect"
-    assert [each.kind for each in chat.pending] == ["unknown_effect", "approval"]
+    assert [each.kind for each in chat.pending] == ["unknown_effect"]
     for decision in (Approve(), Deny(), Edit({"sku": "Z"}), Result("x")):
         with pytest.raises(ConfigurationError, match=r"took effect.*resolve"):
             chat.resume({"id-0": decision})
@@ -485,8 +496,6 @@ def test_a_call_is_told_once_when_it_runs(way: Way, shop: Shop) -> None:
     assert told(way.events) == [
         "ToolStarted stock",
         "ToolFinished stock",
-        "ToolStarted pack",
-        "ToolFinished pack",
     ]
     stream = agent.resume_stream(run, approve(run))
     assert told(list(stream)) == [
@@ -494,6 +503,8 @@ def test_a_call_is_told_once_when_it_runs(way: Way, shop: Shop) -> None:
         "ToolFinished order",
         "ToolStarted pay",
         "ToolFinished pay",
+        "ToolStarted pack",
+        "ToolFinished pack",
     ]
 
 
@@ -545,10 +556,10 @@ def test_an_outage_after_a_decision_keeps_what_was_done(parked: Parked, shop: Sh
     run = parked.begin(agent)
     with pytest.raises(ModelError) as caught:
         parked.resume(agent, approve(run))
-    assert shop.ran == ["stock B", "pack C", "order 1 A", "pay 5"]
+    assert shop.ran == ["stock B", "order 1 A", "pay 5", "pack C"]
     parked.last = caught.value.run
     run = parked.resume(agent)
-    assert (run.text, shop.ran) == ("done", ["stock B", "pack C", "order 1 A", "pay 5"])
+    assert (run.text, shop.ran) == ("done", ["stock B", "order 1 A", "pay 5", "pack C"])
 
 
 def test_resuming_a_run_that_has_its_answer_asks_nothing(either: Way) -> None:
@@ -636,7 +647,7 @@ def test_the_whole_way_of_a_turn_of_which_some_wait(parked: Parked, shop: Shop) 
         ("order", "approval", {"sku": "A"}),
         ("pay", "approval", {"amount": 5}),
     ]
-    assert shop.ran == ["stock B", "pack C"]
+    assert shop.ran == ["stock B"]
     run = parked.resume(agent)
     assert (run.stop, len(run.pending)) == ("approval", 2)
     order, pay = (each.call_id for each in run.pending)
@@ -645,8 +656,8 @@ def test_the_whole_way_of_a_turn_of_which_some_wait(parked: Parked, shop: Shop) 
     run = parked.resume(agent, {})
     run = parked.resume(agent, {order: Approve()})
     assert (run.stop, run.text, run.pending) == (None, "done", ())
-    assert shop.ran == ["stock B", "pack C", "order 1 A"]
-    assert shop.ids[2] == order
+    assert shop.ran == ["stock B", "order 1 A", "pack C"]
+    assert shop.ids[1] == order
     assert len(set(shop.ids)) == 3
     assert seen == [
         {"output": "order 1 A"},
@@ -791,7 +802,7 @@ def test_an_approver_that_hangs_leaves_the_call_waiting_when_the_time_is_up(
         free.set()
     assert (run.stop, shop.ran) == ("approval", [])
     run = way.resume(agent, run.to_json())
-    assert shop.ran == ["stock B", "pack C"]
+    assert shop.ran == ["stock B"]
     assert way.resume(agent, run, approve(run)).text == "done"
 
 
@@ -799,7 +810,7 @@ def test_an_approver_is_asked_again_when_the_run_goes_on_undecided(parked: Parke
     agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
     parked.begin(agent)
     run = parked.resume(agent, {}, approver=lambda pending, ctx: Approve())
-    assert (run.text, shop.ran) == ("done", ["stock B", "pack C", "order 1 A", "pay 5"])
+    assert (run.text, shop.ran) == ("done", ["stock B", "order 1 A", "pay 5", "pack C"])
 
 
 # -- with limits, order, errors --------------------------------------------------------------------------------------
@@ -855,12 +866,12 @@ def test_an_approved_call_that_takes_too_long_is_given_up(parked: Parked) -> Non
         tools=[Tool.of(slow, approval=True, timeout=0.02)],
     )
     run = parked.begin(agent)
-    run = parked.resume(agent, {run.pending[1].call_id: Approve()})
+    run = parked.resume(agent, {run.pending[0].call_id: Approve()})
     assert [type(error) for error in run.errors] == [ToolTimeout]
     assert len(run.pending) == 1
     run = parked.resume(agent, approve(run), limits=Limits(seconds=0.01))
     assert run.stop == "seconds"
-    assert "may have taken effect" in responses(run)[0]["error"] or "too long" in responses(run)[0]["error"]
+    assert "may have taken effect" in responses(run)[1]["error"] or "too long" in responses(run)[1]["error"]
 
 
 def test_a_denied_call_counts_as_no_failure_of_its_tool(either: Way, shop: Shop) -> None:
@@ -966,7 +977,7 @@ def test_the_first_resume_of_two_wins_and_the_other_does_nothing_twice(shop: Sho
     for thread in threads:
         thread.join()
     assert sorted(map(str, outcomes)) == sorted(map(str, ["done", DecisionError, DecisionError]))
-    assert shop.ran == ["stock B", "pack C", "order 1 A", "pay 5"]
+    assert shop.ran == ["stock B", "order 1 A", "pay 5", "pack C"]
 
 
 def test_an_async_chat_waits_resolves_and_takes_back_as_a_sync_one(shop: Shop) -> None:
@@ -982,4 +993,4 @@ def test_an_async_chat_waits_resolves_and_takes_back_as_a_sync_one(shop: Shop) -
         assert (await chat.resume(approve(run))).text == "done"
 
     asyncio.run(go())
-    assert shop.ran == ["stock B", "pack C"] * 2 + ["order 1 A", "pay 5"]
+    assert shop.ran == ["stock B"] * 2 + ["order 1 A", "pay 5", "pack C"]

@@ -162,7 +162,7 @@ def test_deferred_calls_and_approvals_of_a_turn_are_all_listed_and_settled_in_an
         ran.append(n)
         return "ordered"
 
-    tools = [Tool.of(later, effect="write"), Tool.of(order, effect="write", approval=True)]
+    tools = [Tool.of(later, effect="read"), Tool.of(order, effect="write", approval=True)]
     script = [[call("later", n=1), call("order", n=2), call("later", n=3)], "done"]
     agent = Agent(ScriptedModel(script), tools=tools, on_error="raise")
     run = parked.begin(agent)
@@ -174,7 +174,9 @@ def test_deferred_calls_and_approvals_of_a_turn_are_all_listed_and_settled_in_an
     run = parked.resume(agent, {last: Result("three")})
     assert (run.stop, len(run.pending)) == ("approval", 2)
     run = parked.resume(agent, {order_id: Approve()})
-    assert (run.stop, len(run.pending), ran) == ("deferred", 1, [2])
+    assert (run.stop, len(run.pending), ran) == ("deferred", 1, [])  # approved, and runs after the first
+    run = parked.resume(agent)
+    assert (run.stop, len(run.pending), ran) == ("deferred", 1, [])
     run = parked.resume(agent, {first: Result("one")})
     assert responses(run) == [{"output": "one"}, {"output": "ordered"}, {"output": "three"}]
     assert (run.stop, ran) == (None, [2])

@@ -154,7 +154,7 @@ def test_a_mistake_beside_a_good_decision_of_another_sub_agent_runs_nothing_twic
         for shop, name in zip(shops, "ab", strict=True)
     ]
     script = [[call("a", request="?"), call("b", request="?")], "done", "done"]
-    agent = Agent(ScriptedModel(script), tools=[each.as_tool() for each in inner])
+    agent = Agent(ScriptedModel(script), tools=[each.as_tool(effect="read") for each in inner])
     run = either.run(agent, "x")
     first, second = (waiting.call_id for waiting in run.pending)
     with pytest.raises(DecisionError) as caught:

@@ -14,11 +14,23 @@ from typing import Any
 
 import pytest
 
-from agentkit import Agent, Approve, Hooks, Result, SQLiteStore, Tool, ToolRegistry
+from agentkit import (
+    Agent,
+    Approve,
+    Deny,
+    Edit,
+    Hooks,
+    Result,
+    SQLiteStore,
+    Tool,
+    ToolDeferred,
+    ToolRegistry,
+)
 from agentkit.core import log
 from agentkit.testing import ScriptedModel, call
+from agentkit.wire.content import responses_of
 from tests.helpers.runners import Runner, go
-from tests.helpers.ways import Way, way
+from tests.helpers.ways import WAYS, Way, way
 
 __all__ = ["go", "way"]
 
@@ -217,3 +229,179 @@ def test_calls_that_run_together_or_are_meant_to_wait_or_come_alone_are_not_note
     denied = Agent(ScriptedModel([two, "Done."]), tools=[Tool.of(look_up, approval=True)])
     assert go(denied, "x").stop == "approval"
     assert noted() == []
+
+
+# -- behind a call that waits ----------------------------------------------------------------------------------------
+
+
+class Counter:
+    """An order that a person approves, with what is to follow it."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+
+    def _do(self, what: str) -> str:
+        self.did.append(what)
+        return what
+
+    def tools(self, *, first: str = "approval") -> list[Any]:
+        """Make tools; the `first` of a turn waits for an approval, or for a result from elsewhere."""
+
+        def add(item: str) -> str:
+            if first == "deferred":
+                raise ToolDeferred("asked the kitchen")
+            return self._do(f"add {item}")
+
+        def place_order() -> str:
+            return self._do("place")
+
+        async def pay() -> str:
+            return self._do("pay")
+
+        def look() -> str:
+            return self._do("look")
+
+        return [
+            Tool.of(add, approval=first == "approval"),
+            place_order,
+            Tool.of(pay, effect="write", approval=True),
+            Tool.of(look, effect="read"),
+        ]
+
+
+ORDER = [call("add", item="tea"), call("place_order"), call("look"), call("pay")]
+
+
+class Restart:
+    """Goes on with a run: as it is, as JSON, or in a store that is opened anew."""
+
+    def __init__(self, way: Way, how: str, path: Path) -> None:
+        self.way, self.how, self.path = way, how, path
+        self.run: Any = None
+
+    def go(self, agent: Agent[Any], decisions: Any = None) -> Any:
+        if self.how == "store":
+            with SQLiteStore(self.path / "chats.db") as store:
+                chat = self.way.chat(agent, store)
+                self.run = chat.resume(decisions) if self.run else chat.send("x")
+                assert [p.call_id for p in chat.pending] == [p.call_id for p in self.run.pending]
+        elif self.run is None:
+            self.run = self.way.run(agent, "x")
+        else:
+            run = self.run if self.how == "run" else self.run.to_json()
+            self.run = self.way.resume(agent, run, decisions)
+        return self.run
+
+
+@pytest.fixture(params=["run run", "astream json", "stream store", "arun store"])
+def restart(request: pytest.FixtureRequest, tmp_path: Path) -> Restart:
+    name, how = request.param.split()
+    return Restart(WAYS[name], how, tmp_path)
+
+
+def waiting(run: Any) -> dict[str, str]:
+    return {each.name: each.call_id for each in run.pending}
+
+
+@pytest.mark.parametrize(
+    "said", [Approve(), Deny("no tea"), Edit({"item": "milk"}), Result("there")], ids=str
+)
+def test_what_is_not_known_to_read_waits_for_the_call_in_front(restart: Restart, said: Any) -> None:
+    counter = Counter()
+    agent = Agent(ScriptedModel([ORDER, "Done."]), tools=counter.tools())
+    run = restart.go(agent)
+    assert (run.stop, list(waiting(run)), counter.did) == ("approval", ["add", "pay"], ["look"])
+    assert run.why.endswith("Behind them, not begun: place_order.")
+    assert "Not begun" in responses_of(run.contents[-1])[1]["response"]["error"]
+    run = restart.go(agent, {waiting(run)["add"]: said})
+    did = {"Approve": ["add tea"], "Edit": ["add milk"]}.get(type(said).__name__, [])
+    assert (list(waiting(run)), counter.did) == (["pay"], ["look", *did, "place"])
+    assert restart.go(agent, {waiting(run)["pay"]: Approve()}).text == "Done."
+    assert counter.did == ["look", *did, "place", "pay"]
+
+
+def test_what_was_approved_behind_a_call_that_waits_is_not_asked_about_again(restart: Restart) -> None:
+    counter = Counter()
+    agent = Agent(ScriptedModel([ORDER, "Done."]), tools=counter.tools())
+    ids = waiting(restart.go(agent))
+    run = restart.go(agent, {ids["pay"]: Approve()})
+    assert (run.stop, list(waiting(run)), counter.did) == ("approval", ["add"], ["look"])
+    assert run.why.endswith("Behind them, not begun: place_order, pay.")
+    run = restart.go(agent)
+    assert (list(waiting(run)), counter.did) == (["add"], ["look"])
+    assert restart.go(agent, {ids["add"]: Approve()}).text == "Done."
+    assert counter.did == ["look", "add tea", "place", "pay"]
+
+
+def test_what_was_approved_is_asked_about_again_if_its_tool_has_changed(restart: Restart) -> None:
+    counter = Counter()
+    tools = counter.tools()
+    agent = Agent(ScriptedModel([ORDER, "Done."]), tools=tools)
+    ids = waiting(restart.go(agent))
+    restart.go(agent, {ids["pay"]: Approve()})
+    other = [*tools[:2], tools[2].replace(description="Pay twice."), tools[3]]
+    changed = Agent(ScriptedModel(["Done."]), tools=other)
+    run = restart.go(changed, {ids["add"]: Approve()})
+    assert (run.stop, list(waiting(run)), counter.did[1:]) == ("approval", ["pay"], ["add tea", "place"])
+    assert "declared otherwise" in run.pending[0].why
+    assert restart.go(changed, {ids["pay"]: Approve()}).text == "Done."
+
+
+def test_a_result_that_comes_later_holds_back_what_follows(restart: Restart) -> None:
+    counter = Counter()
+    agent = Agent(ScriptedModel([ORDER, "Done."]), tools=counter.tools(first="deferred"))
+    ids = waiting(restart.go(agent))
+    assert (list(ids), counter.did) == (["add", "pay"], ["look"])
+    run = restart.go(agent, {ids["pay"]: Edit({})})
+    assert (run.stop, list(waiting(run)), counter.did) == ("deferred", ["add"], ["look"])
+    assert restart.go(agent, {ids["add"]: Result("added")}).text == "Done."
+    assert counter.did == ["look", "place", "pay"]
+
+
+def test_an_approver_is_asked_once_about_what_is_held_back(restart: Restart) -> None:
+    counter, asked = Counter(), []
+
+    def approve(pending: Any, ctx: Any) -> Approve:
+        asked.append(pending.name)
+        return Approve()
+
+    agent = Agent(ScriptedModel([ORDER, "Done."]), tools=counter.tools(first="deferred"), approver=approve)
+    ids = waiting(restart.go(agent))
+    assert (list(ids), counter.did, asked) == (["add"], ["look"], ["pay"])
+    assert restart.go(agent, {ids["add"]: Result("added")}).text == "Done."
+    assert (counter.did, asked) == (["look", "place", "pay"], ["pay"])
+
+
+def test_a_sub_agent_that_waits_inside_holds_back_what_follows(restart: Restart) -> None:
+    counter = Counter()
+    tools = counter.tools()
+    inner = Agent(ScriptedModel([ORDER[:2], "Ordered."]), tools=tools[:2], name="waiter")
+    calls = [call("waiter", request="order"), call("pay"), call("look")]
+    outer = Agent(ScriptedModel([calls, "Done."]), tools=[inner.as_tool(), *tools[2:]])
+    ids = waiting(restart.go(outer))
+    assert (list(ids), counter.did) == (["add", "pay"], ["look"])
+    run = restart.go(outer, {ids["pay"]: Approve()})
+    assert (list(waiting(run)), counter.did) == (["add"], ["look"])
+    assert restart.go(outer, {ids["add"]: Approve()}).text == "Done."
+    assert counter.did == ["look", "add tea", "place", "pay"]
+
+
+def test_calls_of_tools_that_nothing_is_run_for_come_back_together(go: Runner) -> None:
+    declared = [{"name": "here", "description": "d"}, {"name": "there", "description": "d"}]
+    counter = Counter()
+    calls = [call("here"), call("there"), call("place_order")]
+    agent = Agent(ScriptedModel([calls, "Done."]), tools=[*declared, counter.tools()[1]])
+    run = go(agent, "x")
+    assert (list(waiting(run)), counter.did) == (["here", "there"], [])
+
+
+def test_a_hook_that_answers_a_call_settles_it_while_another_waits(restart: Restart) -> None:
+    counter = Counter()
+
+    def hook(args: Any, ctx: Any) -> Result | None:
+        return Result("placed before") if ctx.tool_name == "place_order" else None
+
+    agent = Agent(ScriptedModel([ORDER, "Done."]), tools=counter.tools(), hooks=Hooks(before_tool=hook))
+    ids = waiting(restart.go(agent))
+    assert restart.go(agent, {each: Approve() for each in ids.values()}).text == "Done."
+    assert counter.did == ["look", "add tea", "pay"]

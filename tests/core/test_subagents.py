@@ -231,7 +231,11 @@ class House:
             """Take a note."""
             self.ran.append(f"note {n}")
 
-        return [Tool.of(order, effect="write", approval=True), mail, Tool.of(note, effect="write")]
+        return [
+            Tool.of(order, effect="write", approval=True),
+            Tool.of(mail, effect="read"),
+            Tool.of(note, effect="write"),
+        ]
 
     def agent(self, *script: Any, clerk: list[Any], chief: list[Any] | None = None) -> Agent:
         """Make them all anew, as another process would; each script is what is still to be said."""
@@ -286,7 +290,7 @@ def test_what_waits_inside_is_decided_one_after_another_and_all_else_runs_once(h
         ("mail", "deferred", house.path),
         ("order", "approval", house.path),
     ]
-    assert house.ran == ["note 1", "note 2"]
+    assert house.ran == []
     a, mail, b = (p.call_id for p in run.pending)
     run = house.resume(house.agent(clerk=[]), {b: Approve()})
     assert [p.call_id for p in run.pending] == [a, mail]
@@ -303,7 +307,7 @@ def test_what_waits_inside_is_decided_one_after_another_and_all_else_runs_once(h
     agent = house.agent(said("fine"), clerk=[answer], chief=[said("clerk is done")])
     run = house.resume(agent, {mail: Result("came")})
     assert (run.stop, run.text) == (None, "fine")
-    assert house.ran == ["note 1", "note 2", "B ann", "Z ann"]
+    assert house.ran == ["Z ann", "note 1", "B ann", "note 2"]
     assert [r.get("output") for r in seen[1:]] == [None, "came", "ordered B"]
     assert seen[0]["output"]["result"] == "ordered Z"
     assert responses(run)[0] == {"output": "all done" if house.levels == 1 else "clerk is done"}

@@ -119,9 +119,8 @@ def approvals_two_levels_inside(s: Scene, json: bool) -> None:
     outer = s.model(said(call("chief", request="r"), call("order", sku="C")), said("fine"))
     agent = Agent(outer, tools=[chief.as_tool(), order])
     run = s.run(agent)
-    ids = [each.call_id for each in run.pending]
-    for index, decision in enumerate([Approve(), Result("mail came"), Deny("no more"), Edit({"sku": "D"})]):
-        run = s.resume(agent, run, {ids[index]: decision}, json=json)
+    for decision in (Approve(), Result("mail came"), Deny("no more"), Edit({"sku": "D"})):
+        run = s.resume(agent, run, {run.pending[0].call_id: decision}, json=json)
     s.note("ran", shop.ran)
 
 

@@ -62,7 +62,7 @@ def decided_one_after_another(s: Scene, json: bool) -> None:
     run = s.resume(agent, run, json=json)
     s.resume(agent, run, {ids[1]: Approve()}, json=json)
     run = s.resume(agent, run, {ids[0]: Deny("no")}, json=json)
-    s.resume(agent, run, {ids[2]: Result("came")}, json=json)
+    s.resume(agent, run, {run.pending[0].call_id: Result("came")}, json=json)
     s.note("ran", shop.ran)
 
 

@@ -155,10 +155,11 @@ def approvals_in_a_chat(s: Scene, decision: Any) -> None:
     talk.chat.send("Order.")
     talk.rows()
     talk.chat.state()
-    first, second = talk.chat.pending
+    (first,) = talk.chat.pending
     talk.chat.send("Hurry.")
     talk.chat.resume({first.call_id: decision})
     talk.rows()
+    (second,) = talk.chat.pending
     talk.chat.resume({second.call_id: Result("came")})
     talk.chat.send("Bye.")
     talk.rows()

@@ -13,6 +13,7 @@ const STATES = /** @type {Record<string, string>} */ ({
   done: "done",
   failed: "failed",
   wait: "waiting for you",
+  held: "not begun",
   stopped: "stopped",
 });
 
@@ -165,6 +166,7 @@ export class Conversation {
     const call = this.calls.get(row.callId) || this.addCall(row);
     unask(call);
     call.body.replaceChildren(make("h2", "Arguments"), pre(row.args));
+    call.time.textContent = "";
     this.mark(call, "run");
   }
 
@@ -278,6 +280,13 @@ export class Conversation {
       if (!this.actions) continue;
       call.ask = askForm(each, (decision) => this.actions?.decide({ [each.callId]: decision }));
       call.card.append(call.ask);
+    }
+    for (const each of row.held || []) {
+      const call = this.calls.get(each.callId) || this.addCall({ ...each, within: [] });
+      if (!call.body.childElementCount) call.body.append(make("h2", "Arguments"), pre(each.args));
+      this.mark(call, "held");
+      call.time.textContent = "waits for a call above";
+      call.ask?.remove();
     }
   }
 
