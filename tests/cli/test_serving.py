@@ -36,12 +36,12 @@ def program(folder: Path, *words: str, **env: str) -> Iterator[subprocess.Popen[
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
         assert "Traceback" not in errors
 
 
 def answered(method: str, url: str, **more: object) -> httpx.Response:
-    with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=20) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=60) as client:
         return client.request(method, url, **more)  # type: ignore[arg-type]
 
 
