@@ -23,10 +23,9 @@ from agentkit import AgentError, PendingCall, Run, SessionNotFound
 from agentkit.events import Event
 from agentkit.serve.agui_events import Mapper, token_usages
 from agentkit.serve.agui_history import SCHEMA, News, decision_of, history, news_in
-from agentkit.serve.api import Identify
 from agentkit.serve.live import Ended
 from agentkit.serve.runs import Runs
-from agentkit.serve.sessions import Session
+from agentkit.serve.sessions import Identify, Session
 from agentkit.stores.base import StoredSession
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}

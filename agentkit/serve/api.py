@@ -6,10 +6,10 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -20,12 +20,11 @@ from agentkit.serve.export import session_html, text_file
 from agentkit.serve.guard import FRAME_CSP, error_response, path_in
 from agentkit.serve.live import TooManyRuns
 from agentkit.serve.runs import Runs
-from agentkit.serve.sessions import Session, User, list_sessions
+from agentkit.serve.sessions import Identify, Session, list_sessions
 from agentkit.serve.stored import suggestions_of
 from agentkit.serve.turns import reply_at, turn_of
 from agentkit.wire.content import text_of
 
-Identify = Callable[[HTTPConnection], Awaitable[User]]
 _FILES = 10
 _KINDS = ("image/", "audio/", "video/", "text/", "application/pdf", "application/json")
 

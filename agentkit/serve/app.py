@@ -34,7 +34,7 @@ from agentkit.serve.guard import (
 from agentkit.serve.live import RunSettings
 from agentkit.serve.log import EventLog, MemoryEventLog
 from agentkit.serve.runs import Runs
-from agentkit.serve.sessions import User
+from agentkit.serve.sessions import Identify, User
 from agentkit.serve.socket import Watcher
 from agentkit.stores.base import SessionStore
 from agentkit.wire.arguments import checked
@@ -96,37 +96,43 @@ def create_app(
     if output is not None and not isinstance(output, Output):
         output = Output(output)
     settings = RunSettings(memory=memory, deps=deps, output=output, concurrency=concurrency, seconds=seconds)
-    log = log or MemoryEventLog()
-    who = _identifier(identify)
-    more: list[BaseRoute] = []
-    if queue is not None:
-        from agentkit.serve.queued import QueuedRuns
-        from agentkit.serve.tasks import Tasks
-
-        _leave_to_workers(
-            memory=memory, deps=deps, output=output, store=None if store is queue.store else store
-        )
-        queued = QueuedRuns(agent, queue, log, settings)
-        runs: Runs = queued
-        more = Tasks(queued, who).routes()
-    else:
-        runs = Runs(agent, MemoryStore() if store is None else store, log, settings)
+    runs = _runs(agent, store, log or MemoryEventLog(), settings, queue)
     token = token or secrets.token_urlsafe(24)
-
     app = Starlette(
-        routes=_routes(runs, who, more),
-        middleware=[
-            Middleware(SafeHeaders),
-            Middleware(KnownHosts, hosts=(*LOOPBACK, *hosts)),
-            Middleware(SameOrigin),
-            *([] if identify is not None else [Middleware(TokenGate, token=token)]),
-            Middleware(BodyLimit, limit=body_limit),
-        ],
+        routes=_routes(runs, _identifier(identify)),
+        middleware=_guards(hosts, None if identify is not None else token, body_limit),
         exception_handlers={AgentError: failed, HTTPException: _refused},
         lifespan=_lifespan,
     )
     app.state.token, app.state.runs = token, runs
     return app
+
+
+def _runs(
+    agent: Agent, store: SessionStore | None, log: EventLog, settings: RunSettings, queue: Queue | None
+) -> Runs:
+    """Make what runs the agent: this process, or the workers of a queue."""
+    if queue is None:
+        return Runs(agent, MemoryStore() if store is None else store, log, settings)
+    from agentkit.serve.queued import QueuedRuns
+
+    _leave_to_workers(
+        memory=settings.memory,
+        deps=settings.deps,
+        output=settings.output,
+        store=None if store is queue.store else store,
+    )
+    return QueuedRuns(agent, queue, log, settings)
+
+
+def _guards(hosts: Iterable[str], token: str | None, body_limit: int) -> list[Middleware]:
+    return [
+        Middleware(SafeHeaders),
+        Middleware(KnownHosts, hosts=(*LOOPBACK, *hosts)),
+        Middleware(SameOrigin),
+        *([] if token is None else [Middleware(TokenGate, token=token)]),
+        Middleware(BodyLimit, limit=body_limit),
+    ]
 
 
 def _leave_to_workers(**given: Any) -> None:
@@ -138,9 +144,7 @@ def _leave_to_workers(**given: Any) -> None:
         )
 
 
-def _routes(
-    runs: Runs, who: Callable[[HTTPConnection], Awaitable[User]], more: Iterable[BaseRoute]
-) -> list[BaseRoute]:
+def _routes(runs: Runs, who: Identify) -> list[BaseRoute]:
     async def watch(socket: WebSocket) -> None:
         try:
             user = await who(socket)
@@ -159,13 +163,13 @@ def _routes(
         Route("/readyz", _ready),
         WebSocketRoute("/api/events", watch),
         *Api(runs, who).routes(),
-        *more,
+        *runs.routes(who),
         Route("/agui", AgUi(runs, who).answer, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
 
 
-def _identifier(identify: IdentifyUser | None) -> Callable[[HTTPConnection], Awaitable[User]]:
+def _identifier(identify: IdentifyUser | None) -> Identify:
     async def find(connection: HTTPConnection) -> User:
         if identify is None:
             return User()

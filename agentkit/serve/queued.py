@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from starlette.routing import BaseRoute
+
 from agentkit import Agent, AgentError, Run, SessionConflict, Usage
 from agentkit.chats.chat import AsyncChat
 from agentkit.core.resuming import Parked
@@ -17,7 +19,7 @@ from agentkit.serve.live import Ended, Listener, Live, RunSettings
 from agentkit.serve.log import EventLog, Row
 from agentkit.serve.rows import Teller
 from agentkit.serve.runs import Runs
-from agentkit.serve.sessions import Session
+from agentkit.serve.sessions import Identify, Session
 from agentkit.serve.stored import user_row
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ class QueuedRuns(Runs):
     def has_tasks(self) -> bool:
         """Whether a queue runs them: it does."""
         return True
+
+    def routes(self, identify: Identify) -> list[BaseRoute]:
+        """List those of the tasks."""
+        from agentkit.serve.tasks import Tasks
+
+        return Tasks(self, identify).routes()
 
     async def active(self) -> set[str]:
         """Name the sessions that are being answered, wherever."""

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from starlette.routing import BaseRoute
+
 from agentkit import Agent, AgentError, PendingCall, SessionConflict, SessionNotFound
 from agentkit.chats.chat import AsyncChat
 from agentkit.run import AsyncRunStream
@@ -16,7 +18,7 @@ from agentkit.serve.decisions import Said, settle
 from agentkit.serve.live import Ended, Listener, Live, RunSettings, TooManyRuns, end_row, run_of, tells_more
 from agentkit.serve.log import EventLog, Row
 from agentkit.serve.rows import Teller, usage_row
-from agentkit.serve.sessions import Session, User
+from agentkit.serve.sessions import Identify, Session, User
 from agentkit.serve.stored import broken_off, held_back, stored_rows, user_row
 from agentkit.stores.base import SessionStore, StoredSession
 from agentkit.wire.content import calls_of
@@ -53,6 +55,10 @@ class Runs:
     def has_tasks(self) -> bool:
         """Whether a queue runs them, whose tasks can be listed."""
         return False
+
+    def routes(self, identify: Identify) -> list[BaseRoute]:
+        """List the endpoints that only this way of running has."""
+        return []
 
     def is_live(self, session: Session) -> bool:
         """Return whether a run of a session goes on."""

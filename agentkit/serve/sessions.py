@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote
+
+from starlette.requests import HTTPConnection
 
 from agentkit import SessionNotFound
 from agentkit.serve.log import Row
@@ -42,6 +45,10 @@ class User:
     def new_session(self) -> Session:
         """Name a session that isn't there yet."""
         return Session(self, uuid.uuid4().hex)
+
+
+Identify = Callable[[HTTPConnection], Awaitable[User]]
+"""Finds who asks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from agentkit import ConfigurationError, SessionConflict, SessionNotFound
-from agentkit.serve.api import Identify, read_decisions, read_json
+from agentkit.serve.api import read_decisions, read_json
 from agentkit.serve.decisions import settle
 from agentkit.serve.log import Row
 from agentkit.serve.queued import QueuedRuns
-from agentkit.serve.sessions import User
+from agentkit.serve.sessions import Identify, User
 from agentkit.wire.content import text_of
 
 if TYPE_CHECKING:

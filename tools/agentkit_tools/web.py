@@ -18,6 +18,7 @@ from pydantic import Field
 from agentkit.errors import ConfigurationError, ToolError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
 from agentkit.wire.arguments import checked
+from agentkit_tools._web.extract import Reply
 from agentkit_tools._web.fetch import fetch
 from agentkit_tools._web.networks import read_networks
 from agentkit_tools._web.reader import find_packages, read_page
@@ -84,18 +85,23 @@ def web_tools(
                 reply = await read_page(page, packages, offset=offset, max_chars=max_chars)
         except TimeoutError:
             raise ToolError(f"The page took too long: more than {seconds:g} seconds.") from None
-        if reply["total"] < 0:
-            raise ToolError("This is no page of text but another kind of file: it can't be read here.")
-        text, total, end = reply["text"], reply["total"], offset + len(reply["text"])
-        if offset and offset >= total:
-            raise ToolRetry(f"The page has {total} characters: give a smaller offset.")
-        lines = [f"Title: {reply['title']}"] if reply["title"] else []
-        lines += [f"Address: {page.url}", "", text or "(The page has no text. It may need a browser.)"]
-        if end < total:
-            lines += ["", f"[Characters {offset} to {end} of {total}. To read on, give offset={end}.]"]
-        return "\n".join(lines)
+        return _told(page.url, reply, offset)
 
     return registry
+
+
+def _told(url: str, reply: Reply, offset: int) -> str:
+    """Write what the model is told of a page."""
+    text, total, end = reply["text"], reply["total"], offset + len(reply["text"])
+    if total < 0:
+        raise ToolError("This is no page of text but another kind of file: it can't be read here.")
+    if offset and offset >= total:
+        raise ToolRetry(f"The page has {total} characters: give a smaller offset.")
+    lines = [f"Title: {reply['title']}"] if reply["title"] else []
+    lines += [f"Address: {url}", "", text or "(The page has no text. It may need a browser.)"]
+    if end < total:
+        lines += ["", f"[Characters {offset} to {end} of {total}. To read on, give offset={end}.]"]
+    return "\n".join(lines)
 
 
 web = web_tools()
