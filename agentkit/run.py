@@ -94,11 +94,7 @@ class Run(BesideText, Generic[Out]):
 
     @property
     def metadata(self) -> JsonObject:
-        """What the last reply said beside its content, in the wire's names; not to be changed.
-
-        Safety ratings, why a prompt was blocked, log probabilities, the response's id; also of a reply that isn't in
-        the history, since it was blocked.
-        """
+        """What the last reply said beside its content, in the wire's names, also where it isn't in the history."""
         last = self.replies[-1].metadata if self.replies else None
         return self._parked.metadata or last or {}
 
@@ -110,7 +106,7 @@ class Run(BesideText, Generic[Out]):
         from agentkit.chats.transcript import transcript
 
         width = max(20, get_terminal_size().columns)
-        return transcript(self._own, usage=self.usage, stop=self.stop, why=self.why, width=width)
+        return transcript(self.new_messages, usage=self.usage, stop=self.stop, why=self.why, width=width)
 
     def __repr__(self) -> str:
         output = "" if self.output is None else f"output={self.output!r:.60}, "
@@ -118,13 +114,9 @@ class Run(BesideText, Generic[Out]):
         return f"Run({self.text[:60]!r}, {output}stop={self.stop!r}, {used}, run_id={self.run_id!r})"
 
     @property
-    def _own(self) -> tuple[Message, ...]:
-        return self._parked.messages[self._parked.started_with :]
-
-    @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that the model made in this run, in order, each with what came of it; not to be changed."""
-        return tuple(calls_in(self._own))
+        return tuple(calls_in(self.new_messages))
 
     @property
     def turns(self) -> int:
@@ -144,17 +136,12 @@ class Run(BesideText, Generic[Out]):
     @property
     def new_contents(self) -> list[Content]:
         """What this run added, from the user's input on: a copy."""
-        return copies_of(self._own)
+        return copies_of(self.new_messages)
 
     @property
     def new_messages(self) -> Sequence[Message]:
         """What this run added, from the user's input on, with what is known about each; not to be changed."""
         return self._parked.messages[self._parked.started_with :]
-
-    @property
-    def replies(self) -> list[Message]:
-        """What the model said in this run, with what is known about it; not to be changed."""
-        return [message for message in self.new_messages if message.content["role"] == "model"]
 
     def expect(self) -> Out:
         """Return the output of a run that was asked for one.

@@ -66,13 +66,13 @@ class BesideText(ABC):
 
     @property
     @abstractmethod
-    def replies(self) -> list[Message]:
-        """What the model said in the run."""
-
-    @property
-    @abstractmethod
     def new_messages(self) -> Sequence[Message]:
         """What the run added to the history."""
+
+    @property
+    def replies(self) -> list[Message]:
+        """What the model said in this run, with what is known about it; not to be changed."""
+        return [message for message in self.new_messages if message.content["role"] == "model"]
 
     @property
     def sources(self) -> tuple[Source, ...]:
