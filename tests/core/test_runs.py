@@ -667,7 +667,7 @@ def test_a_call_that_needs_approval_waits_and_its_siblings_run(go: Runner) -> No
         """Order."""
         ran.append(sku)
 
-    @tool(approval=lambda args, ctx: args["n"] > 10)
+    @tool(effect="read", approval=lambda args, ctx: args["n"] > 10)
     def take(n: int) -> int:
         """Take some."""
         return n
