@@ -296,7 +296,7 @@ class Conversation:
         try:
             if send.repeats:
                 return
-            kept, steps = runs.settle(state, writer.info, resume=send.resume)
+            kept, steps = runs.settle(state, writer.info, self._seen, resume=send.resume)
             if steps:
                 writer.append(steps, release=True)
             self._seen = runs.see_end(state, writer.info, self._seen, kept=kept)

@@ -19,6 +19,7 @@ from agentkit.stores.base import (
     Cut,
     Message,
     SaveFiles,
+    SaveState,
     SessionInfo,
     SessionWriter,
     Step,
@@ -84,6 +85,7 @@ def begin(state: RunState, seen: Seen, id: str) -> None:
             "with undo()."
         )
     state.go_on_from(seen.history.copy())
+    state.session.state = seen.state
     state.go_on_sending(seen.sent, seen.summary)
 
 
@@ -93,6 +95,7 @@ def go_on(state: RunState, seen: Seen, id: str) -> None:
     if not contents:
         raise nothing_to_resume(id)
     state.history.become(seen.history.copy())
+    state.session.state = seen.state
     if seen.has_open_calls:
         state.waiting.resumed = OpenTurn(seen.history.messages[-1], seen.calls)
     if (
@@ -115,6 +118,7 @@ def repeat(state: RunState, seen: Seen, at: int) -> None:
     history = seen.history.copy()
     history.cut(end)
     state.history.become(history)
+    state.session.state = seen.state
     state.session.known, state.session.started_with = end, at
     state.end.answer()
 
@@ -179,7 +183,7 @@ def refuse(id: str) -> Journal:
 # -- at its end
 
 
-def settle(state: RunState, info: SessionInfo, *, resume: bool) -> tuple[bool, list[Step]]:
+def settle(state: RunState, info: SessionInfo, before: Seen, *, resume: bool) -> tuple[bool, list[Step]]:
     """Say whether a send is kept or, if nothing came of it, taken back; and what is still to be stored."""
     stored, messages, started_with = info.messages, state.history.messages, state.session.started_with
     left_open = state.waiting.left is not None
@@ -193,6 +197,8 @@ def settle(state: RunState, info: SessionInfo, *, resume: bool) -> tuple[bool, l
     if left_open:
         pass  # the last turn stays as it is stored
     elif kept:
+        if stored < len(messages) and state.session.state is not before.state:
+            steps.append(SaveState(state.session.state))  # a step that had it with a result may have failed
         steps += [AddMessage(message) for message in messages[stored:]]
         for message in messages[stored:]:
             state.note_stored(message)  # its usage is stored with it
@@ -212,7 +218,7 @@ def see_end(state: RunState, info: SessionInfo, before: Seen, *, kept: bool) -> 
     return Seen(
         version=info.version if whole else None,  # else it is read anew
         history=state.history.copy(),
-        state=before.state,
+        state=state.session.state if kept else before.state,
         sent=state.views.sent if kept else before.sent,
         summary=state.views.summary,
         usage=info.usage,

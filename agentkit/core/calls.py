@@ -62,6 +62,7 @@ class Calls:
         self._open = self._resumed  # what waits goes on waiting until it is settled what becomes of it
         self._closing = "the run was cancelled before"
         self._mistake: DecisionError | None = None
+        self._stored_state = run.session.state
         self.invocations: list[Invocation] = []
 
     # -- the whole of it
@@ -317,11 +318,19 @@ class Calls:
             made = fail(invocation, done.error)
         else:
             made = succeed(invocation, done.value, max_chars=self._run.tools.max_chars)
+        state = self._run.session.state
+        if invocation.context._state and made.kind in ("ok", "waits"):
+            try:
+                state = invocation.context._state_after(state)
+            except (TypeError, ValueError, RecursionError) as error:
+                made = fail(invocation, ToolError(f"The tool has run, but ctx.state is no JSON now: {error}"))
         withheld = self._run.outcomes.after_tool is not None and made.kind not in ("timeout", "waits")
         if withheld and not self._gives_output(invocation):
             yield from self._run.outcomes.release(invocation, made)
         else:
             invocation.outcome = made
+        if state is not self._run.session.state:
+            self._run.session.keep(state)
 
     @staticmethod
     def _wait_on(invocation: Invocation, deferred: JsonObject, entry: store.StoredCall) -> None:
@@ -337,10 +346,14 @@ class Calls:
         outcome = invocation.outcome
         assert outcome is not None
         invocation.stored = True
+        kept: list[store.Step] = []
+        if self._run.session.state is not self._stored_state:
+            self._stored_state = self._run.session.state
+            kept.append(store.SaveState(self._stored_state))
         if outcome.deferred is not None:
-            return [store.DeferCall(index, deferred_state(outcome.deferred, invocation.args))]
-        whole = outcome.whole
-        kept = [] if whole is None else [store.SaveResult(invocation.context.call_id, whole)]
+            return [*kept, store.DeferCall(index, deferred_state(outcome.deferred, invocation.args))]
+        if outcome.whole is not None:
+            kept.append(store.SaveResult(invocation.context.call_id, outcome.whole))
         return [*kept, store.FinishCall(index, outcome.part)]
 
     def _tell_cut_off(self, ready: Sequence[int]) -> Steps:

@@ -135,9 +135,13 @@ class RunStarter:
             parked.take()
             meter.go_on_from(run.turn_usages, run.usage)
             state = resumed_state(parked, run, setup, self.settings, meter)
+            if where.outer is not None:
+                state.session.share(where.outer)
             return Start(state=state, resumed=parked)
         said = [] if resume else user_input(value, inline_bytes=setup.models[0].traits.inline_bytes)
         state = RunState(setup, self.settings, meter, History(history))
+        if where.outer is not None:
+            state.session.share(where.outer)
         state.session.started_with = state.session.known = len(history)
         for content in said:
             state.history.add(Message(content=keep(content)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,6 +105,23 @@ class Session:
     """Stores what happens, if anybody does; raises `StoreError`."""
     blocks: bool = True
     """Whether that may block: a chat without a store keeps what happens in memory."""
+    state: JsonObject = field(default_factory=dict)
+    """The user's own, `ctx.state`; replaced as a whole."""
+    outer: Context[Any] | None = None
+    """The call that the run answers, if it is a sub-agent's: it has the state, too."""
+
+    def share(self, outer: Context[Any]) -> None:
+        """Work on the state of the call that the run answers."""
+        self.outer = outer
+        self.state = copy.deepcopy(outer.state)
+
+    def keep(self, state: JsonObject) -> None:
+        """Put another state in the place of the user's own."""
+        self.state = state
+        if self.outer is not None:
+            around = self.outer.state
+            around.clear()
+            around.update(copy.deepcopy(state))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +172,10 @@ class RunState:
         """Make what depends on how the run is set up; anew only before the run begins."""
         self.setup, self.meter = setup, meter
         self.output = setup.output
-        signals = self.signals  # no cycle: what is dropped lets go of its session at once
+        signals, session = (
+            self.signals,
+            self.session,
+        )  # no cycle: what is dropped lets go of its session at once
         handle = RunHandle(
             report=lambda event: signals.report(event),
             add_usage=meter.add,
@@ -166,6 +187,7 @@ class RunState:
             share_left=meter.share_left,
             approver=setup.approver,
             guarded=setup.guarded,
+            state=lambda: session.state,
             caller=lambda: signals.caller,
         )
         self.context: Context[Any] = Context(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Literal
@@ -13,6 +15,7 @@ from agentkit.limits import MOST_TOKENS, Stop, Usage
 from agentkit.tooling.caller import Caller
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.arguments import checked
+from agentkit.wire.content import JsonObject, dumps
 from agentkit.wire.sources import Source
 
 Deps = TypeVar("Deps", default=Any)
@@ -49,6 +52,8 @@ class RunHandle:
     """Who decides about calls of the run that need approval, if anybody does at once."""
     caller: Callable[[], Caller] = Caller
     """Returns where tools that ask a person are called."""
+    state: Callable[[], JsonObject] = dict
+    """Returns the chat's state as the calls that are done have left it; nobody changes it in place."""
     guarded: bool = False
     """Whether the run asks for approval of what untrusted words could make a model do."""
 
@@ -84,6 +89,40 @@ class Context(Generic[Deps]):
     decisions: Mapping[str, Decision] = field(default_factory=dict, repr=False)
     """Then: what was said of the calls in its `ToolDeferred(pending=...)`."""
     _run: RunHandle = field(default=NO_RUN, repr=False)
+    _state: list[tuple[JsonObject, JsonObject]] = field(default_factory=list, repr=False, compare=False)
+    """The chat's state when it was first asked for, and the copy that was given."""
+
+    @property
+    def state(self) -> JsonObject:
+        """The chat's state, a JSON object of your own: the call's copy of it, made when it is first asked for.
+
+        What a tool changes in it is stored in one step with the call's result, key by key. If the tool raises, or
+        is given up, nothing of it is kept; what is no JSON is an error of the tool's. Calls that run at the same
+        time need not see each other's changes. A sub-agent's tools work on that of the call around them. Without a
+        chat it begins empty. Hooks before a call share the call's; elsewhere it is to be read only.
+        """
+        if not self._state:
+            known = self._run.state()
+            self._state.append((known, copy.deepcopy(known)))
+        return self._state[0][1]
+
+    def _state_after(self, now: JsonObject) -> JsonObject:
+        """Return what a state becomes by what was changed in the copy.
+
+        Raises:
+            TypeError, ValueError, RecursionError: The copy is no JSON any more.
+        """
+        known, given = self._state[0] if self._state else (now, now)
+        if given is known:
+            return now
+        mine: JsonObject = json.loads(dumps(given))
+        gone = known.keys() - mine.keys()
+        changed = {
+            key: each for key, each in mine.items() if key not in known or dumps(each) != dumps(known[key])
+        }
+        if not gone and not changed:
+            return now
+        return {**{key: each for key, each in now.items() if key not in gone}, **changed}
 
     @property
     def watched(self) -> bool:
@@ -112,4 +151,4 @@ class Context(Generic[Deps]):
 
     def at(self, *, turn: int, purpose: Purpose) -> Context[Deps]:
         """Return the same context at another point of the run."""
-        return replace(self, turn=turn, purpose=purpose)
+        return replace(self, turn=turn, purpose=purpose, _state=[])

@@ -26,6 +26,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "Rate Yunnan.": told("rate", {"tea": "Yunnan"}, "Four."),
     "Recommend a tea.": [text("Try Assam."), text("Then Darjeeling.")],
     "Call me Dana.": [text("Dana it is.")],
+    "Put TEA-1 into my cart.": told("put", {"sku": "TEA-1"}, "It is in your cart."),
     "Is mint a tea?": [text("A tisane.")],
     "Is black tea green?": [text("It was.")],
     "Tea number": [text(f"Tea {number}.") for number in (1, 2, 3)],
