@@ -40,7 +40,7 @@ from agentkit.durable.workers import Workers, by_name, queue_of
 from agentkit.errors import ConfigurationError
 from agentkit.events import from_wire
 from agentkit.memory.base import Memory
-from agentkit.output import OutputType
+from agentkit.output import Output, OutputType
 from agentkit.stores.rows import begins
 from agentkit.stores.store import Store
 from agentkit.tooling.decisions import Decision
@@ -98,7 +98,8 @@ class Queue:
     ) -> None:
         self.agents = {check_id("An agent's name", name): agent for name, agent in by_name(agents).items()}
         self.store, self.keep = store, keep
-        self.deps, self.memory, self.output = deps, memory, output
+        self.deps, self.memory = deps, memory
+        self.output = output if output is None or isinstance(output, Output) else Output[Any](output)
         self.engine = Engine(store)
         self.signals = Signals(self.engine.db)
         self.log = DurableEventLog(self.engine.db, self.signals)

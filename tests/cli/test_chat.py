@@ -239,7 +239,7 @@ def test_an_approval_and_a_result_are_asked_for_in_place(folder: Path) -> None:
         terminal.type("a\r")
         terminal.wait_for(ASKED)
         terminal.type("e [1]\r")
-        assert "Arguments are a JSON object." in terminal.wait_for(ASKED)
+        assert "Arguments are a JSON object, such as" in terminal.wait_for(ASKED)
         terminal.type("d\r")
         terminal.wait_for("Why?")
         terminal.type("not her\r")

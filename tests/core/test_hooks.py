@@ -217,7 +217,7 @@ def test_arguments_may_be_changed_and_the_model_is_told(go: Runner, kind: Any) -
     [
         ({"a": 1}, "b"),
         ({"a": 1, "b": "x"}, "integer"),
-        ("x", "object"),
+        ("x", "give a dict"),
         ({"a": 1, "b": float("nan")}, "JSON"),
     ],
 )

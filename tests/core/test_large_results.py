@@ -54,7 +54,7 @@ def read_on(request: Any) -> Any:
     return "".join(MARK.sub("", page) for page in pages)
 
 
-@tool
+@tool(effect="read")
 def later() -> str:
     """Have the result later."""
     raise ToolDeferred("it takes a day")

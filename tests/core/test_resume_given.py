@@ -31,6 +31,7 @@ from agentkit import (
     Tool,
     ToolDeferred,
     Usage,
+    tool,
 )
 from agentkit.testing import ScriptedModel, call, check_history
 from agentkit.wire.content import responses_of
@@ -56,6 +57,7 @@ class Shop:
         return Agent(ScriptedModel(script), tools=[self.order, self.read, later], **options)
 
 
+@tool(effect="read")
 def later() -> str:
     """Have it later."""
     raise ToolDeferred("the post")
@@ -399,7 +401,7 @@ def everything(*script: Any) -> Agent:
 def parked() -> Run[Any]:
     """Make a run with all there is: an error, a long result, an approval, a deferred call, a run inside."""
     signed: Any = {**call("read", sku="x" * 600), "thoughtSignature": "c2ln"}
-    waiting = [call("order", sku="A"), call("later"), call("read", sku="é"), call("inner", request="?")]
+    waiting = [call("inner", request="?"), call("order", sku="A"), call("later"), call("read", sku="é")]
     return everything([signed, call("fails")], ["Let me see.", *waiting]).run(
         "hi",
         instructions="be brief",

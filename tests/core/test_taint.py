@@ -252,7 +252,7 @@ def test_a_result_that_comes_later_counts(either: Way, box: Box) -> None:
     script = [[call("later"), call("send")], call("send")]
     agent = Agent(ScriptedModel(script), tools=[*box.tools, Tool.of(later, untrusted=True)], limits=ASK)
     run = either.run(agent, "go")
-    assert (run.stop, box.ran) == ("deferred", ["send"])
+    assert (run.stop, box.ran) == ("deferred", [])  # it waits behind; the model asked for it unknowing
     run = either.resume(agent, run.to_json(), {run.pending[0].call_id: Result("words")})
     assert (waiting(run), box.ran) == (["send"], ["send"])
 

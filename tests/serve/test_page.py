@@ -19,6 +19,8 @@ from tests.helpers.gemini_server import GeminiServer
 from tests.serve.conftest import Serving, come_in
 from tests.serve.scenes import png, scene_agent
 
+expect: Any = pytest.importorskip("playwright.sync_api").expect
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
@@ -83,7 +85,7 @@ def test_an_answer_streams_with_a_card_for_each_call(page: Any) -> None:
 
 
 def test_a_call_is_approved_with_the_keyboard_alone(page: Any) -> None:
-    page.wait_for_function("document.activeElement.id === 'say'")  # where one begins
+    expect(page.locator("#say")).to_be_focused()  # where one begins
     page.keyboard.type("order")
     page.keyboard.press("Enter")
     page.wait_for_selector("button:has-text('Approve')")
@@ -121,7 +123,7 @@ def test_a_message_that_cannot_be_sent_comes_back_with_its_files(page: Any, tmp_
     page.route("**/api/message*", lambda route: route.abort())
     say(page, "look at this")
     page.wait_for_selector("#state.bad:has-text('reached')")
-    page.wait_for_function("document.getElementById('say').value === 'look at this'")
+    expect(page.locator("#say")).to_have_value("look at this")
     page.wait_for_selector("#files li:has-text('tea.png')")
     page.trouble.clear()  # the browser says that the request was broken off
     page.unroute("**/api/message*")
@@ -157,7 +159,7 @@ def test_the_focus_stays_in_the_list_of_sessions_when_it_changes(page: Any) -> N
     other.wait_for_selector("#log .empty")
     say(other, "third")
     page.wait_for_selector("#sessions button:has-text('third')")
-    page.wait_for_function("document.activeElement.textContent.includes('first')")
+    expect(page.locator(":focus")).to_contain_text("first")
 
 
 @pytest.mark.parametrize("address", ["no-such-session", "%E0%A4%A"])
@@ -179,7 +181,7 @@ def test_a_dialog_gives_the_focus_back_to_the_menu(page: Any) -> None:
         page.keyboard.press(key)
     page.wait_for_selector("#dialog[open]")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.activeElement.matches('#menu-more summary')")
+    expect(page.locator("#menu-more summary")).to_be_focused()
 
 
 def test_escape_in_the_search_clears_it_and_stops_nothing(page: Any) -> None:
@@ -187,7 +189,7 @@ def test_escape_in_the_search_clears_it_and_stops_nothing(page: Any) -> None:
     page.wait_for_selector(".card.run")
     page.fill("#find", "x")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.getElementById('find').value === ''")
+    expect(page.locator("#find")).to_have_value("")
     page.focus("#say")
     assert page.is_visible(".card.run")
     page.keyboard.press("Escape")
@@ -223,9 +225,12 @@ def test_of_two_calls_that_wait_each_is_decided_in_its_place(page: Any) -> None:
     say(page, "two orders")
     page.wait_for_selector(".card.wait >> nth=1")
     page.click(".card.wait >> nth=1 >> button:has-text('Approve')")
-    page.wait_for_selector("pre:has-text('ordered 50 x TEA-2')")
-    page.click(".card.wait button:has-text('Approve')")
+    approve = page.locator(".card.wait button:has-text('Approve')")
+    expect(approve).to_have_count(1)  # what is approved runs in its order, behind the other
+    assert page.locator("pre:has-text('ordered')").count() == 0
+    approve.click()
     page.wait_for_selector("pre:has-text('ordered 40 x TEA-1')")
+    page.wait_for_selector("pre:has-text('ordered 50 x TEA-2')")
     page.wait_for_selector("text=on their way")
 
 

@@ -1,15 +1,11 @@
 // The tasks of the queue behind the page: what waits, runs, has failed; ended, sent again and decided about from here.
 import { askForm } from "./ask.js";
 import { api } from "./connection.js";
-import { button, duration, make, pre, visible } from "./dom.js";
+import { button, make, pre, visible } from "./dom.js";
 import { heading } from "./table.js";
 
 const PAGE = 50;
-const WAITS = /** @type {Record<string, string>} */ ({
-  approval: "waits for approval",
-  deferred: "waits for an answer",
-  unknown_effect: "waits: effect unknown",
-});
+const WAITING = ["approval", "deferred", "unknown_effect"];
 
 export class Tasks {
   /** @param {HTMLElement} panel @param {(id: string) => void} open @param {(doing: () => Promise<any>) => Promise<any>} tried */
@@ -35,9 +31,8 @@ export class Tasks {
   show(on) {
     this.panel.hidden = !on;
     clearInterval(this.beat);
-    if (!on) return;
-    this.load();
-    this.beat = setInterval(() => document.hidden || this.load(), 2000);
+    if (on) this.load();
+    this.beat = on && setInterval(() => document.hidden || this.load(), 2000);
   }
 
   /** Read the list, and draw what has changed; not while somebody types in it. @param {any} [_] */
@@ -53,19 +48,14 @@ export class Tasks {
       this.note.textContent = found.tasks.length ? "" : "There are none.";
       this.more.hidden = found.tasks.length < limit;
     }
-    this.body.querySelectorAll("time").forEach((age) => {
-      age.textContent = `${duration(Math.max(1, Math.floor(found.now - Number(age.dataset.at)))).replace(".0", "")} ago`;
-    });
   }
 
   /** @param {any} task @returns {HTMLElement[]} */
   rows(task) {
-    const age = make("time");
-    age.dataset.at = task.created;
-    age.title = new Date(task.created * 1000).toLocaleString();
+    const sent = make("td", new Date(task.created * 1000).toLocaleString());
     const waits = task.pending.length > 0;
-    const state = task.status === "done" && task.stop ? (WAITS[task.stop] ?? task.stop) : task.status;
-    const mark = make(`td.${waits ? "wait" : task.status}`, waits || !WAITS[task.stop] ? state : "decided");
+    const ended = WAITING.includes(task.stop) ? "decided" : task.stop || task.status;
+    const mark = make(`td.${waits ? "wait" : task.status}`, waits ? "waits" : task.status === "done" ? ended : task.status);
     const deaths = task.deaths ? `${task.tries} (${task.deaths} died)` : String(task.tries);
     const what = make("td", make("bdi", visible(task.said || "A decision")));
     if (task.came) what.append(make("br"), make("bdi.note", visible(task.came)));
@@ -78,12 +68,11 @@ export class Tasks {
     if (task.tries) doing.append(button("Watch", () => this.open(task.session)));
     if (["queued", "running"].includes(task.status)) doing.append(button("Cancel", () => act({ do: "cancel" })));
     if (["failed", "cancelled"].includes(task.status)) doing.append(button("Retry", () => act({ do: "retry" })));
-    const asks = task.pending.flatMap((/** @type {any} */ call) => [
+    const wide = make("td", ...task.pending.flatMap((/** @type {any} */ call) => [
       pre(call.args),
       askForm(call, (decision) => act({ do: "decide", decisions: { [call.callId]: decision } })),
-    ]);
-    const cells = [make("td", make("bdi", visible(task.session))), make("td", visible(task.agent)), make("td", age), make("td", deaths)];
-    const wide = make("td", ...asks);
+    ]));
+    const cells = [make("td", make("bdi", visible(task.session))), make("td", visible(task.agent)), sent, make("td", deaths)];
     wide.setAttribute("colspan", "7");
     return [make("tr", mark, ...cells, what, doing), ...(waits ? [make("tr", wide)] : [])];
   }
