@@ -138,9 +138,12 @@ class AsyncChatManager(Generic[Deps]):
         """List chats whose ids begin so, the last used first; `after` is the last one of the page before."""
         return await off_loop(lambda: self._manager.list(limit=limit, after=after, prefix=prefix))
 
-    async def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
-        """Find messages that have all these words."""
-        return await off_loop(lambda: self._manager.search(text, limit=limit))
+    async def search(
+        self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
+    ) -> Sequence[Hit]:
+        """Find messages that have all these words; see `SessionStore.search`."""
+        search = self._manager.search
+        return await off_loop(lambda: search(text, limit=limit, prefix=prefix, distinct=distinct))
 
     async def export_session(
         self, id: str, format: Literal["json", "markdown"] = "json", *, end: int | None = None

@@ -216,9 +216,11 @@ class ChatManager(Generic[Deps]):
         """List chats whose ids begin so, the last used first; `after` is the last one of the page before."""
         return self._store.list(limit=limit, after=after, prefix=prefix)
 
-    def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
-        """Find messages that have all these words."""
-        return self._store.search(text, limit=limit)
+    def search(
+        self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
+    ) -> Sequence[Hit]:
+        """Find messages that have all these words; see `SessionStore.search`."""
+        return self._store.search(text, limit=limit, prefix=prefix, distinct=distinct)
 
     def export_session(
         self, id: str, format: Literal["json", "markdown"] = "json", *, end: int | None = None

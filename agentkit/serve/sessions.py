@@ -14,6 +14,8 @@ from agentkit.serve.log import Row
 from agentkit.stores.base import SessionInfo, SessionStore
 
 _PAGE = 200
+_FOUND = 1_000
+"""Sessions in which a search finds something: as many as the page lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ def list_sessions(store: SessionStore, user: User, *, query: str = "", limit: in
     """List a user's sessions, the last used first; with `query`, those where its words were said or in the title."""
     snippets: dict[str, str] = {}
     if query:
-        for hit in store.search(query, limit=_PAGE):
-            snippets.setdefault(hit.session_id, hit.snippet)
+        for hit in store.search(query, limit=_FOUND, prefix=user.prefix, distinct=True):
+            snippets[hit.session_id] = hit.snippet
     found: list[Row] = []
     after: SessionInfo | None = None
     while len(found) < limit:

@@ -253,8 +253,17 @@ class SessionStore(Protocol):
         """List sessions whose ids begin so, the last updated first; `after` is the last one of the page before."""
         ...
 
-    def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
-        """Find messages that have all the words, the newest first; whatever `text` holds is words, not a query."""
+    def search(
+        self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
+    ) -> Sequence[Hit]:
+        """Find messages that have all the words, the newest first.
+
+        Args:
+            text: Whatever it holds is words, not a query.
+            limit: How many at most.
+            prefix: How the ids of the sessions begin that are searched: all by default.
+            distinct: Whether of each session only the newest is found.
+        """
         ...
 
     def rename(self, id: str, title: str | None) -> None:

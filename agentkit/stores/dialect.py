@@ -26,11 +26,6 @@ class Dialect(Protocol):
         """See `SessionStore.identity`."""
         ...
 
-    @property
-    def hits(self) -> str:
-        """The newest messages that have the words of a query, as SQL: of a query and a limit."""
-        ...
-
     def run(
         self,
         statements: Sequence[Statement],
@@ -69,6 +64,10 @@ class Dialect(Protocol):
 
     def query(self, words: Sequence[str]) -> str:
         """Make a query for all of these words."""
+        ...
+
+    def hits(self, among: str) -> str:
+        """Select, as SQL, the ids of the messages that a query finds, among those that `among` selects if not empty."""
         ...
 
     def check(self) -> Sequence[str]:

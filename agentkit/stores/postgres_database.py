@@ -44,8 +44,6 @@ class Postgres:
     is what the rows of sessions have as `owner`. See `Dialect`.
     """
 
-    hits = "(SELECT id FROM agentkit_messages WHERE words @@ ?::tsquery ORDER BY id DESC LIMIT ?)"
-
     def __init__(self, url: str, timeout: float, reconnect_timeout: float) -> None:
         self._params = {"connect_timeout": max(2, round(timeout)), **_KEEPALIVES, **read_url(url)}
         shown = {name: self._params.get(name, "") for name in ("user", "host", "port", "dbname")}
@@ -156,6 +154,15 @@ class Postgres:
     def query(self, words: Sequence[str]) -> str:
         """Ask for all words."""
         return " & ".join(f"'{word[:-1]}':*" if word[-1] == "*" else f"'{word}'" for word in words)
+
+    def hits(self, among: str) -> str:
+        """Ask the index of words or, where these are fewer, the messages of `among`.
+
+        Without the `+`, the server goes through all messages from the newest on until there are enough.
+        """
+        if not among:
+            return "SELECT id FROM agentkit_messages WHERE words @@ ?::tsquery"
+        return f"SELECT +id AS id FROM agentkit_messages WHERE words @@ ?::tsquery AND id IN ({among})"
 
     def check(self) -> Sequence[str]:
         """Nothing: the server checks its own structures."""

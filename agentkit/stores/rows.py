@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentkit.limits import Usage
@@ -105,6 +105,20 @@ def begins(prefix: str, column: str = "s.id") -> tuple[list[str], list[Any]]:
         return [f"{column} >= ?"], [low]
     last = ord(head[-1]) + 1
     return [f"{column} >= ?", f"{column} < ?"], [low, head[:-1] + chr(0xE000 if last == 0xD800 else last)]
+
+
+def search(hits: Callable[[str], str], prefix: str, *, distinct: bool) -> Statement:
+    """Read the newest of the messages that `hits` selects: of a query, then the values given here, then a limit."""
+    conditions, given = begins(prefix)
+    own = "SELECT m.id FROM {p}sessions s JOIN {p}messages m ON m.session = s.key WHERE "
+    found = hits(own + " AND ".join(conditions) if conditions else "")
+    if distinct:
+        found = (
+            f"SELECT max(m.id) AS id FROM ({found}) f JOIN {{p}}messages m ON m.id = f.id GROUP BY m.session"
+        )
+    text = f"SELECT s.id, m.seq, m.role, m.created, m.content FROM ({found} ORDER BY id DESC LIMIT ?) hit "
+    joined = "JOIN {p}messages m ON m.id = hit.id JOIN {p}sessions s ON s.key = m.session ORDER BY m.id DESC"
+    return text + joined, tuple(given)
 
 
 def load(id: str, start: int, end: int | None) -> list[Statement]:

@@ -33,7 +33,6 @@ class SQLite:
     it is closed just before, and opened again by whoever needs it.
     """
 
-    hits = "(SELECT rowid AS id FROM found WHERE found MATCH ? ORDER BY rowid DESC LIMIT ?)"
     _connection: sqlite3.Connection | None = None
 
     def __init__(self, path: str | os.PathLike[str], busy_timeout: float) -> None:
@@ -130,6 +129,10 @@ class SQLite:
     def query(self, words: Sequence[str]) -> str:
         """Ask for all words: each a string of FTS5's."""
         return " AND ".join(f'"{word[:-1]}"*' if word[-1] == "*" else f'"{word}"' for word in words)
+
+    def hits(self, among: str) -> str:
+        """Look into the index once: without the `+`, SQLite does so for each message of `among`."""
+        return "SELECT rowid AS id FROM found WHERE found MATCH ?" + (among and f" AND +rowid IN ({among})")
 
     def check(self) -> Sequence[str]:
         """Let SQLite check its own structures, and the index."""

@@ -103,15 +103,15 @@ class Store:
             return [rows.info_of(row) for row in found]
 
     @checked
-    def search(self, text: str, *, limit: int = 20) -> Sequence[Hit]:
-        """Find messages that have all the words of `text` (its first 32 different ones), the newest first."""
+    def search(
+        self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
+    ) -> Sequence[Hit]:
+        """Find messages that have all the words of `text` (its first 32 different ones); see `SessionStore.search`."""
         if not (wanted := search.query(text)):
             return []
-        statement = (
-            f"SELECT s.id, m.seq, m.role, m.created, m.content FROM {self._db.hits} hit "
-            "JOIN {p}messages m ON m.id = hit.id JOIN {p}sessions s ON s.key = m.session ORDER BY m.id DESC"
-        )
-        (found,) = self._db.run([(statement, (self._db.query(wanted), max(0, limit)))], write=False)
+        statement, given = rows.search(self._db.hits, prefix, distinct=distinct)
+        found_by = (self._db.query(wanted), *given, max(0, limit))
+        (found,) = self._db.run([(statement, found_by)], write=False)
         with self._reading():
             return [
                 Hit(

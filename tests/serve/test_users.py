@@ -19,6 +19,7 @@ from agentkit import Agent, Context, MemoryStore, SQLiteStore, tool
 from agentkit.serve import create_app
 from agentkit.serve.serving import Server, address, listen
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.stored_chats import made
 from tests.serve.scenes import PICTURE
 
 pytestmark = pytest.mark.timeout(120)
@@ -117,6 +118,15 @@ def test_nobody_sees_changes_or_hears_of_anothers_sessions(serve: Any, kind: str
     assert settled(ann, mine)["title"] == "My secret?"
     running.stop()
     store.close()
+
+
+def test_a_search_finds_what_a_user_said_however_much_was_said_since(serve: Any) -> None:
+    store = MemoryStore()
+    for id, number in (("ann/old", 1), ("ann/talkative", 250), ("a_n/new", 250), ("bob/new", 1_100)):
+        made(store, *["a tisane"] * number, id=id).release()
+    ann = serve(create_app(Agent(ScriptedModel([])), store, identify=by_header)).client(**{"x-user": "ann"})
+    found = ann.get("/api/sessions?q=tisane").json()["sessions"]
+    assert [(row["id"], row["snippet"]) for row in found] == [("talkative", "a tisane"), ("old", "a tisane")]
 
 
 def test_a_socket_hears_only_of_its_users_sessions(serve: Any) -> None:

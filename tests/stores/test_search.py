@@ -225,3 +225,46 @@ def test_what_is_beyond_the_first_megabyte_of_different_words_is_not_found(store
     assert [hit.seq for hit in store.search(words[80_000])] == [0]
     assert list(store.search(words[-1])) == []
     assert [hit.seq for hit in store.search(words[0] + " " + words[1])] == [0]
+
+
+def test_a_search_looks_into_the_sessions_whose_ids_begin_so(store: SessionStore) -> None:
+    ids = ["a", "a/1", "a/2", "a0", "A/1", "b/1", "a\\1", "a%2Fx/1", "%/1", "_/1", "\ud7ff1", "\ue0001"]
+    for id in ids:
+        made(store, "a cat", "a dog", "the cat", id=id).release()
+    for prefix in (
+        "",
+        "a",
+        "a/",
+        "A",
+        "a\\",
+        "a%",
+        "%",
+        "%/",
+        "_",
+        "_/",
+        "a_",
+        "'",
+        "c",
+        "\ud7ff",
+        "\U0010ffff",
+    ):
+        own = [id for id in reversed(ids) if id.startswith(prefix)]
+        hits = [(hit.session_id, hit.seq) for hit in store.search("cat", prefix=prefix, limit=100)]
+        assert hits == [(id, seq) for id in own for seq in (2, 0)], prefix
+        once = [(hit.session_id, hit.seq) for hit in store.search("cat", prefix=prefix, distinct=True)]
+        assert once == [(id, 2) for id in own], prefix
+    assert [hit.session_id for hit in store.search("cat", prefix="a/", limit=1)] == ["a/2"]
+    assert [hit.session_id for hit in store.search("cat", prefix="a/", limit=2, distinct=True)] == [
+        "a/2",
+        "a/1",
+    ]
+    assert list(store.search("unicorn", prefix="a/", distinct=True)) == []
+
+
+def test_what_others_said_hides_nothing_of_a_prefix(store: SessionStore) -> None:
+    made(store, "a cat", id="ann/1").release()
+    made(store, *["a cat"] * 50, id="ann/2").release()
+    made(store, *["a cat"] * 300, id="bob/1").release()
+    assert len(store.search("cat", prefix="ann/", limit=100)) == 51
+    once = store.search("cat", prefix="ann/", limit=2, distinct=True)
+    assert [(hit.session_id, hit.seq) for hit in once] == [("ann/2", 49), ("ann/1", 0)]
