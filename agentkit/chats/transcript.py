@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from agentkit.chats.plain_text import clip, inert, one_line, result_text, seconds_text, written
+from agentkit.core.beside import seconds_of
 from agentkit.core.server_tools import ServerTools
 from agentkit.events import ServerToolFinished, ServerToolStarted
 from agentkit.limits import Usage
@@ -70,15 +71,20 @@ def _message(message: Message, following: Message | None, width: int | None, *, 
 
 
 def _calls(message: Message, following: Message | None, width: int | None) -> Iterator[str]:
-    """Write the calls of a reply, each with what came of it, and how long they took together."""
+    """Write the calls of a reply, each with what came of it and how long it took, or all did together."""
     calls = calls_of(message.content)
     responses: list[Any] = list(responses_of(following.content)) if calls and following is not None else []
-    for call, response in zip_longest(calls, responses[: len(calls)]):
+    took = seconds_of(following)[: len(calls)] if responses and following is not None else []
+    for call, response, seconds in zip_longest(calls, responses[: len(calls)], took):
         yield _clipped(f"  {written(call['name'], call.get('args', {}))}", width)
         if response is None:
             yield "    waits"
         else:
             yield from _response(response["response"], width)
+        if seconds is not None and seconds >= 0.05:
+            yield f"    ({seconds_text(seconds)})"
+    if took:
+        return
     if responses and following is not None and following.created is not None and message.created is not None:
         yield f"    ({seconds_text(max(0.0, following.created - message.created))})"
 

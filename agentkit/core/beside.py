@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from itertools import pairwise, zip_longest
 from typing import Any, cast
 
 from agentkit.stores.message import Message
-from agentkit.tooling.names import SOURCES
+from agentkit.tooling.names import SECONDS, SOURCES
 from agentkit.tooling.results import Media, media_in
 from agentkit.wire.content import FunctionResponse, JsonObject, Part, calls_of, model_content, responses_of
 from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
@@ -26,6 +27,8 @@ class Call:
     """What the model is told, as it stands in the history; of a call that waits, that it does."""
     media: tuple[Media, ...] = field(default=(), repr=False)
     """Pictures, sound and files among what the tool, or a sub-agent, returned."""
+    seconds: float | None = field(default=None, repr=False)
+    """How long the tool took; None where it wasn't run or hasn't ended, or where that isn't known."""
 
     @property
     def result(self) -> Any:
@@ -41,13 +44,23 @@ class Call:
 
 def calls_in(messages: Sequence[Message]) -> Iterator[Call]:
     """List the calls in messages, in order, each with its response."""
-    for message, following in pairwise([*(message.content for message in messages), model_content()]):
-        made = calls_of(message) if message["role"] == "model" else []
-        answered: list[FunctionResponse] = responses_of(following)[: len(made)]
-        for call, answer in zip_longest(made, answered):
+    for message, following in pairwise([*messages, Message(content=model_content())]):
+        made = calls_of(message.content) if message.content["role"] == "model" else []
+        answered: list[FunctionResponse] = responses_of(following.content)[: len(made)]
+        for call, answer, seconds in zip_longest(made, answered, seconds_of(following)[: len(made)]):
             response = {} if answer is None else answer["response"]
             media = () if answer is None else tuple(media_in(cast("list[Part]", answer.get("parts", []))))
-            yield Call(name=call["name"], args=call.get("args", {}), response=response, media=media)
+            args = call.get("args", {})
+            yield Call(name=call["name"], args=args, response=response, media=media, seconds=seconds)
+
+
+def seconds_of(message: Message) -> list[float | None]:
+    """Return how long each of the calls took that a message answers, as far as that is noted with it."""
+    noted = (message.metadata or {}).get(SECONDS)
+    return [
+        seconds if isinstance(seconds, (int, float)) and 0 <= seconds < math.inf else None
+        for seconds in (noted if isinstance(noted, list) else ())
+    ]
 
 
 def told_in(metadata: JsonObject | None) -> Iterator[Source]:

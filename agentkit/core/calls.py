@@ -30,7 +30,7 @@ from agentkit.tooling.invoke import (
     refuse,
     succeed,
 )
-from agentkit.tooling.names import ACCEPTED, OWN, SOURCES
+from agentkit.tooling.names import ACCEPTED, OWN, SECONDS, SOURCES
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, calls_of, keep
 
@@ -290,6 +290,7 @@ class Calls:
                 continue
             left -= 1
             invocation = invocations[news.position]
+            invocation.seconds = round(news.seconds, 3)
             yield from self._take(invocation, news)
             if run.session.append is not None:
                 steps = self._finish(ready[news.position])
@@ -457,6 +458,9 @@ class Calls:
         run.history.add(self._message)
         content = keep({"role": "user", "parts": parts})
         said: JsonObject = {OWN: own} if own else {}
+        took = [invocation.seconds for invocation in invocations]
+        if set(took) != {None}:
+            said[SECONDS] = took
         if run.sources_found:
             said[SOURCES] = [asdict(replace(source, spans=())) for source in run.sources_found]
             run.sources_found.clear()

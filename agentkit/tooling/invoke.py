@@ -65,6 +65,8 @@ class Invocation:
     """Whether somebody has said that it may run."""
     stored: bool = False
     """Whether what became of it is stored, in a run that has a store."""
+    seconds: float | None = None
+    """How long the tool took, if it was called in this run."""
 
 
 @dataclass(slots=True)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentkit import Agent, Approve, ChatManager, Limits, Media, Output, Run, SQLiteStore, Summarize, Tool
 from agentkit.chats.plain_text import columns
 from agentkit.chats.transcript import transcript
+from agentkit.core.beside import calls_in
 from agentkit.testing import ScriptedModel, call
+from agentkit.tooling.names import SECONDS
+from tests.helpers.runners import Runner
 
 
 def add(a: int, b: int) -> int:
@@ -50,6 +56,40 @@ def test_a_runs_calls_are_listed_with_what_came_of_them() -> None:
     assert wrong.result is None and "b" in str(wrong.error)
     assert unknown.args == {} and "nothing" in str(unknown.error)
     assert Run.from_json(run.to_json()).calls == run.calls
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_call_has_the_seconds_it_took(go: Runner, stored: bool, tmp_path: Path) -> None:
+    def nap(seconds: float) -> str:
+        """Sleep."""
+        time.sleep(seconds)
+        return "slept"
+
+    inside = Agent(ScriptedModel([call("nap", seconds=0.06), "Slept."]), tools=[nap], name="inside")
+    model = ScriptedModel(
+        [[call("nap", seconds=0.06), call("nothing"), call("inside", request="Sleep.")], "Done."]
+    )
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        agent = Agent(model, tools=[nap, inside.as_tool(description="Sleeps.")])
+        run = agent.chat("ann", store).send_message("Sleep!") if stored else go(agent, "Sleep!")
+        slept, unknown, asked = run.calls
+        assert slept.seconds and asked.seconds and min(slept.seconds, asked.seconds) >= 0.06
+        assert unknown.seconds is None
+        assert [line.strip()[-2:] for line in str(run).splitlines() if line.startswith("    (")] == ["s)"] * 2
+        assert str(Run.from_json(run.to_json())) == str(run)
+        if stored:
+            kept = list(calls_in(store.load("ann").messages))
+            assert [each.seconds for each in kept] == [each.seconds for each in run.calls]
+
+
+@pytest.mark.parametrize("noted", [None, 3, "x", [], ["x", -1, None, [], {}], [1e999, 2], {"0": 1}])
+def test_seconds_that_are_none_are_unknown(noted: Any) -> None:
+    model = ScriptedModel([[call("add", a=1, b=2), call("add", a=2, b=2)], "Done."])
+    messages = list(Agent(model, tools=[add]).run("Add!").messages)
+    messages[2] = replace(messages[2], metadata={SECONDS: noted})
+    seconds = [each.seconds for each in calls_in(messages)]
+    assert seconds == ([None, 2] if noted == [1e999, 2] else [None, None])
+    assert "= 4" in transcript(messages)
 
 
 def test_a_call_that_waits_says_so_and_a_chats_run_has_its_own_calls_only() -> None:
