@@ -158,16 +158,21 @@ class Agent(Generic[Deps]):
             named,
             model,
             toolbox=self.toolbox,
+            limits=self.limits,
             tool_choice=tool_choice,
             config=config,
             approver=approver,
         )
-        self.limits.check_prices([each.name for each in self._runs.models], budget=budget)
 
     @property
     def model(self) -> Model:
         """The model that answers; the first, if there are several."""
-        return self._runs.models[0]
+        return self.models[0]
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that answer: each but the first stands in for the one before it."""
+        return self._runs.models
 
     @property
     def tools(self) -> tuple[Tool, ...]:

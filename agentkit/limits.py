@@ -74,9 +74,9 @@ class Limits:
     seconds: float | None = None
     """Wall time. What is under way then is cancelled."""
     cost: float | None = None
-    """US dollars, by `prices`; seen after each turn. A model without a price is refused when the agent is made. What
-    nobody knows the cost of (a reply that tells no tokens, a tool's usage without a model) isn't counted, and
-    `run.why` says so."""
+    """US dollars, by `prices`; seen after each turn. A model without a price, a sub-agent's too, is refused when the
+    agent is made. What nobody knows the cost of (a reply that tells no tokens, a tool's usage without a model)
+    isn't counted, and `run.why` says so."""
     repeats: int | None = 5
     """Turns in a row, from 2, that make the very same calls and get the very same responses: then the model is
     told once that nothing will change. The next such turn is the last with calls: whatever `on_limit` says, the model

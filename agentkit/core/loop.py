@@ -15,6 +15,7 @@ from agentkit.core.effects import EXPIRED, Effect, Extend, Resolve, Save, Steps
 from agentkit.core.options import check_choice_of_turn
 from agentkit.core.repair import LAST_TURN, REPEATED
 from agentkit.core.state import RunState
+from agentkit.core.subagents import check_prices
 from agentkit.core.turn import Turn, take_json
 from agentkit.errors import ConfigurationError, DecisionError, ModelError, ToolError, ToolRetriesExceeded
 from agentkit.events import Event, MessageAdded
@@ -273,6 +274,7 @@ class Loop:
                 self._run.end.end("seconds")
                 return False
             yield from tools.take(said)
+            check_prices(self._run.meter.limits, (), tools.all.values())
         return True
 
     def _instruct(self) -> Generator[Event | Effect, Any, bool]:

@@ -27,6 +27,7 @@ from agentkit.core.options import (
 )
 from agentkit.core.resuming import Parked, Resume, resumed_state
 from agentkit.core.state import RunState, Settings, Setup
+from agentkit.core.subagents import check_prices
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
@@ -83,6 +84,7 @@ class RunStarter:
         named: Finds models by their names.
         model: Those that answer, as a user gives them.
         toolbox: The agent's tools.
+        limits: The agent's.
         tool_choice: The agent's.
         config: The agent's.
         approver: The agent's.
@@ -98,6 +100,7 @@ class RunStarter:
         model: str | Model | Sequence[str | Model] | None,
         *,
         toolbox: Toolbox,
+        limits: Limits,
         tool_choice: ToolChoice,
         config: Any,
         approver: Approver | None,
@@ -112,6 +115,7 @@ class RunStarter:
         self._outputs: dict[Any, Output[Any]] = {}
         self._lock = threading.Lock()
         self.models = named.each(model)
+        check_prices(limits, self.models, toolbox.known(), budget=settings.budget)
         prepare(self.models[0], toolbox.tools, "none" if settings.choose_tools else self._tool_choice)
 
     def start(
@@ -175,7 +179,7 @@ class RunStarter:
         memory = chat.memory if chat else None
         if limits.cost is not None or self.settings.budget is not None:
             asked = [*models, *(self._named.find(each) for each in models_of(memory))]
-            limits.check_prices([model.name for model in asked], budget=self.settings.budget)
+            check_prices(limits, asked, toolbox.known(), budget=self.settings.budget)
         if callable(choice):
             check_ends(choice, limits)
         approver = given.get("approver") or self.approver

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentkit.errors import DecisionError, ToolDeferred, ToolError
 from agentkit.events import AgentEvent, Event, RunFinished
 from agentkit.limits import Limits, Usage
+from agentkit.model import Model
 from agentkit.tooling.context import Context
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
+from agentkit.traits import PRICES
 
 
 class InnerStream(Protocol):
@@ -40,6 +42,11 @@ class InnerAgent(Protocol):
 
     name: str
     limits: Limits
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """The models that answer."""
+        ...
 
     @property
     def toolbox(self) -> Toolbox:
@@ -84,28 +91,28 @@ class SubAgent:
     """Answers calls with runs of an agent."""
 
     def __init__(self, agent: InnerAgent, share: float) -> None:
-        self._agent = agent
+        self.agent = agent
         self._share = share
 
     @property
     def tools(self) -> tuple[Tool, ...]:
         """The agent's, as far as they are known."""
-        return self._agent.toolbox.known()
+        return self.agent.toolbox.known()
 
     def as_tool(self, **options: Any) -> Tool:
         """Make the tool; what the agent's own tools bring in, and what they could do, holds of it too."""
-        box = self._agent.toolbox
+        box = self.agent.toolbox
         tools, unknown = box.known(), [source for source in box.sources if source.known() is None]
         if options.get("effect") is None:
             reads = not unknown and all(tool.effect == "read" and not tool.interactive for tool in tools)
             options["effect"] = "read" if reads else None
-        untrusted = self._agent.reads or any(tool.untrusted for tool in tools)
+        untrusted = self.agent.reads or any(tool.untrusted for tool in tools)
         untrusted = untrusted or any(source.untrusted for source in unknown)
         sensitive = bool(unknown) or any(tool.sensitive or tool.effect == "write" for tool in tools)
         return Tool.of(self._ask, untrusted=untrusted, sensitive=sensitive, **options)
 
     async def _ask(self, request: str, ctx: Context[Any]) -> Any:
-        stream = self._agent.run_inside(
+        stream = self.agent.run_inside(
             ctx,
             request,
             resumed=None if ctx.resumed is None else json.dumps(ctx.resumed),
@@ -127,31 +134,33 @@ class SubAgent:
     def _approver(self, ctx: Context[Any]) -> Callable[[PendingCall, Context[Any]], Any] | None:
         """Let whoever decides for the outer run decide inside too, unless the agent has an approver of its own."""
         outer = ctx._run.approver
-        if outer is None or self._agent.decides:
+        if outer is None or self.agent.decides:
             return None
         return lambda call, inner: outer(self._inside(call, ctx), inner)
 
     def _inside(self, call: PendingCall, ctx: Context[Any]) -> PendingCall:
         """Say of a call that waits where it is."""
-        path, call_ids = (self._agent.name, *call.path), (ctx.call_id, *call.call_ids)
+        path, call_ids = (self.agent.name, *call.path), (ctx.call_id, *call.call_ids)
         return dataclasses.replace(call, path=path, call_ids=call_ids)
 
     def _limits(self, ctx: Context[Any]) -> Limits:
         """Hold the agent's own limits against its share of what is left of the outer run's."""
-        limits, left = self._agent.limits, ctx._run.share_left(self._share)
-        outer_prices = left.pop("prices", None)
+        limits, left = self.agent.limits, ctx._run.share_left(self._share)
+        priced, outer_prices = "cost" in left, left.pop("prices", None)
         for name, rest in left.items():
             if not rest > 0:
                 raise ToolError(
-                    f"The agent {self._agent.name!r} was not asked: the limit of {name} is reached."
+                    f"The agent {self.agent.name!r} was not asked: the limit of {name} is reached."
                 )
             own = getattr(limits, name)
             left[name] = rest if own is None else min(own, rest)
         prices = outer_prices if limits.prices is None else limits.prices
+        if priced and limits.prices is not None:  # the outer run's prices have every model (`check_prices`)
+            prices = {**(PRICES if outer_prices is None else outer_prices), **limits.prices}
         return dataclasses.replace(limits, **left, prices=prices)
 
     def _tell(self, event: Event, call_id: str) -> AgentEvent:
-        name = self._agent.name
+        name = self.agent.name
         if isinstance(event, AgentEvent):
             return AgentEvent((name, *event.path), (call_id, *event.call_ids), event.event)
         return AgentEvent((name,), (call_id,), event)
@@ -160,7 +169,7 @@ class SubAgent:
         """Make what says that a run inside waits."""
         pending = [self._inside(call, ctx) for call in run.pending]
         return ToolDeferred(
-            f"The agent {self._agent.name!r} waits: {', '.join(call.name for call in pending)}.",
+            f"The agent {self.agent.name!r} waits: {', '.join(call.name for call in pending)}.",
             state=json.loads(run.to_json()),
             pending=pending,
         )
@@ -175,17 +184,38 @@ class SubAgent:
             raise self._wait(run, ctx)
         said = f" It had said: {run.text}" if run.text else ""
         raise ToolError(
-            f"The agent {self._agent.name!r} stopped without an answer: {run.stop}. {run.why}{said}"
+            f"The agent {self.agent.name!r} stopped without an answer: {run.stop}. {run.why}{said}"
         )
 
 
-def interactive_in(tools: Iterable[Tool]) -> set[str]:
-    """Name the tools that ask a person at the terminal, those of sub-agents too."""
-    found: set[str] = set()
-    for tool in tools:
-        agent = getattr(tool.function, "__self__", None)
-        if tool.interactive:
-            found.add(tool.name)
-        elif isinstance(agent, SubAgent):
-            found |= interactive_in(agent.tools)
+def agents_in(tools: Iterable[Tool]) -> list[InnerAgent]:
+    """List the agents that tools are, and those that are tools of theirs, as far as they are known, each once."""
+    found: list[InnerAgent] = []
+    left = [*tools]
+    for tool in left:
+        inside = getattr(tool.function, "__self__", None)
+        if isinstance(inside, SubAgent) and inside.agent not in found:
+            found.append(inside.agent)
+            left += inside.agent.toolbox.known()
     return found
+
+
+def check_prices(
+    limits: Limits, models: Iterable[Model], tools: Iterable[Tool], *, budget: object = None
+) -> None:
+    """Refuse a limit of cost, or a budget, that can't be held, since nobody knows what a model costs.
+
+    The limit holds for the agents that tools are, too; a budget is that of one agent.
+
+    Raises:
+        ConfigurationError: A model has no price.
+    """
+    limits.check_prices([model.name for model in models], budget=budget)
+    if limits.cost is not None:
+        limits.check_prices(model.name for agent in agents_in(tools) for model in agent.models)
+
+
+def interactive_in(tools: Collection[Tool]) -> set[str]:
+    """Name the tools that ask a person at the terminal, those of sub-agents too."""
+    inside = [tool for agent in agents_in(tools) for tool in agent.toolbox.known()]
+    return {tool.name for tool in (*tools, *inside) if tool.interactive}

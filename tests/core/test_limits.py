@@ -24,7 +24,9 @@ from agentkit import (
     Price,
     Run,
     Summarize,
+    ToolRegistry,
     ToolRetry,
+    ToolSource,
     Usage,
     tool,
 )
@@ -514,13 +516,73 @@ def test_what_nobody_knows_the_price_of_is_not_counted_and_why_says_so(go: Runne
     assert "a request was given up" in run_of(ModelError("cut off", retryable=True, retry_after=0), two).why
 
 
-def test_a_sub_agent_whose_price_nobody_knows_is_not_asked(go: Runner) -> None:
-    inner = ScriptedModel([reply(call("add", a=1, b=1), totalTokenCount=5), "2"], name="unheard-of")
-    sub = Agent(inner, tools=[add], name="sub").as_tool()
-    outer = ScriptedModel([call("sub", request="x"), "fine"])
-    run = go(Agent(outer, tools=[sub]), "x", limits=Limits(cost=1, prices=FREE))
-    assert inner.requests == []
-    assert [type(error) for error in run.errors] == [ConfigurationError]
+class Later(ToolSource):
+    """Gives tools when it is asked; before that, it may know them."""
+
+    def __init__(self, *given: Tool, knows: bool) -> None:
+        self.given, self.knows = given, knows
+
+    def tools(self) -> tuple[Tool, ...]:
+        return self.given
+
+    def known(self) -> tuple[Tool, ...] | None:
+        return self.given if self.knows else None
+
+
+UNPRICED = Limits(prices={"unheard-of": Price(input=0, output=0)})
+"""With which a sub-agent knows what its model costs, and the run around it doesn't."""
+
+
+@pytest.mark.parametrize(
+    "tool_of",
+    [
+        lambda sub: sub,
+        lambda sub: sub.as_tool(name="other"),
+        lambda sub: ToolRegistry("some").merge([sub.as_tool()]).prefixed("a").on_demand(),
+        lambda sub: Agent(
+            ScriptedModel([]), tools=[add, Agent(ScriptedModel([]), tools=[sub], name="middle")]
+        ),
+        lambda sub: Later(sub.as_tool(), knows=True),
+        lambda sub: Agent(ScriptedModel([]), tools=[Later(sub.as_tool(), knows=True)]),
+    ],
+    ids=["agent", "as_tool", "registry", "two deep", "source", "source inside"],
+)
+@pytest.mark.parametrize("own", [None, UNPRICED], ids=["", "own prices"])
+def test_a_sub_agent_without_a_price_is_refused_before_anything_is_sent(
+    go: Runner, tool_of: Callable[[Agent], Any], own: Limits | None
+) -> None:
+    stand_in = ScriptedModel([], name="unheard-of")
+    tool = tool_of(Agent([ScriptedModel([]), stand_in], name="sub", limits=own))
+    model, limits = ScriptedModel(["x"] * 5), Limits(cost=1, prices=FREE)
+    with pytest.raises(ConfigurationError, match="nobody knows what 'unheard-of' costs"):
+        Agent(model, tools=[tool], limits=limits)
+    with pytest.raises(ConfigurationError, match="unheard-of"):
+        go(Agent(model, tools=[tool]), "x", limits=limits)
+    with pytest.raises(ConfigurationError, match="unheard-of"):
+        go(Agent(model, limits=limits), "x", tools=[tool])
+    with pytest.raises(ConfigurationError, match="unheard-of"):
+        Agent(model, tools=[tool]).chat().send_message("x", limits=limits)
+    assert model.requests == []
+    assert go(Agent(model, tools=[tool]), "x").text == "x"  # without such a limit nobody minds
+
+
+def test_a_source_may_give_a_sub_agent_without_a_price_only_while_a_run_goes_on(go: Runner) -> None:
+    model, inner = ScriptedModel([call("late", request="x")]), ScriptedModel([], name="unheard-of")
+    later = Later(Agent(inner, name="late").as_tool(), knows=False)
+    agent = Agent(model, tools=[later], limits=Limits(cost=1, prices=FREE))
+    with pytest.raises(ConfigurationError, match="unheard-of") as caught:
+        go(agent, "x")
+    assert (model.requests, inner.requests, caught.value.run.turns) == ([], [], 0)
+
+
+def test_a_sub_agent_of_whose_model_only_the_run_around_it_knows_the_price_is_asked(go: Runner) -> None:
+    sub = Agent(ScriptedModel(["2"]), name="sub", limits=Limits(prices={}))
+    run = go(
+        Agent(ScriptedModel([call("sub", request="x"), "y"]), tools=[sub]),
+        "x",
+        limits=Limits(cost=1, prices=FREE),
+    )
+    assert (run.text, responses(run)) == ("y", [{"output": "2"}])
 
 
 @pytest.mark.parametrize("own", [None, DEAR])
