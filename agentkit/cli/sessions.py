@@ -147,18 +147,26 @@ def search(
         terminal.say("Nothing was found.")
 
 
-@app.command(help="Write a session to a file or to stdout, as JSON or Markdown.")
+@app.command(help="Write a session to a file or to stdout, as JSON, Markdown or a page.")
 def export(
     session: Id,
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help=".md is Markdown.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="FILE", help=".md is Markdown, .html a page.", show_default=False),
     ] = None,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="Write a page that shows calls and trace, without a server.")
+    ] = False,
     db: Database = None,
 ) -> None:
     """Export one session."""
+    suffix = "" if file is None else file.suffix
     with opened(db) as store:
-        markdown = file is not None and file.suffix == ".md"
-        text = manager_of(store).export_session(full_id(store, session), "markdown" if markdown else "json")
+        id = full_id(store, session)
+        if as_html or suffix == ".html":
+            text = page_of(store, id)
+        else:
+            text = manager_of(store).export_session(id, "markdown" if suffix == ".md" else "json")
     if file is None:
         terminal.put(text)
         return
@@ -166,6 +174,17 @@ def export(
         file.write_text(text, "utf-8")
     except OSError as error:
         raise UsageFault(f"{file}: {error.strerror}.") from None
+
+
+def page_of(store: SQLiteStore, id: str) -> str:
+    """Show a session as a page. Raises `UsageFault` if the extra that makes pages isn't installed."""
+    from agentkit.errors import how_to_install
+
+    try:
+        from agentkit.serve.export import session_html
+    except ModuleNotFoundError:
+        raise UsageFault(f'A page needs the extra "serve": {how_to_install("serve")}') from None
+    return session_html(store.load(id))
 
 
 @app.command("import", help='Make a session of an exported file; "-" is stdin.')

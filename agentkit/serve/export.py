@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from agentkit import Agent
 from agentkit.serve.rows import usage_row
-from agentkit.serve.stored import stored_rows
-from agentkit.serve.turns import replies_in, turn_of
+from agentkit.serve.stored import stored_rows, waiting
+from agentkit.serve.turns import turns_of
 from agentkit.stores.base import StoredSession
 from agentkit.wire.arguments import checked
 
@@ -33,11 +33,13 @@ def session_html(session: StoredSession, agent: Agent | None = None) -> str:
     script, style = _script(), "\n".join((STATIC / name).read_text("utf-8") for name in _STYLES)
     prices = agent.limits.prices if agent else None
     rows = stored_rows(session, len(session.messages), prices)
+    if (waits := waiting(session)) is not None:
+        rows.append(waits)
     title = session.info.title or "Session"
     data = {
         "title": title,
         "rows": rows,
-        "turns": {index: turn_of(agent, session, index) for index in replies_in(session)},
+        **turns_of(agent, session),
         "usage": usage_row(session.info.usage, prices),
     }
     text = json.dumps(data).replace("<", "\\u003c")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,11 +49,18 @@ class Teller:
     Args:
         mark: What the ids of texts begin with: unlike those of other runs of the session.
         prices: What tokens cost; None: agentkit's list.
+        clock: Gives the time of what is told, in seconds since 1970; None where it isn't known.
     """
 
-    def __init__(self, mark: str, prices: Mapping[str, Price] | None = None) -> None:
+    def __init__(
+        self,
+        mark: str,
+        prices: Mapping[str, Price] | None = None,
+        clock: Callable[[], float | None] = time.time,
+    ) -> None:
         self._mark = mark
         self._prices = prices
+        self._clock = clock
         self._count = 0
         self._texts: dict[tuple[Scope, str], _Text] = {}
         self._turn: dict[Scope, list[str]] = {}  # the texts of the last turn: it may not count after all
@@ -76,7 +83,7 @@ class Teller:
         self._append({"type": kind, **data})
 
     def _append(self, row: Row) -> None:
-        self._rows.append({"at": round(time.time(), 3), **row})
+        self._rows.append({"at": self._clock(), **row})
 
     def tell(self, event: Event, scope: Scope = (), **more: Any) -> None:
         """Add the rows of an event.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from starlette.routing import BaseRoute
 
-from agentkit import Agent, AgentError, PendingCall, SessionConflict, SessionNotFound
+from agentkit import Agent, AgentError, SessionConflict, SessionNotFound
 from agentkit.chats.chat import AsyncChat
 from agentkit.run import AsyncRunStream
 from agentkit.serve.decisions import Said, settle
@@ -19,9 +19,8 @@ from agentkit.serve.live import Ended, Listener, Live, RunSettings, TooManyRuns,
 from agentkit.serve.log import EventLog, Row
 from agentkit.serve.rows import Teller, usage_row
 from agentkit.serve.sessions import Identify, Session, User
-from agentkit.serve.stored import broken_off, held_back, stored_rows, user_row
-from agentkit.stores.base import SessionStore, StoredSession
-from agentkit.wire.content import calls_of
+from agentkit.serve.stored import broken_off, stored_rows, user_row, waiting
+from agentkit.stores.base import SessionStore
 
 _BEAT = 0.05
 """Seconds between what is told of a run: text is merged in the meantime."""
@@ -200,15 +199,14 @@ class Runs:
             info = await asyncio.to_thread(self.store.info, key)
             live.version, messages = info.version, info.messages
             total = usage_row(info.usage, self.agent.limits.prices)
-            pending = await self._pending(session, ended)
+            waits = await self._waiting(session, ended)
         except AgentError:  # it was deleted, or the store is gone
-            pending = []
-        if message is not None and messages == live.base and not pending:
+            waits = None
+        if message is not None and messages == live.base and waits is None:
             live.unsent = message
         live.teller.add("end", **end_row(self.agent, ended), kept=live.unsent is None, total=total)
-        if pending:
-            held = held_back(await asyncio.to_thread(self.store.load, key))
-            live.teller.add("pending", calls=[call.to_wire() for call in pending], held=held)
+        if waits is not None:
+            live.teller.add("pending", calls=waits["calls"], held=waits["held"])
         self._live.pop(key, None)
         self._past[key] = live
         await self.log.append(session.stream, live.teller.take())
@@ -220,11 +218,11 @@ class Runs:
         await self.tell_list(session.user)
         live.hear(ended)
 
-    async def _pending(self, session: Session, ended: Ended) -> list[PendingCall]:
-        if ended.run is not None and not ended.failure:
-            return list(ended.run.pending)
-        chat = self.agent.aio.chat(session.stored, self.store)  # as before: a decision didn't fit, say
-        return await chat.get_pending()
+    async def _waiting(self, session: Session, ended: Ended) -> Row | None:
+        if ended.run is not None and not ended.failure and not ended.run.pending:
+            return None
+        stored = await asyncio.to_thread(self.store.load, session.stored)
+        return waiting(stored)  # as before, if a decision didn't fit, say
 
     async def retry(self, session: Session) -> None:
         """Go on with a run that stopped; or send its message again, if nothing of it was kept."""
@@ -283,10 +281,8 @@ class Runs:
             (told.base, told.cursor) if told else (len(stored.messages), await self.log.last(session.stream))
         )
         rows = await asyncio.to_thread(stored_rows, stored, upto, self.agent.limits.prices)
-        if told is None and (calls := await self._waiting(session, stored)):
-            rows.append({"type": "pending", "calls": calls, "held": held_back(stored)})
-        elif told is None and (end := broken_off(stored)) is not None:
-            rows.append(end)
+        if told is None and (row := waiting(stored) or broken_off(stored)) is not None:
+            rows.append(row)
         return {
             "id": session.id,
             "title": stored.info.title,
@@ -295,10 +291,3 @@ class Runs:
             "live": live is not None,
             "usage": usage_row(stored.info.usage, self.agent.limits.prices),
         }
-
-    async def _waiting(self, session: Session, stored: StoredSession) -> list[Row]:
-        if not stored.messages or not calls_of(stored.messages[-1].content):
-            return []
-        return [
-            call.to_wire() for call in await self.agent.aio.chat(session.stored, self.store).get_pending()
-        ]

@@ -24,19 +24,36 @@ def turn_of(agent: Agent | None, session: StoredSession, index: int) -> Row:
     """
     if index not in replies_in(session):
         raise SessionNotFound("This turn is not stored: it had no answer, or was asked again.")
-    message = session.messages[index]
+    contents = [_shown(message.content) for message in session.messages[: index + 1]]
     return {
         "rebuilt": True,
-        "request": {
-            "model": session.info.model or (agent.model.name if agent else None),
-            "systemInstruction": _instructions(agent, session),
-            "tools": [tool.declaration for tool in agent.tools] if agent else None,
-            "contents": [_shown(before.content) for before in session.messages[:index]],
-        },
-        "reply": _shown(message.content),
-        "finishReason": message.finish_reason,
-        "usage": usage_row(message.usage or Usage(), agent.limits.prices if agent else None),
+        "request": {**_settings(agent, session), "contents": contents[:-1]},
+        "reply": contents[-1],
+        **_about(agent, session, index),
     }
+
+
+def turns_of(agent: Agent | None, session: StoredSession) -> Row:
+    """Give all turns, each content once: a turn's request has those before its reply; see `turn_of`."""
+    return {
+        "request": _settings(agent, session),
+        "contents": [_shown(message.content) for message in session.messages],
+        "turns": {index: _about(agent, session, index) for index in replies_in(session)},
+    }
+
+
+def _settings(agent: Agent | None, session: StoredSession) -> Row:
+    return {
+        "model": session.info.model or (agent.model.name if agent else None),
+        "systemInstruction": _instructions(agent, session),
+        "tools": [tool.declaration for tool in agent.tools] if agent else None,
+    }
+
+
+def _about(agent: Agent | None, session: StoredSession, index: int) -> Row:
+    message = session.messages[index]
+    usage = usage_row(message.usage or Usage(), agent.limits.prices if agent else None)
+    return {"finishReason": message.finish_reason, "usage": usage}
 
 
 def replies_in(session: StoredSession) -> list[int]:

@@ -70,6 +70,10 @@ def test_what_is_exported_can_be_imported(kept: Agentkit, folder: Path) -> None:
     assert kept("sessions", "import", "b.json").code == 1
     kept("sessions", "export", "first", "a.md")
     assert (folder / "a.md").read_text().startswith("# ")
+    kept("sessions", "export", "first", "a.html")
+    page = (folder / "a.html").read_text()
+    assert page.startswith("<!doctype html>") and '"type": "tool_started"' in page
+    assert kept("sessions", "export", "first", "--html").out.rstrip() == page.rstrip()
 
 
 def test_fork_rename_and_rm_change_what_they_name_and_no_more(kept: Agentkit) -> None:

@@ -105,6 +105,11 @@ SCENES: dict[str, Any] = {
     ],
     "research": lambda: call("research", request="How long does green tea keep?"),
     "two orders": lambda: [call("order", sku="TEA-1", n=40), call("order", sku="TEA-2", n=50)],
+    "in a row": lambda: [
+        call("order", sku="TEA-1", n=40),
+        call("order", sku="TEA-2", n=2),
+        call("stock", sku="TEA-3", place="Lyon"),
+    ],
     "order": lambda: ["I need a signature for this one.", call("order", sku="TEA-1", n=40, note="for Paris")],
     "slow": lambda: [call("order", sku="TEA-9", n=1), call("slow", seconds=30)],
     "question": lambda: call("ask_person", question="Which warehouse?"),
@@ -137,7 +142,7 @@ class Researcher(Scene):
         return ["Let me look. ", call("stock", sku="green tea", place="Lyon")]
 
 
-@tool
+@tool(effect="read")
 async def stock(sku: str, ctx: Context[Any], place: str = "Paris") -> dict[str, Any]:
     """Items left in stock."""
     for step in range(3):

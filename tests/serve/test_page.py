@@ -234,6 +234,47 @@ def test_of_two_calls_that_wait_each_is_decided_in_its_place(page: Any) -> None:
     page.wait_for_selector("text=on their way")
 
 
+@pytest.mark.parametrize("decision", ["Approve", "Deny…"])
+def test_a_call_that_waits_behind_another_says_so_and_runs_once_that_is_settled(
+    page: Any, serving: Serving, decision: str
+) -> None:
+    say(page, "orders in a row")
+    other = page.context.new_page()
+    for tab in (page, other):
+        held = tab.locator(".card.held")
+        if tab is other:  # where it is told from the store, not as it happened
+            serving.stop()
+            page.wait_for_selector("#state.bad")
+            serving.start()
+            page.wait_for_selector("#state:not(.bad)", state="attached")
+            page.trouble.clear()  # the browser says that it lost the connection
+            tab.goto(page.url)
+        expect(held).to_have_count(1)
+        expect(held).to_contain_text("waits for a call above")
+        expect(held.get_by_role("img", name="not begun")).to_be_visible()
+        expect(held.locator("button")).to_have_count(0)  # there is nothing to decide about it
+        held.locator("summary").click()
+        expect(held.locator("pre")).to_contain_text("TEA-2")
+        expect(tab.locator(".card.done")).to_have_count(1)  # what only reads waits for nobody
+        expect(tab.locator(".card.wait button:has-text('Approve')")).to_have_count(1)
+        expect(tab.locator("#say")).to_be_disabled()
+        tab.click("#tracing")
+        expect(tab.locator(".bar i.wait")).to_have_count(1)
+        expect(tab.locator(".bar i.tool")).to_have_count(1)
+    page.click(f"button:has-text('{decision}')")
+    if decision != "Approve":
+        page.keyboard.press("Enter")
+    for tab in (page, other):
+        expect(tab.locator(".card.held")).to_have_count(0)
+        late = tab.locator(".card.done", has_text="TEA-2")
+        expect(late.locator("pre").last).to_have_text("ordered 2 x TEA-2")
+        expect(late.locator(".time")).not_to_contain_text("waits")
+        expect(tab.locator(".card.done")).to_have_count(3 if decision == "Approve" else 2)
+        expect(tab.locator(".card.failed")).to_have_count(0 if decision == "Approve" else 1)
+        idle(tab)
+        expect(tab.locator("#say")).to_be_enabled()
+
+
 def test_a_question_is_answered(page: Any) -> None:
     say(page, "question")
     page.wait_for_selector(".ask:has-text('Which warehouse?')")

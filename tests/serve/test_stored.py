@@ -10,7 +10,7 @@ from agentkit import Agent, MemoryStore
 from agentkit.serve.export import session_html
 from agentkit.serve.live import tells_more
 from agentkit.serve.rows import Teller
-from agentkit.serve.stored import broken_off, stored_rows
+from agentkit.serve.stored import broken_off, stored_rows, waiting
 from agentkit.serve.turns import reply_at, turn_of
 from agentkit.stores.base import AddMessage, StoredCall
 from agentkit.stores.message import Message
@@ -63,6 +63,7 @@ def test_a_turn_with_calls_is_told_as_it_was_live() -> None:
             "turn_finished",
         )
     ]
+    assert [row["at"] for row in rows] == [1000.0] + [1001.0] * 4 + [1002.0] + [1003.0] * 2
     started, finished = rows[4], rows[5]
     assert started["callId"] == finished["callId"]
     assert (finished["failed"], finished["seconds"], finished["at"]) == (False, None, 1002.0)
@@ -80,6 +81,31 @@ def test_a_call_that_waits_is_told_as_waiting_and_its_response_when_it_is_there(
     assert [row["callId"] for row in rows if row["type"] == "tool_started"] == ["a", "b", "c"]
     assert ended.keys() == {"a", "b"}
     assert (ended["a"]["waits"], ended["b"]["waits"]) == (False, True)
+    started = {row["callId"]: row["waits"] for row in rows if row["type"] == "tool_started"}
+    assert started == {"a": False, "b": False, "c": True}
+
+
+def test_calls_that_wait_for_a_person_and_those_behind_them_are_told_apart() -> None:
+    asked = [call("order", n=1), call("order", n=2), call("order", n=3)]
+    entries = [
+        StoredCall(index=0, call_id="a", name="order", effect="write", why="dear"),
+        StoredCall(index=1, call_id="b", name="order", effect="write", args={"n": 5}),
+        StoredCall(index=2, call_id="c", name="order", effect="write"),
+    ]
+    waits = waiting(kept(ASKED, ("model", asked), calls=entries))
+    assert waits is not None and waits["at"] == 1001.0
+    assert [(each["callId"], each["kind"], each["why"]) for each in waits["calls"]] == [
+        ("a", "approval", "dear")
+    ]
+    assert [(each["callId"], each["args"]) for each in waits["held"]] == [("b", {"n": 5}), ("c", {"n": 3})]
+    # Where the program ended before anybody was asked, each is asked about: none waits behind another for ever.
+    blank = [StoredCall(index=n, call_id=f"{n}", name="order", effect="write") for n in range(3)]
+    waits = waiting(kept(ASKED, ("model", asked), calls=blank))
+    assert waits is not None and waits["held"] == []
+    assert [each["callId"] for each in waits["calls"]] == ["0", "1", "2"]
+    assert waiting(kept()) is None and waiting(kept(ASKED)) is None
+    html = session_html(kept(ASKED, ("model", asked), calls=entries))
+    assert '"type": "pending"' in html
 
 
 def test_a_session_without_an_answer_says_so() -> None:
@@ -153,6 +179,15 @@ def test_a_turn_is_found_by_its_message_or_by_its_time() -> None:
     assert turn["reply"]["parts"] == [{"text": "No."}]
     with pytest.raises(Exception, match="not stored"):
         turn_of(agent, session, 2)
+
+
+def test_a_file_of_a_session_has_each_content_once() -> None:
+    said = [
+        ("user" if n % 2 == 0 else "model", [{"text": f"unheard-of {n} " + "x" * 1_000}]) for n in range(100)
+    ]
+    html = session_html(kept(*said), Agent(ScriptedModel([]), instructions="Be brief."))
+    assert html.count("unheard-of 42 ") == 2  # as it is shown, and as it was sent
+    assert html.count("Be brief.") == 1
 
 
 def test_a_file_of_a_session_closes_no_script_of_its_own() -> None:

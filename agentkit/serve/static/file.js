@@ -11,4 +11,7 @@ trace.setAttribute("aria-label", "Trace");
 document.body.append(make("header", make("h1", visible(data.title)), make("p.note", used(data.usage))), trace, make("main", log));
 const view = new Conversation(log, null);
 data.rows.forEach((/** @type {any} */ row) => view.take(row));
-new Trace(trace, async (turn) => data.turns[turn.message ?? -1]).draw(data.rows);
+new Trace(trace, async ({ message = -1 }) => {
+  const request = { ...data.request, contents: data.contents.slice(0, message) };
+  return { ...data.turns[message], reply: data.contents[message], request };
+}).draw(data.rows);

@@ -58,6 +58,7 @@ class Maker {
 
   /** @param {any} row @param {string} scope */
   on_tool_started(row, scope) {
+    if (row.waits) return;
     const again = this.calls.get(row.callId);
     if (again) again.to = undefined;
     else {

@@ -17,6 +17,14 @@ const STATES = /** @type {Record<string, string>} */ ({
   stopped: "stopped",
 });
 
+const NOTES = /** @type {Record<string, (row: any) => string>} */ ({
+  upload_progress: (row) => (row.done ? `${row.name} was uploaded.` : ""),
+  file_lost: (row) => `The file ${row.name} is no longer available.`,
+  request_delayed: (row) => `Waits ${duration(row.seconds)} for its place under the rate limit.`,
+  tools_left_out: (row) => `Tools of ${row.source} are left out: ${row.reason}`,
+  model_changed: (row) => `${row.after} stands in for ${row.before}: ${row.reason}`,
+});
+
 export class Conversation {
   /** @param {HTMLElement} log @param {Actions | null} actions @param {string} [session] */
   constructor(log, actions, session = "") {
@@ -49,6 +57,8 @@ export class Conversation {
     if (!this.rows.length) this.log.replaceChildren();
     this.rows.push(row);
     /** @type {any} */ (this)["on_" + row.type]?.(row);
+    const note = NOTES[row.type]?.(row);
+    if (note) this.note(note, row);
   }
 
   /**
@@ -131,31 +141,6 @@ export class Conversation {
     this.note(`Asked again after ${duration(row.delay)} (attempt ${row.attempt}): ${row.reason}`, row);
   }
 
-  /** @param {any} row */
-  on_upload_progress(row) {
-    if (row.done) this.note(`${row.name} was uploaded.`, row);
-  }
-
-  /** @param {any} row */
-  on_file_lost(row) {
-    this.note(`The file ${row.name} is no longer available.`, row);
-  }
-
-  /** @param {any} row */
-  on_request_delayed(row) {
-    this.note(`Waits ${duration(row.seconds)} for its place under the rate limit.`, row);
-  }
-
-  /** @param {any} row */
-  on_tools_left_out(row) {
-    this.note(`Tools of ${row.source} are left out: ${row.reason}`, row);
-  }
-
-  /** @param {any} row */
-  on_model_changed(row) {
-    this.note(`${row.after} stands in for ${row.before}: ${row.reason}`, row);
-  }
-
   /** @param {string} text @param {any} row */
   note(text, row) {
     this.place(row.within).append(make("p.note", visible(text).slice(0, 500)));
@@ -167,7 +152,7 @@ export class Conversation {
     unask(call);
     call.body.replaceChildren(make("h2", "Arguments"), pre(row.args));
     call.time.textContent = "";
-    this.mark(call, "run");
+    this.mark(call, row.waits ? "held" : "run");
   }
 
   /** @param {any} row @returns {Call} */
