@@ -247,6 +247,7 @@ def test_small_talk_is_answered_with_what_can_be_asked(name: str, lines: str, ex
     assert done.stdout.count("\n- ") == examples
 
 
+@pytest.mark.slow
 def test_the_assistant_reads_units_sums_and_times_on_the_embedded_model() -> None:
     asked = {
         "5 ft 11 in to cm": "= 180.34 centimeters",

@@ -342,9 +342,9 @@ class _Workers:
 
     def close(self) -> None:
         """Cancel what is under way; wait a little for async tools to clean up, unless one blocks."""
-        self._closed = True
         if self._handle is not None:
             self._leave(self._handle)
+        self._closed = True  # only now: what ends drops its message then, which was waited for until here
         self._discard()
 
     def _leave(self, handle: threads.PortalHandle) -> None:
@@ -356,4 +356,5 @@ class _Workers:
                 message = self.messages.get(timeout=left)
                 if isinstance(message, tuple):
                     self._cancels.pop(message[0], None)
+                    threads.discard(message[1])
         threads.portal.leave(handle)

@@ -90,6 +90,7 @@ def killed(rounds: int, tmp_path: Path) -> int:
     return unknown
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_chat_killed_at_random_instants_resumes_with_nothing_lost_and_no_write_run_twice(
     tmp_path: Path,

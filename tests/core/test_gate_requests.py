@@ -639,6 +639,6 @@ def test_whatever_a_model_replies_the_history_stays_valid_and_nothing_foreign_ge
     way: Way, said: Any
 ) -> None:
     try:
-        way.run(Agent(Raw(said), tools=[look], limits=Limits(turns=3)), "x")  # which checks the run
+        way.run(Agent(Raw(said), tools=[look], limits=Limits(turns=3), retry=NO_WAIT), "x")  # which checks it
     except ModelError as error:
         check_history(error.run.contents)

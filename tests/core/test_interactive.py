@@ -105,6 +105,7 @@ def test_it_is_so_in_a_sub_agent_at_any_depth(go: Runner, kind: str, depth: int)
     assert (person.threads, person.beside) == ([threading.get_ident()] * 2, [0, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_time_that_a_person_takes_counts_nowhere(go: Runner, kind: str, inside: bool) -> None:
@@ -122,6 +123,7 @@ def test_the_time_that_a_person_takes_counts_nowhere(go: Runner, kind: str, insi
     assert len(person.threads) == 2
 
 
+@pytest.mark.slow
 def test_time_goes_on_for_what_comes_after(go: Runner) -> None:
     person = Person(seconds=0.3)
 

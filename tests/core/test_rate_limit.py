@@ -347,6 +347,7 @@ def has_room(
     return True
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(requests=st.none() | st.integers(1, 6), tokens=st.none() | st.integers(1, 100), actions=ACTIONS)
 def test_no_window_of_a_minute_has_more_than_the_limit(

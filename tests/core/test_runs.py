@@ -33,6 +33,7 @@ from agentkit import (
     Usage,
     tool,
 )
+from agentkit.drivers import threads
 from agentkit.errors import ToolRetriesExceeded, ToolTimeout
 from agentkit.events import (
     Event,
@@ -274,6 +275,18 @@ def test_a_tool_that_outlives_its_time_is_left_behind(go: Runner, function: Any)
 def test_a_default_timeout_holds_for_tools_that_set_none(go: Runner) -> None:
     run = go(Agent(ScriptedModel([call("slow_async"), "ok"]), tools=[slow_async], tool_timeout=0.05), "x")
     assert [type(error) for error in run.errors] == [ToolTimeout]
+
+
+@pytest.mark.parametrize(
+    "options", [{"tool_timeout": 0.05}, {"limits": Limits(seconds=0.05)}], ids=["call", "run"]
+)
+def test_an_async_tool_that_ends_when_it_is_cancelled_holds_nobody_up(
+    go: Runner, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        threads, "CLOSING_SECONDS", 3600
+    )  # who waited for more than its end would do so for an hour
+    go(Agent(ScriptedModel([call("slow_async"), "ok"]), tools=[slow_async], **options), "x")
 
 
 def test_a_tool_that_exits_or_cancels_itself_is_an_error_of_that_call_only(go: Runner) -> None:

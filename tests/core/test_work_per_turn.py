@@ -169,7 +169,7 @@ def test_a_turn_of_a_chat_costs_the_same_however_long_the_history_is(
     # All that is counted is seen at all, and it is no more than a turn needs.
     assert short.requests == 2
     assert short.validations == 1  # of the call's arguments
-    assert 4 <= short.encodes <= 19
+    assert 4 <= short.encodes <= 20
     assert 2 <= short.decodes <= 8
     stored = begin in (_in_memory, _in_a_file, _managed)
     assert (10 if stored else 0) <= short.statements <= (60 if stored else 0)

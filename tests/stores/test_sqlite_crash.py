@@ -84,6 +84,7 @@ def kill_again_and_again(db: Path, rounds: int) -> None:
     assert seen > rounds
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_instant_loses_no_step_and_tears_none(db: Path) -> None:
     kill_again_and_again(db, 15)
 
