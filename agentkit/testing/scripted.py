@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from typing import Any, cast
@@ -66,8 +67,16 @@ class ScriptedModel(Model):
         self._script = list(script)
         self._name = name
         self._lock = threading.Lock()
-        self.requests: list[Request] = []
-        """The requests so far, copied as they were made."""
+        self._bodies: list[bytes] = []
+        self._requests: list[Request] = []
+        """Those of the bodies that were looked at."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests so far, as they were sent."""
+        with self._lock:
+            self._requests += map(json.loads, self._bodies[len(self._requests) :])
+        return self._requests
 
     @property
     def name(self) -> str:
@@ -76,20 +85,18 @@ class ScriptedModel(Model):
 
     def assert_complete(self) -> None:
         """Raise an AssertionError if replies are left."""
-        left = len(self._script) - len(self.requests)
+        left = len(self._script) - len(self._bodies)
         if left > 0:
             raise AssertionError(f"{left} of {len(self._script)} scripted replies were not asked for.")
 
     def _next(self, request: Request) -> Reply:
         with self._lock:
-            index = len(self.requests)
+            index = len(self._bodies)
             if index >= len(self._script):
                 raise AssertionError(
                     f"Request {index + 1}, but the script has only {len(self._script)} replies."
                 )
-            self.requests.append(
-                copy.deepcopy(cast(Request, {**request, "contents": list(request["contents"])}))
-            )
+            self._bodies.append(encode_request(request))
         return _reply(self._script[index], request)
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
