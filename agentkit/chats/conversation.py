@@ -25,7 +25,7 @@ from agentkit.chats.changing import Changing
 from agentkit.chats.given import Given, given_of
 from agentkit.chats.own_session import OwnSession
 from agentkit.chats.pending import pending_in
-from agentkit.chats.runs import Seen
+from agentkit.chats.runs import Journal, Seen
 from agentkit.core.history import History
 from agentkit.core.resuming import Sending
 from agentkit.core.state import RunState
@@ -83,8 +83,8 @@ class _Send:
     writer: SessionWriter
     resume: bool
     """Whether it goes on with what is there."""
-    repeats: bool = False
-    """Whether it only says again what was answered before."""
+    journal: Journal | None
+    """Stores its steps; None if it only says again what was answered before."""
 
 
 class Conversation:
@@ -254,15 +254,15 @@ class Conversation:
                 resume = True
             if repeats and sent is not None:
                 runs.repeat(state, seen, sent)
-                journal = runs.refuse(self.id)
+                journal, store = None, runs.refuse(self.id)
             else:
                 if sending.merged is not None:
                     self._give(seen, sending.given, sending.merged, restart, resume=resume)
                 (runs.go_on if resume else runs.begin)(state, seen, self.id)
                 written, id = (self._given.written if self._given else None), sending.id
-                journal = runs.journal_of(writer, seen, written, resume=resume, sender_id=id)
-            runs.connect(state, journal, lambda key: self.store.result(self.id, key), blocks=self._blocks)
-            opened.append(_Send(writer=writer, resume=resume, repeats=repeats))
+                journal = store = Journal(writer, seen, written, resume=resume, sender_id=id)
+            runs.connect(state, store, lambda key: self.store.result(self.id, key), blocks=self._blocks)
+            opened.append(_Send(writer=writer, resume=resume, journal=journal))
         except BaseException:
             writer.release()
             raise
@@ -294,14 +294,20 @@ class Conversation:
         send = opened.pop()
         writer = send.writer
         try:
-            if send.repeats:
+            if send.journal is None:
                 return
-            kept, steps = runs.settle(state, writer.info, self._seen, resume=send.resume)
+            kept, steps = runs.settle(state, send.journal, writer.info, self._seen, resume=send.resume)
             if steps:
-                writer.append(steps, release=True)
-            self._seen = runs.see_end(state, writer.info, self._seen, kept=kept)
+                try:
+                    writer.append(steps, release=True)
+                except StoreError:  # an answer may be among them: once more, and it failed all the same
+                    with suppress(StoreError):
+                        writer.append(steps, release=True)
+                    raise
+            info = writer.info
+            self._seen = runs.see_end(state, info, self._seen, kept=kept)
             if self._given is not None:
-                self._given.end = writer.info.messages
+                self._given.end = info.messages
         finally:
             runs.disconnect(state)
             writer.release()

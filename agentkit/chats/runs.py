@@ -29,7 +29,7 @@ from agentkit.stores.base import (
 from agentkit.wire.content import Content, JsonObject, calls_of
 from agentkit.wire.history import starts_turn, turn_starts
 
-Journal = Callable[[Sequence[Step]], None]
+Store = Callable[[Sequence[Step]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,37 +123,47 @@ def repeat(state: RunState, seen: Seen, at: int) -> None:
     state.end.answer()
 
 
-def connect(
-    state: RunState, journal: Journal, read_result: Callable[[str], str | None], *, blocks: bool
-) -> None:
+def connect(state: RunState, store: Store, read_result: Callable[[str], str | None], *, blocks: bool) -> None:
     """Tell a run where to store what happens, and where to read results that were cut."""
-    state.session.append, state.session.blocks = journal, blocks
+    state.session.append, state.session.blocks = store, blocks
     state.tools.read_stored = read_result
 
 
-def journal_of(
-    writer: SessionWriter, seen: Seen, given: JsonObject | None, *, resume: bool, sender_id: str | None
-) -> Journal:
-    """Make what stores the steps of a run.
+class Journal:
+    """What stores the steps of a run.
 
     The first thing it stores takes the place of a reply that was no answer; the first message has the sender's id.
     What the run was given is kept with each message of the user's.
     """
-    first = [Cut(len(seen.contents) - 1)] if resume and seen.half else []
-    id = None if resume else sender_id
 
-    def journal(steps: Sequence[Step]) -> None:
-        nonlocal id
-        if id is not None:
-            steps = [_with_sender(step, id) if n == 0 else step for n, step in enumerate(steps)]
-        if given is not None:
-            steps = [_with_given(step, given) for step in steps]
+    def __init__(
+        self,
+        writer: SessionWriter,
+        seen: Seen,
+        given: JsonObject | None,
+        *,
+        resume: bool,
+        sender_id: str | None,
+    ) -> None:
+        self._writer = writer
+        self._given = given
+        self._first: list[Step] = [Cut(len(seen.contents) - 1)] if resume and seen.half else []
+        self._sender_id = None if resume else sender_id
+
+    def __call__(self, steps: Sequence[Step]) -> None:
+        """Store steps."""
         if steps:
-            writer.append([*first, *steps])
-            first.clear()
-            id = None
+            self._writer.append(self.ready(steps))
+            self._first, self._sender_id = [], None
 
-    return journal
+    def ready(self, steps: Sequence[Step]) -> list[Step]:
+        """Return steps as they are stored."""
+        made = [*steps]
+        if self._sender_id is not None and made:
+            made[0] = _with_sender(made[0], self._sender_id)
+        if self._given is not None:
+            made = [_with_given(step, self._given) for step in made]
+        return [*self._first, *made] if made else []
 
 
 def _with_sender(step: Step, id: str) -> Step:
@@ -168,29 +178,33 @@ def _with_given(step: Step, given: JsonObject) -> Step:
     return AddMessage(replace(step.message, given=given), step.calls)
 
 
-def refuse(id: str) -> Journal:
-    """Make a journal for a run that must do nothing."""
+def refuse(id: str) -> Store:
+    """Make what stores the steps of a run that must do nothing."""
 
-    def journal(steps: Sequence[Step]) -> None:
+    def refused(steps: Sequence[Step]) -> None:
         if steps:
             raise AgentError(
                 f"The chat {id!r} has gone on from this message: its answer stands, and isn't asked for again."
             )
 
-    return journal
+    return refused
 
 
 # -- at its end
 
 
-def settle(state: RunState, info: SessionInfo, before: Seen, *, resume: bool) -> tuple[bool, list[Step]]:
+def settle(
+    state: RunState, journal: Journal, info: SessionInfo, before: Seen, *, resume: bool
+) -> tuple[bool, list[Step]]:
     """Say whether a send is kept or, if nothing came of it, taken back; and what is still to be stored."""
-    stored, messages, started_with = info.messages, state.history.messages, state.session.started_with
+    steps, stored = journal.ready(state.session.unsaved), info.messages
+    for step in steps:
+        stored = step.seq if isinstance(step, Cut) else stored + isinstance(step, AddMessage)
+    messages, started_with = state.history.messages, state.session.started_with
     left_open = state.waiting.left is not None
-    said = any(message.content["role"] == "model" for message in state.own_messages)
+    said = "model" in [message.content["role"] for message in state.own_messages]
     # Calls that are stored may have run.
     kept = left_open or said or resume or stored > len(messages)
-    steps: list[Step] = []
     for seq in state.history.renewed:
         if seq < (stored if kept else started_with):
             steps.append(SaveFiles(seq, messages[seq].files))

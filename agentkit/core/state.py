@@ -103,6 +103,8 @@ class Session:
     """How many messages at the beginning are stored already."""
     append: Callable[[Sequence[Step]], None] | None = None
     """Stores what happens, if anybody does; raises `StoreError`."""
+    unsaved: list[Step] = field(default_factory=list)
+    """What is stored with the next steps, or after the end by whoever stores."""
     blocks: bool = True
     """Whether that may block: a chat without a store keeps what happens in memory."""
     state: JsonObject = field(default_factory=dict)

@@ -206,7 +206,7 @@ class Turn:
         if parts:
             message = self._message(parts, answer, run.end.finish_reason)
             run.history.add(message)
-            yield Save([AddMessage(message)])
+            yield Save([AddMessage(message)], later=not run.context._run.watched)
             run.note_stored(message)
         elif answer is not None:
             run.end.metadata = beside(answer.reply)

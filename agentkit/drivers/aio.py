@@ -44,7 +44,6 @@ class AsyncDriver:
         self._clock = Clock(None, self._caller)
         self._value: Any = None
         self._workers: _Workers | None = None
-        self._unsaved: list[Step] = []
 
     async def drive(self, steps: Steps) -> AsyncGenerator[Event, None]:
         """Perform the effects; yield the events. Closing or cancelling it closes all that is under way."""
@@ -61,7 +60,11 @@ class AsyncDriver:
                 error = None
                 try:
                     told = not isinstance(step, effects.EFFECTS)
-                    if self._unsaved and not isinstance(step, effects.Save) and (self._stream or not told):
+                    if (
+                        self._session.unsaved
+                        and not isinstance(step, effects.Save)
+                        and (self._stream or not told)
+                    ):
                         await self._save()  # nobody hears of what isn't stored
                     if isinstance(step, CallModel):
                         async with aclosing(self._call_model(step)) as events:
@@ -89,7 +92,6 @@ class AsyncDriver:
                 unheard = self._value
                 if unheard is not None and isinstance(step, effects.AskLimit) and (undo := step.undo):
                     await _ask_limit(effects.AskLimit(step.limit, lambda: undo(unheard)))
-                await self._save()
 
     async def _perform(self, step: effects.Performed) -> Any:
         match step:
@@ -110,12 +112,13 @@ class AsyncDriver:
 
     async def _save(self, steps: Sequence[Step] = (), *, later: bool = False) -> None:
         """Store steps, after those that were put off, in a thread where that may block. Or put them off, too."""
-        if (append := self._session.append) is None:
+        session = self._session
+        if (append := session.append) is None:
             return
-        self._unsaved += steps
-        if self._unsaved and not later:
-            steps, self._unsaved = self._unsaved, []
-            if self._session.blocks:
+        session.unsaved += steps
+        if session.unsaved and not later:
+            steps, session.unsaved = session.unsaved, []
+            if session.blocks:
                 await threads.off_loop(lambda: append(steps))
             else:
                 append(steps)

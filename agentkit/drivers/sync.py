@@ -59,7 +59,6 @@ class SyncDriver:
         self._tool_timeout = run.settings.tool_timeout
         self._clock = Clock(None, self._caller)
         self._workers: _Workers | None = None
-        self._unsaved: list[Step] = []
 
     def drive(self, steps: Steps) -> Generator[Event, None, None]:
         """Perform the effects; yield the events. Closing it, at any point, closes all that is under way."""
@@ -77,7 +76,11 @@ class SyncDriver:
                 error = None
                 try:
                     told = not isinstance(step, effects.EFFECTS)
-                    if self._unsaved and not isinstance(step, effects.Save) and (self._stream or not told):
+                    if (
+                        self._session.unsaved
+                        and not isinstance(step, effects.Save)
+                        and (self._stream or not told)
+                    ):
                         self._save()  # nobody hears of what isn't stored
                     if isinstance(step, CallModel):
                         value = yield from self._call_model(step)
@@ -100,7 +103,6 @@ class SyncDriver:
                 steps.close()
                 if value is not None and isinstance(step, effects.AskLimit) and step.undo is not None:
                     step.undo(value)  # the run was cancelled before it had it
-                self._save()
 
     def _perform(self, step: effects.Performed) -> Any:
         match step:
@@ -121,12 +123,13 @@ class SyncDriver:
 
     def _save(self, steps: Sequence[Step] = (), *, later: bool = False) -> None:
         """Store steps, after those that were put off; or put them off, too."""
-        if self._session.append is None:
+        session = self._session
+        if session.append is None:
             return
-        self._unsaved += steps
-        if self._unsaved and not later:
-            steps, self._unsaved = self._unsaved, []
-            self._session.append(steps)
+        session.unsaved += steps
+        if session.unsaved and not later:
+            steps, session.unsaved = session.unsaved, []
+            session.append(steps)
 
     # -- the model
 

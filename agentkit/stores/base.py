@@ -227,7 +227,7 @@ class SessionStore(Protocol):
         sender_id: str | None = None,
         turn: Turn | None = None,
     ) -> SessionWriter:
-        """Become the writer of a session: in one transaction, with all that is asked for besides.
+        """Become the writer of a session; what the caller hasn't seen is read once it is.
 
         Args:
             id: The session's.

@@ -34,19 +34,21 @@ _INFO = """id, created, updated, version, messages, usage, title, model,
     (SELECT i.text FROM {p}instructions i WHERE i.session = key), expires, parent"""
 INFO = f"SELECT {_INFO} FROM {{p}}sessions s"
 BY_ID = "session = (SELECT key FROM {p}sessions WHERE id = ?)"
-TAKEN = "session = (SELECT key FROM {p}sessions WHERE id = ? AND fence = ?)"
 
-# One statement makes a session that isn't there, takes its lease if that is free, and reads it. It may be sent twice.
+# One statement makes a session that isn't there, takes its lease if that is free, and reads its row, whether it has a
+# ledger, and where a sender's id is. It may be sent twice.
+_CLAIMED = f"""{_INFO}, key, EXISTS (SELECT 1 FROM {{p}}calls c WHERE c.session = key),
+    (SELECT m.seq FROM {{p}}messages m WHERE m.session = key AND m.sender_id = ?)"""
 _TAKE = f"""
     INSERT INTO {{p}}sessions AS s (id, created, updated, version, messages, usage, title, model, expires, parent,
         fence, owner) VALUES (?, ?, ?, ?, 0, '{{}}', ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET fence = excluded.fence, owner = excluded.owner, waited = 0
         WHERE s.owner IS NULL OR s.fence = excluded.fence OR {{gone}}
-    RETURNING {_INFO}, key"""
+    RETURNING {_CLAIMED}"""
 _CLAIM = f"""
     UPDATE {{p}}sessions AS s SET fence = ?, owner = ?, waited = 0
         WHERE s.id = ? AND (s.owner IS NULL OR s.fence = ? OR {{gone}})
-    RETURNING {_INFO}, key"""
+    RETURNING {_CLAIMED}"""
 _CREATE = """
     INSERT INTO {p}sessions AS s (id, created, updated, version, messages, usage, title, model, expires, parent,
         fence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -81,15 +83,7 @@ def part(text: str, **parts: str) -> str:
     return text
 
 
-def _reading(of: str) -> tuple[str, ...]:
-    return tuple(part(text, of=of) for text in (_MESSAGES, _CALLS, _SUMMARY, _STATE))
-
-
-_LOAD, _TAKEN_LOAD = _reading(BY_ID), _reading(TAKEN)
-_NEWER = part(
-    _MESSAGES, of="session = (SELECT key FROM {p}sessions WHERE id = ? AND fence = ? AND version <> ?)"
-)
-_SENT = part("SELECT seq FROM {p}messages WHERE {of} AND sender_id = ?", of=TAKEN)
+_LOAD = tuple(part(text, of=BY_ID) for text in (_MESSAGES, _CALLS, _SUMMARY, _STATE))
 
 
 # -- statements
@@ -166,28 +160,18 @@ def take(
     *,
     create: SessionSettings | None,
     version: int,
-    seen: int | None,
     sender_id: str | None,
 ) -> list[Statement]:
-    """Take a session's lease, and read what is asked for of it.
-
-    That is its row, its ledger, what it has of a sender's id, and, if its version isn't the one seen, all else.
-    """
-    who = exact(id)
-    mine = (who, fence)
-    statements: list[Statement] = [(_CLAIM, (fence, owner, who, fence))]
-    if create is not None:
-        now = time.time()
-        settings = (exact(create.get("title")), exact(create.get("model")), create.get("expires"))
-        statements = [(_TAKE, (who, now, now, version, *settings, exact(create.get("parent")), fence, owner))]
-        if (instructions := create.get("instructions")) is not None:
-            statements.append((_INSTRUCTIONS, (exact(instructions), *mine, version)))
-    _, calls, summary, state = _TAKEN_LOAD
-    statements.append((calls, mine))
-    if sender_id is not None:
-        statements.append((_SENT, (*mine, exact(sender_id))))
-    if seen is not None:
-        statements += [(_NEWER, (*mine, seen, 0, _ALL)), (summary, (*mine, _ALL)), (state, (*mine, _ALL))]
+    """Take a session's lease; `create` makes it with a version if it isn't there. The row is for `Taken`."""
+    who, sender = exact(id), exact(sender_id)
+    if create is None:
+        return [(_CLAIM, (fence, owner, who, fence, sender))]
+    now = time.time()
+    settings = (exact(create.get("title")), exact(create.get("model")), create.get("expires"))
+    row = (who, now, now, version, *settings, exact(create.get("parent")), fence, owner, sender)
+    statements: list[Statement] = [(_TAKE, row)]
+    if (instructions := create.get("instructions")) is not None:
+        statements.append((_INSTRUCTIONS, (exact(instructions), who, fence, version)))
     return statements
 
 

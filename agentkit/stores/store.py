@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -290,21 +290,25 @@ class Store:
             self._db.owner(),
             create=create,
             version=version,
-            seen=seen,
             sender_id=sender_id,
         )
         self._held.add(lease)
         try:
-            taken, *found = self._db.run(statements, durable=False, again=True)
+            taken, *_ = self._db.run(statements, durable=False, again=True)
             if not taken:
                 self._held.discard(lease)
                 return None
-            info = rows.info_of(taken[0])
-            if create is not None and (instructions := create.get("instructions")) is not None:
-                found.pop(0)
-                if info.version == version:  # it was just made
-                    info = replace(info, instructions=instructions)
-            return _writer(self, lease, info, taken[0][-1], found, seen, sender_id)
+            info, (key, has_calls, sent) = rows.info_of(taken[0]), taken[0][-3:]
+            found: list[list[Any]] = [[], [], [], []]
+            if create is not None and info.version == version:  # it was just made: there is nothing to read
+                info = replace(info, instructions=create.get("instructions"))
+            elif seen not in (None, info.version):  # nobody else writes by now, or the fence is theirs
+                found = self._db.run(rows.load(lease.id, 0, None)[1:], write=False)
+            elif has_calls:
+                found[1:2] = self._db.run(rows.load(lease.id, 0, None)[2:3], write=False)
+            session = None if seen in (None, info.version) else lambda: rows.session_of(info, *found)
+            mirror = Mirror(key, info, {call[0]: rows.is_open(call) for call in found[1]})
+            return Writer(self, mirror, lease, session, sent)
         except BaseException:  # an interrupt may come when the lease is stored already
             self._dropped.append(lease)
             raise
@@ -325,26 +329,6 @@ class Store:
             self._dropped.extend(mine)
             raise
         self._held.difference_update(mine)
-
-
-def _writer(
-    store: Store,
-    lease: Lease,
-    info: SessionInfo,
-    key: int,
-    found: list[list[Any]],
-    seen: int | None,
-    sender_id: str | None,
-) -> Writer:
-    """Make a writer of what `rows.take` reads."""
-    calls = found.pop(0)
-    sent = found.pop(0) if sender_id is not None else []
-    session: Callable[[], StoredSession] | None = None
-    if seen is not None and info.version != seen:
-        messages, summary, state = found
-        session = lambda: rows.session_of(info, messages, calls, summary, state)  # noqa: E731
-    mirror = Mirror(key, info, {call[0]: rows.is_open(call) for call in calls})
-    return Writer(store, mirror, lease, session, sent[0][0] if sent else None)
 
 
 def _one(found: Sequence[Any], id: str) -> Any:

@@ -67,7 +67,7 @@ def append(db: str, id: str) -> None:
 
 def share(db: str, id: str, name: str, seconds: str) -> None:
     """Store turns in a session, when told to, for so long; tell how many, and how often another was writing."""
-    store = SQLiteStore(db)
+    store = SQLiteStore(db, busy_timeout=60)
     tell("ready")
     sys.stdin.readline()
     until = time.monotonic() + float(seconds)
