@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from agentkit.errors import ConfigurationError
 from agentkit.model import NO_TRAITS, Traits
-from agentkit.wire.arguments import checked
+from agentkit.wire.arguments import checked, reader
 
 _DOCS = "https://ai.google.dev/gemini-api/docs/"
 _MILLION = 1_048_576
@@ -72,8 +72,9 @@ class Price:
         }
 
     @classmethod
+    @reader
     def from_wire(cls, wire: Mapping[str, Any]) -> Price:
-        """Read what `to_wire` made. Raises an error of Python's where it isn't that."""
+        """Read what `to_wire` made. Raises ConfigurationError where it isn't that."""
         long, later, tiers = wire["long"], wire["later"], wire.get("tiers")
         rates: dict[str, Any] = {name: wire.get(name) for name in _RATES}
         return cls(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentkit.wire.arguments import checked
+from agentkit.wire.arguments import checked, reader
 from agentkit.wire.content import JsonObject
 
 
@@ -71,8 +71,9 @@ class PendingCall:
         }
 
     @classmethod
+    @reader
     def from_wire(cls, wire: JsonObject) -> PendingCall:
-        """Read what `to_wire` made."""
+        """Read what `to_wire` made. Raises ConfigurationError where it isn't that."""
         return cls(
             call_id=wire["callId"],
             name=wire["name"],

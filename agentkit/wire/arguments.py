@@ -113,6 +113,21 @@ def checked(target: F) -> F:
     return cast(F, target)
 
 
+def reader(function: F) -> F:
+    """Make one error of whatever goes wrong in a class method that reads what `to_wire` made."""
+
+    @wraps(function)
+    def read(cls: type, wire: Any) -> Any:
+        try:
+            return function(cls, wire)
+        except ConfigurationError:
+            raise
+        except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+            raise ConfigurationError(f"This is no {cls.__name__}: {wire!r:.200} ({error!r:.100}).") from error
+
+    return cast(F, read)
+
+
 def refuse_copy(what: object, instead: str) -> NoReturn:
     """Say what to do instead of copying or pickling something that is bound to this process."""
     raise ConfigurationError(f"{type(what).__name__} can't be copied or pickled: {instead}")

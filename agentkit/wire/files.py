@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agentkit.errors import ConfigurationError
+from agentkit.wire.arguments import reader
 from agentkit.wire.content import JsonObject, Part
 from agentkit.wire.mime import sniff, text_in_bytes
 
@@ -71,8 +72,9 @@ class UploadedFile:
         }
 
     @classmethod
+    @reader
     def from_wire(cls, wire: JsonObject) -> UploadedFile:
-        """Read what `to_wire` made."""
+        """Read what `to_wire` made. Raises ConfigurationError where it isn't that."""
         names = {each.name: "mimeType" if each.name == "mime_type" else each.name for each in fields(cls)}
         return cls(**{name: wire[key] for name, key in names.items() if key in wire})
 

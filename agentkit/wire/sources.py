@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
+from agentkit.wire.arguments import reader
 from agentkit.wire.content import Content, JsonObject, Part
 from agentkit.wire.metadata import indices_of
 
@@ -35,8 +36,9 @@ class Source:
     """What of `run.text` it supports: `run.text[begin:end]`."""
 
     @classmethod
+    @reader
     def from_wire(cls, wire: Mapping[str, Any]) -> Source:
-        """Read what `dataclasses.asdict` made. Raises ValueError if it is none."""
+        """Read what `dataclasses.asdict` made. Raises ConfigurationError if it is none."""
         texts = {key: str(wire.get(key, "")) for key in ("uri", "title", "status", "text")}
         kind: Any = wire.get("kind")
         spans = wire.get("spans", ())

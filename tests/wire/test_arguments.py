@@ -22,6 +22,10 @@ from agentkit import (
     LastTurns,
     Limits,
     MemoryStore,
+    PendingCall,
+    Price,
+    Source,
+    UploadedFile,
 )
 from agentkit.events import TextDelta, ToolStarted
 from agentkit.testing import ScriptedModel
@@ -205,3 +209,12 @@ def test_who_asks_an_event_for_text_is_led_to_texts() -> None:
     with pytest.raises(AttributeError, match=r"ToolStarted has no text.*\.texts\(\)"):
         print(started.text)
     assert str(TextDelta("Hi")) == "TextDelta(text='Hi')"
+
+
+@pytest.mark.parametrize(
+    "wire", [{}, [], None, "x", 3, {"a": 1}, {"kind": "web", "spans": [[1]]}, {"uri": 1, "long": {}}]
+)
+@pytest.mark.parametrize("reads", [PendingCall, Price, Source, UploadedFile])
+def test_a_reader_of_what_to_wire_made_says_that_it_is_none(reads: Any, wire: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"This is no {reads.__name__}: "):
+        reads.from_wire(wire)
