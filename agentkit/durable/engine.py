@@ -2,7 +2,8 @@
 
 Its tables are in the store's own database: in PostgreSQL in a schema of their own, in SQLite in the same file. It is
 used without its runtime, of which there is one in a process and which the user's own program may need: it keeps,
-orders, claims, cancels, delays and lists; what runs is ours.
+ends, cancels, delays and lists. Tasks are taken by statements of ours, so that who takes one tells so in the same
+transaction; what runs is ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentkit.durable.schema import SQLITE_NOW, VERSION, statements
+from agentkit.durable.schema import CHANNEL, POSTGRES_NOW, SQLITE_NOW, VERSION, statements
 from agentkit.errors import ConfigurationError, StoreError, how_to_install
 from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.rows import Statement
@@ -37,6 +38,34 @@ _PATIENCE = 60.0
 _OPENING = threading.Lock()
 _POOL: Any = {"pool_size": 2, "max_overflow": 2}
 """Its connections, beside the store's."""
+_FIRST = """SELECT * FROM (SELECT workflow_uuid, priority, created_at FROM {{engine}}workflow_status
+    WHERE queue_name IN ({names}) AND status = 'ENQUEUED' {lock}) AS waiting"""
+ALONE = "!"
+"""Ends the names of the queues of tasks that may have killed workers."""
+_ANY = "SELECT 1 FROM {{engine}}workflow_status WHERE status = 'ENQUEUED' AND queue_name IN ({names}) LIMIT 1"
+_OLDEST = "ORDER BY priority, created_at LIMIT ?"
+_MINE = "status = 'PENDING' AND owner_xid = ?"
+# A worker takes what is first in these queues, and the streams of that; it tells so, and reads what it has.
+_TAKE = """WITH next AS MATERIALIZED (
+        SELECT workflow_uuid FROM ({first}) AS found ORDER BY priority, created_at LIMIT ?)
+    UPDATE {{engine}}workflow_status SET status = 'PENDING', owner_xid = ?, executor_id = ?, application_version = ?,
+    started_at_epoch_ms = {now}, updated_at = {now}, recovery_attempts = coalesce(recovery_attempts, 0) + 1
+    WHERE workflow_uuid IN (SELECT workflow_uuid FROM next) AND status = 'ENQUEUED'"""
+_STREAMS = f"""INSERT INTO {{p}}event_streams (stream, seq, lost, fence, ended, updated)
+    SELECT 'task:' || workflow_uuid, {{now}} + 1, {{now}}, owner_xid, 0, {{now}} / 1000.0
+    FROM {{engine}}workflow_status WHERE {_MINE} ON CONFLICT (stream) DO UPDATE SET
+    seq = {{p}}event_streams.seq + 1, fence = excluded.fence, updated = excluded.updated
+    WHERE {{p}}event_streams.ended = 0 AND {{p}}event_streams.fence <> excluded.fence"""
+_TELL = f"""INSERT INTO {{p}}event_rows (stream, seq, count, rows)
+    SELECT s.stream, s.seq, 1, '[{{"type":"task_started","attempt":' || w.recovery_attempts || '}}]'
+    FROM {{engine}}workflow_status w JOIN {{p}}event_streams s ON s.stream = 'task:' || w.workflow_uuid
+    WHERE {_MINE} ON CONFLICT DO NOTHING"""
+_NOTIFY = f"""SELECT pg_notify('{CHANNEL}', left(md5('task:' || workflow_uuid), 16))
+    FROM {{engine}}workflow_status WHERE {_MINE}"""
+_READ = f"""SELECT w.workflow_uuid, w.recovery_attempts, w.queue_name, coalesce(i.inputs, w.inputs), s.seq
+    FROM {{engine}}workflow_status w JOIN {{p}}event_streams s ON s.stream = 'task:' || w.workflow_uuid
+    LEFT JOIN {{engine}}workflow_input i ON i.workflow_uuid = w.workflow_uuid
+    WHERE {_MINE} ORDER BY w.priority, w.created_at"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +77,9 @@ class Claimed:
     """What its end has to show."""
     attempt: int
     given: dict[str, Any]
-    alone: bool = False
+    seq: int
+    """The number of the row that tells of its start, the last of its stream so far."""
+    alone: bool
     """Whether it is one that may have killed workers."""
 
 
@@ -73,7 +104,6 @@ class Engine:
         self.postgres = _is_postgres(store)
         self._schema = ""
         self._made: tuple[int, DBOSClient] | None = None
-        self._queues: dict[str, Any] = {}
         self._lock = threading.Lock()
         with _OPENING:
             self._set_up()
@@ -101,29 +131,42 @@ class Engine:
             options["delay_seconds"] = delay
         self._call(lambda client: client.enqueue(options, task))
 
-    def claim(
-        self, queue: str, worker: str, running: int, most: int, *, alone: bool = False
-    ) -> list[Claimed]:
-        """Take tasks of a queue for a worker that runs some already and may run so many: by priority, then age."""
+    def claim(self, queues: Sequence[str], worker: str, most: int, *, alone: bool = True) -> list[Claimed]:
+        """Take tasks for a worker that has room for so many: by priority, then age; each is told to have started.
+
+        Args:
+            queues: Whose.
+            worker: Its id.
+            most: How many.
+            alone: Whether it may take one that may have killed workers.
+        """
         fence = uuid.uuid4().hex
-
-        def claim(client: DBOSClient) -> list[Claimed]:
-            database = client._sys_db
-            asked = self._queue(client, queue, most)
-            ids, _ = database.start_queued_workflows(asked, worker, _VERSION, None, running, owner_xid=fence)
-            found = database.get_workflow_statuses(ids) if ids else []
-            return [
-                Claimed(
-                    id=row["workflow_uuid"],
-                    fence=fence,
-                    attempt=row["recovery_attempts"] or 1,
-                    given=json.loads(row["inputs"])["args"][0],
-                    alone=alone,
-                )
-                for row in found
+        lock = f"{_OLDEST} FOR UPDATE SKIP LOCKED"
+        if not self.postgres:
+            lock = f"AND status IN ('ENQUEUED', 'PENDING') {_OLDEST}"  # the words of the index
+            names = (*queues, *(f"{name}{ALONE}" for name in queues))
+            if not self.run([(_ANY.format(names=_marks(names)), names)], write=False)[0]:
+                return []  # who only reads waits for nobody
+        first = [_FIRST.format(names="?", lock=lock) for _ in queues]
+        values: list[Any] = [value for name in queues for value in (name, most)]
+        if alone:
+            first.append(_FIRST.format(names=_marks(queues), lock=lock))
+            values += [*(f"{name}{ALONE}" for name in queues), 1]
+        now = POSTGRES_NOW if self.postgres else SQLITE_NOW
+        take = _TAKE.format(first=" UNION ALL ".join(first), now=now)
+        *_, rows = self.run(
+            [
+                (take, (*values, most, fence, worker, _VERSION)),
+                (_STREAMS.replace("{now}", now), (fence,)),
+                (_TELL, (fence,)),
+                *([(_NOTIFY, (fence,))] if self.postgres else []),
+                (_READ, (fence,)),
             ]
-
-        return self._call(claim)
+        )
+        return [
+            Claimed(id, fence, attempt, json.loads(given)["args"][0], seq, queue.endswith(ALONE))
+            for id, attempt, queue, given, seq in rows
+        ]
 
     def finish(self, task: Claimed, *, output: Any = None, error: str | None = None) -> bool:
         """Note how a task ended; return whether it was still this process's."""
@@ -203,12 +246,6 @@ class Engine:
             there = "SELECT 1 WHERE to_regprocedure(?) IS NOT NULL"
         return bool(self.db.run([(there, (trigger,))], write=False)[0])
 
-    def _queue(self, client: DBOSClient, name: str, most: int) -> Any:
-        if name not in self._queues:
-            self._queues[name] = client.register_queue(name, worker_concurrency=most)
-        self._queues[name]._worker_concurrency = most  # each worker's own, whatever the row says
-        return self._queues[name]
-
     def _call(self, function: Callable[[DBOSClient], T]) -> T:
         """Ask the engine, again and again while the database is away. All that is asked may be asked twice."""
         until = time.monotonic() + _PATIENCE
@@ -242,7 +279,6 @@ class Engine:
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():  # connections don't cross a fork
                 self._made = (os.getpid(), self._connect())
-                self._queues.clear()
             return self._made[1]
 
     def _connect(self) -> DBOSClient:
@@ -279,6 +315,10 @@ class Engine:
             now = sqlalchemy.cast(sqlalchemy.literal_column(SQLITE_NOW), sqlalchemy.BigInteger)
             client._sys_db._now_ms_sql = lambda: now  # type: ignore[method-assign]
         return client
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _is_postgres(store: Any) -> bool:

@@ -35,8 +35,6 @@ class Fenced(StoreError):
 class _Batch:
     rows: list[Row] = field(default_factory=list)
     done: Future[int] = field(default_factory=Future)
-    begins: bool = False
-    """Whether it takes the stream from whoever wrote it before."""
 
 
 class DurableEventLog:
@@ -64,20 +62,28 @@ class DurableEventLog:
 
     # -- writing
 
-    def tell(self, stream: str, rows: Sequence[Row], *, fence: str = "", begins: bool = False) -> Future[int]:
+    def take(self, stream: str, fence: str, seq: int) -> None:
+        """Note that a stream has this process as its one writer, and the number of its last row."""
+        with self._lock:
+            self._seqs[stream, fence] = seq
+
+    def leave(self, stream: str, fence: str) -> None:
+        """Note that this writer adds nothing more."""
+        with self._lock:
+            self._seqs.pop((stream, fence), None)
+
+    def tell(self, stream: str, rows: Sequence[Row], *, fence: str = "") -> Future[int]:
         """Add rows to a stream within 50 ms; the future has the number of the last, or `Fenced`.
 
         Args:
             stream: Its name.
             rows: JSON objects.
-            fence: What the writer of the stream knows it by, if it has one writer.
-            begins: Whether it is that writer's from now on.
+            fence: What its one writer knows it by, if it has one: see `take`.
         """
         with self._lock:
             if self._closed:
                 raise StoreError("The event log is closed.")
             batch = self._due.setdefault((stream, fence), _Batch())
-            batch.begins |= begins
             for row in rows:
                 last = batch.rows[-1] if batch.rows else {}
                 if row["type"] in _MERGED and last.get("type") == row["type"]:
@@ -140,13 +146,12 @@ class DurableEventLog:
         self._signals.tell(key_of(stream) for stream, _ in due)
 
     def _settle(self, key: tuple[str, str], batch: _Batch, taken: list[Any]) -> None:
-        stream, fence = key
         if not taken:
-            self._seqs.pop(key, None)
-            batch.done.set_exception(Fenced(f"The stream {stream!r} has ended, or another writer has it."))
+            batch.done.set_exception(Fenced(f"The stream {key[0]!r} has ended, or another writer has it."))
             return
-        if fence:
-            self._seqs[key] = taken[0][0]
+        with self._lock:
+            if key in self._seqs:
+                self._seqs[key] = taken[0][0]
         batch.done.set_result(taken[0][0])
 
     def _leave_out_stored(self, due: dict[tuple[str, str], _Batch]) -> None:
@@ -155,7 +160,7 @@ class DurableEventLog:
             before = self._seqs.get(key)
             text = "SELECT seq FROM {p}event_streams WHERE stream = ? AND fence = ?"
             (found,) = self._db.run([(text, key)], write=False)
-            if found and (batch.begins or (before is not None and found[0][0] >= before + len(batch.rows))):
+            if found and before is not None and found[0][0] >= before + len(batch.rows):
                 self._settle(key, due.pop(key), found)
 
     def _statements(self, due: dict[tuple[str, str], _Batch]) -> list[Statement]:
@@ -165,11 +170,10 @@ class DurableEventLog:
         now = time.time()
         for (stream, fence), batch in due.items():
             first, count = int(now * 1000), len(batch.rows)
-            same = "" if batch.begins else "AND {p}event_streams.fence = excluded.fence"
             upsert = (
                 "INSERT INTO {p}event_streams (stream, seq, lost, fence, ended, updated) VALUES (?, ?, ?, ?, 0, ?) "
-                "ON CONFLICT (stream) DO UPDATE SET seq = {p}event_streams.seq + ?, updated = excluded.updated, "
-                f"fence = excluded.fence WHERE {{p}}event_streams.ended = 0 {same} RETURNING seq"
+                "ON CONFLICT (stream) DO UPDATE SET seq = {p}event_streams.seq + ?, updated = excluded.updated "
+                "WHERE {p}event_streams.ended = 0 AND {p}event_streams.fence = excluded.fence RETURNING seq"
             )
             made.append((upsert, (stream, first + count, first, fence, now, count)))
             insert = (

@@ -92,6 +92,7 @@ class Running:
         self._cut = Cut(queue.store)
         self._stream = f"task:{claimed.id}"
         self._told: Future[int] | None = None
+        queue.log.take(self._stream, claimed.fence, claimed.seq)
         self.task = asyncio.create_task(self._run(), name=f"agentkit {claimed.id}")
 
     def end(self, why: Literal["cancelled", "lost", "parked"]) -> None:
@@ -102,7 +103,6 @@ class Running:
             self.task.cancel()
 
     async def _run(self) -> None:
-        self._tell({"type": "task_started", "attempt": self.claimed.attempt}, begins=True)
         output, error = None, None
         try:
             output = _output(await self._until_it_is_there())
@@ -172,8 +172,8 @@ class Running:
             said = {call_id: decision for call_id, decision in said.items() if call_id in waiting}
         return chat.resume_stream(said, **options)
 
-    def _tell(self, row: Row, *, begins: bool = False) -> None:
-        self._told = self._queue.log.tell(self._stream, [row], fence=self.claimed.fence, begins=begins)
+    def _tell(self, row: Row) -> None:
+        self._told = self._queue.log.tell(self._stream, [row], fence=self.claimed.fence)
 
 
 def _passes(error: AgentError) -> bool:

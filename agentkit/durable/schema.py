@@ -15,6 +15,7 @@ NEVER = 9_000_000_000_000_000
 """The time until which a task is held back while another of its chat has not ended, in milliseconds."""
 SQLITE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 """The time in milliseconds since 1970; `unixepoch('subsec')` needs a newer SQLite."""
+POSTGRES_NOW = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 CHANNEL = "agentkit_queue"
 """Where PostgreSQL tells that something changed."""
 QUEUED = "queue"
@@ -143,14 +144,13 @@ def statements(engine: str, store: str, *, postgres: bool) -> Sequence[str]:
         store: What comes before the names of these tables.
         postgres: Whether it is for PostgreSQL; else for SQLite.
     """
-    now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     values = {
         "engine": engine,
         "store": store,
         "streams": f"{store.rpartition('.')[2]}event_streams",
         "never": str(NEVER),
         "version": str(VERSION),
-        "now": now if postgres else SQLITE_NOW,
+        "now": POSTGRES_NOW if postgres else SQLITE_NOW,
     }
     made = [*TABLES, *(_POSTGRES if postgres else _SQLITE)]
     for name, value in values.items():

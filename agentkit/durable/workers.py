@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 
 from agentkit.agent import Agent
 from agentkit.drivers.threads import off_loop
-from agentkit.durable.engine import Claimed
+from agentkit.durable.engine import ALONE, Claimed
 from agentkit.durable.running import Running
 from agentkit.durable.schema import CANCELLED, QUEUED
+from agentkit.durable.signals import key_of
 from agentkit.errors import ConfigurationError, StoreError
 from agentkit.stores.rows import Statement
 
@@ -158,8 +159,7 @@ class Workers:
         while True:
             self._wake.clear()
             try:
-                while await self._claim():
-                    pass
+                await self._claim()
             except StoreError as error:
                 _log.warning("No tasks can be taken: %s", error)
                 await asyncio.sleep(1)
@@ -170,35 +170,20 @@ class Workers:
                 pass
             await asyncio.sleep(0.005)  # what is sent together is taken together
 
-    async def _claim(self) -> bool:
-        """Take as many tasks as there is room for; return whether there may be more."""
-        if len(self._running) >= self._concurrency:
-            return False
-        text = (
-            "SELECT DISTINCT queue_name FROM {engine}workflow_status WHERE status = 'ENQUEUED' AND queue_name IN "
-            f"({', '.join('?' * len(self._names) * 2)})"
-        )
-        wanted = (*self._names, *(f"{name}!" for name in self._names))
-        ((*found,),) = await off_loop(lambda: self._engine.run([(text, wanted)], write=False))
-        taken = 0
+    async def _claim(self) -> None:
+        """Take as many tasks as there is room for."""
+        room = self._concurrency - len(self._running)
+        if room < 1:
+            return
+        alone = not any(each.claimed.alone for each in self._running.values())
         self._claiming = True
         try:
-            for (name,) in found:
-                alone = name.endswith("!")
-                if alone and any(each.claimed.alone for each in self._running.values()):
-                    continue
-                most = len(self._running) + 1 if alone else self._concurrency
-                claimed = await off_loop(
-                    lambda name=name, most=most, alone=alone: self._engine.claim(  # type: ignore[misc]
-                        name, self.id, len(self._running), min(most, self._concurrency), alone=alone
-                    )
-                )
-                for each in claimed:
-                    self._begin(each)
-                taken += len(claimed)
+            claimed = await off_loop(lambda: self._engine.claim(self._names, self.id, room, alone=alone))
+            for each in claimed:
+                self._begin(each)
         finally:
             self._claiming = False
-        return taken > 0
+        self._queue.signals.tell(key_of(f"task:{each.id}") for each in claimed)
 
     def _begin(self, claimed: Claimed) -> None:
         running = Running(claimed, self._queue, self._patience)
@@ -206,6 +191,7 @@ class Workers:
 
         def done(_: object) -> None:
             del self._running[claimed.fence + claimed.id]
+            self._queue.log.leave(f"task:{claimed.id}", claimed.fence)
             self._wake.set()
 
         running.task.add_done_callback(done)
@@ -322,7 +308,7 @@ class Workers:
             (
                 (
                     f"UPDATE {{engine}}workflow_status SET {_BACK}, queue_name = CASE WHEN {_DEATHS} >= {_ALONE} "
-                    f"AND queue_name NOT LIKE '%!' THEN queue_name || '!' ELSE queue_name END WHERE {_LEFT}"
+                    f"AND queue_name NOT LIKE '%{ALONE}' THEN queue_name || '{ALONE}' ELSE queue_name END WHERE {_LEFT}"
                 ),
                 (),
             ),
