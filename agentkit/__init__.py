@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = (
+    False  # a type checker takes it for typing's, which costs more to import than all that is here
+)
 
 if TYPE_CHECKING:
     from agentkit_local.model import LocalModel as LocalModel
@@ -100,7 +103,7 @@ else:  # a type checker sees the imports above, and so that a name isn't there
     _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
     __all__ = sorted([*_HOMES, "__version__"])
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name not in _HOMES:
             from agentkit.errors import other_agentkit
 

@@ -91,16 +91,19 @@ def talk(
     view = make_view(out, full=full)
     view.asking = interactive_in(setup.agent.tools)
     talk = Talk(setup, store, find_session(setup, store, session, last=last), view, decider or Decider(None))
-    talk.guard(talk.greet)
-    read = make_reader(view)
-    while not talk.left:
-        try:
-            talk.hear(read(talk.draft))
-        except EOFError:
-            break
-        except KeyboardInterrupt:
-            talk.draft = ""
-            view.note("Ctrl-D or /exit leaves.")
+    with talk.ctrl_c:
+        talk.guard(talk.greet)
+        read = make_reader(view, talk.ctrl_c)
+        while not talk.left:
+            try:
+                text = read(talk.draft)
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                talk.draft = ""
+                view.note("Ctrl-D or /exit leaves.")
+            else:
+                talk.hear(text)
 
 
 def find_session(setup: Setup, store: SessionStore, session: str | None, *, last: bool) -> Chat:
@@ -148,6 +151,7 @@ class Talk:
         self.chat = chat
         self.view = view
         self.decider = Decider(decider.policy, view.read)
+        self.ctrl_c = terminal.CtrlC()
         self.options = dict(setup.options)
         self.draft = ""
         """What the prompt begins with: a message that could not be sent yet."""
@@ -257,7 +261,8 @@ class Talk:
         from agentkit import AgentError
 
         try:
-            return do()
+            with self.ctrl_c.ends_this():
+                return do()
         except KeyboardInterrupt:
             self.view.note("(stopped)")
         except UsageFault as error:

@@ -14,7 +14,6 @@ NO_CREDENTIALS = 3
 STOPPED = 4
 CANNOT = 6
 """The embedded model isn't there, or has no answer."""
-INTERRUPTED = 130
 
 
 class UsageFault(Exception):

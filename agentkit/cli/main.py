@@ -1,165 +1,25 @@
-"""The way in: one table of commands, each imported when it is used."""
+"""The way in. It imports nothing but `sys` on its own, so that Ctrl-C is answered from the first moment on."""
 
-from __future__ import annotations
-
-import signal
 import sys
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
-
-import agentkit
-from agentkit.cli.exits import INTERRUPTED, USAGE, Leave, errors_as_exits
-from agentkit.cli.terminal import prepare_streams, say
-from agentkit.errors import how_to_install, other_agentkit
-
-if TYPE_CHECKING:
-    import typer
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A command of the table."""
-
-    module: str
-    """Where it is: a module with a `typer.Typer` named `app`."""
-    help: str
-    """One line for `agentkit --help`."""
-    extra: str
-    """The extra that its module needs."""
-
-
-COMMANDS = {
-    "run": Entry("agentkit.cli.run", "Ask one question; the answer goes to stdout.", "cli"),
-    "chat": Entry("agentkit.cli.chat", "Talk to an assistant that remembers.", "cli"),
-    "sessions": Entry("agentkit.cli.sessions", "List, show, search, move and check chats.", "cli"),
-    "tools": Entry("agentkit.cli.tools", "Show what the model sees of tools; call and check them.", "cli"),
-    "doctor": Entry("agentkit.cli.doctor", "Look at versions, credentials, extras and a store.", "cli"),
-    "web": Entry("agentkit.cli.web", "Serve a page to talk to an assistant.", "serve"),
-    "serve": Entry("agentkit.cli.serve", "Serve an assistant as a model for Gemini clients.", "serve"),
-    "worker": Entry("agentkit.cli.worker", "Run the tasks of a queue.", "durable"),
-    "tasks": Entry("agentkit.cli.tasks", "List, watch, cancel, retry and decide about tasks.", "durable"),
-    "mcp": Entry("agentkit.cli.mcp", "Serve tools to MCP clients.", "mcp"),
-}
-"""Those whose module this installation doesn't have are not shown."""
-
-HELP = """Talk to a file of typed Python functions, an agent or ready-made tools.
-
-A TARGET is `file.py`, `file.py:name`, `module` or `module:name`: an agent, a function that makes one, a registry
-of tools, or functions. `-t` adds tools: a file, a module, or calculator, clock, units, weather, web, todo, ask,
-files=FOLDER.
-
-Without a Gemini key, the small embedded model answers.
-"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
-        code = _run(argv)
+        from agentkit.cli.commands import run_line
+
+        code = run_line(argv)
     except KeyboardInterrupt:  # while something is imported
-        code = INTERRUPTED
-    if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # The process only ends now: another Ctrl-C ends it at once, without a word of what was being closed.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if code == INTERRUPTED:
-        say("Interrupted.")
+        code = 130
+    if argv is None:
+        from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+
+        if getsignal(SIGINT) is default_int_handler:
+            # The process only ends now: another Ctrl-C ends it at once, without a word of what was being closed.
+            signal(SIGINT, SIG_DFL)
+    if code == 130 and sys.stderr is not None:
+        print("Interrupted.", file=sys.stderr, flush=True)
     return code
-
-
-def _run(argv: list[str] | None) -> int:
-    prepare_streams()
-    if not hasattr(agentkit, "__version__"):  # another project's __init__.py lies where ours was
-        say(other_agentkit() or f"{agentkit.__path__} isn't the agentkit that this command belongs to.")
-        return USAGE
-    try:
-        import typer  # noqa: F401
-    except ImportError:
-        say(f'The command needs the extra "cli": {how_to_install("cli")}')
-        return USAGE
-    try:
-        with errors_as_exits():
-            made_app()(args=argv, prog_name="agentkit")
-    except Leave as leave:
-        return leave.code
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
-    return 0
-
-
-def made_app(table: dict[str, Entry] = COMMANDS) -> typer.Typer:
-    """Make the command line of a table."""
-    import typer
-    from typer.core import TyperCommand, TyperGroup
-
-    class Root(TyperGroup):
-        """Lists, completes and proposes commands by the table, and imports the one that is used."""
-
-        def __init__(self, **given: Any) -> None:
-            there = [name for name, entry in table.items() if is_there(entry.module)]
-            super().__init__(
-                **{**given, "commands": {name: TyperCommand(name, help=table[name].help) for name in there}}
-            )
-
-        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            """Find the command that is used, and import it; a target in its place is named as one."""
-            if args[0].endswith(".py") or ":" in args[0]:
-                ctx.fail(
-                    f'{args[0]!r} is a target: write "agentkit chat {args[0]}", or run, tools show, web.'
-                )
-            name, found, rest = super().resolve_command(ctx, args)
-            return name, found and typer.main.get_command(load(found.name or "", table)), rest
-
-    app = typer.Typer(
-        cls=Root,
-        help=HELP,
-        rich_markup_mode=None,
-        no_args_is_help=True,
-        add_completion=True,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-
-    def version(value: bool) -> None:
-        if value:
-            from agentkit import __version__
-
-            print(f"agentkit {__version__}")
-            raise typer.Exit
-
-    @app.callback()
-    def root(
-        show: bool = typer.Option(
-            False, "--version", callback=version, is_eager=True, help="Print the version."
-        ),
-    ) -> None: ...
-
-    return app
-
-
-def is_there(module: str) -> bool:
-    """Return whether a module is installed, without importing it."""
-    try:
-        return find_spec(module) is not None
-    except ImportError:
-        return False
-
-
-def load(name: str, table: dict[str, Entry]) -> typer.Typer:
-    """Import a command.
-
-    Raises:
-        Leave: Something that its extra brings isn't installed; the extra is named.
-    """
-    entry = table[name]
-    try:
-        return import_module(entry.module).app  # type: ignore[no-any-return]
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("agentkit"):
-            raise
-        say(f'"agentkit {name}" needs the extra "{entry.extra}": {how_to_install(entry.extra)}')
-        raise Leave(USAGE) from None
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentkit.cli import terminal
@@ -17,17 +18,18 @@ Reader = Callable[[str], str]
 """Reads one message; what it is given stands at the prompt already. Raises EOFError at the end."""
 
 
-def make_reader(view: PlainView | RichView) -> Reader:
-    """Choose how messages are read: prompt_toolkit at a terminal, lines of stdin elsewhere."""
+def make_reader(view: PlainView | RichView, ctrl_c: terminal.CtrlC) -> Reader:
+    """Choose how messages are read: prompt_toolkit, to which Ctrl-C is a key, or lines of stdin."""
     from agentkit.cli.display import RichView
 
-    return _terminal_reader() if isinstance(view, RichView) else _read_line
+    return _terminal_reader() if isinstance(view, RichView) else partial(_read_line, ctrl_c)
 
 
-def _read_line(draft: str) -> str:  # noqa: ARG001 - there is nothing to put it on
+def _read_line(ctrl_c: terminal.CtrlC, _: str) -> str:
     if terminal.can_ask():
         print("> ", end="", file=sys.stderr, flush=True)
-    line = sys.stdin.readline() if sys.stdin is not None else ""
+    with ctrl_c.ends_this():
+        line = sys.stdin.readline() if sys.stdin is not None else ""
     if not line:
         raise EOFError
     return line.rstrip("\r\n")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import stat
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import TextIO
+from typing import Self, TextIO
 
 from agentkit.chats.plain_text import inert
 
@@ -44,6 +47,43 @@ def own_stdout() -> Iterator[TextIO]:
     out = sys.stdout
     with redirect_stdout(sys.stderr):
         yield out
+
+
+class CtrlC:
+    """Has Ctrl-C end what is under way and never the program: where nothing is, it does nothing."""
+
+    def __init__(self) -> None:
+        self._ends = False
+        self._last = 0.0
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._pressed) if in_main_thread() else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if in_main_thread():
+            signal.signal(signal.SIGINT, self._before)
+
+    def _pressed(self, *_: object) -> None:
+        """Raise KeyboardInterrupt; several quick ones are one."""
+        now = time.monotonic()
+        if self._ends and now - self._last > 0.5:
+            self._last = now
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def ends_this(self) -> Iterator[None]:
+        """Let it end what is done inside, by a KeyboardInterrupt."""
+        before, self._ends = self._ends, True
+        try:
+            yield
+        finally:
+            self._ends = before
+
+
+def in_main_thread() -> bool:
+    """Return whether this thread is the one that signals reach."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class LogLines(logging.Handler):
