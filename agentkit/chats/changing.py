@@ -19,7 +19,7 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.waiting import Turn
 from agentkit.wire.content import Content
-from agentkit.wire.history import turn_starts
+from agentkit.wire.history import ends_turn, turn_starts
 
 if TYPE_CHECKING:
     from agentkit.chats.conversation import Conversation
@@ -112,7 +112,10 @@ class Changing:
                 return (0 if first or contents else None), contents
             end = damaged.pop()
             first = damaged[-1] + 1 if damaged else 0
-            contents = [*self._sound(first, end), *contents]
+            before = self._sound(first, end)
+            if not end or (before and ends_turn(before[-1])):  # what is damaged begins the turn
+                return end, contents
+            contents = [*before, *contents]
         return first + starts[-1], contents[starts[-1] :]
 
     def _sound(self, start: int, end: int | None = None) -> list[Content]:

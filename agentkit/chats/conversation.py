@@ -52,7 +52,7 @@ from agentkit.stores.message import copies_of
 from agentkit.stores.waiting import TURNS, Turn
 from agentkit.tooling.decisions import PendingCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_content
-from agentkit.wire.history import starts_turn, turn_starts, turns
+from agentkit.wire.history import ends_turn, starts_turn, turn_starts, turns
 
 T = TypeVar("T")
 Merge = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -481,12 +481,7 @@ class Conversation:
         contents = copies_of(messages[:-1] if seen.has_open_calls else messages)
         if not curated:
             return contents
-        return [
-            content
-            for turn in turns(contents)
-            if turn[-1]["role"] == "model" and not calls_of(turn[-1])
-            for content in turn
-        ]
+        return [content for turn in turns(contents) if ends_turn(turn[-1]) for content in turn]
 
     def token_usage(self) -> TokenUsage:
         """Say how full the chat is."""
@@ -566,8 +561,7 @@ class Conversation:
         try:
             return starts_turn(self.messages(end, end + 1)[0].content)
         except DamagedMessage:
-            before = self.messages(end - 1, end)[0].content
-            return before["role"] == "model" and not calls_of(before)
+            return ends_turn(self.messages(end - 1, end)[0].content)
 
 
 def _copied(messages: Sequence[Message]) -> list[Message]:

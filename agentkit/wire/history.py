@@ -53,6 +53,11 @@ def starts_turn(content: Content) -> bool:
     return content["role"] == "user" and not any("functionResponse" in part for part in content["parts"])
 
 
+def ends_turn(content: Content) -> bool:
+    """Return whether a content ends a turn: one of the model without calls."""
+    return content["role"] == "model" and not calls_of(content)
+
+
 def turn_starts(contents: Sequence[Content]) -> list[int]:
     """List the indices at which a turn begins: the only places where a history may be cut (rule 4)."""
     return [index for index, content in enumerate(contents) if starts_turn(content)]

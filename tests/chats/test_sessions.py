@@ -491,6 +491,31 @@ def test_a_damaged_chat_is_undone_turn_by_turn_and_can_be_cleared(damaged: Damag
     assert chat.send_message("two").text == "to two"
 
 
+@pytest.mark.parametrize("lost", [4, 5, 6])
+@pytest.mark.parametrize("kind", STORES)
+def test_undoing_a_damaged_turn_leaves_the_sound_one_before_it(kind: str, lost: int, tmp_path: Path) -> None:
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    with STORES[kind](tmp_path) as store:
+
+        def damage(seq: int) -> Chat:
+            """Damage a message; return the chat as one sees it who opens it then."""
+            database: Any = store
+            database._db.run([("UPDATE {p}messages SET content = '{' WHERE seq = ?", (seq,))])
+            return Agent("local").chat("ann", store)
+
+        chat = Agent(ScriptedModel(["one", "two", call("look"), "three"]), tools=[look]).chat("ann", store)
+        for text in ("1", "2", "3"):
+            chat.send_message(text)
+        chat = damage(lost)
+        assert len(chat.undo()) == 3 and said(chat) == ["1", "one", "2", "two"]
+        chat = damage(0)
+        assert [len(chat.undo()), chat.info.messages] == [2, 2]
+        assert [len(chat.undo()), chat.info.messages] == [1, 0]
+
+
 def test_a_damaged_chat_can_be_cleared(damaged: Damaged) -> None:
     chat, store, _ = damaged
     chat.clear()
