@@ -18,7 +18,9 @@ from agentkit.gemini.times import Clock
 from agentkit.wire.content import Json
 
 _RETRYABLE_CODES = frozenset({408, 429, 500, 502, 503, 504})
-_HTTP_PACKAGES = frozenset({"httpx2", "httpx", "httpcore2", "httpcore", "aiohttp", "requests", "urllib3"})
+_HTTP_PACKAGES = frozenset(
+    {"httpx2", "httpx", "httpcore2", "httpcore", "h11", "aiohttp", "requests", "urllib3"}
+)
 _LASTING = frozenset({"InvalidURL", "LocalProtocolError", "TooManyRedirects", "UnsupportedProtocol"})
 _BEFORE = _LASTING | {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}
 _LONGEST_MESSAGE = 2000

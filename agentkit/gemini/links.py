@@ -12,7 +12,8 @@ from urllib.request import getproxies
 
 import httpx2
 
-from agentkit.gemini.connections import AsyncConnections, Connections, Head
+from agentkit.gemini.connections import AsyncConnections, Connections
+from agentkit.gemini.http11 import Head
 from agentkit.gemini.http_clients import PerLoop, complete_args
 from agentkit.gemini.times import Clock, Pull
 

@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.config import config_of, merged, with_config
-from agentkit.gemini.connections import Head
 from agentkit.gemini.faults import Faults, parse_body
 from agentkit.gemini.files import Api, FilesApi
+from agentkit.gemini.http11 import Head
 from agentkit.gemini.links import AsyncReading, ClientLink, Reading, async_link, link
 from agentkit.gemini.listing import PAGE_SIZE, models_in
 from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, in_tier, server_timeout
@@ -269,8 +269,9 @@ class OwnWire:
     def _open(self, method: Method, request: Request, clock: Clock) -> Reading:
         """Send a request and return what begins to come back, once it is known to be a reply."""
         body = self._encode(method, self._configured(request))
-        head = self._head(method, self._sign(method), clock.times)
+        signed = self._sign(method)
         with self._faults.mapped(clock):
+            head = self._head(method, signed, clock.times)
             reading = self._link.send(head, body, clock)
         if reading.status == 200:
             return reading
