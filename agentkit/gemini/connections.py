@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -29,6 +30,7 @@ MOST_CONNECTIONS = 100
 KEEPALIVE_SECONDS = 5.0
 """For so long httpx2 keeps a connection that isn't used; the next request after that closes it."""
 _log = logging.getLogger("agentkit.gemini")
+_ANSWERED = "%s://%s:%d answered %d"
 _HEAD_START = 0.25
 """Seconds after which the next of a server's addresses is tried too (RFC 8305)."""
 
@@ -41,12 +43,13 @@ class _Connection:
         self.exchange = Exchange()
         self.kept_until = 0.0
         self._socket = stream
+        self._poll = _poll_of(stream)
 
     def send(self, head: Head, body: bytes, clock: Clock) -> None:
         """Send a request."""
         self.clock = clock
         data = self.exchange.begin(head, body)
-        self._socket.settimeout(clock.left_or_none())
+        self._socket.settimeout(clock.wait())
         try:
             self._socket.sendall(data)
         except TimeoutError:
@@ -56,21 +59,21 @@ class _Connection:
 
     def next(self) -> Any:
         """Return what comes next of the reply."""
-        while (event := self.exchange.next()) is h11.NEED_DATA:
-            if self.clock.passed():
-                raise TimeoutError
-            self._socket.settimeout(self.clock.left_or_none())
+        event = self.exchange.next()
+        while event is h11.NEED_DATA:
+            self._socket.settimeout(self.clock.wait())
             try:
-                self.exchange.feed(self._socket.recv(PIECE))
+                data = self._socket.recv(PIECE)
             except TimeoutError:
                 raise
             except OSError as error:
                 raise httpx2.ReadError(str(error)) from error
+            event = self.exchange.next(data)
         return event
 
     def is_over(self) -> bool:
         """Return whether the server has closed a connection that is idle."""
-        return _has_bytes(self._socket)
+        return bool(self._poll(0))
 
     def close(self) -> None:
         """Close it."""
@@ -85,7 +88,7 @@ class Answer:
         self.status: int
         self.headers: Mapping[str, str]
         self.status, self.headers = connection.next()
-        _note(connection.origin, self.status)
+        _log.debug(_ANSWERED, *connection.origin, self.status)
         self._unzip = _unzip(self.headers)
 
     def read(self) -> bytes | None:
@@ -148,8 +151,8 @@ class Connections:
     def _take(self, origin: tuple[str, str, int]) -> _Connection | None:
         while True:
             with self._lock:
-                found = _pop(self.idle)
-            if found is None or _is_usable(found, origin):
+                found, is_usable = _take(self.idle, origin)
+            if found is None or is_usable:
                 return found
             found.close()
 
@@ -187,6 +190,7 @@ class _AsyncConnection:
         self.exchange = Exchange()
         self.kept_until = 0.0
         self._reader, self._writer = reader, writer
+        self._poll = _poll_of(writer.get_extra_info("socket"))
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._late = False
@@ -195,7 +199,8 @@ class _AsyncConnection:
     async def send(self, head: Head, body: bytes, clock: Clock) -> None:
         """Send a request."""
         self._clock = clock
-        self._set_timer()
+        if (left := clock.left_or_none()) is not None:
+            self._timer = self._loop.call_later(left, self._look)
         data = self.exchange.begin(head, body)
         with suppress(OSError):  # a server may answer, and close, before it has read all
             self._writer.write(data)
@@ -203,7 +208,8 @@ class _AsyncConnection:
 
     async def next(self) -> Any:
         """Return what comes next of the reply."""
-        while (event := self.exchange.next()) is h11.NEED_DATA:
+        event = self.exchange.next()
+        while event is h11.NEED_DATA:
             try:
                 data = await self._reader.read(PIECE)
             except OSError as error:
@@ -211,7 +217,7 @@ class _AsyncConnection:
                     raise httpx2.ReadError(str(error)) from error
             if self._late:
                 raise TimeoutError
-            self.exchange.feed(data)
+            event = self.exchange.next(data)
         return event
 
     def hear(self) -> None:
@@ -224,16 +230,14 @@ class _AsyncConnection:
     def end(self) -> bool:
         """Note that the request is over; return whether the connection can be used again."""
         self._clock = None
-        self._set_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         return self.exchange.end() and not self._late
 
     def is_over(self) -> bool:
         """Return whether the server has closed a connection that is idle."""
-        return (
-            self._reader.at_eof()
-            or self._writer.transport.is_closing()
-            or _has_bytes(self._writer.get_extra_info("socket"))
-        )
+        return self._reader.at_eof() or self._writer.transport.is_closing() or bool(self._poll(0))
 
     async def aclose(self) -> None:
         """Close it."""
@@ -266,7 +270,7 @@ class AsyncAnswer:
         self, owner: AsyncConnections, connection: _AsyncConnection, began: tuple[int, Mapping[str, str]]
     ) -> None:
         self.status, self.headers = began
-        _note(connection.origin, self.status)
+        _log.debug(_ANSWERED, *connection.origin, self.status)
         self._owner, self._connection = owner, connection
         self._unzip = _unzip(self.headers)
 
@@ -327,9 +331,11 @@ class AsyncConnections:
             await self._all.pop().aclose()
 
     async def _take(self, origin: tuple[str, str, int]) -> _AsyncConnection | None:
-        while (found := _pop(self._idle)) is not None and not _is_usable(found, origin):
+        while True:
+            found, is_usable = _take(self._idle, origin)
+            if found is None or is_usable:
+                return found
             await self._close(found)
-        return found
 
     async def _close(self, connection: _AsyncConnection) -> None:
         self._all.discard(connection)
@@ -360,32 +366,23 @@ class AsyncConnections:
 _Kept = TypeVar("_Kept", _Connection, _AsyncConnection)
 
 
-def _pop(idle: deque[_Kept]) -> _Kept | None:
-    """Take the connection that has been idle for too long, or else the one that was used last."""
+def _take(idle: deque[_Kept], origin: tuple[str, str, int]) -> tuple[_Kept | None, bool]:
+    """Take the connection that has been idle for too long, else the one that was used last; and whether it will do."""
     if not idle:
-        return None
-    return idle.popleft() if idle[0].kept_until < time.monotonic() else idle.pop()
-
-
-def _is_usable(connection: _Connection | _AsyncConnection, origin: tuple[str, str, int]) -> bool:
-    is_kept = connection.origin == origin and connection.kept_until >= time.monotonic()
-    return is_kept and not connection.is_over()
-
-
-def _note(origin: tuple[str, str, int], status: int) -> None:
-    _log.debug("%s://%s:%d answered %d", *origin, status)
+        return None, False
+    now = time.monotonic()
+    found = idle.popleft() if idle[0].kept_until < now else idle.pop()
+    return found, found.kept_until >= now and found.origin == origin and not found.is_over()
 
 
 def _unzip(headers: Mapping[str, str]) -> Any:
     return zlib.decompressobj(zlib.MAX_WBITS | 32) if headers.get("content-encoding") == "gzip" else None
 
 
-def _has_bytes(stream: Any) -> bool:
-    """Return whether there is something to read: while nobody asks, that is the server's end."""
-    with suppress(AttributeError, OSError, ValueError):
-        import select
-
-        poll = select.poll()
-        poll.register(stream.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-    return False
+def _poll_of(stream: Any) -> Callable[[int], Sequence[object]]:
+    """Return what lists that there is something to read: while nobody asks, that is the server's end."""
+    if not hasattr(select, "poll"):
+        return lambda _: ()
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLIN)
+    return poll.poll

@@ -54,30 +54,25 @@ class Exchange:
         self._h11.send(h11.EndOfMessage())
         return b"%bcontent-length: %d\r\n\r\n%b" % (head.start, len(body), body)
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, or none: no more will come.
+    def next(self, data: bytes | None = None) -> Any:
+        """Take the next bytes, if there are any (none: no more will come), and return what has come.
 
-        Raises:
-            h11.RemoteProtocolError: That is too early.
-        """
-        if not data and self._h11.their_state is h11.SEND_RESPONSE:
-            raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-        self._h11.receive_data(data)
-
-    def next(self) -> Any:
-        """Return what has come: status and headers, then the pieces of the body, then None at the end.
-
-        `h11.NEED_DATA` says that there is more to feed.
+        That is status and headers, then the pieces of the body, then None at the end. `h11.NEED_DATA` asks for more.
 
         Raises:
             h11.RemoteProtocolError: The server doesn't keep to HTTP, or has closed the connection too early.
         """
+        if data is not None:
+            if not data and self._h11.their_state is h11.SEND_RESPONSE:
+                raise h11.RemoteProtocolError("Server disconnected without sending a response.")
+            self._h11.receive_data(data)
         while True:
             event = self._h11.next_event()
             if isinstance(event, h11.Data):
                 return bytes(event.data)
             if isinstance(event, h11.Response):
-                return event.status_code, _headers(event)
+                headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
+                return event.status_code, headers
             if not isinstance(event, h11.InformationalResponse):
                 return event if event is h11.NEED_DATA else None
 
@@ -89,7 +84,3 @@ class Exchange:
             return False  # what nobody asked for would be taken for the next reply
         self._h11.start_next_cycle()
         return True
-
-
-def _headers(event: h11.Response) -> Mapping[str, str]:
-    return {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}

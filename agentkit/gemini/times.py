@@ -69,6 +69,14 @@ class Clock:
         """Return the same, or None where there is no limit."""
         return None if self._due == math.inf else max(self._due - time.monotonic(), 0.001)
 
+    def wait(self) -> float | None:
+        """Return the same. Raises TimeoutError: nothing is left."""
+        if self._due == math.inf:
+            return None
+        if (left := self._due - time.monotonic()) <= 0:
+            raise TimeoutError
+        return left
+
     def passed(self) -> bool:
         """Return whether nothing is left."""
         return time.monotonic() >= self._due

@@ -269,7 +269,7 @@ class OwnWire:
     def _open(self, method: Method, request: Request, clock: Clock) -> Reading:
         """Send a request and return what begins to come back, once it is known to be a reply."""
         body = self._encode(method, self._configured(request))
-        signed = self._sign(method)
+        signed = self._signed.get(method) or self._sign(method)
         with self._faults.mapped(clock):
             head = self._head(method, signed, clock.times)
             reading = self._link.send(head, body, clock)

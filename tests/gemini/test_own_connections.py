@@ -111,6 +111,13 @@ def test_a_server_that_closes_after_each_answer_gets_a_connection_for_each(twice
 
 
 @both_twice
+def test_what_nobody_asked_for_is_not_taken_for_the_next_reply(twice: Twice) -> None:
+    with RawServer([answer() + answer(b'{"error": {}}'), answer()]) as server:
+        assert text_in(twice(model_at(server.url), nothing)) == "okok"
+        assert server.accepted == 2
+
+
+@both_twice
 def test_what_a_server_says_before_it_has_read_all_of_a_request_is_told(
     monkeypatch: pytest.MonkeyPatch, twice: Twice
 ) -> None:
