@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from agentkit import Price
 from agentkit.chats.pending import pending_in
+from agentkit.core.beside import seconds_of
 from agentkit.core.server_tools import ServerTools
 from agentkit.events import (
     SourcesFound,
@@ -82,8 +84,9 @@ def _message_rows(session: StoredSession, index: int, prices: Mapping[str, Price
     if message.content["role"] == "model":
         _tell_reply(teller, session, index)
     elif responses := responses_of(message.content):
-        for call_id, response in zip(call_ids(session, index - 1), responses, strict=False):
-            _tell_response(teller, call_id, response)
+        took = chain(seconds_of(message), repeat(None))
+        for call_id, response, seconds in zip(call_ids(session, index - 1), responses, took, strict=False):
+            _tell_response(teller, call_id, response, seconds)
     else:
         teller.add("user", **user_row(message.content["parts"]))
     return teller.take()
@@ -129,9 +132,11 @@ def _model_of(usage: Usage) -> str:
     return usage.by_model[0].model if len(usage.by_model) == 1 else ""
 
 
-def _tell_response(teller: Teller, call_id: str, response: FunctionResponse) -> None:
+def _tell_response(
+    teller: Teller, call_id: str, response: FunctionResponse, seconds: float | None = None
+) -> None:
     error = ToldError("Error") if "error" in response["response"] else None
-    teller.tell(ToolFinished(call_id, response["name"], response, 0.0, error), seconds=None)
+    teller.tell(ToolFinished(call_id, response["name"], response, 0.0, error), seconds=seconds)
 
 
 def suggestions_of(session: StoredSession, index: int) -> str:

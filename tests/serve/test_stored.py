@@ -16,6 +16,7 @@ from agentkit.stores.base import AddMessage, StoredCall
 from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import reply
+from agentkit.tooling.names import SECONDS
 
 
 def kept(*contents: Any, calls: Any = (), metadata: Any = None) -> Any:
@@ -113,6 +114,13 @@ def test_a_session_without_an_answer_says_so() -> None:
     assert end is not None
     assert "Retry" in end["why"]
     assert broken_off(kept()) is None
+
+
+def test_a_stored_call_says_how_long_it_took_where_that_is_known() -> None:
+    asked = ("model", [call("stock"), call("stock"), call("stock")])
+    session = kept(ASKED, asked, ("user", [RESPONSE] * 3), metadata={SECONDS: [0.5, None]})
+    ended = [row for row in rows_of(session) if row["type"] == "tool_finished"]
+    assert [row["seconds"] for row in ended] == [0.5, None, None]
 
 
 def test_code_that_gemini_ran_and_its_pictures_are_told() -> None:

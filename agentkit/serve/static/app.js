@@ -102,7 +102,12 @@ function show() {
 // Who reads the end goes along with it, whatever grows or shrinks; who has scrolled up stays there.
 const scroll = $("scroll");
 let pinned = true;
-scroll.onscroll = () => (pinned = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80);
+let top = 0;
+scroll.onscroll = () => {
+  const near = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
+  pinned = near || (pinned && scroll.scrollTop >= top); // what has grown since isn't the reader's doing
+  top = scroll.scrollTop;
+};
 const follow = new ResizeObserver(() => pinned && (scroll.scrollTop = scroll.scrollHeight));
 follow.observe(scroll);
 follow.observe($("log"));
