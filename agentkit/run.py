@@ -172,14 +172,16 @@ class Run(BesideText, Generic[Out]):
         functions. Written down, nothing keeps the run from being resumed twice: that is up to who does it.
         """
         from agentkit.core.options import write_options
-        from agentkit.stores import parked
+        from agentkit.stores import run_record
 
         left = self._parked
         opened = None
         if left.opened is not None:
-            calls = [parked.CallRecord.of(call) for call in left.opened.calls]
-            opened = parked.OpenRecord(message=parked.MessageRecord.of(left.opened.message), calls=calls)
-        record = parked.RunRecord(
+            calls = [run_record.CallRecord.of(call) for call in left.opened.calls]
+            opened = run_record.OpenRecord(
+                message=run_record.MessageRecord.of(left.opened.message), calls=calls
+            )
+        record = run_record.RunRecord(
             run_id=self.run_id,
             session_id=self.session_id,
             text=self.text,
@@ -189,18 +191,18 @@ class Run(BesideText, Generic[Out]):
             limit=self.limit,
             finish_reason=self.finish_reason,
             model=self.model,
-            usage=parked.UsageRecord.of(self.usage),
-            turn_usages=[parked.UsageRecord.of(usage) for usage in self.turn_usages],
-            errors=[parked.kind_of(error) for error in self.errors],
-            pending=[parked.PendingRecord.model_validate(call.to_wire()) for call in self.pending],
+            usage=run_record.UsageRecord.of(self.usage),
+            turn_usages=[run_record.UsageRecord.of(usage) for usage in self.turn_usages],
+            errors=[run_record.kind_of(error) for error in self.errors],
+            pending=[run_record.PendingRecord.model_validate(call.to_wire()) for call in self.pending],
             results=dict(self.results),
-            messages=[parked.MessageRecord.of(message) for message in left.messages],
+            messages=[run_record.MessageRecord.of(message) for message in left.messages],
             started_with=left.started_with,
             opened=opened,
-            given=parked.GivenRecord.model_validate(write_options(left.given)),
+            given=run_record.GivenRecord.model_validate(write_options(left.given)),
             metadata=left.metadata,
         )
-        return parked.write_record(record)
+        return run_record.write_record(record)
 
     @classmethod
     @checked
@@ -211,9 +213,9 @@ class Run(BesideText, Generic[Out]):
             ConfigurationError: It is no run, or damaged, or of a newer agentkit.
         """
         from agentkit.core.options import read_options
-        from agentkit.stores import parked
+        from agentkit.stores import run_record
 
-        record = parked.read_record(text)
+        record = run_record.read_record(text)
         messages = [message.message() for message in record.messages]
         given = read_options(record.given)
         opened = None
@@ -230,7 +232,7 @@ class Run(BesideText, Generic[Out]):
             model=record.model,
             usage=record.usage.usage(),
             turn_usages=tuple(usage.usage() for usage in record.turn_usages),
-            errors=tuple(parked.NotedError(kind) for kind in record.errors),
+            errors=tuple(run_record.NotedError(kind) for kind in record.errors),
             pending=tuple(PendingCall.from_wire(call.model_dump(by_alias=True)) for call in record.pending),
             session_id=record.session_id,
             results=record.results,

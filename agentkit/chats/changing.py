@@ -17,7 +17,7 @@ from agentkit.stores.base import (
     SessionWriter,
     Step,
 )
-from agentkit.stores.waiting import Turn
+from agentkit.stores.turns import Turn
 from agentkit.wire.content import Content
 from agentkit.wire.history import ends_turn, turn_starts
 

@@ -49,7 +49,7 @@ from agentkit.stores.base import (
     StoredResult,
 )
 from agentkit.stores.message import copies_of
-from agentkit.stores.waiting import TURNS, Turn
+from agentkit.stores.turns import TURNS, Turn
 from agentkit.tooling.decisions import PendingCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_content
 from agentkit.wire.history import ends_turn, starts_turn, turn_starts, turns

@@ -51,7 +51,7 @@ def given_of(written: JsonObject | None, at: int, id: str) -> Given:
     """Read what is kept with a message. Raises StoreError if it is damaged."""
     if written is None:
         return Given({}, None, at, at + 1)
-    from agentkit.stores.parked import GivenRecord
+    from agentkit.stores.run_record import GivenRecord
 
     try:
         options = read_options(GivenRecord.model_validate(written))

@@ -31,7 +31,7 @@ from agentkit.stores.base import (
     StoredSession,
     StoredSummary,
 )
-from agentkit.stores.waiting import Turn
+from agentkit.stores.turns import Turn
 from agentkit.wire.content import JsonObject, keep
 
 

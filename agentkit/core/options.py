@@ -25,7 +25,7 @@ from agentkit.wire.content import JsonObject, Request, forced
 if TYPE_CHECKING:
     from google.genai import types
 
-    from agentkit.stores.parked import GivenRecord
+    from agentkit.stores.run_record import GivenRecord
 
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""

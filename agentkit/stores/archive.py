@@ -21,7 +21,7 @@ from agentkit.errors import StoreError, StoreVersionError
 from agentkit.limits import Usage, read_by_model, write_by_model
 from agentkit.stores._values import check_results, sum_usage
 from agentkit.stores.base import Message, SessionInfo, StoredCall, StoredResult
-from agentkit.stores.parked import CallRecord, answers_to
+from agentkit.stores.run_record import CallRecord, answers_to
 from agentkit.wire.content import Content, JsonObject, calls_of, keep, text_of
 from agentkit.wire.history import check
 from agentkit.wire.sources import footnotes, marked, sources_of

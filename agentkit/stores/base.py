@@ -31,7 +31,7 @@ from agentkit.stores.steps import SaveSummary as SaveSummary
 from agentkit.stores.steps import StartCalls as StartCalls
 from agentkit.stores.steps import Step as Step
 from agentkit.stores.steps import StoredCall as StoredCall
-from agentkit.stores.waiting import Turn
+from agentkit.stores.turns import Turn
 from agentkit.wire.content import JsonObject
 
 
@@ -235,7 +235,7 @@ class SessionStore(Protocol):
             create: What to make the session with if it isn't there.
             seen: The version that the caller knows; if there is another, the writer comes with the session.
             sender_id: Of a message that is to be looked for; see `SessionWriter.sent`.
-            turn: What the caller holds of `agentkit.stores.waiting` already; None waits here for one.
+            turn: What the caller holds of `agentkit.stores.turns` already; None waits here for one.
 
         Raises:
             SessionNotFound: There is no such session.

@@ -167,7 +167,7 @@ class SQLite:
             self._durable = durable
 
     def _check_file(self) -> None:
-        if (found := _identity(self.path)) != self._file:
+        if (found := _identity(self.name)) != self._file:
             raise StoreError(
                 f"{self.path} {'is gone' if found is None else 'is another file now'}: it was deleted, moved or "
                 "replaced while it was open. Nothing was stored; open the store again."
@@ -205,7 +205,7 @@ class SQLite:
         try:
             self._prepare(connection)
             (store,) = connection.execute("SELECT store FROM meta").fetchone()
-            self._file = None if self.memory else _identity(self.path)
+            self._file = None if self.memory else _identity(self.name)
             self.identity = (store, self._file)
         except BaseException:
             connection.close()
@@ -306,7 +306,7 @@ def _described(owner: Owner) -> str:
     return json.dumps([owner.host, owner.pid, owner.started])[1:-1]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - before each write
     except OSError:

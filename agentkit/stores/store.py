@@ -28,7 +28,7 @@ from agentkit.stores.changes import Mirror
 from agentkit.stores.check import problems
 from agentkit.stores.dialect import Dialect
 from agentkit.stores.schema import exact, maybe, plain
-from agentkit.stores.waiting import TURNS, Turn
+from agentkit.stores.turns import TURNS, Turn
 from agentkit.stores.writer import Lease, Writer
 from agentkit.wire.arguments import checked
 

@@ -14,7 +14,7 @@ from agentkit.stores import _values as values
 from agentkit.stores.base import SessionInfo, Step, StoredSession
 from agentkit.stores.changes import Change, Mirror
 from agentkit.stores.dialect import UnknownOutcome
-from agentkit.stores.waiting import TURNS, Turn
+from agentkit.stores.turns import TURNS, Turn
 
 if TYPE_CHECKING:
     from agentkit.stores.store import Store

@@ -17,7 +17,7 @@ import pytest
 from agentkit.errors import StoreError
 from agentkit.stores.base import AddMessage, SessionWriter
 from agentkit.stores.postgres import PostgresStore
-from agentkit.stores.waiting import TURNS
+from agentkit.stores.turns import TURNS
 from agentkit.wire.content import user_content
 from tests.helpers.postgres import PASSWORD
 from tests.helpers.stored_chats import added

@@ -33,7 +33,7 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.schema import VERSION
 from agentkit.stores.sqlite import SQLiteStore
-from agentkit.stores.waiting import TURNS
+from agentkit.stores.turns import TURNS
 from agentkit.wire.content import call_part, model_content, user_content
 from tests.helpers.stored_chats import added
 from tests.stores.test_sqlite_crash import child, run

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from agentkit.errors import SessionConflict
-from agentkit.stores.waiting import TURNS, Turns
+from agentkit.stores.turns import TURNS, Turns
 
 KEY = ("store", "ann")
 
