@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from agentkit.cli.values import json_or_text
 
 if TYPE_CHECKING:
     from agentkit import Approve, Deny, Edit, PendingCall, Result
+    from agentkit.core.beside import HeldCall
 
     Decision = Approve | Deny | Edit | Result
 
@@ -39,15 +40,22 @@ class Decider:
         self.policy: Policy = policy or ("ask" if can_ask() else "no")
         self._read = read or read_answer
         self._later: set[str] = set()
+        self._told: set[str] = set()
 
     def forget(self) -> None:
         """Ask again about what was left for later."""
         self._later.clear()
+        self._told.clear()
 
-    def decide(self, pending: Iterable[PendingCall]) -> dict[str, Decision]:
-        """Return a decision for each call, but none for those that are left for later."""
+    def decide(self, pending: Sequence[PendingCall], held: Iterable[HeldCall] = ()) -> dict[str, Decision]:
+        """Return a decision for each call, but none for those that are left for later; say what waits behind them."""
         from agentkit import Approve, Deny
 
+        if self.policy == "ask" or any(call.kind != "approval" for call in pending):
+            for later in held:
+                if later.call_id not in self._told:
+                    say(f"  {written(later.name, later.args)} waits behind {one_line(later.behind)}")
+                self._told.add(later.call_id)
         decisions: dict[str, Decision] = {}
         for call in pending:
             if call.call_id in self._later or call.kind == "unknown_effect":

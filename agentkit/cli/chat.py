@@ -15,6 +15,7 @@ from agentkit.cli.approvals import Decider
 from agentkit.cli.exits import UsageFault
 from agentkit.cli.places import note_session
 from agentkit.cli.run import Approve, Config, Instructions, ModelName, Target, Tools, Verbose
+from agentkit.core.beside import held_in
 from agentkit.core.subagents import interactive_in
 
 if TYPE_CHECKING:
@@ -232,7 +233,9 @@ class Talk:
                 given: Any = {"retry": True} if said[0] == "retry" else {"result": said[1]}
                 self.guard(lambda call=call, given=given: self.chat.resolve(call.call_id, **given))  # type: ignore[misc]
         pending = self.guard(lambda: self.chat.pending) or []
-        decisions = self.decider.decide(pending)
+        stored = self.guard(lambda: self.store.load(self.chat.id)) if pending else None
+        held = held_in(stored.messages[-1], stored.calls) if stored is not None else ()
+        decisions = self.decider.decide(pending, held)
         if decisions or not pending:
             self.show(lambda: self.chat.resume_stream(decisions, **self.options))
 

@@ -28,7 +28,7 @@ def exchange(stream: RunStream[Any], resume: Resume, decider: Decider) -> Genera
                 if not isinstance(event, RunFinished):
                     yield event
         run = stream.run
-        decisions = decider.decide(run.pending) if run.stop in ("approval", "deferred") else {}
+        decisions = decider.decide(run.pending, run.held) if run.stop in ("approval", "deferred") else {}
         if not decisions:
             yield RunFinished(run)
             return

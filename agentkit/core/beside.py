@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.stores.message import Message
 from agentkit.tooling.names import SECONDS, SOURCES
 from agentkit.tooling.results import Media, media_in
 from agentkit.wire.content import FunctionResponse, JsonObject, Part, calls_of, model_content, responses_of
 from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
+
+if TYPE_CHECKING:
+    from agentkit.core.resuming import Parked
+    from agentkit.stores.steps import StoredCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,33 @@ def calls_in(messages: Sequence[Message]) -> Iterator[Call]:
             yield Call(name=call["name"], args=args, response=response, media=media, seconds=seconds)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCall:
+    """A call that has not begun, since one in front of it waits."""
+
+    call_id: str
+    name: str
+    args: JsonObject
+    behind: str
+    """The name of the tool whose call it waits for."""
+
+
+def held_in(message: Message, ledger: Sequence[StoredCall]) -> list[HeldCall]:
+    """List the calls of a model's message that wait for others in front of them."""
+    calls = calls_of(message.content)
+    held: list[HeldCall] = []
+    front = ""
+    for entry in ledger:
+        if entry.response is not None:
+            continue
+        if entry.started or entry.deferred is not None or entry.why is not None:
+            front = front or entry.name
+        elif front:
+            args = calls[entry.index].get("args") or {} if entry.args is None else entry.args
+            held.append(HeldCall(call_id=entry.call_id, name=entry.name, args=args, behind=front))
+    return held
+
+
 def seconds_of(message: Message) -> list[float | None]:
     """Return how long each of the calls took that a message answers, as far as that is noted with it."""
     noted = (message.metadata or {}).get(SECONDS)
@@ -76,11 +107,18 @@ class BesideText(ABC):
 
     __slots__ = ()
     text: str
+    _parked: Parked
 
     @property
     @abstractmethod
     def new_messages(self) -> Sequence[Message]:
         """What the run added to the history."""
+
+    @property
+    def held(self) -> tuple[HeldCall, ...]:
+        """The calls that have not begun, since one of `pending` in front of them waits; in their order."""
+        opened = self._parked.opened
+        return () if opened is None else tuple(held_in(opened.message, opened.calls))
 
     @property
     def replies(self) -> list[Message]:

@@ -128,6 +128,22 @@ def test_a_call_whose_result_comes_later_waits_over_pipes(agentkit: Agentkit) ->
     assert "Calls wait for you" in done.err
 
 
+def test_calls_behind_one_that_waits_are_shown_with_what_they_wait_for(
+    agentkit: Agentkit, folder: Path
+) -> None:
+    (folder / "held.py").write_text(
+        "from agentkit import Agent\nfrom agentkit.testing import ScriptedModel, call\nfrom agents import ask_boss\n"
+        "def note(text: str) -> str:\n    return 'noted'\n"
+        "calls = [call('note', text='a'), call('ask_boss', question='?'), call('note', text='b\\x1b[2J')]\n"
+        "agent = Agent(ScriptedModel([calls]), tools=[note, ask_boss])\n"
+    )
+    held = '  note(text="b\\u001b[2J") waits behind ask_boss\n'
+    for words in (("run", "held.py", "x"), ("chat", "held.py", "--session", "s")):
+        done = agentkit(*words, stdin="x\n")
+        assert (done.code, done.err.count(held)) == (0 if "chat" in words else 4, 1), done
+    assert held in agentkit("chat", "held.py", "--session", "s").err  # another process, say
+
+
 def test_several_lines_are_one_message_and_a_paste_is_too(folder: Path) -> None:
     with Terminal(folder, "chat", AGENT) as terminal:
         terminal.wait_for_prompt()

@@ -21,6 +21,7 @@ from agentkit import (
     Edit,
     Hooks,
     Result,
+    Run,
     SQLiteStore,
     Tool,
     ToolDeferred,
@@ -303,6 +304,10 @@ def waiting(run: Any) -> dict[str, str]:
     return {each.name: each.call_id for each in run.pending}
 
 
+def held(run: Run[Any]) -> list[tuple[str, str]]:
+    return [(call.name, call.behind) for call in run.held]
+
+
 @pytest.mark.parametrize(
     "said", [Approve(), Deny("no tea"), Edit({"item": "milk"}), Result("there")], ids=str
 )
@@ -312,6 +317,7 @@ def test_what_is_not_known_to_read_waits_for_the_call_in_front(restart: Restart,
     run = restart.go(agent)
     assert (run.stop, list(waiting(run)), counter.did) == ("approval", ["add", "pay"], ["look"])
     assert run.why.endswith("Behind them, not begun: place_order.")
+    assert held(run) == [("place_order", "add")]
     assert "Not begun" in responses_of(run.contents[-1])[1]["response"]["error"]
     run = restart.go(agent, {waiting(run)["add"]: said})
     did = {"Approve": ["add tea"], "Edit": ["add milk"]}.get(type(said).__name__, [])
@@ -327,6 +333,7 @@ def test_what_was_approved_behind_a_call_that_waits_is_not_asked_about_again(res
     run = restart.go(agent, {ids["pay"]: Approve()})
     assert (run.stop, list(waiting(run)), counter.did) == ("approval", ["add"], ["look"])
     assert run.why.endswith("Behind them, not begun: place_order, pay.")
+    assert held(run) == [("place_order", "add"), ("pay", "add")]
     run = restart.go(agent)
     assert (list(waiting(run)), counter.did) == (["add"], ["look"])
     assert restart.go(agent, {ids["add"]: Approve()}).text == "Done."
@@ -381,7 +388,7 @@ def test_a_sub_agent_that_waits_inside_holds_back_what_follows(restart: Restart)
     ids = waiting(restart.go(outer))
     assert (list(ids), counter.did) == (["add", "pay"], ["look"])
     run = restart.go(outer, {ids["pay"]: Approve()})
-    assert (list(waiting(run)), counter.did) == (["add"], ["look"])
+    assert (list(waiting(run)), held(run), counter.did) == (["add"], [("pay", "waiter")], ["look"])
     assert restart.go(outer, {ids["add"]: Approve()}).text == "Done."
     assert counter.did == ["look", "add tea", "place", "pay"]
 
