@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.helpers.queue_worker import Worker, effects_in, plan
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it didn't come to that"
@@ -51,6 +52,33 @@ def test_another_worker_goes_on_where_one_was_killed(
     with Worker(where, effects):
         again = queue.wait(queue.resolve("ann", done.pending[0].call_id, retry=True), 30)
     assert again.text == "All done."
+
+
+def test_what_a_message_was_given_goes_on_with_whoever_takes_it_over(
+    where: str, queue: Queue, effects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = tmp_path / "hold"
+    monkeypatch.setenv("HOLD", str(hold))
+    options = {"instructions": "Be brief.", "tool_choice": ["write"], "config": {"temperature": 0.25}}
+    task = queue.send("ann", plan("write", say="Held to."), options=options)
+    with ExitStack() as stack:
+        for turn in (0, 1):  # killed before there is any reply, and after the first
+            hold.write_text(str(turn))
+            worker = stack.enter_context(Worker(where, effects))
+            until(lambda turn=turn: ["request", turn] in [each[:2] for each in effects_in(effects)])  # type: ignore[misc]
+            worker.kill()
+        hold.write_text("9")
+        stack.enter_context(Worker(where, effects))
+        done = queue.wait(task, 60)
+    assert (done.text, done.deaths) == ("Held to.", 2)
+    requests = [each[1:-1] for each in effects_in(effects) if each[0] == "request"]
+    forced = {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["write"]}}
+    told = [{"role": "user", "parts": [{"text": "Be brief."}]}, {"temperature": 0.25}]
+    assert [(turn, [said, config]) for turn, said, _, config in requests] == [
+        (turn, told) for turn in (0, 0, 1, 1)
+    ]
+    assert [choice for _, _, choice, _ in requests] == [forced, forced, None, None]
+    assert sum(each[:2] == ["end", "write"] for each in effects_in(effects)) == 1
 
 
 def test_a_message_that_kills_its_workers_is_given_up_and_those_beside_it_are_not(

@@ -1,7 +1,8 @@
 """A worker process for the tests of queues: `python -m tests.helpers.queue_worker STORE`.
 
 Its model needs no script, and so goes on in any process: a message says as JSON which tools to call, one a turn.
-Each call is written down in the file that EFFECTS names, as it begins and as it ends.
+Each call is written down in the file that EFFECTS names, as it begins and as it ends. Where HOLD names a file, each
+request is, too, and waits if its turn isn't below the number in there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ from agentkit.wire.content import Reply, Request
 
 def note(what: str, ctx: Context[Any]) -> None:
     """Write down that a call begins or ends; in one piece, whoever else writes."""
-    line = json.dumps([what, ctx.tool_name, ctx.call_id, ctx.session_id, os.getpid()]) + "\n"
+    write_down([what, ctx.tool_name, ctx.call_id, ctx.session_id, os.getpid()])
+
+
+def write_down(what: list[Any]) -> None:
+    """Add a line to the file of effects."""
+    line = json.dumps(what) + "\n"
     file = os.open(os.environ["EFFECTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, line.encode())
     os.close(file)
@@ -101,6 +107,12 @@ class Planned(Model):
     async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
         """Give the next reply, word by word."""
         made, pause = self._next(request)
+        if "HOLD" in os.environ:
+            turn = sum(each["role"] == "model" for each in request["contents"])
+            given = [request.get(name) for name in ("systemInstruction", "toolConfig", "generationConfig")]
+            write_down(["request", turn, *given, os.getpid()])
+            while turn >= int(Path(os.environ["HOLD"]).read_text()):
+                await asyncio.sleep(0.02)
         for chunk in chunks_of(made):
             await asyncio.sleep(pause)
             yield chunk
