@@ -124,7 +124,7 @@ class Faults:
                 reached=kind not in _BEFORE,
                 retryable=kind not in _LASTING and "CERTIFICATE_VERIFY_FAILED" not in text,
             )
-        if type(exc).__module__ == "google.genai.errors" and isinstance(getattr(exc, "code", None), int):
+        if type(exc).__module__ == "google.genai.errors" and hasattr(exc, "details"):
             api_error: Any = exc
             headers = getattr(api_error.response, "headers", None)
             return self.of_reply(api_error.code, api_error.details, headers)
@@ -141,8 +141,12 @@ class Faults:
             return ConfigurationError(self.scrub(f"google-genai refused the request to {self._name}: {exc}"))
         return None
 
-    def of_reply(self, code: int, body: Json, headers: Mapping[str, str] | None = None) -> ModelError:
-        """Say what an HTTP error, or an error inside a stream, means; `body` is JSON or text."""
+    def of_reply(self, code: object, body: Json, headers: Mapping[str, str] | None = None) -> ModelError:
+        """Say what an HTTP error, or an error inside a stream, means; `body` is JSON or text.
+
+        A code that is none is taken for 500.
+        """
+        code = code if type(code) is int else 500
         error = _error_object(body)
         details = _objects_in(error.get("details"))
         status = error.get("status") if isinstance(error.get("status"), str) else None

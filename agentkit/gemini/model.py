@@ -352,7 +352,7 @@ class GeminiModel(Model):
         """Tell an error that came with status 200, as an event of a stream does, and what is no reply at all."""
         if (error := body.get("error")) is not None:
             code = error.get("code") if isinstance(error, dict) else None
-            raise self._faults.of_reply(code if type(code) is int else 500, body)
+            raise self._faults.of_reply(code, body)
         if wrong := misshapen(body):
             raise self._faults.malformed(wrong)
         for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):

@@ -13,7 +13,7 @@ from typing import Any, cast
 from google import genai
 from google.genai import types
 
-from agentkit.gemini.config import beside_config, checked, config_of, secrets_in, with_config
+from agentkit.gemini.config import beside_config, checked, config_of, merged, secrets_in, with_config
 from agentkit.gemini.faults import Faults
 from agentkit.gemini.files import check_state
 from agentkit.gemini.listing import PAGE_SIZE
@@ -29,6 +29,7 @@ from agentkit.gemini.recording import Configs
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.times import Clock, Pull, Times
 from agentkit.wire.content import JsonObject, Request, dumps
+from agentkit.wire.convert import camel
 from agentkit.wire.files import LocalFile
 
 
@@ -49,8 +50,12 @@ class ClientWire:
         """Of requests whose tokens are counted: the SDK writes none into those."""
         # The SDK shows the key nowhere in public, but a server may repeat it in an error.
         inner = getattr(client, "_api_client", None)
+        options = getattr(inner, "_http_options", None)
         faults.hide([getattr(inner, "api_key", None)])
-        hide_options(faults, getattr(inner, "_http_options", None))
+        hide_options(faults, options)
+        extra: JsonObject = getattr(options, "extra_body", None) or {}
+        self._extra_body = {camel(name): value for name, value in extra.items()}
+        """The client's, which a request's own would take the place of."""
 
     @property
     def vertex(self) -> bool:
@@ -178,6 +183,7 @@ class ClientWire:
                 body = {"contents": [], "generateContentRequest": body}
         else:
             config = {**fields, **SDK_CONFIG}
+            body = {**merged(cast(Request, body), self._extra_body)}
             if method == "generateContent":
                 config["should_return_http_response"] = True
         http: dict[str, Any] = {"extra_body": body, "retry_options": {"attempts": 1}}

@@ -15,7 +15,16 @@ from agentkit import Agent, Model, tool
 from agentkit.errors import ConfigurationError
 from agentkit.gemini.model import GeminiModel
 from agentkit.testing import ScriptedModel, call, reply
-from tests.helpers.gemini import HELLO, KEY, GetReply, InProcess, Make, answer_ok, every_method
+from tests.helpers.gemini import (
+    HELLO,
+    KEY,
+    AsyncInProcess,
+    GetReply,
+    InProcess,
+    Make,
+    answer_ok,
+    every_method,
+)
 from tests.helpers.gemini_server import GeminiServer, calls
 from tests.helpers.gemini_server import call as asked
 from tests.helpers.ways import WAYS, Way, either, way
@@ -124,12 +133,24 @@ def test_a_wrong_config_is_refused_at_the_first_request_with_the_nearest_names(
 
 
 @every_method
-def test_what_the_sdk_doesnt_know_goes_in_the_extra_body(server: GeminiServer, ask: GetReply) -> None:
-    server.script(["ok"])
+@pytest.mark.parametrize("owner", ["own", "users"])
+def test_what_the_sdk_doesnt_know_goes_in_the_extra_body(ask: GetReply, owner: str) -> None:
+    transport = InProcess(answer_ok)
     extra = {"generation_config": {"brandNew": 1}, "anotherOne": [2], "labels": {"a": "b"}}
-    http = {"base_url": server.url, "extra_body": extra}
-    ask(GeminiModel(api_key=KEY, http_options=http), {**HELLO, "generationConfig": {"seed": 1}})
-    assert beside_contents(server) == {
+    http: Any = {
+        "extra_body": extra,
+        "client_args": {"transport": transport},
+        "async_client_args": {"transport": AsyncInProcess(transport)},
+    }
+    given: Any = (
+        {"api_key": KEY, "http_options": http}
+        if owner == "own"
+        else {"client": genai.Client(api_key=KEY, http_options=http)}
+    )
+    ask(GeminiModel(**given), {**HELLO, "generationConfig": {"seed": 1}})
+    body = json.loads(transport.requests[0].content)
+    assert body == {
+        **HELLO,
         "generationConfig": {"seed": 1, "brandNew": 1},
         "anotherOne": [2],
         "labels": {"a": "b"},

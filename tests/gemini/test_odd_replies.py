@@ -70,6 +70,7 @@ ERRORS: dict[str, Any] = {
     "an empty error": {"error": {}},
     "an error that is a list": {"error": [1]},
     "an error with an odd code": {"error": {"code": "x", "message": ["m"]}},
+    "an error with a code that is no whole number": {"error": {"code": 503.0}},
     "details that are a text": {"error": {"code": 503, "message": "m", "details": "boom"}},
     "details that are a number": {"error": {"code": 503, "details": 7}},
     "violations that are none": {"error": {"code": 503, "details": [{"violations": 3}, {"violations": [3]}]}},

@@ -47,11 +47,11 @@ def mutated(value: Any, seed: int) -> Any:
     for _ in range(dice.choice((1, 1, 2, 3))):
         found = list(places(made))
         if not found:
-            return dice.choice(ODD)
+            return copied(dice.choice(ODD))
         holder, key = dice.choice(found)
         match dice.randrange(7):
             case 0 | 1:
-                holder[key] = dice.choice(ODD)
+                holder[key] = copied(dice.choice(ODD))  # which is changed in its turn
             case 2:
                 del holder[key]
             case 3 if isinstance(holder, dict):
