@@ -49,9 +49,17 @@ class Faults:
 
     def hide(self, secrets: Iterable[object], *, shortest: int = 8) -> None:
         """Keep these out of every message from now on."""
-        # A secret of a few letters would be "found" in ordinary words; no service gives one out.
-        found = {secret for secret in secrets if isinstance(secret, str) and len(secret) >= shortest}
-        self._secrets.update(found - {self._name})
+        for secret in secrets:
+            if isinstance(secret, str):
+                # An error may quote it, of bytes or not, with its line breaks escaped.
+                forms = {
+                    secret,
+                    secret.strip(),
+                    repr(secret)[1:-1],
+                    repr(secret.encode(errors="backslashreplace"))[2:-1],
+                }
+                # A secret of a few letters would be "found" in ordinary words; no service gives one out.
+                self._secrets |= {form for form in forms - {self._name} if len(form) >= shortest}
 
     def hide_headers(self, headers: Mapping[str, str] | None) -> None:
         """Keep request headers out of every message, but for those that say nothing about anybody."""

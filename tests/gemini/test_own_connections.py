@@ -136,6 +136,17 @@ def test_a_server_that_closes_without_an_answer_is_told(twice: Twice) -> None:
 
 
 @both_twice
+@pytest.mark.parametrize("secret", ["Bearer of-somebody\n", 'of-some\nbody\'s "own"', " of-somebody"])
+def test_a_header_that_cannot_be_sent_is_refused_and_kept_secret(twice: Twice, secret: str) -> None:
+    http: Any = {"base_url": "http://gemini.invalid", "headers": {"x-token": secret}}
+    model = GeminiModel("gemini-x", api_key=KEY, http_options=http)
+    with pytest.raises(ModelError, match="Illegal header value") as caught:
+        twice(model, nothing)
+    assert not caught.value.retryable and not caught.value.reached
+    assert "of-some" not in str(caught.value)
+
+
+@both_twice
 def test_a_proxy_of_the_environment_is_used_by_httpx2(monkeypatch: pytest.MonkeyPatch, twice: Twice) -> None:
     with RawServer([answer()] * 2) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
