@@ -26,6 +26,8 @@ class Entry:
     """One line for `agentkit --help`."""
     extra: str
     """The extra that its module needs."""
+    needs: str = "typer"
+    """What that extra installs: a module."""
 
 
 COMMANDS = {
@@ -34,11 +36,15 @@ COMMANDS = {
     "sessions": Entry("agentkit.cli.sessions", "List, show, search, move and check chats.", "cli"),
     "tools": Entry("agentkit.cli.tools", "Show what the model sees of tools; call and check them.", "cli"),
     "doctor": Entry("agentkit.cli.doctor", "Look at versions, credentials, extras and a store.", "cli"),
-    "web": Entry("agentkit.cli.web", "Serve a page to talk to an assistant.", "serve"),
-    "serve": Entry("agentkit.cli.serve", "Serve an assistant as a model for Gemini clients.", "serve"),
-    "worker": Entry("agentkit.cli.worker", "Run the tasks of a queue.", "durable"),
-    "tasks": Entry("agentkit.cli.tasks", "List, watch, cancel, retry and decide about tasks.", "durable"),
-    "mcp": Entry("agentkit.cli.mcp", "Serve tools to MCP clients.", "mcp"),
+    "web": Entry("agentkit.cli.web", "Serve a page to talk to an assistant.", "serve", "starlette"),
+    "serve": Entry(
+        "agentkit.cli.serve", "Serve an assistant as a model for Gemini clients.", "serve", "starlette"
+    ),
+    "worker": Entry("agentkit.cli.worker", "Run the tasks of a queue.", "durable", "dbos"),
+    "tasks": Entry(
+        "agentkit.cli.tasks", "List, watch, cancel, retry and decide about tasks.", "durable", "dbos"
+    ),
+    "mcp": Entry("agentkit.cli.mcp", "Serve tools to MCP clients.", "mcp", "mcp"),
 }
 """Those whose module this installation doesn't have are not shown."""
 
@@ -141,9 +147,10 @@ def load(name: str, table: dict[str, Entry]) -> typer.Typer:
     """
     entry = table[name]
     try:
-        return import_module(entry.module).app  # type: ignore[no-any-return]
+        if is_there(entry.needs):
+            return import_module(entry.module).app  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("agentkit"):
             raise
-        say(f'"agentkit {name}" needs the extra "{entry.extra}": {how_to_install(entry.extra)}')
-        raise Leave(USAGE) from None
+    say(f'"agentkit {name}" needs the extra "{entry.extra}": {how_to_install(entry.extra)}')
+    raise Leave(USAGE)

@@ -117,6 +117,8 @@ def extras() -> Iterator[Check]:
 
 def credentials() -> Check:
     """Say which variables have credentials, never what is in them."""
+    from agentkit_local.model import available
+
     from agentkit import ConfigurationError, GeminiModel, MissingCredentials
 
     seen = [name for name in (*KEYS, *VERTEX) if os.environ.get(name, "").strip()]
@@ -124,7 +126,9 @@ def credentials() -> Check:
     try:
         GeminiModel().check_credentials()
     except MissingCredentials:
-        return Check("Gemini credentials", f"{said}: without a key the embedded model answers")
+        if available():
+            return Check("Gemini credentials", f"{said}: without a key the embedded model answers")
+        return Check("Gemini credentials", said, f"Set GEMINI_API_KEY, or {how_to_install('local')}")
     except ConfigurationError as error:
         return Check("Gemini credentials", said, str(error))
     return Check("Gemini credentials", said)

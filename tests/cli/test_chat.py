@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from agentkit import SQLiteStore
-from agentkit.cli.display import split_ready
+from agentkit.chats import plain_text
+from agentkit.cli.display import markdown, split_ready
 from tests.cli.conftest import Agentkit
 from tests.helpers.terminal import Terminal
 
@@ -40,7 +43,8 @@ def test_a_chat_goes_on_where_it_was(agentkit: Agentkit) -> None:
 
 def test_continue_is_the_last_session_of_the_same_target(agentkit: Agentkit) -> None:
     agentkit("chat", AGENT, stdin=lines("hello"))
-    agentkit("chat", "-t", "calculator", "-m", "local", stdin=lines("3 * 4"))
+    Path("other.py").write_text("from agents import agent")
+    agentkit("chat", "other.py", stdin=lines("more"))
     assert "You said: hello" in agentkit("chat", AGENT, "--continue", stdin="").err
 
 
@@ -144,6 +148,7 @@ def test_calls_behind_one_that_waits_are_shown_with_what_they_wait_for(
     assert held in agentkit("chat", "held.py", "--session", "s").err  # another process, say
 
 
+@pytest.mark.slow
 def test_several_lines_are_one_message_and_a_paste_is_too(folder: Path) -> None:
     with Terminal(folder, "chat", AGENT) as terminal:
         terminal.wait_for_prompt()
@@ -159,6 +164,7 @@ def test_several_lines_are_one_message_and_a_paste_is_too(folder: Path) -> None:
     assert shown
 
 
+@pytest.mark.slow
 def test_markdown_is_shown_as_such_and_html_and_links_as_they_are(folder: Path) -> None:
     for columns in (40, 200):
         with Terminal(folder, "chat", AGENT, columns=columns, env={"NO_COLOR": "1"}) as terminal:
@@ -178,6 +184,7 @@ def test_markdown_is_shown_as_such_and_html_and_links_as_they_are(folder: Path) 
         assert not re.search(r"\x1b\[[0-9;]*\b(?:3[0-8]|4[0-8]|9[0-7])\b[0-9;]*m", terminal.raw)
 
 
+@pytest.mark.slow
 def test_hostile_text_steers_nothing(folder: Path) -> None:
     with Terminal(folder, "chat", AGENT) as terminal:
         terminal.wait_for_prompt()
@@ -197,13 +204,21 @@ def test_hostile_text_steers_nothing(folder: Path) -> None:
     assert "\x1b[2Jtext" not in terminal.raw
 
 
-def test_calls_inside_of_sub_agents_are_indented(folder: Path) -> None:
-    with Terminal(folder, "chat", AGENT) as terminal:
-        terminal.wait_for_prompt()
-        terminal.type("helper\r")
-        terminal.wait_for("Result")
-        assert "    add(a=1, b=2) = 3.0" in terminal.text
-        assert '  helper(request="add") = Result: 3.0; cba' in terminal.text
+def test_calls_inside_of_sub_agents_are_indented(agentkit: Agentkit) -> None:
+    said = agentkit("chat", AGENT, stdin=lines("helper")).err
+    assert "    add(a=1, b=2) = 3.0" in said
+    assert '  helper(request="add") = Result: 3.0; cba' in said
+
+
+def test_markdown_fits_the_width_and_keeps_lines_html_and_where_links_lead() -> None:
+    for width in (40, 200):
+        file = io.StringIO()
+        text = "# T\n\n**bold** 日本語 <b>x</b>\nsecond [link](http://example.com)\n\n" + "- w " * 99
+        Console(file=file, width=width).print(markdown(text))
+        said = file.getvalue().splitlines()
+        assert max(map(plain_text.columns, said)) <= width
+        assert any(line.startswith("bold 日本語 <b>x</b>") for line in said)
+        assert any(line.startswith("second link (http://example.com)") for line in said)
 
 
 @pytest.mark.slow
@@ -308,6 +323,7 @@ def test_what_waited_when_the_program_was_killed_is_asked_about_when_it_comes_ba
     assert (folder / "ordered.txt").read_text() == "3\n"
 
 
+@pytest.mark.slow
 def test_the_persons_files_are_for_nobody_else(folder: Path) -> None:
     with Terminal(folder, "chat", AGENT) as terminal:
         terminal.wait_for_prompt()
@@ -327,6 +343,7 @@ def test_a_code_block_is_shown_when_it_is_whole() -> None:
     assert (shown, rest) == (text.removesuffix("three"), "three")
 
 
+@pytest.mark.slow
 def test_with_stdout_in_a_pipe_the_prompt_is_plain_and_the_answer_alone_is_piped(folder: Path) -> None:
     read, write = os.pipe()
     with Terminal(folder, "chat", AGENT, stdout=write) as terminal:

@@ -56,12 +56,16 @@ def test_a_command_whose_extra_is_missing_says_which(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     table = {
         "page": Entry("needs_more", "Serve.", "serve"),
+        "later": Entry("agentkit.cli.doctor", "Imports it later.", "serve", "not_installed_at_all"),
         "gone": Entry("no_such_module", "Not there.", "x"),
     }
-    done = CliRunner().invoke(made_app(table), ["page"])
-    assert isinstance(done.exception, Leave)
-    assert done.exception.code == 2
-    assert 'needs the extra "serve": pip install "agentkit-gemini[serve]"' in done.output
+    for name in ("page", "later"):
+        done = CliRunner().invoke(made_app(table), [name])
+        assert isinstance(done.exception, Leave)
+        assert done.exception.code == 2
+        assert (
+            f'"agentkit {name}" needs the extra "serve": pip install "agentkit-gemini[serve]"' in done.output
+        )
     shown = CliRunner().invoke(made_app(table), ["--help"]).output
     assert "page" in shown
     assert "gone" not in shown
@@ -97,6 +101,7 @@ def test_doctor_looks_at_everything_and_tells_no_secret(
     assert "SECRET" not in done.out + done.err
 
 
+@pytest.mark.slow
 def test_doctor_asks_one_question(agentkit: Agentkit) -> None:
     done = agentkit("doctor", "--ask")
     assert done.code == 0
@@ -110,6 +115,10 @@ def test_doctor_ends_with_1_where_something_is_wrong(
     assert agentkit("doctor", "--db", "bad.db").code == 1
     assert agentkit("doctor", "--db", "nope.db").code == 1
     SQLiteStore("good.db").close()
+    with monkeypatch.context() as without:
+        without.setattr("agentkit_local.model._installed", lambda: None)
+        done = agentkit("doctor")
+        assert (done.code, "Set GEMINI_API_KEY, or pip install" in done.out) == (1, True)
     monkeypatch.setenv("GEMINI_API_KEY", "a key with spaces")
     done = agentkit("doctor")
     assert done.code == 1

@@ -45,6 +45,7 @@ def test_every_rule_of_lint_is_on_the_page() -> None:
     assert re.findall(r"^\| `([a-z]+-[a-z-]+)` \|", PAGE.read_text(), re.M) == list(RULES)
 
 
+@pytest.mark.slow
 def test_commands_on_the_page_print_what_it_says(agentkit: Agentkit, folder: Path) -> None:
     page = PAGE.read_text()
     for code in re.findall(r"^```python\n(# (\S+)\n.*?)^```$", page, re.M | re.S):

@@ -45,6 +45,7 @@ def answered(method: str, url: str, **more: object) -> httpx.Response:
         return client.request(method, url, **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_web_prints_the_address_of_a_page_with_the_targets_tools(folder: Path) -> None:
     with program(folder, "web", "tools_file.py", "-m", "local", "--db", "chats.db") as process:
@@ -57,6 +58,7 @@ def test_web_prints_the_address_of_a_page_with_the_targets_tools(folder: Path) -
     assert (folder / "chats.db").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_serve_answers_a_gemini_client_that_has_the_key(folder: Path) -> None:
     body = {"contents": [{"role": "user", "parts": [{"text": "add 2 and 3"}]}]}
@@ -73,6 +75,7 @@ def test_serve_answers_a_gemini_client_that_has_the_key(folder: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_mcp_serve_speaks_nothing_but_the_protocol(folder: Path) -> None:
     hello = {

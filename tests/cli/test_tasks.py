@@ -88,6 +88,7 @@ def test_tasks_are_listed_cancelled_and_sent_again(folder: Path, queue: Queue, a
     assert watched.code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_the_page_of_a_queue_lists_its_tasks(folder: Path, queue: Queue) -> None:
