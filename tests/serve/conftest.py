@@ -105,6 +105,17 @@ def come_in(browser: Any, serving: Serving, **options: Any) -> Any:
     return page
 
 
+def say(page: Any, text: str) -> None:
+    """Send a message on a page."""
+    page.fill("#say", text)
+    page.keyboard.press("Enter")
+
+
+def idle(page: Any) -> None:
+    """Wait until no run goes on."""
+    page.wait_for_selector("#send:not([hidden])", timeout=60_000)
+
+
 @pytest.fixture
 def page(browser: Any, serving: Serving) -> Iterator[Any]:
     """A page that has come in; a word in its console, or a request to elsewhere, fails the test."""

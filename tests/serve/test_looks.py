@@ -109,6 +109,36 @@ def test_a_screenshot_is_made_to_look_at(
     page.context.close()
 
 
+FROM_THE_END = """async () => {
+  for (let n = 0; n < 5; n++) await new Promise(requestAnimationFrame);
+  const place = document.getElementById("scroll");
+  return place.scrollHeight - place.scrollTop - place.clientHeight;
+}"""
+GROW = """async (much) => {
+  for (const px of much) {
+    const block = document.createElement("div");
+    block.style.height = px + "px";
+    document.getElementById("log").append(block);
+    await new Promise(requestAnimationFrame); // it is scrolled to in this frame, and said so in the next
+    await new Promise(setTimeout);
+  }
+}"""
+
+
+def test_who_reads_the_end_stays_there_however_fast_it_grows_and_who_reads_above_does_too(page: Any) -> None:
+    say(page, "long story", ".text p")
+    page.evaluate(GROW, [50, 500] * 10)
+    assert page.evaluate(FROM_THE_END) < 2
+    page.evaluate("() => document.getElementById('scroll').scrollBy(0, -900)")
+    assert page.evaluate(FROM_THE_END) > 800
+    page.evaluate(GROW, [400])
+    assert page.evaluate(FROM_THE_END) > 1_200
+    page.evaluate("() => document.getElementById('scroll').scrollBy(0, 9000)")
+    assert page.evaluate(FROM_THE_END) < 2
+    page.evaluate(GROW, [400])
+    assert page.evaluate(FROM_THE_END) < 2
+
+
 def test_the_scripts_are_typed(node_modules: Path) -> None:
     command = [
         node_modules / ".bin" / "tsc",

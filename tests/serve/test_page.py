@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
@@ -16,21 +15,12 @@ from agentkit import Agent, SQLiteStore, tool
 from tests.gemini.test_uploads import VIDEO, model_on
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini_server import GeminiServer
-from tests.serve.conftest import Serving, come_in
+from tests.serve.conftest import Serving, come_in, idle, say
 from tests.serve.scenes import png, scene_agent
 
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-def say(page: Any, text: str) -> None:
-    page.fill("#say", text)
-    page.keyboard.press("Enter")
-
-
-def idle(page: Any) -> None:
-    page.wait_for_selector("#send:not([hidden])", timeout=60_000)
 
 
 class Gate:
@@ -373,38 +363,6 @@ def test_a_reload_in_the_midst_goes_on(page: Any, serving: Serving) -> None:
     assert page.inner_text("#log .text").split() == live.split()
 
 
-FROM_THE_END = """async () => {
-  for (let n = 0; n < 5; n++) await new Promise(requestAnimationFrame);
-  const place = document.getElementById("scroll");
-  return place.scrollHeight - place.scrollTop - place.clientHeight;
-}"""
-GROW = """async (much) => {
-  for (const px of much) {
-    const block = document.createElement("div");
-    block.style.height = px + "px";
-    document.getElementById("log").append(block);
-    await new Promise(requestAnimationFrame); // it is scrolled to in this frame, and said so in the next
-    await new Promise(setTimeout);
-  }
-}"""
-
-
-def test_who_reads_the_end_stays_there_however_fast_it_grows_and_who_reads_above_does_too(page: Any) -> None:
-    say(page, "long story")
-    page.wait_for_selector(".text p")
-    idle(page)
-    page.evaluate(GROW, [50, 500] * 10)
-    assert page.evaluate(FROM_THE_END) < 2
-    page.evaluate("() => document.getElementById('scroll').scrollBy(0, -900)")
-    assert page.evaluate(FROM_THE_END) > 800
-    page.evaluate(GROW, [400])
-    assert page.evaluate(FROM_THE_END) > 1_200
-    page.evaluate("() => document.getElementById('scroll').scrollBy(0, 9000)")
-    assert page.evaluate(FROM_THE_END) < 2
-    page.evaluate(GROW, [400])
-    assert page.evaluate(FROM_THE_END) < 2
-
-
 def test_two_tabs_see_the_same(page: Any) -> None:
     say(page, "stock of TEA-1?")
     page.wait_for_selector(".card")
@@ -571,7 +529,11 @@ def test_a_plan_is_shown_as_it_changes(page: Any) -> None:
 
 KILLED = """
 import os, sys
-from agentkit import Agent, SQLiteStore, tool
+from agentkit import Agent, MemoryStore, SQLiteStore, tool
+from agentkit.stores.base import AddMessage, Message
+from agentkit.testing import call
+from agentkit.tooling.names import SECONDS
+from agentkit.wire.content import calls_of, response_part, user_content
 from agentkit_local.model import available
 from agentkit.testing import ScriptedModel, call
 
@@ -626,50 +588,3 @@ def test_the_embedded_model_answers_on_the_page(browser: Any) -> None:
     assert not page.trouble
     page.context.close()
     serving.stop()
-
-
-def test_the_trace_shows_turns_calls_and_the_wait_and_a_turn_opens(page: Any, tmp_path: Path) -> None:
-    say(page, "order")
-    page.click("button:has-text('Approve')")
-    page.wait_for_selector("text=on their way")
-    idle(page)
-    page.click("#tracing")
-    page.wait_for_selector(".bar i.tool")
-    assert page.locator(".bar i.model").count() == 2
-    assert page.locator(".bar i.wait").count() == 1
-    page.click(".lane button >> nth=1")
-    page.wait_for_selector(".turn pre:has-text('on their way')")
-    assert page.locator("summary:has-text('rebuilt from what is stored')").count() == 1
-    page.reload()
-    page.click("#tracing")
-    page.wait_for_selector(".lanes:has-text('2 turns · 1 call')")
-
-
-@pytest.fixture
-def exported(page: Any, tmp_path: Path) -> Path:
-    say(page, "stock of TEA-1? <script>window.pwned=1</script> \u202e")
-    page.wait_for_selector("td:has-text('Lyon')")
-    idle(page)
-    page.click("#menu-more summary")
-    with page.expect_download() as download:
-        page.click("#export-html")
-    download.value.save_as(tmp_path / "session.html")
-    return tmp_path / "session.html"
-
-
-def test_a_session_in_one_html_file_shows_the_same_without_a_server(page: Any, exported: Path) -> None:
-    context = page.context.browser.new_context(offline=True)
-    file = context.new_page()
-    trouble: list[str] = []
-    file.on("console", lambda m: trouble.append(m.text))
-    file.on("pageerror", lambda error: trouble.append(str(error)))
-    file.goto(exported.as_uri())
-    file.wait_for_selector("td:has-text('Lyon')")
-    assert file.locator(".card.done").count() == 2
-    assert file.locator(".card.failed").count() == 1
-    assert file.evaluate("window.pwned") is None
-    file.click(".lane button >> nth=0")
-    file.wait_for_selector(".turn pre:has-text('TEA-1')")
-    assert not trouble
-    assert not re.findall(r'(?:src|href)="(?!https://example)', exported.read_text())
-    context.close()

@@ -1,7 +1,8 @@
 // What happened when: rows of a run as bars, each from when it began to when it ended. No elements here.
 
 /** @typedef {{ message?: number, at: number }} Turn where its reply is stored, or when it came */
-/** @typedef {{ name: string, from: number, to?: number, kind: string, depth: number, note: string, turn?: Turn }} Bar */
+/** @typedef {{ name: string, from: number, to?: number, kind: string, depth: number, note: string, turn?: Turn, vague?: boolean }} Bar
+ * `vague` where it is only known that it was no longer */
 /** @typedef {{ bars: Bar[], from: number, to: number, turns: number, calls: number, usage: any }} Timeline */
 
 /**
@@ -75,7 +76,8 @@ class Maker {
     const bar = this.calls.get(row.callId);
     if (bar) {
       bar.to = row.at;
-      if (row.seconds) bar.from = Math.max(bar.from, row.at - row.seconds);
+      if (row.seconds !== null) bar.from = Math.max(bar.from, row.at - row.seconds);
+      else bar.vague = true;
       if (row.failed && !row.waits) bar.kind = "failed";
     }
     this.asked.set(scope, Math.max(this.asked.get(scope) ?? 0, row.at));

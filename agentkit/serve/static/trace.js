@@ -50,7 +50,9 @@ export class Trace {
     mark.style.width = `${Math.max(0, Math.min(100 - left, (100 * (end - bar.from)) / span))}%`;
     const { turn } = bar;
     const name = turn === undefined ? make("span", visible(bar.name)) : button(visible(bar.name), () => this.show(turn, bar.name));
-    const lane = make(bar.depth ? "div.lane.in" : "div.lane", name, make("div.bar", mark), make("span", duration(Math.max(0, end - bar.from))));
+    const took = duration(Math.max(0, end - bar.from));
+    const label = make("span", !bar.vague ? took : end > bar.from ? `≤ ${took}` : "");
+    const lane = make(bar.depth ? "div.lane.in" : "div.lane", name, make("div.bar", mark), label);
     lane.title = visible(bar.note);
     return lane;
   }
