@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +13,10 @@ import typer
 
 from agentkit.chats.plain_text import clip, one_line
 from agentkit.cli import terminal
+from agentkit.cli.approvals import read_answer
 from agentkit.cli.chat import Database
 from agentkit.cli.exits import ANSWERED, FAILED, Leave, UsageFault
+from agentkit.cli.places import open_store
 
 if TYPE_CHECKING:
     from agentkit import ChatManager, SQLiteStore
@@ -46,13 +46,9 @@ def line_of(info: SessionInfo, width: int) -> str:
     )
 
 
-@contextmanager
-def opened(db: Path | None) -> Iterator[SQLiteStore]:
+def opened(db: Path | None) -> SQLiteStore:
     """Open the sessions, which have to be there."""
-    from agentkit.cli.places import open_store
-
-    with open_store(db, must_exist=True) as store:
-        yield store
+    return open_store(db, must_exist=True)
 
 
 def manager_of(store: SQLiteStore) -> ChatManager:
@@ -73,11 +69,12 @@ def full_id(store: SQLiteStore, id: str) -> str:
     try:
         return store.info(id).id
     except SessionNotFound:
-        found = [info.id for info in store.list(limit=1_000, prefix=id)] if id else []
+        found = [info.id for info in store.list(limit=6, prefix=id)] if id else []
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageFault(f"{len(found)} sessions begin with {id!r}: {', '.join(found[:5])} ...")
+        more = " ..." if len(found) > 5 else ""
+        raise UsageFault(f"Several sessions begin with {id!r}: {', '.join(found[:5])}{more}")
     raise UsageFault(f"There is no session {id!r}. `agentkit sessions list` shows them.")
 
 
@@ -196,8 +193,6 @@ def import_session(
     db: Database = None,
 ) -> None:
     """Import one session."""
-    from agentkit.cli.places import open_store
-
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
@@ -252,11 +247,8 @@ def rm(
 
 def asked(question: str) -> bool:
     """Return whether the person says yes."""
-    from agentkit.cli.approvals import read_answer
-
-    ask: Callable[[str], str] = read_answer
     try:
-        return ask(question).strip().lower() in ("y", "yes")
+        return read_answer(question).strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -97,7 +97,7 @@ def test_check_says_whether_the_file_is_sound(kept: Agentkit, folder: Path) -> N
 
 def test_an_id_that_fits_several_or_none_is_wrong_usage(kept: Agentkit) -> None:
     kept("sessions", "fork", "first", "--id", "fifth")
-    assert "2 sessions begin with 'fi'" in kept("sessions", "show", "fi").err
+    assert "Several sessions begin with 'fi'" in kept("sessions", "show", "fi").err
     assert "no session 'x'" in kept("sessions", "show", "x").err
     assert kept("sessions", "show", "").code == 2
 
