@@ -289,12 +289,12 @@ SCENARIOS = {
     "a sub-agent that reads": Scenario(
         (call("clerk", request="look"), "done"),
         sub_agent=(call("peek", n=1), "the clerk is done"),
-        commits=7,
+        commits=6,
     ),
     "a sub-agent that writes": Scenario(
         (call("clerk", request="change"), "done"),
         sub_agent=(call("change", n=1), "the clerk is done"),
-        commits=7,
+        commits=6,
     ),
     "a sub-agent whose call is approved": Scenario(
         (call("clerk", request="order"), "done"),
