@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -166,9 +166,9 @@ class Queue:
             decisions: By `call_id`, for calls of `task.pending`.
             task: The id of the task whose `pending` was shown; by default the chat's last that has one of the calls.
                 A call whose tool was declared anew since then waits again, in the new task.
-            agent: Who goes on; by default the agent of the chat's last task.
-            user_data: For `deps`; by default that of the chat's last task.
-            options: Of the run; by default those of the chat's last task.
+            agent: Who goes on; by default the agent of that task, or of the chat's last.
+            user_data: For `deps`; by default that task's, or the chat's last one's.
+            options: Of the run; by default that task's, or the chat's last one's.
             priority: The lower goes first.
 
         Raises:
@@ -179,7 +179,7 @@ class Queue:
         }
         about = self._asking(chat, wire) if task is None else task
         id = f"decide-{_hashed(chat, about, wire)}" if wire else f"resume-{uuid.uuid4().hex}"
-        return self._go_on(id, chat, {"decisions": wire}, agent, user_data, options, priority)
+        return self._go_on(id, chat, {"decisions": wire}, about, agent, user_data, options, priority)
 
     def resolve(
         self,
@@ -200,7 +200,7 @@ class Queue:
             call_id: The call's, of `task.pending`, where its kind is `unknown_effect`.
             result: What the tool returned, or would have.
             retry: True if it took no effect, so that it may run.
-            agent: Who goes on; by default the agent of the chat's last task.
+            agent: Who goes on; by default the agent of the task that has the call, or of the chat's last.
             priority: The lower goes first.
 
         Raises:
@@ -210,7 +210,8 @@ class Queue:
             raise ConfigurationError("resolve(): give either result=..., or retry=True if it took no effect.")
         said = {"retry": True} if retry else as_json("A result", {"result": result})
         task = {"resolved": {check_id("A call's id", call_id): said}}
-        return self._go_on(f"resolve-{uuid.uuid4().hex}", chat, task, agent, _UNSAID, None, priority)
+        about = self._asking(chat, [call_id])
+        return self._go_on(f"resolve-{uuid.uuid4().hex}", chat, task, about, agent, _UNSAID, None, priority)
 
     def retry(self, task: str) -> str:
         """Send a task again that failed or was cancelled; return the new task's id, the same each time.
@@ -237,12 +238,13 @@ class Queue:
         id: str,
         chat: str,
         task: Row,
+        about: str | None,
         agent: str | None,
         user_data: Any,
         options: Mapping[str, Any] | None,
         priority: int,
     ) -> str:
-        last = self._last_of(chat)
+        last = self._given_to(chat, about)
         if agent is None:
             agent = last["agent"] if last else self._agent(None)
         if user_data is _UNSAID:
@@ -251,15 +253,15 @@ class Queue:
             options = last.get("options")
         return self._enqueue(id, chat, task, self._agent(agent), user_data, options, priority, None)
 
-    def _asking(self, chat: str, calls: Mapping[str, Any]) -> str | None:
+    def _asking(self, chat: str, calls: Collection[str]) -> str | None:
         """Return the last task of a chat that waits for one of these calls."""
         tasks = self.list(chat=chat, status="done", limit=100)
         return next((each.id for each in tasks if any(p.call_id in calls for p in each.pending)), None)
 
-    def _last_of(self, chat: str) -> Row:
-        """Return what the last task of a chat was given."""
-        text = f"{_TASKS} WHERE t.chat = ? ORDER BY t.n DESC LIMIT 1"
-        (found,) = self.engine.run([(text, (chat,))], write=False)
+    def _given_to(self, chat: str, task: str | None) -> Row:
+        """Return what a task of a chat was given; if it has no such task any more, its last."""
+        text = f"{_TASKS} WHERE t.chat = ? ORDER BY t.task = ? DESC, t.n DESC LIMIT 1"
+        (found,) = self.engine.run([(text, (chat, task or ""))], write=False)
         return json.loads(found[0][9])["args"][0] if found else {}
 
     def _agent(self, name: str | None) -> str:

@@ -98,6 +98,19 @@ def test_a_task_ends_with_an_approval_and_a_decision_is_another_one(queue: Queue
     assert response["functionResponse"]["response"] == {"output": "done by Ann"}
 
 
+def test_a_decision_is_for_whom_the_call_waits_whatever_was_sent_meanwhile(
+    queue: Queue, effects: Path
+) -> None:
+    task = queue.send("ann", plan("asked", say="Allowed."), user_data="Ann")
+    with queue.workers():
+        (call,) = queue.wait(task, 30).pending
+        meanwhile = queue.wait(queue.send("ann", plan(say="Hello."), user_data="Bob"), 30)
+        assert meanwhile.status == "failed" and "wait for a decision" in meanwhile.why
+        assert queue.wait(queue.decide("ann", {call.call_id: Approve()}), 30).text == "Allowed."
+    response = queue.agents["planned"].chat("ann", queue.store).get_history()[2]["parts"][0]
+    assert response["functionResponse"]["response"] == {"output": "done by Ann"}
+
+
 def test_a_queued_task_is_cancelled_at_once_and_the_next_of_its_chat_goes_on(queue: Queue) -> None:
     first, second = queue.send("ann", plan(say="one")), queue.send("ann", plan(say="two"))
     queue.cancel(first)
