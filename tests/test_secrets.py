@@ -162,11 +162,14 @@ def echoing(how: str) -> Any:
     def answer(request: httpx2.Request) -> httpx2.Response:
         whole = f"{request.url} {dict(request.headers)} {request.content.decode()}"
         bodies: dict[str, Any] = {
-            "400": {"error": {"code": 400, "message": whole, "details": [{"reason": whole}]}},
+            "400": {
+                "error": {"code": 400, "status": whole, "message": whole, "details": [{"reason": whole}]}
+            },
             "no JSON": whole,
             "half": '{"candidates": "' + whole,
             "an error with 200": {"error": whole},
             "finish message": {"candidates": [{"finishReason": "SAFETY", "finishMessage": whole}]},
+            "finish reason": {"candidates": [{"finishReason": whole}]},
             "bad call": {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": whole}]},
             "block": {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": whole}},
         }
@@ -178,9 +181,11 @@ def echoing(how: str) -> Any:
     return answer
 
 
+@pytest.mark.filterwarnings("ignore:.* is not a valid FinishReason")  # the SDK's, in a user's client
 @pytest.mark.parametrize("owner", ["own", "users"])
 @pytest.mark.parametrize(
-    "how", ["400", "no JSON", "half", "an error with 200", "finish message", "bad call", "block"]
+    "how",
+    ["400", "no JSON", "half", "an error with 200", "finish message", "finish reason", "bad call", "block"],
 )
 def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
     how: str, owner: str, caplog: pytest.LogCaptureFixture

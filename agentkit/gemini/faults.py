@@ -157,7 +157,8 @@ class Faults:
         code = code if type(code) is int else 500
         error = _error_object(body)
         details = _objects_in(error.get("details"))
-        status = error.get("status") if isinstance(error.get("status"), str) else None
+        word = error.get("status")
+        status = self.scrub(word) if isinstance(word, str) else None
         said = error.get("message") or "no message"
         message = self.scrub(said if isinstance(said, str) else short(said))[:_LONGEST_MESSAGE]
         quota_gone = code == 429 and _is_daily_quota(details)

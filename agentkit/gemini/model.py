@@ -357,7 +357,7 @@ class GeminiModel(Model):
             raise self._faults.malformed(wrong)
         for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):
             for key in place.keys() & _TOLD:
-                if isinstance(place[key], str):
+                if place[key] != "STOP" and isinstance(place[key], str):  # nearly all say that alone
                     place[key] = self._faults.scrub(place[key])
         return cast(Reply, body)
 
@@ -368,7 +368,7 @@ class GeminiModel(Model):
         return total
 
 
-_TOLD = frozenset({"blockReasonMessage", "finishMessage"})
+_TOLD = frozenset({"blockReason", "blockReasonMessage", "finishMessage", "finishReason"})
 """What is told in events and errors, and may repeat the request."""
 
 
