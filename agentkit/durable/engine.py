@@ -254,8 +254,8 @@ class Engine:
                 return function(self._client())
             except Exception as error:
                 passes, told = self._in_words(error)
-                if not passes or time.monotonic() >= until:
-                    raise told from None
+            if not passes or time.monotonic() >= until:
+                raise told  # out here, so that the engine's words aren't its context
             time.sleep(0.2)
 
     def _in_words(self, error: Exception) -> tuple[bool, Exception]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -62,10 +63,9 @@ def read_url(url: object) -> dict[str, Any]:
     scheme, found, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not found or scheme not in ("postgresql", "postgres", "postgresql+psycopg") or rest.count("@") > 1:
         raise wrong
-    try:
+    read: dict[str, Any] | None = None
+    with suppress(psycopg.Error, ValueError):  # they quote it, and aren't in the context of our error, so
         read = dict(conninfo_to_dict(f"postgresql://{rest}"))
-    except (psycopg.Error, ValueError):
-        raise wrong from None
-    if not all(port.isdigit() for port in str(read.get("port", "0")).split(",")):
+    if read is None or not all(port.isdigit() for port in str(read.get("port", "0")).split(",")):
         raise wrong
     return read

@@ -68,6 +68,7 @@ def test_importing_the_class_imports_no_driver() -> None:
         "postgresql+psycopg:/ann:hunter2@localhost/x",
         "postgresql+psycopg://ann:hunter2@localhost:port/x",
         "postgresql+psycopg://ann:1@hunter2@localhost/x",
+        "postgresql://ann:hunter2@[::1/x",
         "sqlite:///chats.db",
         "host=localhost password=hunter2",
         7,
@@ -80,6 +81,7 @@ def test_what_is_no_url_of_a_database_is_refused_without_showing_it(url: Any) ->
     shown = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in shown
     assert "PostgresStore" in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None  # where tools for errors look, too
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+psycopg"])
