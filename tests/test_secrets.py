@@ -170,6 +170,8 @@ def echoing(how: str) -> Any:
             "an error with 200": {"error": whole},
             "finish message": {"candidates": [{"finishReason": "SAFETY", "finishMessage": whole}]},
             "finish reason": {"candidates": [{"finishReason": whole}]},
+            "finish reason in a list": {"candidates": [{"finishReason": [whole]}]},
+            "block in an object": {"promptFeedback": {"blockReason": {"x": whole}}},
             "bad call": {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": whole}]},
             "block": {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": whole}},
         }
@@ -185,7 +187,18 @@ def echoing(how: str) -> Any:
 @pytest.mark.parametrize("owner", ["own", "users"])
 @pytest.mark.parametrize(
     "how",
-    ["400", "no JSON", "half", "an error with 200", "finish message", "finish reason", "bad call", "block"],
+    [
+        "400",
+        "no JSON",
+        "half",
+        "an error with 200",
+        "finish message",
+        "finish reason",
+        "bad call",
+        "block",
+        "finish reason in a list",
+        "block in an object",
+    ],
 )
 def test_what_a_server_repeats_of_a_request_is_shown_nowhere(
     how: str, owner: str, caplog: pytest.LogCaptureFixture

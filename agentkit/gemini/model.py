@@ -357,8 +357,9 @@ class GeminiModel(Model):
             raise self._faults.malformed(wrong)
         for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):
             for key in place.keys() & _TOLD:
-                if place[key] != "STOP" and isinstance(place[key], str):  # nearly all say that alone
-                    place[key] = self._faults.scrub(place[key])
+                said = place[key]
+                if said != "STOP" and isinstance(said, (str, list, dict)):  # nearly all say that alone
+                    place[key] = self._faults.scrub(said if isinstance(said, str) else repr(said))
         return cast(Reply, body)
 
     def _count(self, body: JsonObject) -> int:
