@@ -172,9 +172,9 @@ def test_a_turn_of_a_chat_costs_the_same_however_long_the_history_is(
     assert 4 <= short.encodes <= 20
     assert 2 <= short.decodes <= 8
     stored = begin in (_in_memory, _in_a_file, _managed)
-    assert (10 if stored else 0) <= short.statements <= (60 if stored else 0)
-    # The lease; the question; a reply with its calls begun; their responses; the answer; the lease's end.
-    assert short.commits == (6 if stored else 0) + (begin is _managed)
+    assert (10 if stored else 0) <= short.statements <= (50 if stored else 0)
+    # The lease; the question; a reply with its calls begun; their responses; the answer with the lease's end.
+    assert short.commits == (5 if stored else 0) + (begin is _managed)
     for work, turns in zip(longer, LENGTHS[1:], strict=True):
         assert dataclasses.replace(work, bytes_encoded=0, bytes_decoded=0, calls=0) == dataclasses.replace(
             short, bytes_encoded=0, bytes_decoded=0, calls=0
