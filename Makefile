@@ -14,7 +14,7 @@ check:  ## format, lint, types, which way imports run, and that all that is impo
 	$(BIN)/lint-imports
 	$(BIN)/deptry agentkit tools/agentkit_tools tools/agentkit_local
 
-test:  ## the default tests, less than four minutes on two idle cores
+test:  ## the default tests, about three minutes on two idle cores
 	$(BIN)/pytest -n 3 --dist worksteal
 
 slow:  ## all tests, those of volume, kills and databases too

@@ -150,6 +150,7 @@ def test_a_clear_request_becomes_its_calls(
     assert usage["totalTokenCount"] == usage["promptTokenCount"] + usage["candidatesTokenCount"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -172,6 +173,7 @@ def test_what_no_tool_is_for_is_declined_in_plain_words(
     assert 0 <= extra["agentkit"]["confidence"] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["-4 plus 9.5", "5! + 3", "What is 12.5% of 340?"])
 def test_a_forced_call_copies_the_question_word_for_word(model: LocalModel, text: str) -> None:
     reply = model.generate(ask(text, tools=CALCULATE, toolConfig=FORCED))
@@ -197,6 +199,7 @@ def test_a_calculation_among_other_tools_is_handed_over_whole(model: LocalModel)
     assert calls(reply) == [("calculate", {"question": "What is 17 * 23?"})]
 
 
+@pytest.mark.slow
 def test_a_follow_up_is_understood_from_the_turns_before(model: LocalModel) -> None:
     call: FunctionCall = {"name": "current_weather", "args": {"city": "Oslo"}, "id": "1"}
     history = [
@@ -209,6 +212,7 @@ def test_a_follow_up_is_understood_from_the_turns_before(model: LocalModel) -> N
     assert calls(reply) == [("forecast", {"city": "Oslo", "days": 5})]
 
 
+@pytest.mark.slow
 def test_a_date_is_counted_from_today(model: LocalModel) -> None:
     day = {"type": "string", "format": "date", "description": "The day."}
     text = {"type": "string", "description": "What to be reminded of."}
@@ -262,6 +266,7 @@ def test_what_it_can_never_answer_is_a_model_error(request_: Request) -> None:
     assert not caught.value.retryable
 
 
+@pytest.mark.slow
 def test_a_stream_gives_the_same_reply_in_parts(model: LocalModel) -> None:
     chunks = list(model.stream(ask("tell me a joke")))
     whole = model.generate(ask("tell me a joke"))

@@ -227,6 +227,7 @@ def test_a_model_that_is_never_asked_leaves_no_process_however_the_program_ends(
     assert until(lambda: is_gone(int(done.stdout)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_of_a_process_with_an_engine_that_loads_starts_its_own_when_it_asks() -> None:
     program = """
