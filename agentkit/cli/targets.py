@@ -90,9 +90,11 @@ def open_queue(text: str) -> Iterator[Queue]:
     from agentkit.durable import Queue
 
     if text.startswith(("postgres://", "postgresql://")):
-        with PostgresStore(text) as store, Queue({}, store=store) as queue:
+        with PostgresStore(text, reconnect_timeout=5) as store, Queue({}, store=store) as queue:
             yield queue
-    elif Path(text).suffix in (".db", ".sqlite", ".sqlite3") and Path(text).is_file():
+    elif Path(text).suffix in (".db", ".sqlite", ".sqlite3"):
+        if not Path(text).is_file():
+            raise UsageFault(f"There is no file {text}.")
         with SQLiteStore(text) as file, Queue({}, store=file) as queue:
             yield queue
     else:

@@ -122,3 +122,9 @@ def test_what_is_wrong_is_said(
     done = agentkit(*words)
     assert done.code == 2
     assert said in done.err
+
+
+def test_a_store_that_is_not_there_is_named_and_not_made(folder: Path, agentkit: Agentkit) -> None:
+    done = agentkit("tasks", "list", "-q", "nowhere.db")
+    assert (done.code, done.err) == (2, "Error: There is no file nowhere.db.\n")
+    assert not (folder / "nowhere.db").exists()
