@@ -38,9 +38,11 @@ def errors_as_exits() -> Iterator[None]:
 
     Raises:
         Leave: One was raised.
+        KeyboardInterrupt: So was that, while a module was imported whose code made another error of it.
     """
     try:
-        yield
+        with _ctrl_c_as_itself():
+            yield
     except UsageFault as error:
         say(f"Error: {error}")
         raise Leave(USAGE) from None
@@ -57,6 +59,19 @@ def errors_as_exits() -> Iterator[None]:
             raise
         say(f"{type(error).__name__}: {error}")
         raise Leave(code_of(error)) from None
+
+
+@contextmanager
+def _ctrl_c_as_itself() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None:
+            if isinstance(behind, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            behind = behind.__cause__ or behind.__context__
+        raise
 
 
 def code_of(error: Exception) -> int:

@@ -133,3 +133,10 @@ def test_doctor_ends_with_1_where_something_is_wrong(
 
 def test_the_script_is_installed_under_its_name() -> None:
     assert 'agentkit = "agentkit.cli.main:main"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_ctrl_c_that_an_import_made_another_error_of_is_a_ctrl_c(folder: Path, agentkit: Agentkit) -> None:
+    pressed = "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt:\n    raise TypeError('odd')\n"
+    (folder / "pressed.py").write_text(pressed)
+    done = agentkit("run", "pressed.py", "Hi")
+    assert (done.code, done.err) == (130, "Interrupted.\n")
