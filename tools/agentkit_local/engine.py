@@ -200,7 +200,8 @@ class _Line:
                 self.process.kill()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(5)
+            with suppress(RuntimeError):  # a Ctrl-C came before it had begun
+                thread.join(5)
         _reap(self.process)
 
     def disown(self) -> None:
