@@ -245,13 +245,10 @@ class Queue:
         priority: int,
     ) -> str:
         last = self._given_to(chat, about)
-        if agent is None:
-            agent = last["agent"] if last else self._agent(None)
-        if user_data is _UNSAID:
-            user_data = last.get("user_data")
-        if options is None:
-            options = last.get("options")
-        return self._enqueue(id, chat, task, self._agent(agent), user_data, options, priority, None)
+        agent = self._agent(last.get("agent") if agent is None else agent)
+        user_data = last.get("user_data") if user_data is _UNSAID else user_data
+        options = last.get("options") if options is None else options
+        return self._enqueue(id, chat, task, agent, user_data, options, priority, None)
 
     def _asking(self, chat: str, calls: Collection[str]) -> str | None:
         """Return the last task of a chat that waits for one of these calls."""
