@@ -69,6 +69,8 @@ def with_config(request: Request, sent: Mapping[str, Any]) -> Request:
 
 def merged(request: Request, more: JsonObject) -> Request:
     """Put more fields into a request, as the SDK puts in `extra_body`: objects are joined, all else replaced."""
+    if not more:
+        return request
     made: Any = {**request}
     names = {camel(name): name for name in made}
     for key, value in more.items():

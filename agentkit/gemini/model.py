@@ -126,7 +126,10 @@ class GeminiModel(Model):
     @property
     def traits(self) -> Traits:
         """What the model takes, by the table in `agentkit.traits`."""
-        vertex = self._client.vertexai if self._client is not None else _vertex_chosen()
+        if self._wire_made is not None:
+            vertex = self._wire_made.vertex
+        else:
+            vertex = self._client.vertexai if self._client is not None else _vertex_chosen()
         return traits_of(self._name, "vertex" if vertex else "gemini", self._upload_over)
 
     @property
@@ -192,7 +195,7 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
-        body, times = self._prepared(wire, request, timeout)
+        body, times = self._prepared(request, timeout)
         if times.slow:
             return super().generate(request, timeout=timeout)
         return self._reply(wire.fetch("generateContent", body, times))
@@ -205,7 +208,7 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire, end = self._wire(), _End()
-        body, times = self._prepared(wire, request, timeout)
+        body, times = self._prepared(request, timeout)
         with closing(wire.chunks(body, times)) as chunks:
             for chunk in chunks:
                 reply = self._reply(chunk)
@@ -222,13 +225,13 @@ class GeminiModel(Model):
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
-        body, times = self._prepared(wire, request, timeout)
+        body, times = self._prepared(request, timeout)
         return self._count(wire.fetch("countTokens", body, times))
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async; raises as `generate` does."""
         wire = await self._awire()
-        body, times = self._prepared(wire, request, timeout)
+        body, times = self._prepared(request, timeout)
         if times.slow:
             return await super().agenerate(request, timeout=timeout)
         return self._reply(await wire.afetch("generateContent", body, times))
@@ -241,7 +244,7 @@ class GeminiModel(Model):
     ) -> AsyncGenerator[Reply, None]:
         """Answer a request in chunks, async; raises as `stream` does."""
         wire, end = await self._awire(), _End()
-        body, times = self._prepared(wire, request, timeout)
+        body, times = self._prepared(request, timeout)
         async with aclosing(wire.achunks(body, times)) as chunks:
             async for chunk in chunks:
                 reply = self._reply(chunk)
@@ -253,7 +256,7 @@ class GeminiModel(Model):
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Count the tokens of a request, async; raises as `count_tokens` does."""
         wire = await self._awire()
-        body, times = self._prepared(wire, request, timeout)
+        body, times = self._prepared(request, timeout)
         return self._count(await wire.afetch("countTokens", body, times))
 
     @classmethod
@@ -338,12 +341,9 @@ class GeminiModel(Model):
             return await asyncio.to_thread(self._wire)
         return self._wire_made
 
-    def _traits_at(self, wire: Wire) -> Traits:
-        return traits_of(self._name, "vertex" if wire.vertex else "gemini")
-
-    def _prepared(self, wire: Wire, request: Request, timeout: float | None) -> tuple[Request, Times]:
+    def _prepared(self, request: Request, timeout: float | None) -> tuple[Request, Times]:
         """Return a request as the model takes it, and how long it may take."""
-        traits = self._traits_at(wire)
+        traits = self.traits
         whole = [max(each, 0.001) for each in (self._timeout, timeout) if each is not None]
         times = times_for(traits, request, whole=min(whole, default=None), given=self._given_times)
         return as_taken(request, traits), times

@@ -106,8 +106,8 @@ def as_taken(request: Request, traits: Traits) -> Request:
         rest = {key: value for key, value in config.items() if key not in CALLING}
         others = {key: value for key, value in request.items() if key != "toolConfig"}
         return cast(Request, {**others, "toolConfig": rest} if rest else others)
-    kinds = set[str]().union(*(request.get("tools") or ()))
-    if traits.endpoint == "vertex" or not kinds - _CALLERS_TOOLS or config.keys() & SHOWN:
+    kinds: set[str] = set().union(*(request.get("tools") or ()))
+    if traits.endpoint == "vertex" or kinds <= _CALLERS_TOOLS or config.keys() & SHOWN:
         return request
     return {**request, "toolConfig": {**config, "includeServerSideToolInvocations": True}}
 

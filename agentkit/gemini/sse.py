@@ -29,21 +29,24 @@ class SSEDecoder:
         self._after_cr = data.endswith(b"\r")
         events: list[str] = []
         for piece in data.splitlines(keepends=True):
-            self._line += piece
-            if piece.endswith((b"\n", b"\r")):
-                self._take_line(events)
+            if not piece.endswith((b"\n", b"\r")):
+                self._line += piece
+            elif self._line:
+                self._take_line(bytes(self._line + piece), events)
+                self._line.clear()
+            else:
+                self._take_line(piece, events)
         return events
 
     def end(self) -> list[str]:
         """Take the end of the stream and list the data of the event that it cut short, if any."""
         events: list[str] = []
-        self._take_line(events)
+        self._take_line(bytes(self._line), events)
         self._dispatch(events)
         return events
 
-    def _take_line(self, events: list[str]) -> None:
-        line = bytes(self._line).rstrip(b"\r\n")
-        self._line.clear()
+    def _take_line(self, line: bytes, events: list[str]) -> None:
+        line = line.rstrip(b"\r\n")
         if self._at_start:
             line = line.removeprefix(_BOM)
             self._at_start = False

@@ -88,13 +88,10 @@ class OwnWire:
         clock, decoder = Clock(times), SSEDecoder()
         reading = self._open("streamGenerateContent", request, clock)
         try:
-            while True:
-                with self._faults.mapped(clock):
-                    data = reading.read()
-                if data is None:
-                    break
-                for event in decoder.feed(data):
-                    yield in_tier(self._parse(event), reading.headers)
+            with self._faults.mapped(clock):
+                while (data := reading.read()) is not None:
+                    for event in decoder.feed(data):
+                        yield in_tier(self._parse(event), reading.headers)
             for chunk in self._last(decoder):
                 yield in_tier(chunk, reading.headers)
         finally:
@@ -114,13 +111,10 @@ class OwnWire:
         clock, decoder = Clock(times), SSEDecoder()
         reading = await self._aopen("streamGenerateContent", request, clock)
         try:
-            while True:
-                with self._faults.mapped(clock):
-                    data = await reading.read()
-                if data is None:
-                    break
-                for event in decoder.feed(data):
-                    yield in_tier(self._parse(event), reading.headers)
+            with self._faults.mapped(clock):
+                while (data := await reading.read()) is not None:
+                    for event in decoder.feed(data):
+                        yield in_tier(self._parse(event), reading.headers)
             for chunk in self._last(decoder):
                 yield in_tier(chunk, reading.headers)
         finally:
