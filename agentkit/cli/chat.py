@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Database = Annotated[
-    Path | None, typer.Option("--db", metavar="FILE", help="The file of sessions; by default your own.")
+    Path | None, typer.Option("--db", metavar="FILE", help="The session database; by default your own.")
 ]
 
 
-@app.command(help="Talk to an assistant that remembers. /help in it shows its commands.")
+@app.command(help="Chat with an assistant that remembers. Type /help for its commands.")
 def chat(
     target: Target = None,
     tools: Tools = None,
@@ -40,10 +40,10 @@ def chat(
     system: Instructions = None,
     config: Config = None,
     session: Annotated[
-        str | None, typer.Option("--session", metavar="ID", help="Go on with this session, or begin it.")
+        str | None, typer.Option("--session", metavar="ID", help="Continue this session, or start it.")
     ] = None,
     last: Annotated[
-        bool, typer.Option("--continue", help="Go on with the last session of this target.")
+        bool, typer.Option("--continue", help="Continue the last session of this target.")
     ] = False,
     db: Database = None,
     approve: Approve = None,

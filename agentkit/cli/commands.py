@@ -31,24 +31,24 @@ class Entry:
 
 
 COMMANDS = {
-    "run": Entry("agentkit.cli.run", "Ask one question; the answer goes to stdout.", "cli"),
-    "chat": Entry("agentkit.cli.chat", "Talk to an assistant that remembers.", "cli"),
-    "sessions": Entry("agentkit.cli.sessions", "List, show, search, move and check chats.", "cli"),
-    "tools": Entry("agentkit.cli.tools", "Show what the model sees of tools; call and check them.", "cli"),
-    "doctor": Entry("agentkit.cli.doctor", "Look at versions, credentials, extras and a store.", "cli"),
-    "web": Entry("agentkit.cli.web", "Serve a page to talk to an assistant.", "serve", "starlette"),
+    "run": Entry("agentkit.cli.run", "Ask one question.", "cli"),
+    "chat": Entry("agentkit.cli.chat", "Chat with an assistant that remembers.", "cli"),
+    "sessions": Entry("agentkit.cli.sessions", "List, show, search, export and check chats.", "cli"),
+    "tools": Entry("agentkit.cli.tools", "Show tools as the model sees them; call and check them.", "cli"),
+    "doctor": Entry("agentkit.cli.doctor", "Check versions, credentials, extras and a store.", "cli"),
+    "web": Entry("agentkit.cli.web", "Serve a web page to chat with an assistant.", "serve", "starlette"),
     "serve": Entry(
         "agentkit.cli.serve", "Serve an assistant as a model for Gemini clients.", "serve", "starlette"
     ),
     "worker": Entry("agentkit.cli.worker", "Run the tasks of a queue.", "durable", "dbos"),
     "tasks": Entry(
-        "agentkit.cli.tasks", "List, watch, cancel, retry and decide about tasks.", "durable", "dbos"
+        "agentkit.cli.tasks", "List, watch, cancel and retry tasks; decide their calls.", "durable", "dbos"
     ),
     "mcp": Entry("agentkit.cli.mcp", "Serve tools to MCP clients.", "mcp", "mcp"),
 }
 """Those whose module this installation doesn't have are not shown."""
 
-HELP = """Talk to a file of typed Python functions, an agent or ready-made tools.
+HELP = """Chat with an agent, a file of typed Python functions or ready-made tools.
 
 A TARGET is `file.py`, `file.py:name`, `module` or `module:name`: an agent, a function that makes one, a registry
 of tools, or functions. `-t` adds tools: a file, a module, or calculator, clock, units, weather, web, todo, ask,

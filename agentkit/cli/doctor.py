@@ -41,7 +41,7 @@ class Check:
     """What to do about it, if it keeps something from working."""
 
 
-@app.command(help="Look at versions, credentials, extras and a store. Ends with 1 if something is wrong.")
+@app.command(help="Check versions, credentials, extras and a store. Exits with 1 if something is wrong.")
 def doctor(
     db: Database = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask the model one question.")] = False,

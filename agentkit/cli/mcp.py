@@ -19,21 +19,23 @@ def mcp() -> None:
     """Have `serve` below it."""
 
 
-@app.command(help="Serve tools or an agent by MCP, on standard input and output until the input ends.")
+@app.command(help="Serve tools or an agent over MCP, on stdin and stdout, until the input ends.")
 def serve(
     target: Target = None,
     tools: Tools = None,
     http: Annotated[
-        bool, typer.Option("--http", help="By HTTP on loopback, not on standard input and output.")
+        bool, typer.Option("--http", help="Use HTTP on loopback instead of stdin and stdout.")
     ] = False,
     port: Annotated[
         int,
-        typer.Option("--port", min=0, max=65535, metavar="PORT", help="Of HTTP; any free one by default."),
+        typer.Option("--port", min=0, max=65535, metavar="PORT", help="HTTP port; any free one by default."),
     ] = 0,
-    ask: Annotated[bool, typer.Option("--ask", help="Serve the agent itself too, as the tool ask.")] = False,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Also serve the agent itself, as a tool named ask.")
+    ] = False,
     approvals: Annotated[
         Literal["ask", "refuse"],
-        typer.Option("--approvals", help="What becomes of calls that need approval."),
+        typer.Option("--approvals", help="How to treat calls that need approval."),
     ] = "ask",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The server's name.")] = "agentkit",
 ) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Target = Annotated[
-    str | None, typer.Argument(metavar="TARGET", help="With -t no target is needed.", show_default=False)
+    str | None,
+    typer.Argument(metavar="TARGET", help="What to run; may be left out with -t.", show_default=False),
 ]
 Tools = Annotated[
     list[str] | None,
@@ -33,37 +34,37 @@ Tools = Annotated[
         "-t",
         "--tools",
         metavar="TOOLS",
-        help="Tools: a file, a module, or calculator, clock, units, weather, web, todo, ask, files=FOLDER.",
+        help="Add tools: a file, a module, or calculator, clock, units, weather, web, todo, ask, files=FOLDER.",
     ),
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option("-m", "--model", metavar="NAME", help='A Gemini model, or "local", the embedded one.'),
+    typer.Option("-m", "--model", metavar="NAME", help='A Gemini model, or "local" for the embedded one.'),
 ]
 Instructions = Annotated[
     str | None,
-    typer.Option("-s", "--system", metavar="TEXT", help="Instructions: a text, or a file that has it."),
+    typer.Option("-s", "--system", metavar="TEXT", help="Instructions, or a file to read them from."),
 ]
 Config = Annotated[
     list[str] | None,
-    typer.Option("-c", "--config", metavar="KEY=VALUE", help="Config of the request: temperature=0, say."),
+    typer.Option("-c", "--config", metavar="KEY=VALUE", help="Request setting, such as temperature=0."),
 ]
 Approve = Annotated[
     Policy | None,
-    typer.Option(help="What becomes of calls that need approval. [default: ask at a terminal, else no]"),
+    typer.Option(help="How to decide calls that need approval. [default: ask at a terminal, otherwise no]"),
 ]
 
 Verbose = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Show arguments, results and tracebacks whole.")
+    bool, typer.Option("-v", "--verbose", help="Show arguments, results and tracebacks in full.")
 ]
 
 
-@app.command(help="Ask one question. The answer goes to stdout, all else to stderr.")
+@app.command(help="Ask one question. The answer goes to stdout, everything else to stderr.")
 def run(
     target: Target = None,
     question: Annotated[
         str | None,
-        typer.Argument(metavar="QUESTION", help='"-" is stdin, as a pipe is.', show_default=False),
+        typer.Argument(metavar="QUESTION", help='The question; "-" reads it from stdin.', show_default=False),
     ] = None,
     tools: Tools = None,
     model: ModelName = None,
@@ -78,18 +79,18 @@ def run(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="A file to send along.",
+            help="Attach a file.",
         ),
     ] = None,
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="TYPE", help="What the answer is to be: schema.json, or module:Type."
+            "-o", "--output", metavar="TYPE", help="The type of the answer: schema.json or module:Type."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")] = False,
     approve: Approve = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show no calls on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Don't show calls on stderr.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Ask one question; end with an exit code."""

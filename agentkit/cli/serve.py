@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(help="Serve an assistant as a model for clients of the Gemini API.")
 def serve(
     key: Annotated[
-        str, typer.Option("--key", envvar="AGENTKIT_KEY", help="What clients show as their API key.")
+        str, typer.Option("--key", envvar="AGENTKIT_KEY", help="The API key that clients must send.")
     ],
     target: Target = None,
     tools: Tools = None,

@@ -26,11 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="List, show, search, move and check chats.",
+    help="List, show, search, export, import and check chats.",
 )
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="The session's id, or how it begins.", show_default=False)
+    str, typer.Argument(metavar="ID", help="The session's id, or the start of it.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -78,9 +78,9 @@ def full_id(store: SQLiteStore, id: str) -> str:
     raise UsageFault(f"There is no session {id!r}. `agentkit sessions list` shows them.")
 
 
-@app.command("list", help="List sessions, the last used first.")
+@app.command("list", help="List sessions, most recently used first.")
 def list_sessions(
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="The most to show.")] = 50,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -105,7 +105,7 @@ def show(
     as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show arguments and results whole.")
+        bool, typer.Option("-v", "--verbose", help="Show arguments and results in full.")
     ] = False,
 ) -> None:
     """Print one session."""
@@ -125,10 +125,10 @@ def show(
         )
 
 
-@app.command(help="Find messages that have all these words.")
+@app.command(help="Find messages that contain all these words.")
 def search(
     words: Annotated[list[str], typer.Argument(metavar="WORD...", show_default=False)],
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="The most to show.")] = 20,
     db: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -144,15 +144,19 @@ def search(
         terminal.say("Nothing was found.")
 
 
-@app.command(help="Write a session to a file or to stdout, as JSON, Markdown or a page.")
+@app.command(help="Write a session to a file or to stdout, as JSON, Markdown or HTML.")
 def export(
     session: Id,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="FILE", help=".md is Markdown, .html a page.", show_default=False),
+        typer.Argument(
+            metavar="FILE",
+            help="Markdown if it ends in .md, HTML if in .html, else JSON.",
+            show_default=False,
+        ),
     ] = None,
     as_html: Annotated[
-        bool, typer.Option("--html", help="Write a page that shows calls and trace, without a server.")
+        bool, typer.Option("--html", help="Write a web page with calls and trace that needs no server.")
     ] = False,
     db: Database = None,
 ) -> None:
@@ -184,11 +188,12 @@ def page_of(store: SQLiteStore, id: str) -> str:
     return session_html(store.load(id))
 
 
-@app.command("import", help='Make a session of an exported file; "-" is stdin.')
+@app.command("import", help='Create a session from an exported file; "-" is stdin.')
 def import_session(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
     new_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Its id; the exported one by default.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="The new session's id; by default the exported one."),
     ] = None,
     db: Database = None,
 ) -> None:
@@ -201,13 +206,14 @@ def import_session(
         terminal.put(manager_of(store).import_session(data, id=new_id).id)
 
 
-@app.command(help="Make a session that begins with the messages of another.")
+@app.command(help="Create a session that starts with the messages of another.")
 def fork(
     session: Id,
     at: Annotated[
-        int | None, typer.Option("--at", min=1, metavar="N", help="How many of its messages; all by default.")
+        int | None,
+        typer.Option("--at", min=1, metavar="N", help="How many messages to copy; all by default."),
     ] = None,
-    new_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The new one's id.")] = None,
+    new_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The new session's id.")] = None,
     db: Database = None,
 ) -> None:
     """Print the new id."""
@@ -228,7 +234,7 @@ def rename(
 
 @app.command(help="Delete sessions.")
 def rm(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Whole ids.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Complete ids.", show_default=False)],
     db: Database = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Don't ask.")] = False,
 ) -> None:
@@ -253,7 +259,7 @@ def asked(question: str) -> bool:
         return False
 
 
-@app.command(help="Look whether the file is sound; the exit code says so.")
+@app.command(help="Check that the file is sound. Exits with 1 if it isn't.")
 def check(db: Database = None) -> None:
     """Print what is wrong, a line each."""
     with opened(db) as store:

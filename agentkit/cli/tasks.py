@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="List, show, watch, cancel, retry and decide about the tasks of a queue.",
+    help="List, show, watch, cancel and retry the tasks of a queue, and decide their calls.",
 )
 
 Target = Annotated[
@@ -44,7 +44,7 @@ Place = Annotated[
     ),
 ]
 Id = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 def there(queue: Queue, id: str) -> Task:
@@ -54,14 +54,14 @@ def there(queue: Queue, id: str) -> Task:
     return task
 
 
-@app.command("list", help="List tasks, the last sent first.")
+@app.command("list", help="List tasks, newest first.")
 def list_tasks(
     queue: Place,
-    chat: Annotated[str | None, typer.Option("--chat", metavar="ID", help="Of this chat alone.")] = None,
+    chat: Annotated[str | None, typer.Option("--chat", metavar="ID", help="Only tasks of this chat.")] = None,
     status: Annotated[
         Literal["queued", "running", "done", "failed", "cancelled"] | None, typer.Option("--status")
     ] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="The most to show.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Print one line each."""
@@ -70,7 +70,7 @@ def list_tasks(
             terminal.put(task_json(task) if as_json else line_of(task, terminal.line_width()))
 
 
-@app.command(help="Show a task: what came of it, what it waits for.")
+@app.command(help="Show a task: its result, and what it is waiting for.")
 def show(task: Id, queue: Place, as_json: AsJson = False) -> None:
     """Print one task."""
     with open_queue(queue) as opened:
@@ -91,12 +91,12 @@ def show(task: Id, queue: Place, as_json: AsJson = False) -> None:
             terminal.put(f"  {name}: {value}")
 
 
-@app.command(help="Follow a task until it ends: its text, and its calls on stderr. Ends with 1 if it failed.")
+@app.command(help="Follow a task until it ends: text on stdout, calls on stderr. Exits with 1 if it failed.")
 def watch(
     task: Id,
     queue: Place,
     after: Annotated[
-        int | None, typer.Option("--after", metavar="CURSOR", help="Tell what came after this.")
+        int | None, typer.Option("--after", metavar="CURSOR", help="Start after this cursor.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,7 +125,7 @@ def watch(
     raise Leave(ANSWERED if over.status == "done" else FAILED)
 
 
-@app.command(help="End a task, wherever it is.")
+@app.command(help="Cancel a task, wherever it is running.")
 def cancel(task: Id, queue: Place) -> None:
     """Cancel one task."""
     with open_queue(queue) as opened:
@@ -134,31 +134,31 @@ def cancel(task: Id, queue: Place) -> None:
         terminal.say(line_of(there(opened, task), terminal.width()))
 
 
-@app.command(help="Send a task again that failed or was cancelled; prints the new task's id.")
+@app.command(help="Retry a task that failed or was cancelled. Prints the new task's id.")
 def retry(task: Id, queue: Place) -> None:
     """Send one task again."""
     with open_queue(queue) as opened:
         terminal.put(opened.retry(task))
 
 
-@app.command(
-    help="Say what becomes of the calls that a task waits for; prints the id of the task that goes on."
-)
+@app.command(help="Decide the calls that a task is waiting for. Prints the id of the task that continues it.")
 def decide(
     task: Id,
     queue: Place,
-    approve: Annotated[bool, typer.Option("--approve", help="Run them as they are.")] = False,
-    deny: Annotated[str | None, typer.Option("--deny", metavar="WHY", help="Don't run them.")] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Approve the calls.")] = False,
+    deny: Annotated[
+        str | None, typer.Option("--deny", metavar="WHY", help="Deny the calls, and say why.")
+    ] = None,
     edit: Annotated[
-        str | None, typer.Option("--edit", metavar="JSON", help="Run the one call with these arguments.")
+        str | None, typer.Option("--edit", metavar="JSON", help="Approve the one call, with these arguments.")
     ] = None,
     result: Annotated[
-        str | None, typer.Option("--result", metavar="JSON", help="Take this for what the one call returned.")
+        str | None, typer.Option("--result", metavar="JSON", help="Take this as the result of the one call.")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Run the one call again of which nobody knows what it did.")
+        bool, typer.Option("--again", help="Repeat the one call whose effect is unknown.")
     ] = False,
-    call: Annotated[str | None, typer.Option("--call", metavar="ID", help="About this call alone.")] = None,
+    call: Annotated[str | None, typer.Option("--call", metavar="ID", help="Decide only this call.")] = None,
 ) -> None:
     """Decide about the calls of one task."""
     if sum([approve, deny is not None, edit is not None, result is not None, again]) != 1:

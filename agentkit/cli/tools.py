@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="Show what the model sees of tools; call and check them.",
+    help="Show tools as the model sees them; call and check them.",
 )
 
 
@@ -56,14 +56,17 @@ def split_target(words: list[str], added: list[str] | None) -> tuple[dict[str, T
     return tools_of(words[0] if words else None, added), words[1:]
 
 
-@app.command("list", help="List tools, and what each declaration costs in tokens.")
+@app.command("list", help="List tools and the tokens that each declaration costs.")
 def list_tools(
     target: Target = None,
     tools: Tools = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "-m", "--model", metavar="NAME", help="Have this Gemini model count; else it is estimated."
+            "-m",
+            "--model",
+            metavar="NAME",
+            help="Have this Gemini model count tokens; otherwise they are estimated.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -125,11 +128,13 @@ def costs_of(tools: Sequence[Tool], model: str | None) -> list[int]:
     return [count([tool.declaration]) - bare for tool in tools]
 
 
-@app.command(help="Print declarations as the model gets them, byte for byte.")
+@app.command(help="Print declarations byte for byte as the model gets them.")
 def show(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TARGET [NAME]...", help="With -t no target is needed.", show_default=False),
+        typer.Argument(
+            metavar="TARGET [NAME]...", help="What to show; may be left out with -t.", show_default=False
+        ),
     ] = None,
     names: Annotated[
         list[str] | None, typer.Option("-n", "--name", metavar="NAME", help="Only this tool.")
@@ -153,13 +158,13 @@ def named(tools: dict[str, Tool], name: str) -> Tool:
     return tools[name]
 
 
-@app.command(help="Call a tool as a model does; print what the model would get.")
+@app.command(help="Call a tool as a model does, and print what the model would get.")
 def call(
     words: Annotated[
         list[str],
         typer.Argument(
             metavar="TARGET NAME ARGS",
-            help='With -t no target is needed. ARGS: JSON such as \'{"city": "Oslo"}\', or city=Oslo ...',
+            help='The target may be left out with -t. ARGS: JSON such as \'{"city": "Oslo"}\', or city=Oslo ...',
             show_default=False,
         ),
     ],
@@ -197,7 +202,7 @@ def read_args(words: list[str]) -> dict[str, Any]:
     )
 
 
-@app.command(help="Check tools: a line and a fix each. Ends with 1 if there is something to fix.")
+@app.command(help="Check tools: one line and a fix for each finding. Exits with 1 if there are any.")
 def lint(target: Target = None, tools: Tools = None) -> None:
     """Print what the rules find; `off` in pyproject.toml's [tool.agentkit.lint] switches rules off."""
     from agentkit.cli import lint as rules

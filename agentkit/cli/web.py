@@ -14,11 +14,11 @@ from agentkit.serve import serve_page
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Where to listen: loopback by default.")]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Which port; 0 is a free one.")]
+Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
 
 
-@app.command(help="Serve a page to talk to an assistant, see its calls and decide about them.")
+@app.command(help="Serve a web page to chat with an assistant, see its calls and decide about them.")
 def web(
     target: Target = None,
     tools: Tools = None,
@@ -30,9 +30,11 @@ def web(
     port: Port = 0,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="AGENTKIT_TOKEN", help="What lets in; a new one by default."),
+        typer.Option(
+            "--token", envvar="AGENTKIT_TOKEN", help="Token that grants access; a new one by default."
+        ),
     ] = None,
-    browse: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+    browse: Annotated[bool, typer.Option("--open", help="Also open the page in a browser.")] = False,
 ) -> None:
     """Serve until Ctrl-C; the address to open is printed."""
     import webbrowser

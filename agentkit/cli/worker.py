@@ -16,13 +16,16 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(
-    help="Run the tasks of a queue until Ctrl-C or SIGTERM; then finish what runs, or leave it to others."
+    help="Run the tasks of a queue until Ctrl-C or SIGTERM; then finish what is running, or leave it to other workers."
 )
 def worker(
     target: Target,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Tasks at a time.")] = 50,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="How many tasks to run at a time.")
+    ] = 50,
     drain: Annotated[
-        float, typer.Option("--drain", min=0, metavar="SECONDS", help="Time to finish at the end.")
+        float,
+        typer.Option("--drain", min=0, metavar="SECONDS", help="How long running tasks may take to finish."),
     ] = 30.0,
 ) -> None:
     """Work until told to stop."""
