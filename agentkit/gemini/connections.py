@@ -19,10 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
-import h11
 import httpx2
 
-from agentkit.gemini.http11 import PIECE, Exchange, Head
+from agentkit.gemini.http11 import NEED_DATA, PIECE, Exchange, Head
 from agentkit.gemini.times import Clock
 
 MOST_CONNECTIONS = 100
@@ -60,7 +59,7 @@ class _Connection:
     def next(self) -> Any:
         """Return what comes next of the reply."""
         event = self.exchange.next()
-        while event is h11.NEED_DATA:
+        while event is NEED_DATA:
             self._socket.settimeout(self.clock.wait())
             try:
                 data = self._socket.recv(PIECE)
@@ -209,7 +208,7 @@ class _AsyncConnection:
     async def next(self) -> Any:
         """Return what comes next of the reply."""
         event = self.exchange.next()
-        while event is h11.NEED_DATA:
+        while event is NEED_DATA:
             try:
                 data = await self._reader.read(PIECE)
             except OSError as error:

@@ -1,8 +1,12 @@
-"""One HTTP/1.1 request after another, as bytes: h11 writes the head once for all and reads what comes back."""
+"""One HTTP/1.1 request after another, as bytes: h11 writes the head once for all, and what comes back is read here.
+
+h11 reads replies as well, for as much CPU as all else that a request costs; the tests hold this reader against it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h11
@@ -10,7 +14,17 @@ import httpx2
 
 PIECE = 64 * 1024
 """The most bytes that are read at a time."""
+NEED_DATA = object()
+"""What `Exchange.next` returns where more has to be read."""
 _LONGEST_HEAD = 100 * 1024
+_LONGEST_SIZE = 4096
+"""Of the line before a chunk, which may say more than the chunk's size."""
+_HEAD_END = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\0\r\n\v\f]*)?")
+_FIELD = re.compile(rb"([\w!#$%&'*+.^`|~-]+):[ \t]*([^\0\r\n\v\f]*)")
+_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,20})(?:;[^\r\n]*)?[ \t]*\r\n")
+_LENGTH = re.compile(r"[0-9]{1,20}")
 _NOT_GIVEN = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -22,9 +36,10 @@ class Head(NamedTuple):
     """The headers that httpx2 doesn't set by itself."""
     origin: tuple[str, str, int]
     """Scheme, host and port."""
-    event: h11.Request
     start: bytes
     """All of its lines, but for the length of the body."""
+    is_last: bool
+    """Whether the connection is to be closed after it."""
 
     @classmethod
     def of(cls, url: httpx2.URL, given: Mapping[str, str]) -> Head:
@@ -39,48 +54,171 @@ class Head(NamedTuple):
         event = h11.Request(method="POST", target=url.raw_path, headers=raw)
         lines = h11.Connection(h11.CLIENT).send(event) or b""
         port = url.port or (443 if url.scheme == "https" else 80)
-        return cls(url, given, (url.scheme, url.raw_host.decode("ascii"), port), event, lines[:-2])
+        origin = url.scheme, url.raw_host.decode("ascii"), port
+        return cls(url, given, origin, lines[:-2], _says_close(built.headers))
 
 
 class Exchange:
-    """The requests of a connection, one at a time, and their replies."""
+    """The requests of a connection, one at a time, and their replies (RFC 9112)."""
 
     def __init__(self) -> None:
-        self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
+        self._data = bytearray()
+        """What has come and isn't read yet."""
+        self._read: Callable[[], Any] | None = self._head
+        """What reads on; None once the reply is whole."""
+        self._left = 0
+        """Bytes of the body, or of its chunk, that are still to come."""
+        self._searched = 0
+        self._is_kept = False
 
     def begin(self, head: Head, body: bytes) -> bytes:
-        """Return the bytes of a request. h11 is told only that there is one."""
-        self._h11.send(head.event)
-        self._h11.send(h11.EndOfMessage())
+        """Return the bytes of a request."""
+        self._is_kept = not head.is_last
         return b"%bcontent-length: %d\r\n\r\n%b" % (head.start, len(body), body)
 
     def next(self, data: bytes | None = None) -> Any:
         """Take the next bytes, if there are any (none: no more will come), and return what has come.
 
-        That is status and headers, then the pieces of the body, then None at the end. `h11.NEED_DATA` asks for more.
+        That is status and headers, then the pieces of the body, then None at the end. `NEED_DATA` asks for more.
 
         Raises:
             h11.RemoteProtocolError: The server doesn't keep to HTTP, or has closed the connection too early.
         """
-        if data is not None:
-            if not data and self._h11.their_state is h11.SEND_RESPONSE:
+        if data:
+            self._data += data
+        event = None if self._read is None else self._read()
+        if event is NEED_DATA and data == b"":
+            if self._read == self._head:
                 raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-            self._h11.receive_data(data)
-        while True:
-            event = self._h11.next_event()
-            if isinstance(event, h11.Data):
-                return bytes(event.data)
-            if isinstance(event, h11.Response):
-                headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers}
-                return event.status_code, headers
-            if not isinstance(event, h11.InformationalResponse):
-                return event if event is h11.NEED_DATA else None
+            if self._read != self._until_closed:
+                raise h11.RemoteProtocolError("Server disconnected in the middle of its response.")
+            event = self._read = None
+        return event
 
     def end(self) -> bool:
         """Return whether the reply has come whole, and the connection can be used again."""
-        if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
-            return False
-        if self._h11.trailing_data[0]:
+        if self._read is not None or not self._is_kept or self._data:
             return False  # what nobody asked for would be taken for the next reply
-        self._h11.start_next_cycle()
+        self._read = self._head
         return True
+
+    def _head(self) -> Any:
+        while True:
+            lines = self._lines()
+            if lines is None:
+                return NEED_DATA
+            match = _STATUS.fullmatch(lines[0])
+            if match is None or match[2] == b"101":
+                raise h11.RemoteProtocolError("A response doesn't begin with a status line of HTTP/1.1.")
+            headers = _fields(lines[1:])
+            if match[2] >= b"200":  # what comes before is no reply yet (RFC 9110, 15.2)
+                break
+        self._is_kept = self._is_kept and match[1] == b"1" and not _says_close(headers)
+        status = int(match[2])
+        self._read = self._body(status, headers)
+        return status, headers
+
+    def _body(self, status: int, headers: Mapping[str, str]) -> Callable[[], Any]:
+        """Return what reads the body (RFC 9112, 6.3)."""
+        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        if coding is not None and coding.lower() != "chunked":
+            raise h11.RemoteProtocolError("The transfer-encoding of a response isn't chunked.")
+        lengths = set() if length is None else {each.strip() for each in length.split(",")}
+        if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+            raise h11.RemoteProtocolError("The content-length of a response isn't a number.")
+        self._left = 0
+        if status in (204, 304):
+            return self._counted
+        if coding is not None:
+            self._is_kept = self._is_kept and length is None
+            self._data[:0] = b"\r\n"  # each chunk begins where the line before it ends
+            return self._chunked
+        if length is None:
+            self._is_kept = False
+            return self._until_closed
+        self._left = int(lengths.pop())
+        return self._counted
+
+    def _counted(self) -> Any:
+        if not self._left:
+            self._read = None
+            return None
+        return self._piece() if self._data else NEED_DATA
+
+    def _until_closed(self) -> Any:
+        self._left = len(self._data)
+        return self._piece() if self._data else NEED_DATA
+
+    def _chunked(self) -> Any:
+        data, pieces = self._data, list[bytes]()
+        while True:
+            if self._left:
+                if not data:
+                    break
+                pieces.append(self._piece())
+                continue
+            match = _SIZE.match(data)
+            if match is None:
+                if (
+                    not data.startswith(b"\r\n"[: len(data)])
+                    or b"\n" in data[2:]
+                    or len(data) > _LONGEST_SIZE
+                ):
+                    raise h11.RemoteProtocolError("A chunk of a response has no size.")
+                break
+            self._left = int(match[1], 16)
+            del data[: match.end() - 2 if not self._left else match.end()]
+            if not self._left:
+                self._read = self._trailers
+                break
+        if pieces:
+            return b"".join(pieces)
+        return NEED_DATA if self._read == self._chunked else self._trailers()
+
+    def _trailers(self) -> Any:
+        lines = self._lines()
+        if lines is None:
+            return NEED_DATA
+        _fields(lines[1:])
+        self._read = None
+        return None
+
+    def _piece(self) -> bytes:
+        piece = bytes(self._data[: self._left])
+        del self._data[: self._left]
+        self._left -= len(piece)
+        return piece
+
+    def _lines(self) -> Sequence[bytes] | None:
+        """Take all lines before the first that is empty, once they are there."""
+        end = _HEAD_END.search(self._data, self._searched)
+        if len(self._data if end is None else self._data[: end.start()]) > _LONGEST_HEAD:
+            raise h11.RemoteProtocolError("The head of a response is too long.")
+        if end is None:
+            self._searched = max(len(self._data) - 2, 0)
+            return None
+        first, _, rest = bytes(self._data[: end.start()]).partition(b"\n")
+        del self._data[: end.end()]
+        self._searched = 0
+        lines = _FOLD.sub(b" ", rest).split(b"\n") if rest else []
+        return [line.removesuffix(b"\r") for line in (first, *lines)]
+
+
+def _says_close(headers: Mapping[str, str]) -> bool:
+    said = headers.get("connection")
+    return said is not None and "close" in map(str.strip, said.lower().split(","))
+
+
+def _fields(lines: Sequence[bytes]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise h11.RemoteProtocolError("A header of a response is malformed.")
+        name, value = match[1].decode("ascii").lower(), match[2].rstrip(b" \t").decode("latin-1")
+        if name in headers and (
+            name == "transfer-encoding" or (name == "content-length" and headers[name] != value)
+        ):
+            raise h11.RemoteProtocolError(f"A response has more than one {name}.")
+        headers[name] = value
+    return headers
