@@ -65,45 +65,45 @@ T = TypeVar("T", default=Any)
 
 @checked
 class Agent(Generic[Deps]):
-    """A model with tools and instructions; each `run` is one question and all that it takes to answer it.
+    """A model with tools and instructions. Each `run` answers one question, however many turns it takes.
 
-    An agent is never changed by its runs and may be used from many threads and event loops at once.
-    Sync methods are here, their async counterparts under `aio`.
+    Runs never change an agent. It may be used from many threads and event loops at once. The methods here are
+    synchronous; their async counterparts are under `aio`.
 
     Args:
-        model: A Gemini model name, `"local"` for the embedded model, or any `Model`. Without one, the
-            environment's `AGENTKIT_MODEL` or else agentkit's default Gemini model. Of a list, each stands in
-            for the one before it when that fails finally with an outage or an exhausted quota, until the run
-            ends; `run.model` and a `ModelChanged` event tell.
+        model: A Gemini model name, `"local"` for the embedded model, or any `Model`. By default the environment
+            variable `AGENTKIT_MODEL`, or else agentkit's default Gemini model. In a list, each model is a fallback for
+            the one before it: it takes over for the rest of the run after an outage or an exhausted quota that retries
+            don't solve. `run.model` and a `ModelChanged` event say so.
         tools: Functions, `Tool`s, agents, registries, `(declaration, handler)` pairs, sources such as MCP servers and
-            skills (see `ToolSource`), and Gemini's own tools, as `types.Tool(google_search=...)` or
-            `{"google_search": {}}`.
-        instructions: The system instruction: a text, or a function of the context (sync or async) that is asked
+            skills (see `ToolSource`), and Gemini's own tools, as `types.Tool(google_search=...)` or `{"google_search":
+            {}}`.
+        instructions: The system instruction: a text, or a function of the context (sync or async) that is called
             before each turn of the model.
         limits: How far each run may go.
-        name: The agent's name, when it is used as a tool and in traces.
-        tool_choice: `"auto"`, `"none"`, `"required"` or a list of names; the latter two force the first turn. Or a
-            function of the context (sync or async) that says one of these for each turn.
-        config: More of the request: a `types.GenerateContentConfig` or a dict of its fields in either casing,
-            e.g. `{"temperature": 0, "thinking_config": {...}, "tools": [{"google_search": {}}]}`.
-        client: A ready `genai.Client` for a Gemini model (Vertex, proxies, transports of your own).
-        on_error: `"respond"`: the model is told that a tool failed and the exception is in `run.errors`;
-            `"raise"`: the exception of a tool ends the run.
-        tool_timeout: Seconds that a call may take where its tool sets none; None is no limit.
-        retry: How transient failures of a model are met.
-        approver: Decides at once about calls that need approval; without one, the run stops with them.
-        hooks: Functions to be called before and after the model and the tools.
-        choose_tools: A function of the context (sync or async) that names the tools which the next turn has.
-        rate_limit: Requests and tokens a minute; give the same object to all agents that share a quota.
-        budget: Dollars a day, say; give the same object to all agents that share it.
-        max_result_chars: How much of a tool's result the model gets at once, in characters of JSON. The rest
-            is kept, and the model gets a tool, `read_result`, to read on.
-        on_max_tokens: `"stop"`: a reply that was cut off ends the run. `"continue"`: the model goes on with its
-            text; a call that was cut off is never run.
-        observers: Functions that hear of every event of each run, `(event, context)`, as whoever streams it does.
+        name: The agent's name, as a tool and in traces.
+        tool_choice: `"auto"`, `"none"`, `"required"` or a list of names; the latter two apply to the first turn only.
+            Or a function of the context (sync or async) that returns one of these for each turn.
+        config: Further settings of the request: a `types.GenerateContentConfig` or a dict of its fields in either
+            casing, such as `{"temperature": 0, "thinking_config": {...}, "tools": [{"google_search": {}}]}`.
+        client: A `genai.Client` for Gemini models, for Vertex AI, proxies or transports of your own.
+        on_error: `"respond"`: if a tool raises, the model is told that it failed and the exception is in `run.errors`;
+            `"raise"`: the exception ends the run.
+        tool_timeout: Seconds that a call may take if its tool sets no timeout; None is no limit.
+        retry: How transient failures of a model are retried.
+        approver: Decides at once about calls that need approval. Without one, the run stops and they are pending.
+        hooks: Functions to call before and after each request and each tool call.
+        choose_tools: A function of the context (sync or async) that returns the names of the next turn's tools.
+        rate_limit: Requests and tokens per minute. Give the same object to all agents that share a quota.
+        budget: US dollars per day, for example. Give the same object to all agents that share it.
+        max_result_chars: How much of a tool's result the model gets at once, in characters of JSON. The rest is kept,
+            and the model gets a tool, `read_result`, to read on.
+        on_max_tokens: `"stop"`: a reply that was cut off ends the run. `"continue"`: the model continues its text; a
+            call that was cut off is never run.
+        observers: Functions called with `(event, context)` for every event of every run.
 
     Raises:
-        ConfigurationError: Something in it can't work; `ToolDefinitionError` if it is a tool.
+        ConfigurationError: An argument can't work; `ToolDefinitionError` if it is a tool.
     """
 
     def __init__(
@@ -171,16 +171,16 @@ class Agent(Generic[Deps]):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """The models that answer: each but the first stands in for the one before it."""
+        """The models that answer: each one after the first is a fallback for the one before it."""
         return self._runs.models
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        """The tools, in the order in which they are declared; of sources, such as MCP servers, what is known by now."""
+        """The tools, in the order in which they are declared; those of sources such as MCP servers as far as known."""
         return self.toolbox.known()
 
     def close(self) -> None:
-        """Close the sources of its tools, such as MCP servers: connections that other agents may share."""
+        """Close the agent's sources of tools, such as MCP servers. Other agents may share these connections."""
         for source in self.toolbox.sources:
             source.close()
 
@@ -208,21 +208,21 @@ class Agent(Generic[Deps]):
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
-        """Ask, run the tools that the model calls, and return the answer.
+        """Ask the model, run the tools that it calls, and return the finished run.
 
         Args:
-            input: A str; a file as `pathlib.Path`, bytes or an open file; a part, a content, or a list of those.
-            output: The type that `run.output` is to have: any that pydantic validates, or an `Output`, which
-                says more. By default the answer is text.
-            options: See `RunOptions`: deps, history, and what is to differ from the agent's settings.
+            input: A text; a file as `pathlib.Path`, bytes or an open file; a part; a content; or a list of those.
+            output: The type of `run.output`: any type that pydantic validates, or an `Output` for more control. By
+                default the answer is text.
+            options: See `RunOptions`: deps, history, and settings that differ from the agent's.
 
         Returns:
-            The run; `run.stop` says why there is no answer, if there is none.
+            The run. If there is no answer, `run.stop` says why.
 
         Raises:
             ConfigurationError: The input or an option can't work; nothing was sent.
-            HistoryError: The history given breaks a rule of the server.
-            ModelError: The model can't be reached; its `run` has what there was.
+            HistoryError: The given history breaks a rule of the server.
+            ModelError: The model can't be reached. The error's `run` has everything up to that point.
         """
         return self._stream(input, options, output, stream=False).drain()
 
@@ -233,10 +233,10 @@ class Agent(Generic[Deps]):
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[T]:
-        """Do as `run` does, and tell what happens while it happens.
+        """Do the same as `run`, and report what happens as it happens.
 
-        Use it in a `with` block and iterate over its events (`agentkit.events`), or over `texts()`.
-        Nothing is sent before the first event is asked for.
+        Use it in a `with` block and iterate over its events (`agentkit.events`), or over `texts()`. Nothing is sent
+        before the first event is asked for.
         """
         return self._stream(input, options, output, stream=True)
 
@@ -249,21 +249,20 @@ class Agent(Generic[Deps]):
         output: OutputType[T] = AS_GIVEN,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
-        """Go on with a run that stopped: for an approval, a deferred tool, a limit, a fault.
+        """Continue a run that stopped at an approval, a deferred tool, a limit or a fault.
 
-        Calls that have run are not run again. Limits begin anew; `usage` goes on adding up.
+        Calls that have run are not run again. Limits start anew; `usage` keeps adding up.
 
         Args:
-            run: The run, or what its `to_json` gave: in another process, say.
-            decisions: What is said of the calls in `run.pending`, by `call_id`; those that nothing is said of
-                go on waiting.
-            store: Of a chat's run: where the chat is kept. (`chat.resume(decisions)` does the same, and has the
+            run: The run, or the JSON that its `to_json` returned, perhaps in another process.
+            decisions: Decisions about the calls in `run.pending`, by `call_id`. Calls without one stay pending.
+            store: For a chat's run: the store that keeps the chat. (`chat.resume(decisions)` does the same, with the
                 chat's memory and deps.)
-            output: As in `run`; by default what the run was given, and None is text.
-            options: As in `run`, by default what the run was given; `history` is the run's.
+            output: As in `run`. By default what the run was given; None is text.
+            options: As in `run`. By default what the run was given; `history` is the run's.
 
         Raises:
-            ConfigurationError: A decision fits no call that waits. Nothing was done, and nothing is lost.
+            ConfigurationError: A decision fits no pending call. Nothing was done and nothing is lost.
         """
         resume, conversation = resume_of(run, decisions, store)
         return self._stream(
@@ -279,7 +278,7 @@ class Agent(Generic[Deps]):
         output: OutputType[T] = AS_GIVEN,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[T]:
-        """Go on with a run that stopped, and tell what happens while it happens; see `resume` and `stream`."""
+        """Continue a run that stopped, and report what happens; see `resume` and `stream`."""
         resume, conversation = resume_of(run, decisions, store)
         return self._stream(None, options, output, stream=True, conversation=conversation, resume=resume)
 
@@ -292,20 +291,20 @@ class Agent(Generic[Deps]):
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Iterator[Mapped[T]]:
-        """Run many inputs, so many at a time; each comes back as a `Mapped`, with its run or what it raised.
+        """Run many inputs, several at a time. Yields a `Mapped` for each, with its run or the exception it raised.
 
-        One that fails ends none of the others. Inputs are read as they are needed. Breaking off the iteration
-        (`close()` on it, or leaving a `for`) starts no more and ends those under way.
+        A failure doesn't affect the others. Inputs are read as they are needed. If the iteration is abandoned (by
+        `close()` or by leaving a `for` loop), no more runs are started and those in progress are cancelled.
 
         Args:
-            inputs: What `run` takes, one each.
+            inputs: One input of `run` each.
             concurrency: How many run at the same time.
-            ordered: In the order of the inputs; else as they are done.
+            ordered: Whether to yield in the order of the inputs, rather than as they finish.
             output: As in `run`, for each.
             options: As in `run`, for each.
 
         Raises:
-            ConfigurationError: The inputs are no list or other iterable, or `concurrency` is no number above 0.
+            ConfigurationError: `inputs` isn't iterable, or `concurrency` isn't a number above 0.
         """
         self._runs.check_output(output)
         shared = for_each(options)
@@ -328,18 +327,20 @@ class Agent(Generic[Deps]):
         deps: Deps | None = None,
         wait: float | None = None,
     ) -> Chat[Deps]:
-        """Begin a conversation, or go on with one that a store keeps.
+        """Start a conversation, or continue one from a store.
 
         Args:
-            id: The conversation's, in the store. A new one by default.
-            store: Where it is kept: `SQLiteStore("chats.db")`, say. By default only in this object.
-            history: What a new conversation begins with: dicts in either casing, or `types.Content`.
-            memory: What part of it is sent: one of `agentkit.memory`, or a list of them. All by default.
-            config: More of each request, merged over the agent's config; a message's own is merged over that.
+            id: The conversation's id in the store; a new one by default.
+            store: Where it is kept, such as `SQLiteStore("chats.db")`. By default only in this object.
+            history: What a new conversation starts with: dicts in either casing, or `types.Content`.
+            memory: Which part of the history is sent: one of `agentkit.memory`, or a list of them. By default
+                everything.
+            config: Further settings of each request, merged over the agent's config; a message's own is merged over
+                that.
             deps: What tools get as `ctx.deps`, unless a message brings its own.
-            wait: Seconds that a message waits for its turn, if another writer has the session; 0 is not at
-                all. By default messages of this object wait for each other as long as it takes, and another
-                writer, in this process or elsewhere, is a `SessionConflict` at once.
+            wait: Seconds that a message waits if another writer has the session; 0 is not at all. By default, messages
+                of this object wait for one another indefinitely, and any other writer, here or in another process,
+                raises `SessionConflict` at once.
 
         Raises:
             HistoryError: The history breaks a rule of the server.
@@ -351,17 +352,17 @@ class Agent(Generic[Deps]):
         return Chat(self, conversation, deps=deps, config=config)
 
     def upload(self, file: Any, *, name: str | None = None) -> UploadedFile:
-        """Upload a file by hand, and wait until it can be used: to be given to `run` and chats as often as needed.
+        """Upload a file and wait until it can be used, to give it to runs and chats as often as needed.
 
-        Files above the model's `upload_over` are uploaded by themselves.
+        Files above the model's `upload_over` are uploaded automatically.
 
         Args:
             file: A path, bytes, or an open binary file.
-            name: What the model and people know it by, if it has no name of its own.
+            name: The name for the model and for people, if the file has none of its own.
 
         Raises:
-            ConfigurationError: The model takes no uploads, or nobody can tell what kind of data it is.
-            ModelError: It can't be uploaded, or not be used.
+            ConfigurationError: The model takes no uploads, or the type of the data can't be determined.
+            ModelError: It can't be uploaded, or the server can't use it.
         """
         *_, last = self.model.upload(local_file(file, name))
         assert isinstance(last, UploadedFile)
@@ -376,12 +377,12 @@ class Agent(Generic[Deps]):
     ) -> int:
         """Count the tokens that `run` would send first: history, input, instructions, tools and schemas.
 
-        The model is asked for nothing else, and no money is spent. Hooks and retries are as for every request,
-        with `purpose="count"`; where it can't be counted, it is estimated.
+        Nothing else is asked of the model, and counting costs nothing. Hooks and retries apply as to every request,
+        with `purpose="count"`. If the count fails, the number is estimated.
 
         Raises:
             ConfigurationError: The input or an option can't work.
-            ModelError: The time that the limits give was up, or a file can't be uploaded.
+            ModelError: The time limit was reached, or a file can't be uploaded.
         """
         return self._count(input, options, output)
 
@@ -396,18 +397,18 @@ class Agent(Generic[Deps]):
     ) -> Tool:
         """Make this agent a tool of another.
 
-        The tool takes a request in words and returns the answer's text. `deps` are handed on. Its tokens count in
-        the outer run's usage and limits while it goes on, and what happens in it is told as `AgentEvent`s. A run
-        that stops without an answer is an error that the caller is told; one that stops for an approval or a
-        deferred tool stops the outer run, and resumes with it.
+        The tool takes a request in words and returns the answer's text. It gets the outer run's `deps`. Its tokens
+        count towards the outer run's usage and limits as they are spent, and its events arrive as `AgentEvent`s. If
+        its run stops without an answer, the calling model is told the error. If it stops for an approval or a deferred
+        tool, the outer run stops too, and both resume together.
 
         Args:
             name: The tool's name; the agent's own name by default.
             description: What it is for, in words that the calling model understands.
-            effect: What the tool does, as of any tool; by default `"read"` if all of its tools are.
+            effect: What the tool does, as for any tool; by default `"read"` if all of its tools are.
             timeout: Seconds that it may take, whatever this agent's limits are.
             share: How much it may use of what is left of the outer run's tokens, cost and tool calls when it is
-                called: 1.0 is all of it, shared with whatever else runs; 0.5 splits it in half.
+                called. 1.0 is everything, shared with whatever else is running; 0.5 is half.
         """
         if not 0 < share <= 1:
             raise ConfigurationError(f"as_tool(share={share!r}): give a part of 1, such as 0.5.")
@@ -502,7 +503,7 @@ class Agent(Generic[Deps]):
 
     @property
     def reads(self) -> bool:
-        """Whether tools of Gemini's own (search, url_context, maps...) may bring a stranger's words in."""
+        """Whether Gemini's own tools (search, url_context, maps and so on) may bring in untrusted words."""
         kinds = {
             kind for tool in (*self._runs.config.get("tools", ()), *self.toolbox.servers) for kind in tool
         }
@@ -510,7 +511,7 @@ class Agent(Generic[Deps]):
 
     @property
     def decides(self) -> bool:
-        """Whether the agent has an approver of its own."""
+        """Whether the agent has its own approver."""
         return self._runs.approver is not None
 
     def run_inside(
@@ -523,7 +524,7 @@ class Agent(Generic[Deps]):
         limits: Limits,
         approver: Approver | None,
     ) -> AsyncRunStream[Any]:
-        """Begin a run that answers a call of an outer run, or go on with it; `as_tool` does."""
+        """Start or continue a run that answers a call of an outer run; for `as_tool`."""
         options: RunOptions[Deps] = {"deps": outer.deps, "limits": limits, "approver": approver}
         resume = None if resumed is None else Resume(decisions, Run.from_json(resumed))
         return self._astream(

@@ -1,23 +1,23 @@
 """Every error that agentkit raises.
 
 Exception
-├── AgentError                      anything that agentkit reports to the developer
+├── AgentError                      the errors that agentkit reports to you
 │   ├── ConfigurationError          an agent, a run or a model was set up wrongly; nothing was sent
-│   │   ├── DecisionError           what was said of a call that waits can't be done; it waits on
-│   │   ├── MissingCredentials      no key and no project for Gemini
+│   │   ├── DecisionError           a decision about a pending call can't be carried out
+│   │   ├── MissingCredentials      there is neither an API key nor a Vertex AI project
 │   │   └── ToolDefinitionError     a callable can't be declared as a tool
 │   ├── HistoryError                contents break a rule of the server
 │   ├── ModelError                  the model can't be reached or refused the request
 │   ├── RunStopped                  `run.expect()`, `run.raise_for_stop()`: the run ended without an answer
 │   ├── StoreError                  a store can't be read or written
 │   │   ├── SessionConflict         another writer has the session
-│   │   ├── SessionExists           there is a session of that id already
-│   │   ├── SessionNotFound         there is no session of that id
+│   │   ├── SessionExists           a session with this id exists already
+│   │   ├── SessionNotFound         there is no session with this id
 │   │   └── StoreVersionError       the store was written by a newer agentkit
-│   ├── ToolRetriesExceeded         a tool was retried more often than it allows (in `run.errors`)
-│   └── ToolTimeout                 a tool ran longer than it may (in `run.errors`)
+│   ├── ToolRetriesExceeded         a tool failed more often than its `retries` allow (in `run.errors`)
+│   └── ToolTimeout                 a tool exceeded its timeout (in `run.errors`)
 ├── ToolRetry                       raised by a tool: the model should try again, differently
-├── ToolError                       raised by a tool: final; the model is told
+├── ToolError                       raised by a tool: the failure is final, and the model is told
 └── ToolDeferred                    raised by a tool: its result comes later, from elsewhere
 """
 
@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from typing import Any
 
 DISTRIBUTION = "agentkit-gemini"
-"""What agentkit is called where packages are installed from; there, `agentkit` is somebody else's."""
+"""The name on PyPI, where `agentkit` is a different project."""
 
 
 def how_to_install(extra: str) -> str:
@@ -54,10 +54,10 @@ def other_agentkit() -> str:
 
 
 class AgentError(Exception):
-    """Anything that agentkit reports to the developer.
+    """The base class of the errors that agentkit reports to you.
 
     Attributes:
-        run: The `Run` that the error ended, with what there was; None outside a run.
+        run: The `Run` that the error ended, with everything up to that point; None outside a run.
     """
 
     run: Any = None
@@ -68,15 +68,15 @@ class ConfigurationError(AgentError, ValueError):
 
 
 class DecisionError(ConfigurationError):
-    """What a person, a hook or an approver said of a call can't be done: it waits on, as if nothing had been said."""
+    """A decision of a person, a hook or an approver can't be carried out. The call stays pending, as if undecided."""
 
 
 class ToolDefinitionError(ConfigurationError):
-    """A callable can't be declared as a tool; the message names it, the reason and what to do."""
+    """A callable can't be declared as a tool. The message names it, the reason and what to do."""
 
 
 class MissingCredentials(ConfigurationError):
-    """Gemini was asked for, but there is no API key and no Vertex project."""
+    """Gemini is needed, but there is neither an API key nor a Vertex AI project."""
 
 
 class HistoryError(AgentError, ValueError):
@@ -97,11 +97,11 @@ class ModelError(AgentError):
     """The model can't be reached, or it refused the request.
 
     Attributes:
-        code: HTTP status code, or None where there was no reply.
-        status: The server's word for it, e.g. `RESOURCE_EXHAUSTED`.
+        code: HTTP status code, or None if there was no reply.
+        status: The server's name for the error, such as `RESOURCE_EXHAUSTED`.
         retryable: Whether the same request may succeed later.
         retry_after: Seconds that the server asks to wait (`RetryInfo` or `Retry-After`), if it does.
-        reached: Whether the request may have reached the model: then it may have cost something.
+        reached: Whether the request may have reached the model, and so may have cost something.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class ModelError(AgentError):
 
 
 class ToolRetriesExceeded(AgentError):
-    """A tool was retried more often than it allows."""
+    """A tool failed more often in a row than its `retries` allow."""
 
 
 class ToolTimeout(AgentError, TimeoutError):
-    """A tool ran longer than it may; its late result is dropped."""
+    """A tool exceeded its timeout. Its late result is dropped."""
 
 
 class StoreError(AgentError):
@@ -135,19 +135,19 @@ class StoreError(AgentError):
 
 
 class SessionNotFound(StoreError, LookupError):
-    """There is no session of that id."""
+    """There is no session with this id."""
 
 
 class SessionExists(StoreError):
-    """There is a session of that id already."""
+    """A session with this id exists already."""
 
 
 class SessionConflict(StoreError):
-    """Another writer has the session. What was stored stays; nothing of this writer's step was."""
+    """Another writer has the session. What was stored before is intact; nothing of this step was stored."""
 
 
 class StoreVersionError(StoreError):
-    """The store was written by a newer agentkit; it is left as it is."""
+    """The store was written by a newer agentkit. It was not changed."""
 
 
 class RunStopped(AgentError):
@@ -163,31 +163,31 @@ class RunStopped(AgentError):
 
 
 class ToolRetry(Exception):
-    """Raise it in a tool when the model should try again, differently.
+    """Raise it in a tool to have the model try again, differently.
 
-    The message goes to the model as the error of the call. It counts against the tool's `retries`.
+    The model gets the message as the error of the call. It counts against the tool's `retries`.
     """
 
 
 class ToolError(Exception):
-    """Raise it in a tool when it failed and a retry would not help: the model is told the message and goes on."""
+    """Raise it in a tool that failed for a reason that a retry won't fix. The model gets the message and carries on."""
 
 
 class ToolDeferred(Exception):
-    """Raise it in a tool whose result comes later, from elsewhere: the run stops, with the call in `run.pending`.
+    """Raise it in a tool whose result comes later, from elsewhere. The run stops, with the call in `run.pending`.
 
-    When the result is there, `agent.resume(run, {call_id: Result(value)})` goes on; `ctx.call_id` is the key to
-    hand to whoever will bring it.
+    When the result is there, `agent.resume(run, {call_id: Result(value)})` continues the run. Give `ctx.call_id` to
+    whoever will deliver the result.
 
     Args:
-        message: What it waits for, in words: `PendingCall.why`.
-        state: JSON that the tool gets back as `ctx.resumed` when a decision is there about one of `pending`:
-            then the tool is called again, and `ctx.decisions` has what was said. It goes with `pending` alone.
-        pending: `PendingCall`s of the tool's own that wait, as those of a sub-agent do. Without any, the call itself
-            waits: it ends with a `Result` or a `Deny`, and the tool isn't called again.
+        message: What the call is waiting for, in words; becomes `PendingCall.why`.
+        state: JSON that the tool gets back as `ctx.resumed` when it is called again, after a decision about one of
+            `pending`; the decisions are in `ctx.decisions`. Only valid together with `pending`.
+        pending: `PendingCall`s of the tool's own that are waiting, like those of a sub-agent. Without any, the call
+            itself is waiting: it ends with a `Result` or a `Deny`, and the tool isn't called again.
 
     Raises:
-        ConfigurationError: The state is no JSON, or there is no call in `pending` to call the tool again for.
+        ConfigurationError: The state isn't JSON, or there is a state and nothing in `pending`.
     """
 
     def __init__(

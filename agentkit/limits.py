@@ -60,37 +60,37 @@ LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "s
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How far a run may go; None is no limit. A run that reaches one stops, as `on_limit` says.
+    """How far a run may go; None is no limit. A run that reaches a limit ends as `on_limit` says.
 
-    Sub-agents (`Agent.as_tool`) count in the limits of the run around them while they go on.
+    Sub-agents (`Agent.as_tool`) count towards the limits of the outer run as they go.
     """
 
     turns: int | None = 25
     """Replies of the model."""
     tool_calls: int | None = None
-    """Function calls. The calls of a turn that go beyond are answered, not run."""
+    """Function calls. Those in a turn that exceed the limit are answered but not run."""
     tokens: int | None = None
-    """Total tokens of all turns, as the model reports them; seen after each turn."""
+    """Total tokens of all turns, as the model reports them; checked after each turn."""
     seconds: float | None = None
-    """Wall time. What is under way then is cancelled."""
+    """Wall time. Whatever is in progress when it is up is cancelled."""
     cost: float | None = None
-    """US dollars, by `prices`; seen after each turn. A model without a price, a sub-agent's too, is refused when the
-    agent is made. What nobody knows the cost of (a reply that tells no tokens, a tool's usage without a model)
-    isn't counted, and `run.why` says so."""
+    """US dollars, by `prices`; checked after each turn. A model without a price, also in a sub-agent, is refused when
+    the agent is created. What can't be priced (a reply without token counts, a tool's usage without a model) isn't
+    counted, and `run.why` says so."""
     repeats: int | None = 5
-    """Turns in a row, from 2, that make the very same calls and get the very same responses: then the model is
-    told once that nothing will change. The next such turn is the last with calls: whatever `on_limit` says, the model
-    answers with what it has. Turns with calls of `polls` tools alone don't count."""
+    """Turns in a row, at least 2, that make exactly the same calls and get the same responses. At this number, the
+    model is told once that nothing will change. If the next turn repeats them again, the model has to answer with
+    what it has, whatever `on_limit` says. Turns that only call `polls` tools don't count."""
     on_limit: Literal["stop", "answer"] = "stop"
-    """`stop`: the run ends at once, with `run.stop` naming the limit. `answer`: the model gets one last turn,
-    without tools, and is told to answer with what it has; `run.limit` names the limit."""
+    """`stop`: the run ends at once, and `run.stop` names the limit. `answer`: the model gets one last turn without
+    tools, and is told to answer with what it has; `run.limit` names the limit."""
     answer_seconds: float = 30.0
-    """How long that last turn may take when it was `seconds` that were up."""
+    """Seconds that this last turn may take if the limit was `seconds`."""
     after_untrusted: Literal["auto", "approve", "allow"] = "auto"
-    """Whether calls of `write` and `sensitive` tools need approval once the words of an `untrusted` tool are in
-    the history. `auto`: where somebody can give it, that is with an approver or in a chat with a store."""
+    """Whether calls of `write` and `sensitive` tools need approval once the words of an `untrusted` tool are in the
+    history. `auto`: if somebody can approve, that is, with an approver or in a chat with a store."""
     prices: Mapping[str, Price] | None = None
-    """Dollars by model name; `agentkit.traits.PRICES` by default."""
+    """Prices by model name; `agentkit.traits.PRICES` by default."""
 
     def __post_init__(self) -> None:
         for name in ("turns", "tool_calls", "tokens", "seconds", "cost", "repeats", "answer_seconds"):
@@ -117,7 +117,7 @@ class Limits:
                 raise ConfigurationError(f"Limits({name}={getattr(self, name)!r}): it is one of {words}.")
 
     def check_prices(self, models: Iterable[str], *, budget: object = None) -> None:
-        """Refuse a limit of cost, or a budget, that can't be held, since nobody knows what a model costs.
+        """Refuse a cost limit or a budget that can't be enforced, because a model's price is unknown.
 
         Raises:
             ConfigurationError: A model has no price.
@@ -258,18 +258,18 @@ class ModelUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens and requests; adds up with `+`. Counts are the server's own (`usageMetadata`)."""
+    """Tokens and requests, which can be added with `+`. Counts are the server's own (`usageMetadata`)."""
 
     requests: int = 0
-    """Requests that the model answered, and those that were given up."""
+    """Requests that were answered or given up."""
     given_up: int = 0
-    """Those of the requests that were given up, cancelled or cut off: what they cost in all nobody has told."""
+    """Requests among them that were given up, cancelled or cut off. Their full cost isn't known."""
     prompt_tokens: int = 0
-    """Tokens sent, the cached ones included."""
+    """Tokens sent, including cached ones."""
     cached_tokens: int = 0
-    """Those of the tokens sent that came from a cache."""
+    """Tokens sent that came from a cache."""
     candidates_tokens: int = 0
-    """Tokens of the replies, thoughts not included."""
+    """Tokens of the replies, without thoughts."""
     thoughts_tokens: int = 0
     """Tokens of the model's thoughts."""
     tool_use_prompt_tokens: int = 0
@@ -277,16 +277,16 @@ class Usage:
     total_tokens: int = 0
     """All tokens, as the server adds them up."""
     estimated: bool = False
-    """Whether any of the counts is an estimate (the embedded model makes one where its engine is silent)."""
+    """Whether any of the counts is an estimate (the embedded model estimates if its engine reports none)."""
     by_model: tuple[ModelUsage, ...] = field(default=(), repr=False, compare=False)
-    """Which models they are of, sorted by name; long prompts apart. Usages are equal if their counts are."""
+    """The counts by model, sorted by name; long prompts are listed apart. Not compared by `==`."""
 
     @classmethod
     def from_wire(cls, metadata: UsageMetadata | None, model: str = "", *, asked_tier: Any = None) -> Usage:
-        """Read one reply's `usageMetadata`; None, and missing or null counts, are 0.
+        """Read one reply's `usageMetadata`; missing or null counts are 0.
 
-        With the name of the model that replied, `by_model` tells its tokens, if the reply tells any; of a reply that
-        doesn't say its service tier, in the one that was asked for.
+        With the name of the model that replied, the tokens are listed in `by_model`, if the reply has any. If the
+        reply names no service tier, that of the request is used.
         """
         wire = metadata if isinstance(metadata, dict) else {}
         counts = map(wire.get, _COUNTS)
@@ -323,30 +323,30 @@ class Usage:
 
     @checked
     def cost(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float | None:
-        """Give what the tokens cost in US dollars, or None if that isn't known.
+        """Return the cost of the tokens in US dollars, or None if it isn't known.
 
-        It isn't where a model has no price, a reply told no tokens, or tokens are no model's in `by_model`
-        (a usage made by hand, or stored by an early agentkit). No requests cost 0.0. What `given_up` counts is left
-        out, as far as it told no tokens.
+        It isn't known if a model has no price, a reply had no token counts, or tokens belong to no model in
+        `by_model` (a usage made by hand, or stored by an early agentkit). No requests cost 0.0. Requests in
+        `given_up` count only as far as their tokens are known.
 
         Args:
-            prices: The models' prices by their names; see `agentkit.traits` for what the default ones leave out.
-            on: The day of the requests, for prices that change on a day that is announced; None: today.
+            prices: Prices by model name; `agentkit.traits` says what the default ones leave out.
+            on: The day of the requests, for prices that change on an announced day; None is today.
         """
         return None if self.why_unpriced(prices) is not None else self.known_cost(prices, on=on)
 
     @checked
     def known_cost(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
-        """Give what those tokens cost whose cost is known, in US dollars; see `cost`."""
+        """Return the cost of those tokens whose price is known, in US dollars; see `cost`."""
         day = on or date.today()
         prices_of = ((used, price_of(used.model, prices)) for used in self.by_model)
         return sum((used.known_cost(price.on(day)) for used, price in prices_of if price is not None), 0.0)
 
     @checked
     def saved(self, prices: Mapping[str, Price] = PRICES, *, on: date | None = None) -> float:
-        """Give what caches saved in US dollars: how much dearer the cached tokens would have been as others.
+        """Return what caches saved in US dollars: how much more the cached tokens would have cost uncached.
 
-        Tokens whose price isn't known count as nothing; so does what it costs to store an explicit cache.
+        Tokens without a known price count as nothing, and so does the cost of storing an explicit cache.
         """
         whole = tuple(
             replace(
@@ -362,7 +362,7 @@ class Usage:
 
     @checked
     def why_unpriced(self, prices: Mapping[str, Price] = PRICES) -> str | None:
-        """Say in words why nobody knows the cost, or return None where it is known."""
+        """Say in words why the cost isn't known; None if it is."""
         parts = (
             self.prompt_tokens + self.tool_use_prompt_tokens + self.candidates_tokens + self.thoughts_tokens
         )
@@ -381,7 +381,7 @@ class Usage:
 
     @checked
     def why_incomplete(self, prices: Mapping[str, Price] = PRICES) -> str | None:
-        """Say in words why the cost may have been more than what is known of it, or return None where it wasn't."""
+        """Say in words why the actual cost may be higher than the known cost; None if it can't."""
         if (why := self.why_unpriced(prices)) is not None or not self.given_up:
             return why
         return "a request was given up" if self.given_up == 1 else f"{self.given_up} requests were given up"

@@ -57,17 +57,17 @@ NO_TRAITS: Final = Traits()
 
 
 class Model(ABC):
-    """A model: Gemini, the embedded one, a scripted one, or yours, which has a `name` and `stream`.
+    """A model: Gemini, the embedded one, a scripted one, or your own subclass with a `name` and a `stream`.
 
-    Every method takes a request body and `timeout`, and raises `ModelError` when there is no proper reply;
-    `retryable` in it says whether the same request may succeed later. The whole of it takes at most `timeout`
-    seconds (what is left of the run), and at most the model's own default, which alone holds for None. A
-    model never retries by itself: the loop does, so that retries are counted, bounded and seen. A model
-    leaves the request as it is.
+    Every method takes a request body and `timeout`, and raises `ModelError` if there is no proper reply; its
+    `retryable` says whether the same request may succeed later. A call takes at most `timeout` seconds (what is left
+    of the run's time) and at most the model's own default, which alone applies if `timeout` is None. A model never
+    retries by itself. The loop does, so that retries are counted, limited and visible. A model doesn't modify the
+    request.
 
-    `stream` yields chunks, each of them a `Reply`; the last one has a `finishReason`, and a stream that ends
-    without one is a `ModelError`. Closing the generator closes the connection at once. By default the async
-    methods use the sync ones in threads, and `generate` puts together what `stream` yields.
+    `stream` yields chunks, each a `Reply`. The last one has a `finishReason`; a stream that ends without one is a
+    `ModelError`. Closing the generator closes the connection at once. By default, the async methods run the sync
+    ones in threads, and `generate` joins what `stream` yields.
     """
 
     def __repr__(self) -> str:
@@ -80,7 +80,7 @@ class Model(ABC):
 
     @property
     def traits(self) -> Traits:
-        """What it takes and how it behaves."""
+        """What the model accepts and how it behaves."""
         return NO_TRAITS
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Model(ABC):
         return assembler.reply()
 
     def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
-        """Count the tokens of a request, its tools and system instruction included: about one for four bytes."""
+        """Count the tokens of a request, including tools and system instruction; by default one per four bytes."""
         return len(encode_request(request)) // 4
 
     async def astream(self, request: Request, *, timeout: float | None = None) -> AsyncGenerator[Reply, None]:
@@ -140,13 +140,13 @@ class Model(ABC):
 
     @property
     def uploads_to(self) -> str | None:
-        """Where files go that are uploaded, and nobody else reads them; empty if nobody knows, None if nowhere."""
+        """Where uploaded files go and who can read them: empty if that isn't known, None if there are no uploads."""
         return ""
 
     def upload(
         self, file: LocalFile, *, timeout: float | None = None
     ) -> Generator[int | UploadedFile, None, None]:
-        """Upload a file: yield how many bytes have arrived, as often as that changes, and at last the file."""
+        """Upload a file: yield the number of bytes that have arrived each time it changes, and finally the file."""
         yield from ()
         raise ConfigurationError(
             f"The model {self.name!r} takes no uploads: give the file in the request itself."
@@ -161,7 +161,7 @@ class Model(ABC):
                 yield step
 
     def prepare_for(self, request: Request) -> None:  # noqa: B027 - most models need not
-        """Hear what first requests to expect, to make them quick; this does nothing."""
+        """Prepare for the first requests. By default this does nothing."""
 
 
 async def _in_thread(make: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:

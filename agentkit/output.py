@@ -42,18 +42,18 @@ AS_GIVEN: Final[Any] = _AsGiven()
 
 
 class Output(Generic[T]):
-    """What a run is to return: a type, and how it is asked for. `agent.run(..., output=Invoice)` is the short form.
+    """The type of a run's output, and how to ask for it. `agent.run(..., output=Invoice)` is the short form.
 
     Args:
-        type: Any type that pydantic validates: a model, dataclass, TypedDict, list, union, Literal, ... To have
-            a type checker see a union or a Literal, write `Output[A | B](A | B)`.
-        validator: A function (sync or async) of the value and the context that returns the value to take. It
-            may raise `ToolRetry(message)`: the model is told and tries again; or `ToolError`: the run stops.
-        retries: How often the model may try again, after values that don't fit.
-        mode: `native`: the request has the JSON schema, and the reply's text is the value. `tool`: the model
-            gives the value as the arguments of a tool. `auto`: native where the models take it together with
-            the run's tools (Gemini 3 and later, rule 8), else the tool. Either way `run.text` is the JSON, and
-            the history ends with it.
+        type: Any type that pydantic validates: a model, dataclass, TypedDict, list, union, Literal and so on. For a
+            type checker to see a union or a Literal, write `Output[A | B](A | B)`.
+        validator: A function (sync or async) of the value and the context that returns the value to use. It may
+            raise `ToolRetry(message)`: the model is told and tries again; or `ToolError`: the run stops.
+        retries: How often the model may try again after an invalid value.
+        mode: `native`: the request has the JSON schema, and the reply's text is the value. `tool`: the model passes
+            the value as the arguments of a tool. `auto`: native if the models support it together with the run's
+            tools (Gemini 3 and later, rule 8), otherwise the tool. In either case `run.text` is the JSON, and the
+            history ends with it.
         name: The name of that tool.
         description: What the value is, in words for the model; the type's docstring by default.
 
@@ -123,10 +123,10 @@ class Output(Generic[T]):
 
     @checked
     def parse(self, text: bytes | str) -> T:
-        """Make the value of its JSON.
+        """Return the value of its JSON.
 
         Raises:
-            InvalidArguments: It doesn't fit; each problem is listed.
+            InvalidArguments: It doesn't fit; every problem is listed.
         """
         if isinstance(text, str):
             text = unfence(text)[1].encode("utf-8", "replace")
@@ -157,9 +157,9 @@ class Output(Generic[T]):
 
     @checked
     def so_far(self, text: str) -> Any:
-        """Give what there is so far of a value whose JSON comes in pieces, as plain JSON, or None.
+        """Return the value so far, as plain JSON, while its text is still arriving; None if there is nothing yet.
 
-        It only grows: a number is not there before it is whole.
+        It only grows: a number appears only once it is complete.
         """
         try:
             made = from_json(

@@ -37,64 +37,64 @@ Out = TypeVar("Out", default=Any)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(BesideText, Generic[Out]):
-    """What came of a run: an answer, or why there is none and what there is so far."""
+    """A finished run: its answer, or why there is none, and everything up to that point."""
 
     run_id: str
-    """Unique to the run; `agent.resume` keeps it, each message and resume of a chat has its own."""
+    """Unique to the run. `agent.resume` keeps it; each message and each resume of a chat has a new one."""
     text: str
-    """The answer: the text of the final turn alone. Without an answer, what text there is of the last reply, also if it
-    made calls or was broken off. `said` has the words of all turns."""
+    """The answer: the text of the final turn alone. If there is no answer, the text of the last reply so far, even if
+    it made calls or was cut off. `said` has the text of all turns."""
     output: Out | None
-    """The value of the type that `run(output=...)` asked for; None without one, and where the run stopped."""
+    """The value of the type given as `run(output=...)`; None without one, or if the run stopped."""
     stop: Stop | None
     """Why the run ended without an answer, or None."""
     why: str
-    """That in words, with what was reached, refused or said; of a limit also where there is an answer all the same,
-    and of a limit of cost what it doesn't count."""
+    """The reason in words: what was reached, refused or said. Also set if a limit was reached and there is an answer
+    all the same, and to say what a cost limit doesn't count."""
     limit: Stop | None
-    """The limit that was reached, if one was; with `Limits(on_limit="answer")` there may be an answer all the same."""
+    """The limit that was reached, if any; with `Limits(on_limit="answer")` there may still be an answer."""
     finish_reason: str | None
-    """The server's word for how the last reply ended, e.g. `STOP`."""
+    """The server's finish reason of the last reply, such as `STOP`."""
     model: str
-    """The name of the model that gave the last reply: another than the first where that failed."""
+    """The name of the model that gave the last reply; a fallback, if the first model failed."""
     usage: Usage
-    """Tokens of all turns, of the repeated ones too, and what tools spent."""
+    """Tokens of all turns, including repeated ones, and what tools used."""
     turn_usages: tuple[Usage, ...]
     """Tokens of each turn."""
     errors: tuple[Exception, ...] = field(repr=False)
-    """What tools raised, timeouts and used up retries, in order; not in the repr, for it may hold secrets."""
+    """Exceptions of tools, timeouts and exhausted retries, in order. Not in the repr, because they may hold secrets."""
     pending: tuple[PendingCall, ...]
-    """Calls that somebody has to say something about (`stop` is `approval`, `deferred` or `unknown_effect`)."""
+    """Calls that need a decision (`stop` is `approval`, `deferred` or `unknown_effect`)."""
     session_id: str | None = None
     """The chat's id, if the run belongs to one."""
     results: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The whole of results that were cut for the model, by the id that their mark names."""
+    """The complete texts of results that were cut for the model, by the id in their mark."""
     _parked: Parked = field(repr=False, compare=False)
 
     @property
     def cost(self) -> float | None:
-        """What the run has cost in US dollars, by the prices of its limits; None where that isn't known.
+        """The run's cost in US dollars, by the prices of its limits; None if it isn't known.
 
-        Of a run that was read from JSON, by those that it was given itself, or `agentkit.traits.PRICES`.
+        For a run that was read from JSON, by its own prices, or `agentkit.traits.PRICES`.
         """
         return self.usage.cost(self._parked.prices)
 
     @property
     def cost_is_complete(self) -> bool:
-        """Whether `cost` is all: it is known, and no request was given up, of which nobody told what it cost."""
+        """Whether `cost` is known and includes everything: no request with an unknown cost was given up."""
         return self.usage.why_incomplete(self._parked.prices) is None
 
     @property
     def said(self) -> str:
-        """All of the model's words, in order, as `stream().texts()` gave them.
+        """All text of the model, in order, as from `stream().texts()`.
 
-        Those between calls are there too, those of replies that were asked for again, and those before a resume.
+        Includes text between calls, text of replies that were asked for again, and text from before a resume.
         """
         return self._parked.said
 
     @property
     def metadata(self) -> JsonObject:
-        """What the last reply said beside its content, in the wire's names, also where it isn't in the history."""
+        """The metadata of the last reply, under the API's names, even if the reply isn't in the history."""
         last = self.replies[-1].metadata if self.replies else None
         return self._parked.metadata or last or {}
 
@@ -115,7 +115,7 @@ class Run(BesideText, Generic[Out]):
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The calls that the model made in this run, in order, each with what came of it; not to be changed."""
+        """The model's calls in this run, in order, each with its result or error; not to be changed."""
         return tuple(calls_in(self.new_messages))
 
     @property
@@ -130,24 +130,24 @@ class Run(BesideText, Generic[Out]):
 
     @property
     def contents(self) -> list[Content]:
-        """The whole history, valid whatever happened: a copy, to be given to `history=` or `json.dumps`."""
+        """A copy of the whole history, always valid, for `history=` or `json.dumps`."""
         return copies_of(self._parked.messages)
 
     @property
     def new_contents(self) -> list[Content]:
-        """What this run added, from the user's input on: a copy."""
+        """A copy of what this run added, from the user's input on."""
         return copies_of(self.new_messages)
 
     @property
     def new_messages(self) -> Sequence[Message]:
-        """What this run added, from the user's input on, with what is known about each; not to be changed."""
+        """What this run added, from the user's input on, with what is known about each content; not to be changed."""
         return self._parked.messages[self._parked.started_with :]
 
     def expect(self) -> Out:
-        """Return the output of a run that was asked for one.
+        """Return the output of a run that was given `output=`.
 
         Raises:
-            RunStopped: There is none; the message says why.
+            RunStopped: There is no output; the message says why.
         """
         return cast(Out, self.raise_for_stop().output)
 
@@ -165,11 +165,11 @@ class Run(BesideText, Generic[Out]):
         )
 
     def to_json(self) -> str:
-        """Write the run down, so that `agent.resume` can go on with it in any process.
+        """Return the run as JSON, so that `agent.resume` can continue it in any process.
 
-        Of `errors` only the kinds are written, for their texts may hold secrets; `output` isn't. What the run was
-        given goes along as far as it can be written down; what can't has to be given again: `deps`, an output type,
-        functions. Written down, nothing keeps the run from being resumed twice: that is up to who does it.
+        Of `errors`, only the kinds are written, because their texts may hold secrets. `output` isn't written. The
+        run's settings are included as far as they can be; `deps`, an output type and functions must be given again.
+        Nothing keeps the same JSON from being resumed twice: that is up to you.
         """
         from agentkit.core.options import write_options
         from agentkit.stores import run_record
@@ -207,10 +207,10 @@ class Run(BesideText, Generic[Out]):
     @classmethod
     @checked
     def from_json(cls, text: str | bytes) -> Run[Any]:
-        """Read what `to_json` wrote.
+        """Read what `to_json` returned.
 
         Raises:
-            ConfigurationError: It is no run, or damaged, or of a newer agentkit.
+            ConfigurationError: It isn't a run, is damaged, or was written by a newer agentkit.
         """
         from agentkit.core.options import read_options
         from agentkit.stores import run_record

@@ -26,30 +26,30 @@ _REVISION = re.compile(r"-\d{3}$")
 class Price:
     """What a model's tokens cost, in US dollars per million.
 
-    Text, pictures, video and documents have one price as input; sound often has another, and so have pictures and
-    sound as output. Of tokens whose kind has no price here nobody knows what they cost.
+    Text, images, video and documents have one input price. Audio often has its own, and so have images and audio as
+    output. Tokens of a kind without a price have an unknown cost.
     """
 
     input: float
-    """Tokens sent that no cache had, those of the server's tools included."""
+    """Tokens sent that weren't cached, including those of the server's tools."""
     output: float
-    """Tokens of the replies, thoughts included."""
+    """Tokens of replies, including thoughts."""
     cached: float | None = None
-    """Tokens sent that came from a cache; None: as `input`."""
+    """Tokens sent that came from a cache; None is the same as `input`."""
     audio: float | None = None
-    """Tokens of sound that were sent and no cache had."""
+    """Audio tokens sent that weren't cached."""
     cached_audio: float | None = None
-    """Those that came from a cache; None: as `audio`."""
+    """Audio tokens sent that came from a cache; None is the same as `audio`."""
     image_output: float | None = None
-    """Tokens of pictures in replies."""
+    """Image tokens of replies."""
     audio_output: float | None = None
-    """Tokens of sound in replies."""
+    """Audio tokens of replies."""
     long: Price | None = None
-    """The prices of a request whose prompt has more than 200,000 tokens, if they differ."""
+    """The prices of a request whose prompt exceeds 200,000 tokens, if they differ."""
     later: tuple[date, Price] | None = None
-    """The prices that are announced already, and the day from which they hold."""
+    """Prices that have been announced, and the day from which they apply."""
     tiers: Mapping[str, Price] | None = None
-    """The prices in other service tiers than the standard one, by their names: `flex`, `priority`."""
+    """The prices in service tiers other than the standard one, by name: `flex`, `priority`."""
 
     def __post_init__(self) -> None:
         for name in _RATES:
@@ -63,7 +63,7 @@ class Price:
                 )
 
     def to_wire(self) -> dict[str, Any]:
-        """Make JSON of it."""
+        """Return it as JSON."""
         return {
             **{name: getattr(self, name) for name in _RATES},
             "long": self.long and self.long.to_wire(),
@@ -74,7 +74,7 @@ class Price:
     @classmethod
     @reader
     def from_wire(cls, wire: Mapping[str, Any]) -> Price:
-        """Read what `to_wire` made. Raises ConfigurationError where it isn't that."""
+        """Read what `to_wire` returned. Raises ConfigurationError if it is something else."""
         long, later, tiers = wire["long"], wire["later"], wire.get("tiers")
         rates: dict[str, Any] = {name: wire.get(name) for name in _RATES}
         return cls(
@@ -86,9 +86,9 @@ class Price:
 
     @checked
     def in_tier(self, tier: str) -> Price | None:
-        """Return the prices in a service tier, or None where they aren't known.
+        """Return the prices in a service tier, or None if they aren't known.
 
-        Flex costs half of the standard price unless `tiers` says otherwise; priority 75 % to 100 % more, so that only
+        Flex costs half the standard price unless `tiers` says otherwise. Priority costs 75 % to 100 % more, so only
         `tiers` can say it (https://ai.google.dev/gemini-api/docs/optimization, read on 2026-11-28).
         """
         if not tier:
@@ -104,7 +104,7 @@ class Price:
 
     @checked
     def on(self, day: date) -> Price:
-        """Return the prices that hold on a day, as far as they are known."""
+        """Return the prices that apply on a day, as far as they are known."""
         return self.later[1].on(day) if self.later is not None and day >= self.later[0] else self
 
 

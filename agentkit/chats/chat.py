@@ -82,14 +82,14 @@ class _BaseChat(Generic[Deps]):
 
 @checked
 class Chat(_BaseChat[Deps]):
-    """A conversation: each message is sent with all that was said before, or with what its memory chooses.
+    """A conversation. Each message is sent with everything said before, or with what the memory chooses.
 
-    Of a message that fails or is broken off before the model has said anything whole, nothing stays; of one
-    that is broken off later, the whole steps stay, with calls that were not finished answered as cancelled.
-    One message is sent at a time; see `Agent.chat` for what becomes of a second one.
+    If a message fails or is cut off before the model has said anything complete, nothing of it stays. If it is cut off
+    later, its complete steps stay, and unfinished calls are answered as cancelled. One message is sent at a time; see
+    `Agent.chat` for what happens to a second one.
 
-    In a store, every step is kept from the moment it happened: the user's message, each reply, each call
-    before it runs, each response. After a crash, `resume` goes on from there.
+    In a store, every step is kept as it happens: the user's message, each reply, each call before it runs, each
+    response. After a crash, `resume` continues from there.
     """
 
     def send_message(
@@ -104,18 +104,17 @@ class Chat(_BaseChat[Deps]):
         """Send a message and return the run that answers it; see `Agent.run`.
 
         Args:
-            message: What is said.
-            output: What the answer has to be.
-            id: The sender's own id of the message, which the chat takes once. Sent again: if it is the last message,
-                its run goes on from where it is; if the chat has gone on from it, its answer is returned, and nothing
-                is sent.
+            message: The message.
+            output: The type of the answer.
+            id: The sender's own id for the message, which the chat accepts once. Sent again, the last message
+                continues where it stopped; an earlier one returns its answer, and nothing is sent.
             wait: Seconds to wait for other writers, instead of the chat's; see `Agent.chat`.
-            options: Of the run.
+            options: Options of the run.
 
         Raises:
             SessionConflict: Another writer has this session; nothing was sent.
-            StoreError: The store can't be written; what it has is sound.
-            AgentError: The chat broke off while tools ran and must be resumed first.
+            StoreError: The store can't be written; what it has is intact.
+            AgentError: The chat was interrupted while tools ran, and must be resumed first.
         """
         return self._stream(message, self._sending(options, output, id, wait), stream=False).drain()
 
@@ -128,7 +127,7 @@ class Chat(_BaseChat[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
-        """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
+        """Send a message and report what happens as it happens; see `send_message` and `Agent.stream`."""
         return self._stream(message, self._sending(options, output, id, wait), stream=True)
 
     def resume(
@@ -139,23 +138,23 @@ class Chat(_BaseChat[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
-        """Go on where the last message got to: after an approval, a deferred tool, a limit, a fault or a crash.
+        """Continue the last message after an approval, a deferred tool, a limit, a fault or a crash.
 
-        Calls that wait are in `pending`; `decisions` says something of them, by `call_id`: `Approve()`,
-        `Deny(why)`, `Edit(args)` or `Result(value)`. Those that nothing is said of go on waiting.
+        The calls that need a decision are in `pending`. `decisions` has `Approve()`, `Deny(why)`, `Edit(args)` or
+        `Result(value)` for each, by `call_id`. Calls without a decision stay pending.
 
-        Calls that have finished are not run again, those that had not started are run. Of those that were
-        under way when the process ended, `read` tools run again and `write` tools do not: nobody knows
-        whether they took effect, so the run stops with `stop="unknown_effect"` and names them in `pending`;
-        say what became of each with `resolve`, and resume again. So a `write` tool runs at most once for a
-        call unless you say otherwise, a `read` tool at least once. `ctx.call_id` stays the same: hand it on
-        as an idempotency key. Where the last message has its answer, nothing is sent.
+        Finished calls are not run again, and calls that had not started are run. If the process ended while calls were
+        in progress, those of `read` tools run again. Others don't: nobody knows whether they took effect, so the run
+        stops with `stop="unknown_effect"` and they are in `pending`. Call `resolve` for each, and resume again. A
+        `write` tool therefore runs at most once per call unless you decide otherwise, and a `read` tool at least once.
+        `ctx.call_id` stays the same: pass it on as an idempotency key. If the last message has its answer already,
+        nothing is sent.
 
-        What the message was given holds still, also in another process, unless something else is given now.
+        The settings that the message was given still apply, also in another process, unless you give others now.
 
         Raises:
-            ConfigurationError: A decision fits no call that waits, or the message was given something that can't be
-                written down, and has to be given again. Nothing was done, and nothing is lost.
+            ConfigurationError: A decision fits no pending call, or the message was given something that can't be
+                stored and must be given again. Nothing was done and nothing is lost.
         """
         sending = self._sending(options, output, wait=wait)
         return self._stream(None, sending, stream=False, resume=Resume(decisions or {})).drain()
@@ -168,53 +167,52 @@ class Chat(_BaseChat[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
-        """Go on where the last message got to, and tell what happens; see `resume` and `Agent.stream`."""
+        """Continue the last message, and report what happens; see `resume` and `Agent.stream`."""
         sending = self._sending(options, output, wait=wait)
         return self._stream(None, sending, stream=True, resume=Resume(decisions or {}))
 
     @property
     def pending(self) -> list[PendingCall]:
-        """The calls that somebody must say something about before the chat goes on, as `run.pending` has them.
+        """The calls that need a decision before the chat can continue, as in `run.pending`.
 
-        Read from the store, so that another process finds them too.
+        They are read from the store, so another process sees them too.
         """
         return self._conversation.pending()
 
     def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
-        """Say what became of a call of `run.pending` after `stop="unknown_effect"`.
+        """Decide a call in `run.pending` whose effect is unknown (`stop="unknown_effect"`).
 
         Args:
-            call_id: The pending call's.
-            result: What the tool returned, or would have.
-            retry: True if it took no effect, so that `resume` may run it.
+            call_id: The id of the pending call.
+            result: What the tool returned, or would have returned.
+            retry: True if the call took no effect, so that `resume` may run it.
 
         Raises:
-            ConfigurationError: No open call has that id, or it isn't said which of the two it is.
+            ConfigurationError: No open call has this id, or not exactly one of `result` and `retry` is given.
         """
         value = _said(result, retry=retry)
         self._conversation.change(lambda chat: chat.resolve(call_id, value, retry=retry))
 
     def get_history(self, *, curated: bool = False) -> list[Content]:
-        """Return what was said so far: a copy, valid for the server.
+        """Return a copy of the history, valid for the server.
 
-        Calls that are still under way, or were when the process ended, are left out until they have their
-        responses.
+        Calls that are in progress, or were when the process ended, are left out until they have their responses.
 
         Args:
-            curated: Leave out the turns that ended without an answer, as the SDK's own chat does.
+            curated: Leave out turns that ended without an answer, as the SDK's own chat does.
         """
         return self._conversation.contents(curated=curated)
 
     def get_messages(self, start: int = 0, end: int | None = None) -> list[Message]:
-        """Return what was said so far (`[start:end]` of it), with what is known about each message."""
+        """Return the messages (`[start:end]` of them), with what is known about each."""
         return self._conversation.messages(start, end)
 
     @property
     def state(self) -> Mapping[str, Any]:
         """The chat's state: a JSON object of your own (a cart, preferences), kept with its messages.
 
-        Set it to change it. It is forked, exported and saved with the messages; `undo` and `clear` bring back what it
-        was before those that they remove.
+        Assign to it to change it. It is forked, exported and saved with the messages. `undo` and `clear` restore what
+        it was before the messages that they remove.
         """
         return MappingProxyType(self._conversation.state())
 
@@ -224,7 +222,7 @@ class Chat(_BaseChat[Deps]):
 
     @property
     def token_usage(self) -> TokenUsage:
-        """How full the chat is: current, max and remaining tokens."""
+        """How full the chat is: current, maximum and remaining tokens."""
         return self._conversation.token_usage()
 
     def count_tokens(
@@ -234,50 +232,49 @@ class Chat(_BaseChat[Deps]):
         output: type[Any] | Output[Any] | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> int:
-        """Count the tokens that `send_message` would send first, and leave the chat as it is.
+        """Count the tokens that `send_message` would send first, and leave the chat unchanged.
 
-        What the memory sends is counted; no summary is made for it, so it counts what is sent without. See
-        `Agent.count_tokens`.
+        Counts what the memory would send, but makes no new summary for it. See `Agent.count_tokens`.
 
         Raises:
-            AgentError: The chat broke off while tools ran and must be resumed first.
+            AgentError: The chat was interrupted while tools ran, and must be resumed first.
         """
         merged: Any = self._merged({**options})
         return self._agent._count(message, merged, output, self._conversation)
 
     def clear(self) -> None:
-        """Forget all that was said."""
+        """Delete all messages."""
         self._conversation.change(lambda chat: chat.clear())
 
     def undo(self) -> list[Content]:
-        """Take back the last message of the user and all that followed; return it."""
+        """Remove the user's last message and everything after it; return the message."""
         return [copy_content(content) for content in self._conversation.change(lambda chat: chat.undo())]
 
     def fork(self, *, at: int | None = None, id: str | None = None) -> Chat[Deps]:
-        """Make a chat of its own that begins with this one's messages.
+        """Create a separate chat that starts with this one's messages.
 
         Args:
-            at: How many of them; the beginning of a turn. All by default.
+            at: How many messages to copy, up to the beginning of a turn; all by default.
             id: The new chat's id; a new one by default.
         """
         return Chat(self._agent, self._conversation.fork(at, id), deps=self._deps, **self._options)
 
     def save(self, file: str | Path) -> None:
-        """Write the chat to a file, as JSON: all of it or, on a fault, nothing.
+        """Write the chat to a file as JSON: all of it or, if that fails, nothing.
 
-        Calls that wait for somebody go along. Of two chats that have the same ones, only one should be resumed: nothing
-        keeps the other from running them again.
+        Pending calls are included. If two chats have the same ones, resume only one of them: nothing keeps the other
+        from running them again.
 
         Raises:
-            StoreError: The file can't be written; what was there before is as it was.
+            StoreError: The file can't be written; an existing file is unchanged.
         """
         write_archive(Path(file), self._conversation.archive())
 
     def load(self, file: str | Path) -> None:
-        """Put what `save` wrote in place of all that was said here.
+        """Replace this chat's messages with those that `save` wrote.
 
         Raises:
-            StoreError: The file can't be read, is no chat or damaged; or newer (`StoreVersionError`). Nothing
+            StoreError: The file can't be read, isn't a chat or is damaged; `StoreVersionError` if it is newer. Nothing
                 was changed.
         """
         archived = read_archive(Path(file))
@@ -285,7 +282,7 @@ class Chat(_BaseChat[Deps]):
 
     @property
     def info(self) -> SessionInfo:
-        """What is known of the session: of one that isn't stored yet, what it would begin with."""
+        """What is known about the session. If it isn't stored yet, what it would start with."""
         return self._conversation.info()
 
     def _stream(

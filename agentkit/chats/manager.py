@@ -41,16 +41,16 @@ Out = TypeVar("Out", default=None)
 
 @checked
 class ChatManager(Generic[Deps]):
-    """Many chats of one agent, by id. The store holds them: a thousand idle ones cost no memory.
+    """Many chats of one agent, by id. They are kept in the store, so idle chats use no memory.
 
-    Of the 32 that were used last, it is remembered what was seen: the next message of one reads its history from
-    the store only if somebody else has changed it.
+    The histories of the 32 most recently used chats are cached. A cached history is read from the store again only if
+    another writer has changed it.
 
     Args:
-        agent: Answers in all of them; each may have a model and instructions of its own.
-        store: Where they are kept; by default in this object only.
-        memory: What part of a history is sent; see `Agent.chat`.
-        config: More of each request; see `Agent.chat`.
+        agent: Answers in all chats; each may have its own model and instructions.
+        store: Where they are kept; by default only in this object.
+        memory: Which part of a history is sent; see `Agent.chat`.
+        config: Further settings of each request; see `Agent.chat`.
         deps: What tools get as `ctx.deps`, unless a message brings its own.
         wait: Seconds that a message waits for another writer of its session; see `Agent.chat`.
     """
@@ -89,23 +89,23 @@ class ChatManager(Generic[Deps]):
         title: str | None = None,
         expires_in: timedelta | None = None,
     ) -> Chat[Deps]:
-        """Make a chat.
+        """Create a chat.
 
         Args:
             id: Its id; a new one by default.
             model: The name of its model, if not the agent's.
             instructions: Its system instruction, if not the agent's.
-            title: What `list` shows.
-            expires_in: After this time `delete_expired` deletes it; never by default.
+            title: The title that `list` shows.
+            expires_in: After this time, `delete_expired` deletes it; never by default.
 
         Raises:
-            SessionExists: There is a chat of that id.
+            SessionExists: A chat with this id exists already.
         """
         expires = None if expires_in is None else time.time() + expires_in.total_seconds()
         return self._make(id, model=model, instructions=instructions, title=title, expires=expires)
 
     def get(self, id: str) -> Chat[Deps]:
-        """Return the chat of an id. Raises `SessionNotFound`."""
+        """Return the chat with this id. Raises `SessionNotFound`."""
         return self._chat(self._store.info(id))
 
     @overload
@@ -145,11 +145,11 @@ class ChatManager(Generic[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out] | RunStream[Out]:
-        """Send a message in the chat of an id; see `Chat.send_message` and `Chat.send_message_stream`.
+        """Send a message in a chat; see `Chat.send_message` and `Chat.send_message_stream`.
 
-        `message_id` is what they take as `id`: the sender's own id of the message.
+        `message_id` is their `id`: the sender's own id for the message.
 
-        Of a stream that is not read to the end, what `Chat` says of one that is broken off stays.
+        If a stream isn't read to the end, the message counts as cut off; see `Chat`.
         """
         chat = self.get(id)
         send = chat.send_message_stream if stream else chat.send_message
@@ -164,7 +164,7 @@ class ChatManager(Generic[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
-        """Go on where the last message of a chat got to; see `Chat.resume`."""
+        """Continue the last message of a chat; see `Chat.resume`."""
         return self.get(id).resume(decisions, output=output, wait=wait, **options)
 
     def resume_stream(
@@ -176,23 +176,23 @@ class ChatManager(Generic[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
-        """Go on where the last message of a chat got to, and tell what happens; see `Chat.resume_stream`."""
+        """Continue the last message of a chat, and report what happens; see `Chat.resume_stream`."""
         return self.get(id).resume_stream(decisions, output=output, wait=wait, **options)
 
     def pending(self, id: str) -> builtins.list[PendingCall]:
-        """Return the calls of a chat that somebody must say something about; see `Chat.pending`."""
+        """Return the calls of a chat that need a decision; see `Chat.pending`."""
         return self.get(id).pending
 
     def resolve(self, id: str, call_id: str, **said: Any) -> None:
-        """Say what became of a call of a chat: `result=` or `retry=True`; see `Chat.resolve`."""
+        """Decide a call of a chat whose effect is unknown, with `result=` or `retry=True`; see `Chat.resolve`."""
         self.get(id).resolve(call_id, **said)
 
     def undo(self, id: str) -> builtins.list[Content]:
-        """Take back the last message of a chat and all that followed; return it."""
+        """Remove the last message of a chat and everything after it; return the message."""
         return self.get(id).undo()
 
     def info(self, id: str) -> SessionInfo:
-        """Return what is known of a chat. Raises `SessionNotFound`."""
+        """Return what is known about a chat. Raises `SessionNotFound`."""
         return self._store.info(id)
 
     @property
@@ -206,26 +206,26 @@ class ChatManager(Generic[Deps]):
         """Return the messages of a chat (`[start:end]` of them), with what is known about each.
 
         Raises:
-            SessionNotFound: There is no such chat.
+            SessionNotFound: There is no chat with this id.
         """
         return builtins.list(self._store.load(id, start=start, end=end).messages)
 
     def list(
         self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
     ) -> Sequence[SessionInfo]:
-        """List chats whose ids begin so, the last used first; `after` is the last one of the page before."""
+        """List chats whose ids start with `prefix`, latest used first; `after` is the last of the previous page."""
         return self._store.list(limit=limit, after=after, prefix=prefix)
 
     def search(
         self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
     ) -> Sequence[Hit]:
-        """Find messages that have all these words; see `SessionStore.search`."""
+        """Find messages that contain all these words; see `SessionStore.search`."""
         return self._store.search(text, limit=limit, prefix=prefix, distinct=distinct)
 
     def export_session(
         self, id: str, format: Literal["json", "markdown"] = "json", *, end: int | None = None
     ) -> str:
-        """Return a chat, or its first `end` messages, as a text: JSON, which `import_session` takes, or Markdown."""
+        """Return a chat, or its first `end` messages, as text: JSON, which `import_session` accepts, or Markdown."""
         session = self._store.load(id, end=end)
         if format == "markdown":
             return to_markdown(session.info, session.messages)
@@ -237,15 +237,15 @@ class ChatManager(Generic[Deps]):
     def import_session(
         self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None
     ) -> Chat[Deps]:
-        """Make a chat of what `export_session` gave.
+        """Create a chat from what `export_session` returned.
 
         Args:
-            exported: The JSON, as a text or read already.
-            id: Its id; the exported one's by default.
+            exported: The JSON, as text or already parsed.
+            id: The new chat's id; by default that of the exported chat.
 
         Raises:
-            StoreError: It is no chat, or damaged; `StoreVersionError` if it is newer.
-            SessionExists: There is a chat of that id.
+            StoreError: It isn't a chat, or is damaged; `StoreVersionError` if it is newer.
+            SessionExists: A chat with this id exists already.
         """
         where = "What is to be imported"
         if isinstance(exported, (str, bytes)):
@@ -265,7 +265,7 @@ class ChatManager(Generic[Deps]):
         )
 
     def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> Chat[Deps]:
-        """Make a chat that begins with the messages of another; see `Chat.fork`."""
+        """Create a chat that starts with the messages of another; see `Chat.fork`."""
         return self.get(id).fork(at=at, id=new_id)
 
     def rename(self, id: str, title: str | None) -> None:
@@ -273,7 +273,7 @@ class ChatManager(Generic[Deps]):
         self._store.rename(id, title)
 
     def expire(self, id: str, expires_in: timedelta | None) -> None:
-        """Say after what time from now `delete_expired` may delete a chat; None is never."""
+        """Set the time from now after which `delete_expired` may delete a chat; None is never."""
         self._store.expire(id, None if expires_in is None else time.time() + expires_in.total_seconds())
 
     def delete_session(self, id: str) -> None:
@@ -283,7 +283,7 @@ class ChatManager(Generic[Deps]):
         self._store.delete(id)
 
     def delete_expired(self) -> int:
-        """Delete the chats whose time is up; return how many there were."""
+        """Delete the chats that have expired; return how many there were."""
         with self._lock:
             self._recent.clear()
         return self._store.delete_expired(time.time())

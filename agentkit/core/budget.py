@@ -34,23 +34,23 @@ class Taking:
 
 
 class Spending(Protocol):
-    """Where it is counted what a budget's keys have spent: in memory, or in rows that many processes share.
+    """Records what the keys of a budget have spent: in memory, or in rows that many processes share.
 
     Both methods may block, and may be called from any thread.
     """
 
     def take(self, taking: Taking, most: float) -> float | None:
-        """Count a taking, unless its key would have more than `most` dollars in its period then.
+        """Record a reservation, unless it would bring its key above `most` dollars in its period.
 
         Returns:
-            None if it is counted; else how much the key has already, takings that aren't settled included.
+            None if it was recorded; otherwise what the key has spent already, including open reservations.
         """
         ...
 
     def settle(self, taking: Taking, usd: float) -> None:
-        """Put what a request has cost in the place of its taking, once; of a taking that isn't open, do nothing.
+        """Replace a reservation by the request's actual cost, once. If it isn't open, do nothing.
 
-        A taking whose process has ended is never settled, and goes on counting in its period.
+        If its process has ended, a reservation is never settled, and keeps counting in its period.
         """
         ...
 
@@ -91,22 +91,22 @@ class MemorySpending:
 
 
 class Budget:
-    """US dollars an hour, a day or a month, shared by any number of agents, threads and event loops, by key.
+    """US dollars per hour, day or month, by key, shared by any number of agents, threads and event loops.
 
-    Before a request is sent, what it will likely cost is taken; when it is over, however it ended, that is settled
-    with what it has cost. A request that doesn't fit any more isn't sent: the run stops with `stop="cost"`. So all
-    that run together never go beyond the budget by more than their last replies turn out longer than was expected.
+    Before a request is sent, its expected cost is reserved. When it is over, however it ended, the reservation is
+    replaced by the actual cost. A request that doesn't fit isn't sent: the run stops with `stop="cost"`. All runs
+    together therefore exceed the budget by at most the amount by which their last replies were longer than expected.
 
     Args:
-        usd: Dollars in a period, for each key.
-        per: `"hour"`, `"day"` or `"month"`, by UTC; None: in all.
-        key: Whose budget it is: a text, or a function of the run's context that returns one, such as
-            `lambda ctx: ctx.deps.user`.
-        spending: Where it is counted; by default in this object.
-        clock: Seconds since 1970.
+        usd: Dollars per period, for each key.
+        per: `"hour"`, `"day"` or `"month"` in UTC; None is a single total.
+        key: Whose budget it is: a text, or a function of the run's context that returns one, such as `lambda ctx:
+            ctx.deps.user`.
+        spending: Where amounts are recorded; by default in this object.
+        clock: Returns seconds since 1970.
 
     Raises:
-        ConfigurationError: An argument makes no sense.
+        ConfigurationError: An argument is invalid.
     """
 
     @checked
@@ -130,10 +130,10 @@ class Budget:
         return f"Budget({self.usd:g}, per={self.per!r})"
 
     def taking(self, usd: float, context: Context[Any]) -> Taking:
-        """Make the taking of a request that is expected to cost so many dollars.
+        """Return the reservation for a request that is expected to cost this many dollars.
 
         Raises:
-            ConfigurationError: The function of the key returned no text.
+            ConfigurationError: The key's function returned no text.
         """
         key = self._key if isinstance(self._key, str) else self._key(context)
         if not isinstance(key, str):

@@ -18,28 +18,28 @@ from agentkit.wire.signatures import signed_by_nobody
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Functions that a run calls on its way, sync or async. What they return changes it; None changes nothing.
+    """Functions that a run calls, sync or async. A return value replaces something; None changes nothing.
 
-    They are the developer's own code: what they raise ends the run as it is, with a valid history. They run
-    one at a time, and count in `Limits.seconds`. `before_model` and `after_model` hear of every request: turns,
-    repairs, continuations, summaries, last turns and, `before_model` alone, counts; `ctx.purpose` says which. A
-    structured output that comes as a call is not a tool's: its validator is asked, and those of tools are not.
+    An exception that a hook raises ends the run, with a valid history. Hooks run one at a time and count towards
+    `Limits.seconds`. `before_model` and `after_model` see every request: turns, repairs, continuations, summaries and
+    last turns. `before_model` also sees token counts. `ctx.purpose` says which it is. Structured output that arrives
+    as a function call goes to its validator, not to the tool hooks.
     """
 
     before_model: Callable[[Request, Context[Any]], Any] | None = None
-    """Gets a copy of the request, and may change it in place. May return a request, to be sent in its place; a
-    reply (`agentkit.testing.reply(...)`), to be taken without asking; or `Deny(why)`: the run stops with
-    `stop="refused"`. A summary that is denied is not made; tokens whose count is denied are estimated."""
+    """Gets a copy of the request, and may change it in place. May return a request, to send instead; a reply
+    (`agentkit.testing.reply(...)`), to use without asking; or `Deny(why)`, which stops the run with `stop="refused"`.
+    If a summary is denied, it isn't made; if a token count is denied, it is estimated."""
     after_model: Callable[[Reply, Context[Any]], Any] | None = None
-    """Gets the whole reply. May return a reply, to be taken in its place, or `Deny(why)`: it is dropped and the
-    run stops with `stop="refused"`. Text that was streamed has been shown by then."""
+    """Gets the complete reply. May return another reply, to use instead, or `Deny(why)`: the reply is dropped and the
+    run stops with `stop="refused"`. Streamed text has been shown by then."""
     before_tool: Callable[[JsonObject, Context[Any]], Any] | None = None
-    """Gets a call's arguments, `ctx.tool_name` says of which tool. Called before anybody is asked for approval.
-    May return `Edit(args)`, `Deny(why)`, or `Result(value)`, to be taken without running the tool. An `Edit`
-    that doesn't fit the tool is a `ConfigurationError`: it is no mistake of the model's."""
+    """Gets a call's arguments; `ctx.tool_name` is the tool. Runs before anybody is asked for approval. May return
+    `Edit(args)`, `Deny(why)`, or `Result(value)`, to use without running the tool. An `Edit` that doesn't fit the tool
+    raises `ConfigurationError`, because it isn't the model's mistake."""
     after_tool: Callable[[FunctionResponse, Context[Any]], Any] | None = None
-    """Gets the response of a call that was run, before it is stored. May return `Result(value)` or `Deny(why)`,
-    which go to the model in its place. Until it has answered, nothing of the response is stored or told."""
+    """Gets the response of a call that was run, before it is stored. May return `Result(value)` or `Deny(why)`, which
+    go to the model instead. Nothing of the response is stored or reported until the hook has returned."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

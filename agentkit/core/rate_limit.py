@@ -37,27 +37,26 @@ class Slot:
 class RateLimit:
     """Requests and tokens per minute, shared by any number of agents, threads and event loops.
 
-    It sleeps nowhere and asks nobody: who wants to send takes a slot with `reserve`, waits as long as that
-    says, sends, and tells with `settle` what it took. Places are given in the order of asking, at times that
-    never go back, so nobody is overtaken and nobody starves. Who doesn't send gives the slot back with
-    `give_back`: whoever asks next may begin as early as if it had never been taken, as long as everybody who
-    waits already can keep their own.
+    It never sleeps and makes no requests. A sender takes a slot with `reserve`, waits as long as the slot says,
+    sends, and calls `settle` with the tokens used. Slots are given in the order of asking, at times that never go
+    back, so nobody is overtaken and nobody starves. A sender that doesn't send returns the slot with `give_back`:
+    the next one to ask may start as early as if it had never been taken, as long as those who are waiting already
+    keep theirs.
 
-    Within any 60 seconds at most `requests_per_minute` slots begin, with at most `tokens_per_minute` tokens
-    together, whether the limit is fresh or not: all of a minute's requests may go at once, and then none for a
-    minute. What a request took beyond what was reserved counts as soon as `settle` tells it. A request larger
-    than `tokens_per_minute` is let through alone: when nothing else was counted for a minute, and nothing else
-    for a minute after it or until `settle` makes it smaller.
+    In any 60 seconds, at most `requests_per_minute` slots start, with at most `tokens_per_minute` tokens together. A
+    minute's requests may all start at once, followed by a minute without any. Tokens beyond those reserved count as
+    soon as `settle` reports them. A request larger than `tokens_per_minute` goes through alone: when nothing else
+    was counted for a minute, and with nothing else for a minute after it or until `settle` makes it smaller.
 
     Args:
         requests_per_minute: Requests in any 60 seconds; None is no limit.
-        tokens_per_minute: Tokens in any 60 seconds; None is no limit. Gemini's own limit is of tokens sent
-            (https://ai.google.dev/gemini-api/docs/rate-limits). Without either, only the pauses after a 429
+        tokens_per_minute: Tokens in any 60 seconds; None is no limit. Gemini's own limit counts tokens sent
+            (https://ai.google.dev/gemini-api/docs/rate-limits). Without either limit, only the pauses after a 429
             are shared.
-        clock: Seconds that never go back.
+        clock: Returns seconds that never go back.
 
     Raises:
-        ConfigurationError: A limit is no whole number above 0.
+        ConfigurationError: A limit isn't a whole number above 0.
     """
 
     def __init__(
@@ -91,12 +90,12 @@ class RateLimit:
         return f"RateLimit(requests_per_minute={self._requests}, tokens_per_minute={self._tokens})"
 
     def reserve(self, tokens: int) -> Slot:
-        """Take a slot for a request of about so many tokens; it says how long to wait before that is sent.
+        """Take a slot for a request of about this many tokens. The slot says how long to wait before sending.
 
-        A pause that begins while somebody waits isn't in what they were told: after the wait, see `pause`.
+        A pause that begins during the wait isn't included: check `pause` afterwards.
 
         Raises:
-            ConfigurationError: `tokens` is no whole number from 0 on.
+            ConfigurationError: `tokens` isn't a whole number, 0 or more.
         """
         check_tokens(tokens)
         with self._lock:
@@ -138,17 +137,17 @@ class RateLimit:
         return at
 
     def settle(self, slot: Slot, actual: int) -> None:
-        """Correct a slot when it is known what the request took; 0 if it failed.
+        """Correct a slot once it is known what the request used; 0 if it failed.
 
-        A request that was sent counts as one, failed or not. A slot that was settled or given back before
-        stays as it is.
+        A request that was sent counts as one, even if it failed. A slot that was settled or given back before is
+        unchanged.
 
         Args:
-            slot: From `reserve`.
-            actual: Tokens that the reply says it took.
+            slot: The slot from `reserve`.
+            actual: Tokens used, according to the reply.
 
         Raises:
-            ConfigurationError: `actual` is no whole number from 0 on.
+            ConfigurationError: `actual` isn't a whole number, 0 or more.
         """
         check_tokens(actual)
         with self._lock:
@@ -158,9 +157,9 @@ class RateLimit:
                 self._slots[index] = replace(slot, tokens=actual)
 
     def give_back(self, slot: Slot) -> None:
-        """Free a slot whose request wasn't sent and won't be: it counts no more, as if never taken.
+        """Free a slot whose request wasn't sent and won't be, as if it had never been taken.
 
-        A slot that was settled or given back before stays as it is.
+        A slot that was settled or given back before is unchanged.
         """
         with self._lock:
             if (index := self._index(slot)) is not None:
@@ -174,14 +173,14 @@ class RateLimit:
         return next((index for index in same_time if self._slots[index] is slot), None)
 
     def slow_down(self, seconds: float | None = None) -> None:
-        """Make everybody wait, since the server answered 429.
+        """Make all senders wait, because the server answered 429.
 
-        Without a number the pause is 1 second, then twice as long with each 429 in a row, up to a minute. A
-        row ends with a request that succeeds, or a minute after the last pause. 429s that come during a pause
-        are answers to what was sent before: they make it no longer, unless they name a later end.
+        Without a number, the pause is 1 second, doubled with each 429 in a row, up to a minute. A row ends with a
+        request that succeeds, or a minute after the last pause. 429s that arrive during a pause answer earlier
+        requests: they don't extend it, unless they name a later end.
 
         Args:
-            seconds: How long, as the server asks (`Retry-After`), if it does.
+            seconds: How long, if the server says so (`Retry-After`).
         """
         with self._lock:
             now = self._clock()
@@ -192,10 +191,9 @@ class RateLimit:
             self._resume = max(self._resume, now + (seconds or 0.0))
 
     def pause(self) -> float:
-        """Return for how many seconds from now nobody may send, since a 429 came; 0.0 if that is over.
+        """Return for how many more seconds nobody may send because of a 429; 0.0 if there is no pause.
 
-        Who has waited for a slot asks this once more before sending. If it isn't over, `give_back` and
-        `reserve` another one.
+        Check it after waiting for a slot. If there is a pause, call `give_back` and `reserve` another slot.
         """
         with self._lock:
             return max(0.0, self._resume - self._clock())

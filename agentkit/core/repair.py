@@ -261,18 +261,18 @@ def _is_one_call(code: str) -> bool:
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how long a model is asked again after a transient failure.
+    """How often and for how long a request is retried after a transient failure.
 
-    What the server asks for (`RetryInfo`, `Retry-After`) is obeyed; else the delay doubles from `base` up to
-    `cap`, with jitter.
+    If the server names a delay (`RetryInfo`, `Retry-After`), it is obeyed. Otherwise the delay doubles from `base`
+    up to `cap`, with jitter.
     """
 
     attempts: int = 4
-    """Requests for one reply, the first included; 1 is no retry."""
+    """Requests for one reply, including the first; 1 means no retries."""
     base: float = 0.5
     """Seconds before the first retry."""
     cap: float = 20.0
-    """The longest delay of our own making, in seconds."""
+    """The longest delay in seconds, unless the server names one."""
     total: float = 90.0
     """Seconds that all delays for one reply may add up to."""
 
@@ -287,7 +287,7 @@ class RetryPolicy:
                 )
 
     def delay(self, error: ModelError, *, attempt: int, waited: float, jitter: float) -> float | None:
-        """Say how many seconds to wait before asking again, or None to give up.
+        """Return how many seconds to wait before the next attempt, or None to give up.
 
         Args:
             error: What the model raised.

@@ -34,40 +34,38 @@ DEFAULT_MODEL = "gemini-3.8-flash"
 class GeminiModel(Model):
     """A Gemini model, on the Gemini API or on Vertex AI.
 
-    Credentials, project and location come from where google-genai takes them: `api_key`, else GOOGLE_API_KEY,
+    Credentials, project and location are found as google-genai finds them: `api_key`, or else GOOGLE_API_KEY, or
     else GEMINI_API_KEY; with GOOGLE_GENAI_USE_VERTEXAI=true (or GOOGLE_GENAI_USE_ENTERPRISE=true),
-    GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION and the application default credentials. They are looked for
-    at the first request, where google.genai is imported too.
+    GOOGLE_CLOUD_PROJECT, GOOGLE_CLOUD_LOCATION and the application default credentials. They are looked up at the
+    first request, which also imports google.genai.
 
-    One model serves any number of threads and event loops, one after another or at the same time.
-    Connections are kept open between requests; they are closed with the event loop, with `close` and
-    `aclose`, or when the model is collected.
+    One model serves any number of threads and event loops, at the same time too. Connections are kept open between
+    requests. They are closed with the event loop, by `close` and `aclose`, or when the model is garbage-collected.
 
     Args:
-        name: The model's name, e.g. "gemini-3.8-flash", "models/..." or "tunedModels/...".
-        client: A ready `genai.Client`, used as it is and never closed: its own API version (the SDK's default
-            is v1), proxies, credentials, and aiohttp if that is installed. Its replies pass through the SDK:
-            a stream loses what its parser drops (`finishMessage`, unknown parts), and in sync use `timeout`
-            bounds each read, not the whole of a reply that trickles in. Not together with `api_key` or
-            `http_options`.
+        name: The model's name, such as "gemini-3.8-flash", "models/..." or "tunedModels/...".
+        client: A `genai.Client`, used as it is and never closed, with its own API version (the SDK's default is v1),
+            proxies and credentials, and with aiohttp if that is installed. Replies pass through the SDK: a stream
+            loses what the SDK's parser drops (`finishMessage`, unknown parts), and in sync code `timeout` bounds
+            each read rather than the whole reply. Can't be combined with `api_key` or `http_options`.
         api_key: The API key.
-        http_options: google-genai's `HttpOptions`, or a dict of them: `base_url` (GOOGLE_GEMINI_BASE_URL sets
-            it too), `headers`, `api_version`, `client_args` and `async_client_args` (of httpx2 clients:
-            transport, proxy, verify...), `httpx_client` and `httpx_async_client` (httpx2's; never closed),
-            `timeout` (milliseconds, in place of the argument), `extra_body` (top-level fields to set in each
-            request). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION says otherwise, and the
-            SDK's default on Vertex AI. `retry_options` are ignored: the run retries.
-        timeout: Seconds that a request may take in all; None is no limit but that of the run, and no deadline for
-            the server.
-        connect_timeout: Seconds to connect, 10 by default. A `client=` connects as it is made to.
-        first_byte_timeout: Seconds from sending a request until its reply begins. By default 15 minutes where the
-            model thinks at its highest level or is asked at the flex tier, else 5.
-        chunk_timeout: Seconds of silence in the middle of a reply, 120 by default.
-        upload_over: Bytes: a larger file of the input is uploaded, and its URI sent. On Vertex AI, which keeps no
-            files, it is an error.
+        http_options: google-genai's `HttpOptions`, or a dict of them: `base_url` (also set by
+            GOOGLE_GEMINI_BASE_URL), `headers`, `api_version`, `client_args` and `async_client_args` (of httpx2
+            clients: transport, proxy, verify and so on), `httpx_client` and `httpx_async_client` (of httpx2; never
+            closed), `timeout` (milliseconds, instead of the argument), `extra_body` (top-level fields to set in each
+            request). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION is set, and the SDK's default on
+            Vertex AI. `retry_options` are ignored, because the run retries.
+        timeout: Seconds that a whole request may take. None is no limit but the run's, and no deadline for the
+            server.
+        connect_timeout: Seconds to connect, 10 by default. A `client=` has its own.
+        first_byte_timeout: Seconds from sending a request until the reply begins. By default 15 minutes if the model
+            thinks at its highest level or the tier is flex, otherwise 5 minutes.
+        chunk_timeout: Seconds of silence within a reply, 120 by default.
+        upload_over: Bytes. A larger input file is uploaded, and its URI is sent. On Vertex AI, which keeps no files,
+            it is an error.
 
     Raises:
-        ConfigurationError: The arguments don't go together or aren't valid.
+        ConfigurationError: The arguments are invalid or can't be combined.
     """
 
     @checked
@@ -125,7 +123,7 @@ class GeminiModel(Model):
 
     @property
     def traits(self) -> Traits:
-        """What the model takes, by the table in `agentkit.traits`."""
+        """What the model accepts, from the table in `agentkit.traits`."""
         if self._wire_made is not None:
             vertex = self._wire_made.vertex
         else:
@@ -134,20 +132,20 @@ class GeminiModel(Model):
 
     @property
     def uploads_to(self) -> str | None:
-        """Where files go: to the Gemini API, where one key doesn't read what another uploaded; not to Vertex AI."""
+        """Where files are uploaded: to the Gemini API, for one key only; not to Vertex AI."""
         if self.traits.endpoint == "vertex":
             return None
         key = next(iter(self._keys()), "")
         return f"gemini/{hashlib.sha256(key.encode()).hexdigest()[:12]}" if key else "gemini"
 
     def check_credentials(self) -> None:
-        """Look whether there are credentials to try, without a request and without importing google.genai.
+        """Check that there are credentials to try, without a request and without importing google.genai.
 
-        Whether the server takes them, or Vertex AI finds its own, shows at the first request.
+        Whether the server accepts them, or Vertex AI finds its own, is only known at the first request.
 
         Raises:
             MissingCredentials: There is no API key, and Vertex AI isn't chosen.
-            ConfigurationError: The API key has characters that no key has.
+            ConfigurationError: The API key contains characters that no key has.
         """
         if self._client is not None:
             return
@@ -173,7 +171,7 @@ class GeminiModel(Model):
 
         Raises:
             ConfigurationError: Vertex AI keeps no files.
-            ModelError: As in `generate`; also when the server can't make use of the file.
+            ModelError: As in `generate`; also if the server can't use the file.
             OSError: The file can't be read.
         """
         wire, at = self._wire(), self.uploads_to
@@ -186,12 +184,12 @@ class GeminiModel(Model):
         yield from self._uploads.once(file, at, wire.upload(file, 3600.0 if timeout is None else timeout))
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
-        """Answer a request: in one piece, unless the reply may be very long in coming; then as `stream` does.
+        """Answer a request with one reply. If the reply may take very long, it is streamed behind the scenes.
 
-        A stream has the larger cap on its length, and shows signs of life; for a short reply it takes more work.
+        A stream may be longer and shows signs of life; for a short reply it takes more work.
 
         Raises:
-            ModelError: Gemini can't be reached, refused the request or sent no proper reply.
+            ModelError: Gemini can't be reached, refused the request or sent a malformed reply.
             MissingCredentials: There are no credentials.
         """
         wire = self._wire()
@@ -269,10 +267,10 @@ class GeminiModel(Model):
         http_options: types.HttpOptions | Mapping[str, Any] | None = None,
         timeout: float = 60.0,
     ) -> Sequence[ListedModel]:
-        """List the models that can be asked, of the Gemini API or Vertex AI, all pages of them.
+        """List the available models of the Gemini API or of Vertex AI, from all pages.
 
         Args:
-            client: As when a model is made; so are the two that follow.
+            client: As when a model is created; so are the next two.
             api_key: The API key.
             http_options: google-genai's `HttpOptions`.
             timeout: Seconds that it may take in all.
@@ -298,7 +296,7 @@ class GeminiModel(Model):
         http_options: types.HttpOptions | Mapping[str, Any] | None = None,
         timeout: float = 60.0,
     ) -> Sequence[ListedModel]:
-        """List the models that can be asked, async; see `list`."""
+        """List the available models, async; see `list`."""
         return await asyncio.to_thread(
             cls.list, client=client, api_key=api_key, http_options=http_options, timeout=timeout
         )

@@ -25,22 +25,22 @@ from agentkit.wire.history import turn_starts
 @checked
 @dataclass(frozen=True, slots=True)
 class DropToolResults:
-    """Send a line in the place of old, bulky results of tools: `[result left out: 12,345 characters]`.
+    """Replace old, bulky tool results by a line: `[result left out: 12,345 characters]`.
 
-    The model still sees which tool it called, with which arguments, and that it had an answer: no content,
-    call or response is left out. A result is old when it is not of the last `keep` turns; this is looked at
-    every `step` turns, so that what was sent changes only then, and only from the first result on that has
-    become old: results of the last `keep` turns are always whole, those of up to `keep + step - 1` turns are.
-    A result is bulky with more than `over` characters of JSON, or with media.
+    The model still sees which tools it called, with which arguments, and that there was an answer; no content, call
+    or response is left out. A result is old if it isn't in the last `keep` turns. Results are replaced every `step`
+    turns only, so that the beginning of the request rarely changes: results of the last `keep` turns are always
+    complete, those of up to `keep + step - 1` turns may be. A result is bulky if it has more than `over` characters
+    of JSON, or media.
 
     Args:
-        keep: Turns whose results stay whole, the current one included.
+        keep: Turns whose results stay complete, including the current one.
         step: Turns between two changes.
         over: Characters that an old result may have.
 
     Raises:
-        ConfigurationError: A number is none, or out of its range; `over` is at least 100, more than the line
-            has itself.
+        ConfigurationError: A number is invalid or out of range; `over` is at least 100, more than the line itself
+            has.
     """
 
     keep: int = 2
@@ -58,7 +58,7 @@ class DropToolResults:
         contents: Sequence[Content],
         situation: Situation,
     ) -> Generator[Need, Any, Sequence[Content]]:
-        """Replace the old results; as many contents as before, and nothing is asked."""
+        """Replace the old results. The number of contents stays the same, and the model isn't asked."""
         yield from ()
         starts = turn_starts(contents)
         old = max(0, len(starts) - self.keep) // self.step * self.step

@@ -53,30 +53,30 @@ def is_summary(content: Content) -> bool:
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summarize:
-    """Send a summary of older turns in their place, and the newer ones as they are.
+    """Send a summary instead of older turns, followed by the newer turns.
 
-    When there are more than `after_turns` turns that no summary covers, or what would be sent likely has more
-    than `after_tokens` tokens, all but the last `keep` turns are summarised by a model, the summary before
-    included. It is kept in the store and used until a bound is passed again, so that most requests extend
-    the one before. The summary is the first content that is sent, of the user and marked as a summary.
+    When more than `after_turns` turns aren't covered by a summary, or what would be sent probably exceeds
+    `after_tokens` tokens, a model summarises everything but the last `keep` turns, including the previous summary.
+    The summary is stored and used until a bound is exceeded again, so that most requests extend the one before. It
+    is sent as the first content, with the role of the user and marked as a summary.
 
-    The summary's model is given what was said as text: results and arguments of tools are shortened, files
-    and thoughts left out. If it makes none, all is sent as it is, and it is asked again next time.
+    The summarising model gets the conversation as text; arguments and results of tools are shortened, and files and
+    thoughts are left out. If it fails to make a summary, everything is sent, and it is asked again the next time.
 
-    The current turn stays whole however large it is. So the bounds aren't strict: put a `TokenBudget` after it
-    for one that is.
+    The current turn is always sent complete, however large it is, so the bounds aren't strict. Put a `TokenBudget`
+    after it for a strict bound.
 
     Args:
-        after_turns: Turns that may be sent whole; more than `keep`.
-        after_tokens: Tokens that may be sent, instructions and tools included, by the last reply's usage and an
-            estimate; they are never counted by a request.
-        keep: Turns that stay whole, the current one included; fewer where they alone fill more than half of
-            what `after_tokens` leaves beside instructions and tools.
-        instructions: What the summary's model is told, in the place of agentkit's own words.
-        model: Another model for the summary, as for `Agent`: perhaps a cheaper one.
+        after_turns: Turns that may be sent complete; more than `keep`.
+        after_tokens: Tokens that may be sent, including instructions and tools; known from the last reply's usage
+            and an estimate, never from a counting request.
+        keep: Turns that stay complete, including the current one; fewer if they alone fill more than half of what
+            `after_tokens` leaves beside instructions and tools.
+        instructions: What the summarising model is told, instead of agentkit's own instructions.
+        model: Another model for the summary, as for `Agent`; perhaps a cheaper one.
 
     Raises:
-        ConfigurationError: Neither bound is given, or an argument makes no sense.
+        ConfigurationError: Neither bound is given, or an argument is invalid.
     """
 
     after_turns: int | None = None

@@ -24,21 +24,20 @@ _FAR_OVER: Final = 2
 class TokenBudget:
     """Send as many of the last turns as fit, with instructions and tools, into a number of tokens.
 
-    What is sent was counted or can't be more: by the usage of the last reply and the size of what was added
-    since, where those leave no doubt; else the model is asked to count, which is a request of its own, but
-    one that costs nothing. So it is asked only near the limit: nearer than what was added has bytes.
+    The size is known from the usage of the last reply and the size of what was added since. If those leave a doubt,
+    the model is asked to count, which is an extra request but costs nothing. This happens only near the limit: when
+    less room is left than the number of bytes added.
 
-    What was sent last is sent again with all that was added since, for as long as it fits. When it doesn't,
-    whole turns are left out, the oldest first, until about `trim_to` of the budget is used, so that many turns
-    pass until the next time. A summary that `Summarize` put in front stays.
+    What was sent last is sent again, with everything added since, for as long as it fits. When it no longer does,
+    whole turns are left out, oldest first, until about `trim_to` of the budget is used; it then takes many turns
+    until the next time. A summary that `Summarize` put in front stays.
 
     Args:
-        tokens: What may be sent, in tokens. It has no room for the reply: subtract that from the model's
-            window if it has one window for both.
-        trim_to: The share of the budget that is used after turns were left out, between 0 and 1.
+        tokens: Tokens that may be sent. If the model's window also holds the reply, leave room for it.
+        trim_to: The share of the budget that is used after trimming, between 0 and 1.
 
     Raises:
-        ConfigurationError: A number is none, or out of its range.
+        ConfigurationError: A number is invalid or out of range.
     """
 
     tokens: int
@@ -54,7 +53,7 @@ class TokenBudget:
     def view(
         self, contents: Sequence[Content], situation: Situation
     ) -> Generator[Need, Any, Sequence[Content]]:
-        """Choose the turns; asks `CountTokens` in doubt.
+        """Choose the turns; yields `CountTokens` when in doubt.
 
         Raises:
             DoesNotFit: The current turn is too large, with instructions and tools.

@@ -17,18 +17,18 @@ from agentkit.wire.history import turn_starts
 @checked
 @dataclass(frozen=True, slots=True)
 class LastTurns:
-    """Send the last turns: at most `n` of them, the current one included.
+    """Send the last turns: at most `n`, including the current one.
 
-    Older turns are left out `step` at a time, so that most requests extend the one before: of a history of
-    more than `n` turns, between `n - step + 1` and `n` are sent, and the first of these is the same for
-    `step` turns in a row. With `step=1` exactly the last `n` are sent, and every turn starts anew.
+    Older turns are left out `step` at a time, so that most requests extend the one before. If the history has more
+    than `n` turns, between `n - step + 1` and `n` are sent, and the first of them stays the same for `step` turns.
+    With `step=1`, exactly the last `n` are sent, and each turn begins with another content.
 
     Args:
-        n: Turns, at most.
-        step: Turns left out at a time, at most `n`; without one, a quarter of `n`, rounded up.
+        n: The most turns to send.
+        step: Turns left out at a time, at most `n`; by default a quarter of `n`, rounded up.
 
     Raises:
-        ConfigurationError: A number is none, or out of its range.
+        ConfigurationError: A number is invalid or out of range.
     """
 
     n: int
@@ -49,7 +49,7 @@ class LastTurns:
         contents: Sequence[Content],
         situation: Situation,
     ) -> Generator[Need, Any, Sequence[Content]]:
-        """Choose the last turns; nothing is asked."""
+        """Choose the last turns. The model isn't asked."""
         yield from ()
         starts = turn_starts(contents)
         step = self.step or -(-self.n // 4)

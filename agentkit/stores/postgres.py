@@ -13,36 +13,36 @@ if TYPE_CHECKING:
 
 
 class PostgresStore(Store):
-    """Keeps sessions in PostgreSQL, in tables `agentkit_*`. See `SessionStore` for the methods.
+    """Keeps sessions in PostgreSQL, in tables named `agentkit_*`. See `SessionStore` for the methods.
 
-    Any number of threads, processes and machines may share it. Its methods block; asynchronous callers run
-    them in threads, as `agent.aio` does, so there is no second, asynchronous store. What is appended is durable
-    when `append` returns, as far as the server's `synchronous_commit` says so.
+    Any number of threads, processes and machines may share it. Its methods block. Async callers run them in threads,
+    as `agent.aio` does, so there is no separate async store. When `append` returns, the data is as durable as the
+    server's `synchronous_commit` makes it.
 
-    The writers of a store hold an advisory lock: a process that ends frees it at once, one that lives keeps it
-    as long as its connection to the server. If that breaks off, or the server restarts, the lock is taken
-    again; should another writer come first, this one's next step is a SessionConflict. A store needs one
-    connection for the lock, and up to 15 for short transactions.
+    Writers hold an advisory lock. A process that ends releases it at once; one that lives keeps it as long as its
+    connection to the server. If the connection is lost or the server restarts, the lock is taken again. If another
+    writer is faster, this one's next step raises SessionConflict. A store needs one connection for the lock, and up
+    to 15 for short transactions.
 
-    PgBouncer in front works with `pool_mode=session` and a pool that is large enough (16 connections for each store).
-    In its modes `transaction` and `statement` each transaction gets another connection, with which neither a lock nor
-    a prepared statement stays: that is a ConfigurationError when the store is opened.
+    PgBouncer works with `pool_mode=session` and a pool that is large enough (16 connections for each store). In the
+    modes `transaction` and `statement`, each transaction gets another connection, so that locks and prepared
+    statements don't persist. This raises ConfigurationError when the store is opened.
 
-    A server that is away for a while is waited for, also when the store is opened. No step is stored twice meanwhile.
+    If the server is unavailable for a while, calls wait for it, also when the store is opened. No step is stored
+    twice.
 
-    Searching finds the text that people read: no thoughts, calls or responses. Words are compared without regard to
-    case, accents and ligatures; in scripts without spaces, a word inside a sentence is found. Of a message, the first
-    megabyte of different words is searched.
+    Search finds the text that people read, not thoughts, calls or responses. Words are compared without regard to
+    case, accents and ligatures. In scripts without spaces, a word within a sentence is found. In each message, the
+    first megabyte of distinct words is searched.
 
     Args:
-        url: `postgresql://user:password@host/database`. No error or repr shows the password. The tables are made in
-            the first schema of the user's `search_path`.
-        timeout: Seconds to wait for a connection that is free, and for locks that others hold for the length of a
-            step.
-        reconnect_timeout: Seconds to wait for a server that can't be reached, or not any more.
+        url: `postgresql://user:password@host/database`. Errors and reprs never show the password. The tables are
+            created in the first schema of the user's `search_path`.
+        timeout: Seconds to wait for a free connection, and for locks that others hold for the length of a step.
+        reconnect_timeout: Seconds to wait for a server that can't be reached.
 
     Raises:
-        ConfigurationError: The URL is wrong, a pooler is in the way, or psycopg isn't installed.
+        ConfigurationError: The URL is wrong, a pooler doesn't keep sessions, or psycopg isn't installed.
         StoreError: The database can't be reached or used.
         StoreVersionError: A newer agentkit wrote it.
     """

@@ -12,28 +12,28 @@ from agentkit.wire.arguments import checked
 class SQLiteStore(Store):
     """Keeps sessions in a file. See `SessionStore` for the methods.
 
-    What is appended is on the disk when `append` returns (WAL, `synchronous=FULL`): neither the end of the
-    process nor a power loss takes it away, as far as the system's `fsync` keeps its word. The weaker NORMAL
-    would cost no fsync, but could lose that a write call was begun; after that, a resumed chat would run it
-    again. An fsync takes some milliseconds, a turn of the model seconds.
+    When `append` returns, the data is on the disk (WAL, `synchronous=FULL`). Neither the end of the process nor a
+    power loss can take it away, provided the system's `fsync` keeps its promise. The weaker NORMAL would save the
+    fsync, but could lose the fact that a write call had started; a resumed chat would then run it again. An fsync
+    takes some milliseconds, a turn of the model seconds.
 
-    Any number of threads and processes of one machine may use the file; a network file system won't do.
-    Beside it SQLite keeps two files, `-wal` and `-shm`: copy all three, or use SQLite's `.backup`. If the file is
-    deleted, moved or replaced while it is open, the next write is a StoreError.
+    Any number of threads and processes on one machine may use the file. A network file system won't do. SQLite keeps
+    two more files beside it, `-wal` and `-shm`: copy all three, or use SQLite's `.backup`. If the file is deleted,
+    moved or replaced while it is open, the next write raises StoreError.
 
-    A writer whose process has ended is none. Of one in another container, whose process can't be seen from here,
-    that is assumed after ten minutes without a message.
+    A writer whose process has ended no longer counts. If it ran in another container, whose processes can't be seen
+    from here, it is assumed to have ended after ten minutes without a message.
 
-    Searching finds the text that people read: no thoughts, calls or responses. Words are compared without regard to
-    case, accents and ligatures; in scripts without spaces, a word inside a sentence is found. Of a message, the first
-    megabyte of different words is searched.
+    Search finds the text that people read, not thoughts, calls or responses. Words are compared without regard to
+    case, accents and ligatures. In scripts without spaces, a word within a sentence is found. In each message, the
+    first megabyte of distinct words is searched.
 
     Args:
-        path: The file; made if it isn't there, its folder is not. Or `":memory:"`; see `MemoryStore`.
+        path: The file; created if it doesn't exist, but its folder isn't. Or `":memory:"`; see `MemoryStore`.
         busy_timeout: Seconds to wait while another process is storing a step.
 
     Raises:
-        StoreError: It can't be opened, is damaged or is no file of agentkit.
+        StoreError: It can't be opened, is damaged, or isn't a file of agentkit.
         StoreVersionError: A newer agentkit wrote it.
     """
 
@@ -45,7 +45,7 @@ class SQLiteStore(Store):
 
 
 class MemoryStore(SQLiteStore):
-    """Keeps sessions in this process's memory; they end with it. See `SQLiteStore`."""
+    """Keeps sessions in memory, until the process ends. See `SQLiteStore`."""
 
     def __init__(self) -> None:
         super().__init__(":memory:")

@@ -63,21 +63,21 @@ NO_RUN: Final = RunHandle()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context(Generic[Deps]):
-    """What a tool, a hook, or a function of the instructions may know of the run.
+    """What a tool, a hook, or a function for the instructions can know about the run.
 
     A tool asks for it by annotation, under any name: `ctx: Context[MyDeps]`. The model doesn't see it.
     """
 
     deps: Deps = field(repr=False)
-    """What `run(deps=...)` was given; not in the repr, since it often holds keys and connections."""
+    """The `deps` of the run. Not in the repr, because it often holds keys and connections."""
     run_id: str = ""
     """Unique to the run."""
     session_id: str | None = None
     """The chat's id, if the run belongs to one that has an id."""
     call_id: str = ""
-    """Unique to this call, the same when a chat is resumed after a crash: an idempotency key."""
+    """Unique to this call, and the same when a chat is resumed after a crash: use it as an idempotency key."""
     tool_name: str = ""
-    """The name under which the model called."""
+    """The name by which the model called the tool."""
     retry: int = 0
     """How many calls of this tool have failed in a row before this one."""
     turn: int = 0
@@ -85,21 +85,21 @@ class Context(Generic[Deps]):
     purpose: Purpose = "turn"
     """For `before_model` and `after_model`: what the request is for."""
     resumed: dict[str, Any] | None = field(default=None, repr=False)
-    """What the tool gave as `ToolDeferred(state=...)`, now that it is called again."""
+    """The state given to `ToolDeferred(state=...)`, when the tool is called again."""
     decisions: Mapping[str, Decision] = field(default_factory=dict, repr=False)
-    """Then: what was said of the calls in its `ToolDeferred(pending=...)`."""
+    """Then also the decisions about the calls in `ToolDeferred(pending=...)`, by call id."""
     _run: RunHandle = field(default=NO_RUN, repr=False)
     _state: list[tuple[JsonObject, JsonObject]] = field(default_factory=list, repr=False, compare=False)
     """The chat's state when it was first asked for, and the copy that was given."""
 
     @property
     def state(self) -> JsonObject:
-        """The chat's state, a JSON object of your own: the call's copy of it, made when it is first asked for.
+        """The chat's state, a JSON object of your own. Each call gets its own copy, made on first access.
 
-        What a tool changes in it is stored in one step with the call's result, key by key. If the tool raises, or
-        is given up, nothing of it is kept; what is no JSON is an error of the tool's. Calls that run at the same
-        time need not see each other's changes. A sub-agent's tools work on that of the call around them. Without a
-        chat it begins empty. Hooks before a call share the call's; elsewhere it is to be read only.
+        A tool's changes are stored together with the call's result, key by key. If the tool raises or is given up,
+        they are dropped; a value that isn't JSON is an error of the tool. Calls that run at the same time need not see
+        each other's changes. The tools of a sub-agent share the copy of the call that they answer. Without a chat, the
+        state starts empty. Hooks before a call share the call's copy; elsewhere, treat it as read-only.
         """
         if not self._state:
             known = self._run.state()
@@ -126,20 +126,20 @@ class Context(Generic[Deps]):
 
     @property
     def watched(self) -> bool:
-        """Whether somebody watches the run's events as they happen."""
+        """Whether the run's events are being watched as they happen."""
         return self._run.watched
 
     def progress(self, message: Any) -> None:
-        """Tell whoever watches the run how far the tool is: a `ToolProgress` event."""
+        """Report how far the tool has got, as a `ToolProgress` event."""
         self._run.report(ToolProgress(self.call_id, self.tool_name, message))
 
     @checked
     def add_usage(self, usage: Usage) -> None:
-        """Count tokens that the tool itself spent, so that they show in `run.usage` and its limits.
+        """Count tokens that the tool itself used, in `run.usage` and towards its limits.
 
         Raises:
-            TypeError: It is no `Usage`.
-            ValueError: It has more tokens than anything takes.
+            TypeError: It isn't a `Usage`.
+            ValueError: The numbers are implausibly large.
         """
         if not isinstance(usage, Usage):
             raise TypeError(f"ctx.add_usage({usage!r:.100}): give a Usage.")

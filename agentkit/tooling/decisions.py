@@ -17,7 +17,7 @@ class Approve:
 @checked
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Don't run the call; the model is told so, and why."""
+    """Don't run the call. The model is told so, and why."""
 
     why: str = ""
 
@@ -25,7 +25,7 @@ class Deny:
 @checked
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Run the call with other arguments; they are validated as the model's are, and the model is told of them."""
+    """Run the call with other arguments. They are validated like the model's own, and the model is told about them."""
 
     args: JsonObject
 
@@ -33,7 +33,7 @@ class Edit:
 @checked
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Take this for what the tool returned, without running it: the result of a deferred tool has arrived."""
+    """Use this as the tool's result without running the tool, such as the result of a deferred tool."""
 
     value: Any
 
@@ -43,23 +43,23 @@ Decision = Approve | Deny | Edit | Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCall:
-    """A call that somebody has to say something about."""
+    """A call that needs a decision."""
 
     call_id: str
-    """The one in the tool's `ctx.call_id`; a decision is given under it."""
+    """The tool's `ctx.call_id`; decisions are given by it."""
     name: str
     args: JsonObject
     kind: Literal["approval", "deferred", "unknown_effect"] = "approval"
-    """Whether it waits for a decision or for its result, or nobody knows whether it took effect."""
+    """Whether it is waiting for a decision or for its result, or its effect is unknown."""
     why: str = ""
-    """Why it waits, in words."""
+    """Why it is waiting, in words."""
     path: tuple[str, ...] = ()
-    """The agents it was made in, from the outermost sub-agent on; empty for the run's own."""
+    """The agents in which it was made, from the outermost sub-agent inwards; empty for the run's own calls."""
     call_ids: tuple[str, ...] = ()
-    """The calls that these agents answer, one each."""
+    """The calls that these agents answer, one for each."""
 
     def to_wire(self) -> JsonObject:
-        """Make JSON of it."""
+        """Return it as JSON."""
         return {
             "callId": self.call_id,
             "name": self.name,
@@ -73,7 +73,7 @@ class PendingCall:
     @classmethod
     @reader
     def from_wire(cls, wire: JsonObject) -> PendingCall:
-        """Read what `to_wire` made. Raises ConfigurationError where it isn't that."""
+        """Read what `to_wire` returned. Raises ConfigurationError if it is something else."""
         return cls(
             call_id=wire["callId"],
             name=wire["name"],

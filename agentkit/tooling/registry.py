@@ -28,12 +28,12 @@ MAX_TOOLS = 512
 class ToolRegistry:
     """A collection of tools, in the order in which they were added. Give it to an agent as it is.
 
-    Fill it before you give it away: an agent reads it once, when it is made (and `run(tools=...)` when the
-    run is), so that what is added later isn't seen there.
+    Fill it first: an agent reads it once, when it is created (or when the run starts, for `run(tools=...)`), so
+    tools that are added later aren't seen.
 
     Args:
         name: For errors and logs.
-        effect: The `effect` of each tool that is added, where nobody says another.
+        effect: The `effect` of each added tool that doesn't set its own.
     """
 
     def __init__(self, name: str = "tools", *, effect: Effect | None = None) -> None:
@@ -53,7 +53,7 @@ class ToolRegistry:
 
     @checked
     def tool(self, function: Any = None, /, **options: Unpack[ToolOptions]) -> Any:
-        """Add a function and give it back as it is: `@registry.tool` or `@registry.tool(effect="write", ...)`.
+        """Add a function and return it unchanged: `@registry.tool` or `@registry.tool(effect="write", ...)`.
 
         Raises:
             ToolDefinitionError: It can't be declared, or its name is taken.
@@ -65,7 +65,7 @@ class ToolRegistry:
 
     @checked
     def add(self, source: Callable[..., Any] | Tool, /, **options: Unpack[ToolOptions]) -> Tool:
-        """Add a callable or a tool; options given here win.
+        """Add a callable or a tool. Options given here take precedence.
 
         Raises:
             ToolDefinitionError: It can't be declared, or its name is taken.
@@ -78,32 +78,32 @@ class ToolRegistry:
 
     @checked
     def remove(self, name: str) -> Tool:
-        """Take a tool out.
+        """Remove a tool.
 
         Raises:
-            ConfigurationError: There is none of that name.
+            ConfigurationError: There is no tool with this name.
         """
         self._require([name])
         return self._tools.pop(name)
 
     @checked
     def get(self, name: str) -> Tool | None:
-        """Find a tool by name, or None."""
+        """Return the tool with this name, or None."""
         return self._tools.get(name)
 
     @property
     def function_declarations(self) -> list[FunctionDeclaration]:
-        """The declarations of all tools, wire JSON."""
+        """The declarations of all tools, as they are sent."""
         return [made.declaration for made in self]
 
     @checked
     def select(
         self, *, names: str | Iterable[str] | None = None, tags: str | Iterable[str] | None = None
     ) -> ToolRegistry:
-        """Make a registry of those tools that have one of the names and one of the tags; None is any.
+        """Return a registry of the tools that have one of the names and one of the tags; None is any.
 
         Raises:
-            ConfigurationError: There is no tool of a name given.
+            ConfigurationError: There is no tool with one of the names.
         """
         chosen = list(self)
         if names is not None:
@@ -117,22 +117,22 @@ class ToolRegistry:
 
     @checked
     def prefixed(self, prefix: str) -> ToolRegistry:
-        """Make a registry of the same tools under the names `prefix_name`."""
+        """Return a registry of the same tools, named `prefix_name`."""
         return self._new(made.replace(name=f"{prefix}_{made.name}") for made in self)
 
     def on_demand(self) -> ToolRegistry:
-        """Make a registry of the same tools, not declared until the model finds them with the tool `find_tools`.
+        """Return a registry of the same tools, not declared until the model finds them with the tool `find_tools`.
 
-        For hundreds of tools: what was found is declared from then on, behind what is always there.
+        For hundreds of tools. What was found is declared from then on, after the tools that are always declared.
         """
         return self._new(made.replace(on_demand=True) for made in self)
 
     @checked
     def merge(self, *others: Iterable[Tool]) -> ToolRegistry:
-        """Make a registry of these tools and those of other registries.
+        """Return a registry of these tools and those of other registries.
 
         Raises:
-            ToolDefinitionError: A name is there twice. (`prefixed` tells them apart.)
+            ToolDefinitionError: Two tools have the same name. (`prefixed` tells them apart.)
         """
         return self._new(made for tools in (self, *others) for made in tools)
 

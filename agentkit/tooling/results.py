@@ -36,19 +36,19 @@ _NULLED = "Numbers that JSON can't hold (NaN, Infinity) are null in this result.
 @checked
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An image, a sound or a file: what a tool returns, for the model to see, or what a model made (`run.media`)."""
+    """An image, audio or a file: returned by a tool for the model to see, or made by a model (`run.media`)."""
 
     data: bytes
     mime_type: str
     name: str | None = None
-    """A file name for the model to speak of."""
+    """A file name for the model to refer to."""
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
         return f"Media({len(self.data)} bytes, {self.mime_type!r}{name})"
 
     def to_wire(self) -> JsonObject:
-        """Make the part of it: its `inlineData`, base64."""
+        """Return it as a part with base64 `inlineData`."""
         blob: Blob = {"mimeType": self.mime_type, "data": base64.b64encode(self.data).decode()}
         if self.name:
             blob["displayName"] = self.name
@@ -56,13 +56,14 @@ class Media:
 
     @checked
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it to a file, with the ending of its kind if the path has none; return the path.
+        """Write it to a file and return the path. A path without an extension gets the one of the media type.
 
-        Raw sound, as Gemini's speech is (`audio/L16`), becomes a WAV file where the path ends so, or has no ending.
+        Raw audio, as in Gemini's speech (`audio/L16`), becomes a WAV file if the path ends in .wav or has no
+        extension.
 
         Raises:
             ConfigurationError: The path names no file.
-            OSError: It can't be written.
+            OSError: The file can't be written.
         """
         file = Path(path)
         if not file.name:

@@ -8,30 +8,31 @@ from agentkit.tooling.tool import Tool
 
 
 class ToolSource:
-    """Gives tools: an object of a subclass goes into `tools=` as it is.
+    """Provides tools: an object of a subclass goes into `tools=` as it is.
 
-    An agent keeps it and asks it for its tools when a run begins or is resumed and before each turn, in a thread:
-    nothing is asked when the agent is made. One that raises gives no tools until the run ends, and the run goes on;
-    a `ToolsLeftOut` event says so. A tool of the agent's own wins where names are the same, then that of an earlier
+    The agent asks it for its tools, in a thread, when a run starts or is resumed and before each turn. Nothing is
+    asked when the agent is created. If it raises, it provides no tools for the rest of the run, and the run
+    continues; a `ToolsLeftOut` event says so. If names clash, the agent's own tool is used, then that of the earlier
     source.
     """
 
     name: str = "tools"
-    """What errors and events call it."""
+    """Its name in errors and events."""
     untrusted: bool = True
-    """Whether its tools may bring in a stranger's words: what an agent that has it is taken for when it is a tool."""
+    """Whether its tools may bring in a stranger's words. An agent with such a source is an untrusted tool of another.
+    """
 
     def tools(self) -> Iterable[Tool]:
-        """Return the tools as they are now; those that are as they were are the same objects. It may block.
+        """Return the current tools, as the same objects where they haven't changed. It may block.
 
         Raises:
-            AgentError: There are none to be had; its text says why.
+            AgentError: The tools can't be obtained; the message says why.
         """
         raise NotImplementedError
 
     def known(self) -> Sequence[Tool] | None:
-        """Return the tools as far as they are known without asking anybody; None is not at all."""
+        """Return the tools as far as they are known without asking; None if they have to be asked for."""
         return None
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""

@@ -40,40 +40,41 @@ class Binder(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tool:
-    """A callable that a model may call. Make one with `Tool.of` or `Tool.from_declaration`."""
+    """A callable that a model may call. Create one with `Tool.of` or `Tool.from_declaration`."""
 
     name: str
     """The name that the model calls."""
     function: Callable[..., Any] = field(repr=False)
-    """What runs. The tool, called, calls it."""
+    """The function that runs. Calling the tool calls it."""
     declaration: FunctionDeclaration = field(repr=False)
-    """What goes to the model, wire JSON."""
+    """The declaration as it is sent to the model."""
     binder: Binder = field(repr=False)
-    """Validates a call's args."""
+    """Validates the arguments of a call."""
     effect: Effect | None = None
-    """`read`: calls of it may run side by side, and again after a crash. `write`: it changes something. None: nobody
-    said. All but `read` run alone, in the order of the calls, and after a crash count as what may have taken effect;
-    only `write` needs approval after strangers' words."""
+    """`read`: its calls may run in parallel, and again after a crash. `write`: it changes something. None: not stated.
+    All but `read` run alone, in the order of the calls, and after a crash may have taken effect. Only `write` needs
+    approval after untrusted words."""
     approval: Approval = False
-    """Whether a person must allow a call, or a function of its args and context that tells."""
+    """Whether a person must approve a call, or a function of its arguments and context that says so."""
     timeout: float | None = None
-    """Seconds that a call may take, `math.inf` for any; None: the agent's default."""
+    """Seconds that a call may take; `math.inf` is no limit, None the agent's default."""
     retries: int = 2
     """Failures in a row after which the next one is final: the model is told to stop."""
     tags: frozenset[str] = frozenset()
-    """Words to select it by."""
+    """Words by which `ToolRegistry.select` finds it."""
     untrusted: bool = False
-    """Whether what it returns may be the words of a stranger."""
+    """Whether its results may contain a stranger's words."""
     sensitive: bool = False
     """Whether its calls need approval once untrusted words are in the history."""
     on_demand: bool = False
     """Whether the model must find it with `find_tools` before it may call it."""
     polls: bool = False
-    """Whether calls of it with the same arguments don't count as repeats, as those of a status."""
+    """Whether repeating a call with the same arguments is normal, as when polling a status."""
     interactive: bool = False
-    """Whether it asks a person at the terminal: it is called in the caller's thread, alone, without a limit of time."""
+    """Whether it asks a person at the terminal. It is then called in the caller's thread, alone and without a timeout.
+    """
     loads: bool = False
-    """Whether its results load tools on demand: those that they name, as `{"tools": ["name", ...]}`."""
+    """Whether its results load on-demand tools, by naming them as `{"tools": ["name", ...]}`."""
 
     def __post_init__(self) -> None:
         problem = problem_of(vars(self)) or _problem_of_code(self.function)
@@ -82,12 +83,12 @@ class Tool:
 
     @classmethod
     def of(cls, source: Callable[..., Any] | Tool, /, **options: Unpack[ToolOptions]) -> Tool:
-        """Make a tool of a callable, or a changed copy of a tool.
+        """Create a tool from a callable, or a changed copy of a tool.
 
-        Options given here win over those given to `@tool`.
+        Options given here take precedence over those given to `@tool`.
 
         Raises:
-            ToolDefinitionError: It can't be declared: the message names the parameter, the reason and what to do.
+            ToolDefinitionError: It can't be declared. The message names the parameter, the reason and what to do.
         """
         if isinstance(source, Tool):
             return source.replace(**options)
@@ -121,16 +122,16 @@ class Tool:
     def from_declaration(
         cls, declaration: Any, handler: Callable[..., Any] | None = None, /, **options: Unpack[ToolOptions]
     ) -> Tool:
-        """Make a tool of a raw function declaration and the callable that handles its calls.
+        """Create a tool from a function declaration and the callable that handles its calls.
 
-        The declaration is a dict in either casing or a `google.genai.types.FunctionDeclaration`; its schema
-        goes to the model unchanged. Those of MCP, Anthropic and OpenAI are read too. Of the arguments, only the
-        names are checked (required, unknown); they go to the handler as keywords, and a parameter annotated with
-        `Context` gets the context. Without a handler the run stops at a call, which is in `run.pending` then, of the
-        kind `deferred`, and goes on when it is resumed with the call's `Result`.
+        The declaration is a dict in either casing or a `google.genai.types.FunctionDeclaration`; its schema is sent
+        unchanged. Declarations of MCP, Anthropic and OpenAI are accepted too. Only the names of arguments are
+        checked (required, unknown). The handler gets them as keywords, and a parameter annotated with `Context` gets
+        the context. Without a handler, the run stops at a call, which is then in `run.pending` with the kind
+        `deferred`, and continues when it is resumed with the call's `Result`.
 
         Raises:
-            ToolDefinitionError: It is no function declaration, or the handler isn't callable.
+            ToolDefinitionError: It isn't a function declaration, or the handler isn't callable.
         """
         wire = wire_declaration(declaration)
         if handler is not None and not callable(handler):
@@ -147,7 +148,7 @@ class Tool:
         return made.replace(**options) if options else made
 
     def replace(self, **options: Unpack[ToolOptions]) -> Tool:
-        """Make a copy with other options."""
+        """Return a copy with other options."""
         check_options(self.function, options)
         declaration = self.declaration
         if "name" in options:
@@ -157,9 +158,9 @@ class Tool:
         return dataclasses.replace(self, declaration=declaration, **_as_fields(options))
 
     def bind(self, args: JsonObject, context: Context[Any]) -> Callable[[], Any]:
-        """Validate the args of a call and give back the call, ready to be made.
+        """Validate the arguments of a call and return it, ready to run.
 
-        Calling it runs the function; of an async function it gives the coroutine.
+        Calling the result runs the function; for an async function it returns the coroutine.
 
         Raises:
             InvalidArguments: Some don't fit; all of them are listed.
@@ -169,22 +170,22 @@ class Tool:
 
     @property
     def description(self) -> str:
-        """What the model reads of it; may be empty."""
+        """The description that the model reads; may be empty."""
         return self.declaration.get("description", "")
 
     @functools.cached_property
     def is_async(self) -> bool:
-        """Whether the function gives an awaitable."""
+        """Whether the function returns an awaitable."""
         return is_async(self.function)
 
     @functools.cached_property
     def encoded(self) -> bytes:
-        """The declaration as JSON, encoded at the first use."""
+        """The declaration as JSON, encoded on first use."""
         return dumps(self.declaration)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """What changes when the declaration does."""
+        """A value that changes when the declaration does."""
         return hashlib.sha256(self.encoded).hexdigest()[:32]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -201,14 +202,14 @@ def tool(**options: Unpack[ToolOptions]) -> Callable[[F], F]: ...
 
 
 def tool(function: Any = None, /, **options: Unpack[ToolOptions]) -> Any:
-    """Say that a function is a tool, and how runs treat it: `@tool` or `@tool(effect="write", ...)`.
+    """Mark a function as a tool, with options: `@tool` or `@tool(effect="write", ...)`.
 
-    It stays a function. What is said here holds where it is given to an agent or a registry, as a bound method
-    too. `tool(name="x")(f)` gives a function of its own; `f` isn't changed.
+    It remains a function. The options apply when it is given to an agent or a registry, also as a bound method.
+    `tool(name="x")(f)` returns a separate function; `f` isn't changed.
 
     Raises:
-        ToolDefinitionError: It can't be declared, or an option makes no sense. What can't be judged yet (a method
-            without its object, a name that is defined later) is judged when the tool is registered.
+        ToolDefinitionError: It can't be declared, or an option is invalid. What can't be checked yet (a method
+            without its object, a name that is defined later) is checked when the tool is registered.
     """
     if function is None:
         return functools.partial(tool, **options)

@@ -49,21 +49,21 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedFile:
-    """A file that the server keeps: what `agent.upload` returns, to be given to `run` or a chat like any input."""
+    """A file that the server keeps, returned by `agent.upload`. Give it to a run or a chat like any other input."""
 
     uri: str
     mime_type: str
     name: str = ""
     sha256: str = ""
     path: str | None = None
-    """Where it was on the disk: from there it is uploaded again when it has expired."""
+    """Where it was on the disk. It is uploaded again from there when it has expired."""
     expires: float | None = None
-    """When the server forgets it, in seconds since 1970 (UTC)."""
+    """When the server deletes it, in seconds since 1970 (UTC)."""
     at: str = ""
-    """Whose it is: the endpoint, and which key uploaded it; others can't read it."""
+    """The endpoint, and the key that uploaded it; other keys can't read it."""
 
     def to_wire(self) -> JsonObject:
-        """Make JSON of it, as a message's `files` hold it."""
+        """Return it as JSON, as in a message's `files`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {
             "mimeType" if key == "mime_type" else key: value
@@ -74,12 +74,12 @@ class UploadedFile:
     @classmethod
     @reader
     def from_wire(cls, wire: JsonObject) -> UploadedFile:
-        """Read what `to_wire` made. Raises ConfigurationError where it isn't that."""
+        """Read what `to_wire` returned. Raises ConfigurationError if it is something else."""
         names = {each.name: "mimeType" if each.name == "mime_type" else each.name for each in fields(cls)}
         return cls(**{name: wire[key] for name, key in names.items() if key in wire})
 
     def part(self) -> Part:
-        """Make the part that refers to it."""
+        """Return the part that refers to it."""
         data = {"fileUri": self.uri, "mimeType": self.mime_type}
         return {"fileData": {key: value for key, value in data.items() if value}}  # type: ignore[typeddict-item]
 

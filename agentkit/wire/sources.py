@@ -21,24 +21,24 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A page, place, file or text that an answer rests on."""
+    """A page, place, file or text that an answer is based on."""
 
     kind: SourceKind
-    """`web`: found by search, or read by its URL. `maps`: a place. `file`: of a file search store. `retrieved`: of
-    another index. `citation`: the model's words are those of it."""
+    """`web`: found by search, or read by its URL. `maps`: a place. `file`: from a file search store. `retrieved`: from
+    another index. `citation`: the model quotes it."""
     uri: str = ""
     title: str = ""
     status: str = ""
-    """Of a page that was read by its URL: how that went, e.g. `URL_RETRIEVAL_STATUS_SUCCESS`."""
+    """For a page that was read by its URL, the status of that, such as `URL_RETRIEVAL_STATUS_SUCCESS`."""
     text: str = ""
-    """What was found there, where the server says so."""
+    """The passage that was found, if the server says so."""
     spans: tuple[Span, ...] = ()
-    """What of `run.text` it supports: `run.text[begin:end]`."""
+    """The parts of `run.text` that it supports: `run.text[begin:end]`."""
 
     @classmethod
     @reader
     def from_wire(cls, wire: Mapping[str, Any]) -> Source:
-        """Read what `dataclasses.asdict` made. Raises ConfigurationError if it is none."""
+        """Read what `dataclasses.asdict` returned. Raises ConfigurationError if it is something else."""
         texts = {key: str(wire.get(key, "")) for key in ("uri", "title", "status", "text")}
         kind: Any = wire.get("kind")
         spans = wire.get("spans", ())
