@@ -172,37 +172,42 @@ class Run(BesideText, Generic[Out]):
         Nothing keeps the same JSON from being resumed twice: that is up to you.
         """
         from agentkit.core.options import write_options
-        from agentkit.stores import run_record
+        from agentkit.stores import records
 
-        left = self._parked
-        opened = None
+        left, waiting = self._parked, None
         if left.opened is not None:
-            calls = [run_record.CallRecord.of(call) for call in left.opened.calls]
-            opened = run_record.OpenRecord(
-                message=run_record.MessageRecord.of(left.opened.message), calls=calls
+            waiting = records.WaitingRecord(
+                calls=[records.CallRecord.of(call) for call in left.opened.calls],
+                pending=[records.PendingRecord.model_validate(call.to_wire()) for call in self.pending],
             )
-        record = run_record.RunRecord(
-            run_id=self.run_id,
-            session_id=self.session_id,
+        ended = records.EndRecord(
             text=self.text,
             said=self.said,
             stop=self.stop,
             why=self.why,
             limit=self.limit,
             finish_reason=self.finish_reason,
-            model=self.model,
-            usage=run_record.UsageRecord.of(self.usage),
-            turn_usages=[run_record.UsageRecord.of(usage) for usage in self.turn_usages],
-            errors=[run_record.kind_of(error) for error in self.errors],
-            pending=[run_record.PendingRecord.model_validate(call.to_wire()) for call in self.pending],
-            results=dict(self.results),
-            messages=[run_record.MessageRecord.of(message) for message in left.messages],
-            started_with=left.started_with,
-            opened=opened,
-            given=run_record.GivenRecord.model_validate(write_options(left.given)),
+            errors=[records.kind_of(error) for error in self.errors],
             metadata=left.metadata,
         )
-        return run_record.write_record(record)
+        used = records.UsedRecord(
+            model=self.model,
+            usage=records.UsageRecord.of(self.usage),
+            turns=[records.UsageRecord.of(usage) for usage in self.turn_usages],
+        )
+        record = records.RunRecord(
+            agentkit_run=records.FORMAT,
+            run_id=self.run_id,
+            session_id=self.session_id,
+            given=records.GivenRecord.model_validate(write_options(left.given)),
+            messages=[records.MessageRecord.of(message) for message in left.messages],
+            started_with=left.started_with,
+            results=dict(self.results),
+            waiting=waiting,
+            ended=ended,
+            used=used,
+        )
+        return records.as_text(record.wire())
 
     @classmethod
     @checked
@@ -213,27 +218,25 @@ class Run(BesideText, Generic[Out]):
             ConfigurationError: It isn't a run, is damaged, or was written by a newer agentkit.
         """
         from agentkit.core.options import read_options
-        from agentkit.stores import run_record
+        from agentkit.stores import records
 
-        record = run_record.read_record(text)
+        record = records.read_run(text)
         messages = [message.message() for message in record.messages]
-        given = read_options(record.given)
-        opened = None
-        if record.opened is not None:
-            opened = OpenTurn(messages[-2], [call.call() for call in record.opened.calls])
+        given, ended, used, waiting = read_options(record.given), record.ended, record.used, record.waiting
+        opened = OpenTurn(messages[-2], [call.call() for call in waiting.calls]) if waiting else None
         return Run(
             run_id=record.run_id,
-            text=record.text,
+            text=ended.text,
             output=None,
-            stop=record.stop,
-            why=record.why,
-            limit=record.limit,
-            finish_reason=record.finish_reason,
-            model=record.model,
-            usage=record.usage.usage(),
-            turn_usages=tuple(usage.usage() for usage in record.turn_usages),
-            errors=tuple(run_record.NotedError(kind) for kind in record.errors),
-            pending=tuple(PendingCall.from_wire(call.model_dump(by_alias=True)) for call in record.pending),
+            stop=ended.stop,
+            why=ended.why,
+            limit=ended.limit,
+            finish_reason=ended.finish_reason,
+            model=used.model,
+            usage=used.usage.usage(),
+            turn_usages=tuple([usage.usage() for usage in used.turns]),
+            errors=tuple([records.NotedError(kind) for kind in ended.errors]),
+            pending=tuple([call.pending() for call in waiting.pending]) if waiting else (),
             session_id=record.session_id,
             results=record.results,
             _parked=Parked(
@@ -241,9 +244,9 @@ class Run(BesideText, Generic[Out]):
                 record.started_with,
                 opened,
                 given,
-                record.said,
+                ended.said,
                 prices=given["limits"].prices if "limits" in given else None,
-                metadata=record.metadata,
+                metadata=ended.metadata,
             ),
         )
 

@@ -51,10 +51,10 @@ def given_of(written: JsonObject | None, at: int, id: str) -> Given:
     """Read what is kept with a message. Raises StoreError if it is damaged."""
     if written is None:
         return Given({}, None, at, at + 1)
-    from agentkit.stores.run_record import GivenRecord
+    from agentkit.stores.records import GivenRecord, read
 
     try:
-        options = read_options(GivenRecord.model_validate(written))
+        options = read_options(read(GivenRecord, written))
     except ValueError as error:
         raise StoreError(f"What message {at} of session {id!r} was given is damaged: {error}") from error
     return Given(options, written, at, at + 1)

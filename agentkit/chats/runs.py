@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from agentkit.core.history import History
 from agentkit.core.state import OpenTurn, RunState
 from agentkit.core.views import Sent
-from agentkit.errors import AgentError
+from agentkit.errors import AgentError, HistoryError, StoreError
 from agentkit.limits import Usage
 from agentkit.stores.base import (
     AddMessage,
     AddUsage,
     Cut,
+    DamagedMessage,
     Message,
     SaveFiles,
     SaveState,
@@ -26,8 +27,8 @@ from agentkit.stores.base import (
     StoredCall,
     StoredSession,
 )
-from agentkit.wire.content import Content, JsonObject, calls_of
-from agentkit.wire.history import starts_turn, turn_starts
+from agentkit.wire.content import Content, JsonObject, calls_of, user_content
+from agentkit.wire.history import check, check_order, starts_turn, turn_starts
 
 Store = Callable[[Sequence[Step]], None]
 
@@ -49,7 +50,8 @@ class Seen:
 
     @classmethod
     def of(cls, session: StoredSession) -> Seen:
-        """See a session that was read."""
+        """See a session that was read. Raises DamagedMessage or StoreError if it is no history."""
+        _check(session)
         last = next((message.usage for message in reversed(session.messages) if message.usage), None)
         return cls(
             version=session.info.version,
@@ -71,6 +73,23 @@ class Seen:
     def has_open_calls(self) -> bool:
         """Whether the last content has calls that are not answered yet."""
         return bool(self.contents and calls_of(self.contents[-1]))
+
+
+def _check(session: StoredSession) -> None:
+    id, contents = session.info.id, [message.content for message in session.messages]
+    last = contents.pop() if contents and calls_of(contents[-1]) else None
+    try:
+        check_order(contents)
+    except HistoryError as error:
+        raise DamagedMessage(f"The session {id!r} is damaged: {error}", seq=error.index) from error
+    if last is None:
+        return
+    from agentkit.stores.records import CallRecord, answers_to
+
+    try:
+        check([user_content("?"), last, answers_to(last, [CallRecord.of(call) for call in session.calls])])
+    except ValueError as error:
+        raise StoreError(f"The ledger of session {id!r} is damaged: {error}.") from error
 
 
 # -- at its start

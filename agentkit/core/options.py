@@ -19,13 +19,12 @@ from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
 from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
-from agentkit.traits import Price
 from agentkit.wire.content import JsonObject, Request, forced
 
 if TYPE_CHECKING:
     from google.genai import types
 
-    from agentkit.stores.run_record import GivenRecord
+    from agentkit.stores.records import GivenRecord
 
 Instructions = str | Callable[[Context[Any]], Any] | None
 """A text, or a function of the context (sync or async) that returns one."""
@@ -240,21 +239,10 @@ _NO_LIMITS = Limits()
 
 
 def read_options(written: GivenRecord) -> dict[str, Any]:
-    """Read what `write_options` wrote; `again` names the options that have to be given again.
-
-    Raises:
-        ConfigurationError: It is damaged.
-    """
+    """Read what `write_options` wrote; `again` names the options that have to be given again."""
     given = {name: value for name, value in written if value is not None}
-    if written.limits is not None:
-        try:
-            fields = dict(written.limits)
-            prices = fields.pop("prices", None)
-            if prices is not None:
-                fields["prices"] = {name: Price.from_wire(price) for name, price in prices.items()}
-            given["limits"] = Limits(**fields)
-        except (TypeError, AttributeError, LookupError, ValueError) as error:
-            raise ConfigurationError(f"This run is damaged: its limits can't be read: {error}") from error
+    if (limits := written.limits_given()) is not None:
+        given["limits"] = limits
     return given
 
 

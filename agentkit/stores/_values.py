@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import cast
+from typing import Any, cast
 
 from agentkit.errors import (
     ConfigurationError,
@@ -17,9 +16,12 @@ from agentkit.errors import (
 )
 from agentkit.limits import KINDS, ModelUsage, Usage, read_by_model
 from agentkit.stores.base import SaveResult, Step, StoredResult
+from agentkit.stores.records import MAX_DEPTH, Damaged, NotesRecord, parse, plain, read
 from agentkit.wire.content import Content, JsonObject, content_json, dumps, keep, text_of
 
 MAX_ID = 200
+MAX_ROW_DEPTH = MAX_DEPTH - 5
+"""How deep JSON in a row may be nested: a run's JSON and an archive have it some levels down."""
 MAX_RESULT = 100_000_000
 """Characters of a result: with up to six bytes for each (see `exact`), what every database can hold."""
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
@@ -110,10 +112,6 @@ def check_position(step: Step, seq: int, count: int) -> None:
         )
 
 
-class DamagedRow(ValueError):
-    """Raised where something stored can't be read; the store says where it is."""
-
-
 def encode_content(content: Content) -> tuple[str, str, str]:
     """Encode a content: its role, its JSON, and the text that people read (no thoughts, calls or responses).
 
@@ -121,13 +119,16 @@ def encode_content(content: Content) -> tuple[str, str, str]:
         StoreError: It isn't one, or can't be JSON.
     """
     try:
-        return content["role"], content_json(content).decode(), text_of(content)
+        text = content_json(content).decode()
+        if text.count("{") + text.count("[") > MAX_ROW_DEPTH:  # else it isn't so deep
+            plain(content, MAX_DEPTH - MAX_ROW_DEPTH)
+        return content["role"], text, text_of(content)
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise StoreError(f"A content that is no JSON of the wire can't be stored: {error}") from error
 
 
 def decode_content(raw: str | bytes) -> Content:
-    """Decode a content, which nobody else has. Raises DamagedRow."""
+    """Decode a content, which nobody else has. Raises Damaged."""
     return keep(cast(Content, _decode_object(raw)))
 
 
@@ -136,7 +137,10 @@ def encode_object(what: str, value: object) -> str:
     try:
         if not isinstance(value, dict):
             raise TypeError(f"it is a {type(value).__name__}, not an object")
-        return dumps(cast(JsonObject, value)).decode()
+        text = dumps(cast(JsonObject, value)).decode()
+        if text.count("{") + text.count("[") > MAX_ROW_DEPTH:
+            plain(value, MAX_DEPTH - MAX_ROW_DEPTH)
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{what} can't be stored unless it is JSON: {error}") from error
 
@@ -150,16 +154,22 @@ def readable_text(raw: str | bytes) -> str:
 
 
 def decode_object(raw: str | bytes | None) -> JsonObject | None:
-    """Decode an object; None is none. Raises DamagedRow."""
+    """Decode an object; None is none. Raises Damaged."""
     return None if raw is None else _decode_object(raw)
+
+
+def decode_notes(files: str | None, cleared: str | None) -> dict[str, Any]:
+    """Decode what is noted of a message's parts; nothing is none. Raises Damaged."""
+    if files is None and cleared is None:
+        return {}
+    listed = {} if files is None else _decode_object(files)
+    return read(NotesRecord, {**listed, "cleared": decode_object(cleared) or {}}).notes()
 
 
 def encode_usage(usage: Usage | None) -> str | None:
     """Encode a usage, what is zero left out; None is none. Raises StoreError if it couldn't be decoded."""
-    return None if usage is None else _encode_usage(usage)
-
-
-def _encode_usage(usage: Usage) -> str:
+    if usage is None:
+        return None
     try:
         counts = {name: count for name in _USAGE_FIELDS if (count := getattr(usage, name))}
         if by_model := counts.get("by_model"):
@@ -178,39 +188,33 @@ def _encode_usage(usage: Usage) -> str:
 
 
 def decode_usage(raw: str | None) -> Usage | None:
-    """Decode a usage; counts that this agentkit doesn't know are left out. Raises DamagedRow."""
+    """Decode a usage; counts that this agentkit doesn't know are left out. Raises Damaged."""
     if raw is None:
         return None
     return _make_usage(_decode_object(raw))
 
 
 def _make_usage(counts: JsonObject) -> Usage:
-    """Make a usage of what is stored of it. Raises DamagedRow."""
+    """Make a usage of what is stored of it: by hand, for a session's is read in each transaction. Raises Damaged."""
     by_model = counts.get("by_model", ())
     known = {name: counts[name] for name in _COUNTS if name in counts}
     for count in known.values():
-        if not isinstance(count, int):
-            raise DamagedRow("a count is no whole number")
+        if not isinstance(count, int) or count < 0:
+            raise Damaged("a count is no whole number from 0 on")
     try:
         return Usage(**known, by_model=read_by_model(by_model))
     except ValueError as error:
-        raise DamagedRow(str(error)) from error
+        raise Damaged(str(error)) from error
 
 
 def _decode_object(raw: str | bytes) -> JsonObject:
-    try:
-        text = raw if isinstance(raw, str) else raw.decode()
-        value, end = _DECODER.raw_decode(text)
-        if end != len(text):
-            raise ValueError("something comes behind it")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DamagedRow(f"it isn't JSON: {error}") from error
+    text = raw if isinstance(raw, str) else raw.decode()
+    value = parse(text)
+    if text.count("{") + text.count("[") > MAX_ROW_DEPTH:
+        plain(value, MAX_DEPTH - MAX_ROW_DEPTH)
     if not isinstance(value, dict):
-        raise DamagedRow("it is no JSON object")
+        raise Damaged("it is no JSON object")
     return value
-
-
-_DECODER = json.JSONDecoder()  # `loads` looks for a byte order mark, and for spaces, each time
 
 
 def sum_usage(usages: Iterable[Usage | None]) -> Usage:

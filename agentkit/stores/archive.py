@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from reprlib import repr as short
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import Field
 
 from agentkit.errors import StoreError, StoreVersionError
-from agentkit.limits import Usage, read_by_model, write_by_model
 from agentkit.stores._values import check_results, sum_usage
 from agentkit.stores.base import Message, SessionInfo, StoredCall, StoredResult
-from agentkit.stores.run_record import CallRecord, answers_to
-from agentkit.wire.content import Content, JsonObject, calls_of, keep, text_of
-from agentkit.wire.history import check
+from agentkit.stores.records import (
+    MAX_DEPTH,
+    CallRecord,
+    Damaged,
+    Id,
+    MessageRecord,
+    Record,
+    as_text,
+    parse,
+    plain,
+    read,
+    sound,
+)
+from agentkit.wire.content import JsonObject, calls_of, text_of
 from agentkit.wire.sources import footnotes, marked, sources_of
 
-FORMAT, VERSION = "agentkit.chat", 4
-"""Version 2 brought results; version 3 what is known about a message, and the state; version 4 calls that wait. Earlier
-ones are read."""
-MAX_DEPTH = 200
-"""How deep values may be nested: what can be read here can be read wherever a store reads it later."""
+FORMAT, VERSION = "agentkit.chat", 5
+"""Version 2 brought results; version 3 what is known about a message, and the state; version 4 calls that wait;
+version 5 has messages as a run's JSON has them. Earlier ones are read."""
 _END_OF_TIME = 253_402_300_800  # the year 10000, which datetime doesn't know
 
 
@@ -49,62 +56,31 @@ class Archived:
 # -- the form
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
 _Time = Annotated[float, Field(ge=0, lt=_END_OF_TIME)]
-_Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class _ByModel(_Strict):
-    model_config = ConfigDict(strict=True, extra="forbid")
-    by_model: Any = ()
-
-    @field_validator("by_model", mode="plain")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        return read_by_model(value)
-
-
-_counts: dict[str, Any] = {
-    count.name: (bool if count.type == "bool" else _Count, count.default)
-    for count in fields(Usage)
-    if count.name != "by_model"
-}
-_Usage = create_model("_Usage", __base__=_ByModel, **_counts)
-
-
-class _Message(_Strict):
-    content: dict[str, Any]
+class _Message(MessageRecord):
     created: _Time | None
-    usage: _Usage | None = None  # type: ignore[valid-type]
-    finish_reason: str | None = None
-    model: str | None = None
-    endpoint: str | None = None
-    metadata: dict[str, Any] | None = None
-    sender_id: str | None = None
-    files: list[dict[str, Any]] = []
-    cleared: dict[str, str] = {}
-    given: dict[str, Any] | None = None
 
 
-class _Result(_Strict):
+class _Result(Record):
     id: str
     seq: int
     text: str
 
 
-class _Archive(_Strict):
-    id: str
+class _Archive(Record):
+    format: str
+    version: int
+    id: Id
     created: _Time
     messages: list[_Message]
     title: str | None = None
     model: str | None = None
     instructions: str | None = None
-    results: list[_Result] = []
-    state: dict[str, Any] = {}
-    calls: list[CallRecord] = []
+    results: list[_Result] = Field(default_factory=list)
+    state: JsonObject = Field(default_factory=dict)
+    calls: list[CallRecord] = Field(default_factory=list)
 
 
 def to_archive(
@@ -126,48 +102,34 @@ def to_archive(
         raise StoreError(
             f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
         )
-    archive: JsonObject = {
-        "format": FORMAT,
-        "version": VERSION,
-        "id": info.id,
-        "title": info.title,
-        "model": info.model,
-        "instructions": info.instructions,
-        "created": info.created,
-        "messages": [_message_json(message) for message in messages],
-    }
-    if kept := [asdict(result) for result in results if result.seq < len(messages)]:
-        archive["results"] = kept
-    if state:
-        archive["state"] = state
-    if opened:
-        records = map(CallRecord.of, opened)
-        archive["calls"] = [record.model_dump(by_alias=True, exclude_defaults=True) for record in records]
-    from_archive(archive, f"The chat {info.id!r}")
-    return archive
+    where = f"The chat {info.id!r}"
+    try:
+        archive: JsonObject = {
+            "format": FORMAT,
+            "version": VERSION,
+            "id": info.id,
+            "title": info.title,
+            "model": info.model,
+            "instructions": info.instructions,
+            "created": info.created,
+            "messages": [_Message.of(message).wire() for message in messages],
+            "results": [asdict(result) for result in results if result.seq < len(messages)],
+            "state": state or {},
+            "calls": [CallRecord.of(call).wire() for call in opened],
+        }
+    except Damaged as error:
+        raise StoreError(f"{where} is damaged: {error}.") from error
+    from_archive(archive, where)
+    return {name: value for name, value in archive.items() if value or name not in _MORE}
 
 
-def _message_json(message: Message) -> JsonObject:
-    usage = message.usage
-    known = {
-        "usage": {**asdict(usage), "by_model": write_by_model(usage)} if usage else None,
-        "finish_reason": message.finish_reason,
-        "model": message.model,
-        "endpoint": message.endpoint,
-        "metadata": message.metadata,
-        "sender_id": message.sender_id,
-        "files": [*message.files],
-        "cleared": {**message.cleared},
-        "given": message.given,
-    }
-    said = {"content": message.content, "created": message.created}
-    return said | {name: value for name, value in known.items() if value}
+_MORE = ("results", "state", "calls")
+"""What is left out where there is none."""
 
 
 def archive_text(archive: JsonObject) -> str:
-    """Write the JSON of a session as a text that can be encoded: a lone surrogate is an escape of JSON's."""
-    text = json.dumps(archive, ensure_ascii=False, indent=1)
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Write the JSON of a session as a text."""
+    return as_text(archive, indent=1)
 
 
 def parse_archive(text: str | bytes, where: str) -> Archived:
@@ -177,11 +139,9 @@ def parse_archive(text: str | bytes, where: str) -> Archived:
         StoreError: As `from_archive` does, and where it isn't JSON.
     """
     try:
-        archive = json.loads(text)
-    except ValueError as error:
-        raise StoreError(f"{where} is damaged or no chat at all: it isn't JSON ({error}).") from error
-    except RecursionError as error:
-        raise _too_deep(where) from error
+        archive = parse(text)
+    except Damaged as error:
+        raise StoreError(f"{where} is damaged or no chat at all: {error}.") from error
     return from_archive(archive, where)
 
 
@@ -213,40 +173,25 @@ def from_archive(archive: Any, where: str) -> Archived:
             f"{where} has version {version}; this agentkit reads up to {VERSION}. Upgrade agentkit."
         )
     try:
-        return _session(_Archive.model_validate(_copy(archive)))
-    except ValidationError as error:
-        raise StoreError(f"{where} is damaged: {_first(error)}.") from None
-    except ValueError as error:  # a HistoryError is one
+        return _session(read(_Archive, plain(archive)))
+    except (ValueError, StoreError) as error:  # a HistoryError is one
         raise StoreError(f"{where} is damaged: {error}") from error
     except RecursionError as error:
-        raise _too_deep(where) from error
-
-
-def _too_deep(where: str) -> StoreError:
-    return StoreError(f"{where} is damaged: it is nested more than {MAX_DEPTH} deep.")
-
-
-def _first(error: ValidationError) -> str:
-    """Say what is wrong at the first place where something is, and name the place."""
-    wrong = error.errors(include_url=False)[0]
-    place = "".join(
-        f"[{step}]" if isinstance(step, int) else f".{step}" for step in wrong["loc"]
-    ).removeprefix(".")
-    said = re.sub(r"^Value error, | or instance of \w+", "", wrong["msg"])
-    found = "" if wrong["type"] == "missing" else f", not {short(wrong['input'])}"
-    return f"{place}: {said}{found}"
+        raise StoreError(f"{where} is damaged: it is nested more than {MAX_DEPTH} deep.") from error
 
 
 def _session(archive: _Archive) -> Archived:
     # An archive holds the wire's own JSON: nothing is converted, so parts that agentkit doesn't know stay as they are.
-    contents = [cast(Content, message.content) for message in archive.messages]
-    check([*contents, answers_to(contents[-1], archive.calls)] if archive.calls else contents)
-    messages = [_message(seq, message) for seq, message in enumerate(archive.messages)]
-    results = [StoredResult(id=result.id, seq=result.seq, text=result.text) for result in archive.results]
-    try:
-        check_results(results, len(messages))
-    except StoreError as error:
-        raise ValueError(str(error)) from error
+    said = archive.messages
+    sound(said, archive.calls)
+    if nulls := [seq for seq, each in enumerate(said) if _has_null_text(each)]:
+        raise ValueError(f"messages[{nulls[0]}] has a part whose text is None, not a text")
+    senders = [each.sender_id for each in said if each.sender_id is not None]
+    if len({*senders}) < len(senders):
+        raise ValueError("two of its messages have the same sender's id")
+    messages = [message.message() for message in said]
+    results = [StoredResult(**result.__dict__) for result in archive.results]
+    check_results(results, len(messages))
     info = SessionInfo(
         id=archive.id,
         created=archive.created,
@@ -261,31 +206,8 @@ def _session(archive: _Archive) -> Archived:
     return Archived(info=info, messages=messages, results=results, state=archive.state, calls=calls)
 
 
-def _message(seq: int, message: _Message) -> Message:
-    parts: Any = message.content["parts"]
-    for part in parts:
-        if not isinstance(part.get("text", ""), str):
-            raise ValueError(f"messages[{seq}] has a part whose text is {short(part['text'])}, not a text")
-    known = {name: getattr(message, name) for name in _Message.model_fields}
-    usage: Any = message.usage
-    if usage is not None:
-        usage = Usage(**dict(usage))
-    return Message(**{**known, "content": keep(cast(Content, message.content)), "usage": usage})
-
-
-def _copy(value: Any, depth: int = 0) -> Any:
-    """Copy a value of JSON. Raises ValueError if it is none, or nested too deep."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
-    if isinstance(value, Mapping):
-        if odd := [key for key in value if not isinstance(key, str)]:
-            raise ValueError(f"{odd[0]!r} is no key of JSON")
-        return {key: _copy(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copy(item, depth + 1) for item in value]
-    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise ValueError(f"{short(value)} is no value of JSON")
+def _has_null_text(message: _Message) -> bool:
+    return any(part.get("text", "") is None for part in message.content["parts"])
 
 
 def write_archive(path: Path, archive: JsonObject) -> None:

@@ -22,9 +22,11 @@ from agentkit.stores.base import (
     StoredSession,
     StoredSummary,
 )
+from agentkit.stores.records import Damaged
 from agentkit.stores.schema import exact, maybe, plain
 from agentkit.stores.search import indexed
 from agentkit.wire.content import JsonObject
+from agentkit.wire.history import check_shape
 
 Statement = tuple[str, tuple[Any, ...]]
 """Text and values. Several of them are one transaction."""
@@ -229,7 +231,7 @@ def info_of(row: Row) -> SessionInfo:
     id, created, updated, version, messages, usage, title, model, instructions, expires, parent, *_ = row
     try:
         used = values.decode_usage(usage)
-    except values.DamagedRow:  # a count: `check()` tells; what was said is worth more
+    except Damaged:  # a count: `check()` tells; what was said is worth more
         used = None
     return SessionInfo(
         id=plain(id),
@@ -260,7 +262,7 @@ def session_of(
             state=(values.decode_object(state[0][0]) or {}) if state else {},
         )
     except ValueError as error:
-        raise values.DamagedRow(f"of the ledger, summary or state of session {info.id!r}: {error}") from error
+        raise Damaged(f"of the ledger, summary or state of session {info.id!r}: {error}") from error
 
 
 def _message(id: str, seq: int, row: Row) -> Message:
@@ -280,9 +282,11 @@ def _message(id: str, seq: int, row: Row) -> Message:
     ) = row
     try:
         if found != seq:
-            raise values.DamagedRow("it isn't there")
+            raise Damaged("it isn't there")
+        said = values.decode_content(content)
+        check_shape(said, seq)
         return Message(
-            content=values.decode_content(content),
+            content=said,
             created=created,
             usage=values.decode_usage(usage),
             finish_reason=maybe(finish_reason),
@@ -290,9 +294,8 @@ def _message(id: str, seq: int, row: Row) -> Message:
             endpoint=maybe(endpoint),
             metadata=values.decode_object(metadata),
             sender_id=maybe(sender_id),
-            files=(values.decode_object(files) or {}).get("files", ()),
-            cleared=values.decode_object(cleared) or {},
             given=values.decode_object(given),
+            **values.decode_notes(files, cleared),
         )
     except ValueError as error:
         raise DamagedMessage(

@@ -25,7 +25,7 @@ def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
        (only with `signatures=True`: it is Gemini 3 and later that sign).
     4. The first content is the user's; each has the role `user` or `model` and at least one part, which is
        a non-empty object, whose text is a text. Calls are the model's, responses the user's.
-    6. The `response` of a function response is an object.
+    6. The `args` of a function call and the `response` of a function response are objects.
 
     Args:
         contents: Contents in wire JSON.
@@ -35,17 +35,25 @@ def check(contents: Sequence[Content], *, signatures: bool = False) -> None:
         HistoryError: With the index of the first content that breaks a rule, and the rule's number.
     """
     for index, content in enumerate(contents):
-        _check_shape(index, content)
+        check_shape(content, index)
+    check_order(contents)
+    if signatures:
+        _check_signatures(contents)
+
+
+def check_order(contents: Sequence[Content]) -> None:
+    """Raise HistoryError unless contents, each of which is one, follow one another as the rules say."""
+    if contents and contents[0]["role"] != "user":
+        _fail(0, 4, "a history starts with a content of the user")
     calls: list[FunctionCall] = []
     for index, content in enumerate(contents):
         if content["role"] == "user":
             _check_responses(index, content, calls)
             calls = []
-        calls += calls_of(content)
+        else:
+            calls += calls_of(content)
     if calls:
         _fail(len(contents) - 1, 2, "its function calls have no responses")
-    if signatures:
-        _check_signatures(contents)
 
 
 def starts_turn(content: Content) -> bool:
@@ -73,7 +81,8 @@ def _fail(index: int, rule: int, what: str) -> NoReturn:
     raise HistoryError(f"contents[{index}]: {what} (rule {rule}).", index=index, rule=rule)
 
 
-def _check_shape(index: int, content: Any) -> None:
+def check_shape(content: Any, index: int) -> None:
+    """Raise HistoryError, with an index, if this is no content: rule 4, and what 1 and 6 say of a part alone."""
     if not isinstance(content, dict) or content.get("role") not in ("user", "model"):
         _fail(index, 4, "a content is an object with the role 'user' or 'model'")
     parts = content.get("parts")
@@ -93,10 +102,10 @@ def _check_shape(index: int, content: Any) -> None:
                 _fail(index, 1, f"a {kind} is an object with a name")
             if not isinstance(part[kind].get("id") or "", str):
                 _fail(index, 1, f"the id of a {kind} is a text")
+        if "functionCall" in part and not isinstance(part["functionCall"].get("args") or {}, dict):
+            _fail(index, 6, "the args of a functionCall are an object")
         if "functionResponse" in part and not isinstance(part["functionResponse"].get("response"), dict):
             _fail(index, 6, "the response of a functionResponse is an object")
-    if index == 0 and content["role"] != "user":
-        _fail(index, 4, "a history starts with a content of the user")
 
 
 def _check_responses(index: int, content: Content, calls: Sequence[FunctionCall]) -> None:

@@ -126,7 +126,7 @@ def test_export_and_import(chats: ChatManager) -> None:
     for bad, kind in (
         ("{", StoreError),
         ("{}", StoreError),
-        (exported.replace('"version": 4', '"version": 5'), StoreVersionError),
+        (exported.replace('"version": 5', '"version": 6'), StoreVersionError),
     ):
         with pytest.raises(kind):
             chats.import_session(bad, id="bad")

@@ -124,9 +124,9 @@ def test_a_run_that_is_resumed_has_what_it_was_given(either: Way, through: str) 
     assert Run.from_json(again.to_json()).to_json() == again.to_json()
 
 
-def test_a_run_that_was_given_none_is_written_down_as_ever(either: Way) -> None:
+def test_a_run_that_was_given_none_is_written_down_without_one(either: Way) -> None:
     agent, _ = agent_of("a")
-    assert '"config":null' in either.run(agent, "hi").to_json().replace(" ", "")
+    assert '"given":{}' in either.run(agent, "hi").to_json().replace(" ", "")
 
 
 def test_a_message_a_chat_and_a_manager_each_have_one(either: Way, tmp_path: Path) -> None:

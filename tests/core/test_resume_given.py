@@ -29,50 +29,14 @@ from agentkit import (
     Run,
     SQLiteStore,
     Tool,
-    ToolDeferred,
     Usage,
-    tool,
 )
 from agentkit.testing import ScriptedModel, call, check_history
 from agentkit.wire.content import responses_of
+from tests.helpers.waiting import Shop, approve_all, everything, later, parked
 from tests.helpers.ways import Way, either
 
 __all__ = ["either"]
-
-
-class Shop:
-    """Orders, and notes what was ordered."""
-
-    def __init__(self) -> None:
-        self.ordered: list[str] = []
-        self.order = Tool.of(self._order, name="order", approval=True, effect="write")
-        self.read = Tool.of(self._order, name="read")
-
-    def _order(self, sku: str) -> str:
-        """Order."""
-        self.ordered.append(sku)
-        return f"ordered {sku}"
-
-    def agent(self, *script: Any, **options: Any) -> Agent:
-        return Agent(ScriptedModel(script), tools=[self.order, self.read, later], **options)
-
-
-@tool(effect="read")
-def later() -> str:
-    """Have it later."""
-    raise ToolDeferred("the post")
-
-
-def fails() -> None:
-    """Fail."""
-    raise LookupError("secret")
-
-
-def approve_all(run: Run[Any]) -> dict[str, Any]:
-    return {
-        waiting.call_id: Approve() if waiting.kind == "approval" else Result("late")
-        for waiting in run.pending
-    }
 
 
 Write = Callable[[Run[Any]], Any]
@@ -386,28 +350,31 @@ def test_a_run_of_the_first_format_says_why_it_stopped() -> None:
     assert Run.from_json(text).why
 
 
-# -- what is damaged
-
-
-def inner_agent() -> Agent:
-    return Agent(ScriptedModel([[call("order", sku="in")], "inner done"]), name="inner", tools=[Shop().order])
-
-
-def everything(*script: Any) -> Agent:
-    tools = [Shop().order, Shop().read, later, fails, inner_agent().as_tool()]
-    return Agent(ScriptedModel(script), tools=tools, max_result_chars=500)
-
-
-def parked() -> Run[Any]:
-    """Make a run with all there is: an error, a long result, an approval, a deferred call, a run inside."""
-    signed: Any = {**call("read", sku="x" * 600), "thoughtSignature": "c2ln"}
-    waiting = [call("inner", request="?"), call("order", sku="A"), call("later"), call("read", sku="é")]
-    return everything([signed, call("fails")], ["Let me see.", *waiting]).run(
-        "hi",
-        instructions="be brief",
-        tool_choice=["order"],
-        limits=Limits(turns=9, prices={"scripted": Price(input=1.0, output=2.0)}),
+def test_a_run_of_the_second_format_is_read_and_goes_on(either: Way) -> None:
+    text = (Path(__file__).parent / "run_format_2.json").read_text("utf-8")
+    wire = json.loads(text)
+    run = Run.from_json(text)
+    for name in ("text", "said", "stop", "why", "limit", "model"):
+        assert getattr(run, name) == wire[name]
+    assert (run.run_id, run.finish_reason) == (wire["runId"], wire["finishReason"])
+    assert run.contents == [message["content"] for message in wire["messages"]]
+    assert [each.args for each in run.pending] == [each["args"] for each in wire["pending"]]
+    assert [each.total_tokens for each in run.turn_usages] == [u["totalTokens"] for u in wire["turnUsages"]]
+    assert (run.usage.total_tokens, dict(run.results)) == (wire["usage"]["totalTokens"], wire["results"])
+    assert [str(error).split()[0] for error in run.errors] == wire["errors"]
+    written = run.to_json()
+    assert Run.from_json(written).to_json() == written
+    given = json.loads(written)["given"]
+    assert (given["instructions"], given["toolChoice"], given["limits"]["turns"]) == (
+        "be brief",
+        ["order"],
+        9,
     )
+    again = either.resume(everything("done"), written, approve_all(run))
+    check_history(again.contents)
+
+
+# -- what is damaged
 
 
 Path_ = tuple[Any, ...]

@@ -10,9 +10,10 @@ import pytest
 
 from agentkit.errors import StoreError
 from agentkit.limits import ModelUsage, Usage, read_by_model
-from agentkit.stores._values import DamagedRow, decode_usage, encode_usage
+from agentkit.stores._values import decode_usage, encode_usage
 from agentkit.stores.archive import from_archive, to_archive
 from agentkit.stores.base import AddUsage, Message, SessionStore
+from agentkit.stores.records import Damaged
 from agentkit.stores.sqlite import MemoryStore
 from agentkit.wire.content import model_content, user_content
 from tests.helpers.stored_chats import added
@@ -44,10 +45,9 @@ def test_an_archive_keeps_whose_tokens_they_are() -> None:
     info, messages = read.info, read.messages
     assert messages[1].usage is not None
     assert info.usage.by_model == messages[1].usage.by_model == WHOLE.by_model
-    archive["messages"][1]["usage"]["by_model"] = [{"model": "a", "requests": -1}]
+    archive["messages"][1]["usage"]["byModel"] = [{"model": "a", "requests": -1}]
     with pytest.raises(
-        StoreError,
-        match=r"It is damaged: messages\[1\].usage.by_model: by_model has an entry with an odd or missing requests",
+        StoreError, match=r"It is damaged: messages\[1\].usage.byModel\[0\].requests: .* equal to 0, not -1"
     ):
         from_archive(archive, "It")
 
@@ -92,7 +92,7 @@ def test_a_row_is_read_as_it_was_written() -> None:
 def test_a_damaged_row_is_told(odd: Any) -> None:
     with pytest.raises(ValueError, match="by_model"):
         read_by_model(odd)
-    with pytest.raises(DamagedRow):
+    with pytest.raises(Damaged):
         decode_usage(json.dumps({"by_model": odd}))
 
 
