@@ -46,14 +46,14 @@ class GeminiModel(Model):
         name: The model's name, such as "gemini-3.8-flash", "models/..." or "tunedModels/...".
         client: A `genai.Client`, used as it is and never closed, with its own API version (the SDK's default is v1),
             proxies and credentials, and with aiohttp if that is installed. Replies pass through the SDK: a stream
-            loses what the SDK's parser drops (`finishMessage`, unknown parts), and in sync code `timeout` bounds
-            each read rather than the whole reply. Can't be combined with `api_key` or `http_options`.
+            loses what the SDK's parser drops (`finishMessage`, unknown parts), and in sync code a read that
+            was given up goes on in a thread. Can't be combined with `api_key` or `http_options`.
         api_key: The API key.
         http_options: google-genai's `HttpOptions`, or a dict of them: `base_url` (also set by
             GOOGLE_GEMINI_BASE_URL), `headers`, `api_version`, `client_args` and `async_client_args` (of httpx2
             clients: transport, proxy, verify and so on), `httpx_client` and `httpx_async_client` (of httpx2; never
             closed), `timeout` (milliseconds, instead of the argument), `extra_body` (top-level fields to set in each
-            request). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION is set, and the SDK's default on
+            request, token counts too). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION is set, and the SDK's default on
             Vertex AI. `retry_options` are ignored, because the run retries.
         timeout: Seconds that a whole request may take. None is no limit but the run's, and no deadline for the
             server.

@@ -239,12 +239,12 @@ class OwnWire:
 
     def _encode(self, method: Method, request: Request) -> bytes:
         try:
-            if method == "countTokens":
-                request = counted(self._name, request, vertex=self.vertex)
-                if "model" in request:
-                    return b'{"generateContentRequest":' + encode_request(request) + b"}"
+            request = merged(request, self._extra_body)
+            if method != "countTokens":
                 return encode_request(request)
-            return encode_request(merged(request, self._extra_body))
+            request = counted(self._name, request, vertex=self.vertex)
+            body = encode_request(request)
+            return b'{"generateContentRequest":' + body + b"}" if "model" in request else body
         except (TypeError, ValueError, RecursionError) as exc:
             raise ConfigurationError(f"The request to {self._name} can't be written as JSON: {exc}") from exc
 

@@ -177,6 +177,7 @@ class ClientWire:
             if fields:
                 self._configs = self._configs or Configs.like(self._name, self._client, self._faults)
                 request = with_config(request, self._configs.write(fields))
+            request = merged(request, self._extra_body)
             body = {**counted(self._name, request, vertex=self.vertex)}
             if "model" in body:
                 # The SDK's own contents, ".", would exclude the other field; empty ones are none.

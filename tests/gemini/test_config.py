@@ -148,13 +148,16 @@ def test_what_the_sdk_doesnt_know_goes_in_the_extra_body(ask: GetReply, owner: s
         else {"client": genai.Client(api_key=KEY, http_options=http)}
     )
     ask(GeminiModel(**given), {**HELLO, "generationConfig": {"seed": 1}})
-    body = json.loads(transport.requests[0].content)
-    assert body == {
+    expected = {
         **HELLO,
         "generationConfig": {"seed": 1, "brandNew": 1},
         "anotherOne": [2],
         "labels": {"a": "b"},
     }
+    assert json.loads(transport.requests[0].content) == expected
+    assert GeminiModel("gemini-x", **given).count_tokens({**HELLO, "generationConfig": {"seed": 1}}) == 7
+    counted = json.loads(transport.requests[1].content)
+    assert counted["generateContentRequest"] == {"model": "models/gemini-x", **expected}
 
 
 @tool
