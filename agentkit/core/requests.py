@@ -217,7 +217,8 @@ class Requests:
                 {key: value for key, value in each.items() if key not in left}
                 for each in piece.reply.get("candidates") or ()
             ]
-            whole.add(cast(Reply, {**piece.reply, "candidates": candidates, "usageMetadata": None}))
+            reply = cast(Reply, {**piece.reply, "candidates": candidates, "usageMetadata": None})
+            whole.add(reply, whole=True)
         usages = [piece.usage for piece in pieces]
         usage = sum(usages, Usage()) if purpose == "summary" else self._meter.joined(usages)
         shown = "".join(piece.shown for piece in pieces)

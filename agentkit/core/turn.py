@@ -28,7 +28,7 @@ from agentkit.wire.content import (
     text_in,
     user_content,
 )
-from agentkit.wire.metadata import beside, merged, shifted
+from agentkit.wire.metadata import beside, counted_on, merged, shifted
 from agentkit.wire.text import without_fence
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Turn:
             endpoint=model.traits.endpoint,
             usage=self._run.meter.turns[-1] if answer is None else answer.usage,
             finish_reason=finish_reason,
-            metadata=merged(self._said, own or {}) or None,
+            metadata=merged(self._said, counted_on(self._said, own or {})) or None,
         )
 
 

@@ -72,7 +72,7 @@ def merged(
     """Add what a chunk says to what those before it said.
 
     Lists grow, unless the new one says all of the old one again; an object's fields are merged, anything else is
-    replaced. Supports of a chunk that brings sources of its own count from the first of these.
+    replaced. The supports of a stream count its sources from the first chunk on; see `counted_on`.
 
     Args:
         before: What was said so far.
@@ -85,8 +85,6 @@ def merged(
         old = made.get(key)
         if value is None:
             continue
-        if key == "groundingMetadata" and isinstance(value, dict) and isinstance(old, dict):
-            value = _counted_on(old, value)
         if key == "safetyRatings" and isinstance(value, list) and isinstance(old, list):
             made[key] = _by_category(old, value)
         elif isinstance(value, dict) and isinstance(old, dict):
@@ -126,23 +124,26 @@ def shifted(metadata: JsonObject | None, parts: int) -> JsonObject:
     return {**metadata, "groundingMetadata": {**grounding, "groundingSupports": moved}}
 
 
-def _counted_on(old: JsonObject, new: JsonObject) -> JsonObject:
-    """Return the grounding of a chunk with its supports' indices counted on from the sources before it."""
-    chunks, known = new.get("groundingChunks"), old.get("groundingChunks")
-    supports = new.get("groundingSupports")
+def counted_on(before: Mapping[str, Any], added: JsonObject) -> JsonObject:
+    """Return what a reply says that goes on with another, its supports' indices counted on from the other's sources."""
+    old, new = before.get("groundingMetadata"), added.get("groundingMetadata")
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return added
+    known, chunks, supports = (
+        old.get("groundingChunks"),
+        new.get("groundingChunks"),
+        new.get("groundingSupports"),
+    )
     if not (isinstance(chunks, list) and isinstance(known, list) and isinstance(supports, list)):
-        return new
-    if not known or chunks[: len(known)] == known:
-        return new
-    used = [index for support in supports for index in indices_of(support)]
-    if not all(index < len(chunks) for index in used):
-        return new  # they count from the first of all
+        return added
+    if chunks[: len(known)] == known:
+        return added
     moved = [
         {**support, "groundingChunkIndices": [len(known) + index for index in indices_of(support)]}
         for support in supports
         if isinstance(support, dict)
     ]
-    return {**new, "groundingSupports": moved}
+    return {**added, "groundingMetadata": {**new, "groundingSupports": moved}}
 
 
 def indices_of(support: Json) -> list[int]:

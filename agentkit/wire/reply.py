@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from agentkit.errors import ModelError
 from agentkit.wire.content import JsonObject, Part, Reply, is_json
-from agentkit.wire.metadata import merged
+from agentkit.wire.metadata import counted_on, merged
 from agentkit.wire.partial_args import CallInPieces, is_piece
 
 _PLAIN_TEXT: Final = frozenset({"text", "thought"})
@@ -61,8 +61,8 @@ class ReplyAssembler:
         self.length = 0
         """How many characters of text there are so far, thoughts left out."""
 
-    def add(self, chunk: Reply) -> list[Part]:
-        """Take a chunk; return the parts that came with it.
+    def add(self, chunk: Reply, *, whole: bool = False) -> list[Part]:
+        """Take a chunk, or a whole reply that goes on with those before it; return the parts that came with it.
 
         Raises:
             ModelError: It hasn't the shape of a reply.
@@ -70,12 +70,12 @@ class ReplyAssembler:
         wrong: object = misshapen(chunk)
         if wrong is None:
             try:
-                return self._add(chunk)
+                return self._add(chunk, whole=whole)
             except (AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
                 wrong = repr(error)
         raise ModelError(f"The model sent a reply of an odd shape: {wrong:.200}", retryable=True)
 
-    def _add(self, chunk: Reply) -> list[Part]:
+    def _add(self, chunk: Reply, *, whole: bool) -> list[Part]:
         for key, value in chunk.items():
             if value is None or key == "candidates":
                 continue
@@ -89,7 +89,7 @@ class ReplyAssembler:
         candidates: Any = chunk.get("candidates")
         if not candidates:
             return []
-        candidate = candidates[0]
+        candidate = counted_on(self._candidate, candidates[0]) if whole else candidates[0]
         self._candidate = merged(self._candidate, candidate, self._grown)
         self._candidate.pop("content", None)
         parts: list[Part] = []

@@ -144,7 +144,7 @@ def _of_chunk(chunk: JsonObject) -> Source:
             kind="file" if named else "retrieved",
             uri=_text(found, "uri"),
             title=_text(found, "title") or _text(found, "documentName"),
-            text=_text(found, "text"),
+            text=_text(found, "text") or _text(_object(found, "ragChunk"), "text"),
         )
     page = _object(chunk, "web") or _object(chunk, "image")
     return Source(kind="web", uri=_text(page, "uri") or _text(page, "sourceUri"), title=_text(page, "title"))

@@ -82,6 +82,25 @@ def test_pieces_are_one_reply_and_their_usage_adds_up(way: Way, server: GeminiSe
         assert (finished.usage.total_tokens, finished.finish_reason) == (45, "STOP")
 
 
+def test_each_piece_counts_its_own_sources(way: Way, server: GeminiServer) -> None:
+    def resting_on(uri: str, words: str) -> Any:
+        support = {"segment": {"endIndex": len(words), "text": words}, "groundingChunkIndices": [0]}
+        return {"groundingChunks": [{"web": {"uri": uri}}], "groundingSupports": [support]}
+
+    pieces = [("One.", "https://1.example"), (" Two.", "https://2.example")]
+    server.script(
+        [
+            piece(said(words), token=token, reason=reason, groundingMetadata=resting_on(uri, words))
+            for (words, uri), token, reason in zip(
+                pieces, ("dG9r", None), ("CONTINUATION", "STOP"), strict=True
+            )
+        ]
+    )
+    run = way.run(agent_at(server), "Count.")
+    found = [(run.text[begin:end], source.uri) for source in run.sources for begin, end in source.spans]
+    assert found == pieces
+
+
 def test_a_call_may_come_in_the_last_piece_or_in_one_before(way: Way, server: GeminiServer) -> None:
     signed = {**CALL, "thoughtSignature": "c2ln"}
     for pieces in (

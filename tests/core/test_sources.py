@@ -159,8 +159,8 @@ def test_chunks_of_a_stream_add_to_one_another() -> None:
     found = {source.uri: (source.status, supported(run)[i]) for i, source in enumerate(run.sources)}
     assert found == {
         "https://example.com/0": ("", ["Tee 🍵"]),
-        "https://example.com/1": ("", []),
-        "https://example.com/2": ("", ["hält"]),
+        "https://example.com/1": ("", ["hält"]),
+        "https://example.com/2": ("", []),
         "https://x.org": ("URL_RETRIEVAL_STATUS_ERROR", []),
     }
 
