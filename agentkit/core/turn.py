@@ -213,14 +213,16 @@ class Turn:
 
     def _message(self, parts: Sequence[Part], answer: Answer | None, finish_reason: str | None) -> Message:
         model: Model = self._run.requests.model if answer is None else answer.model
-        own = None if answer is None else shifted(beside(answer.reply), len(self._begun))
+        said = {} if answer is None else shifted(beside(answer.reply), len(self._begun))
+        if self._said:
+            said = merged(self._said, counted_on(self._said, said))
         return Message(
             content=keep({"role": "model", "parts": list(parts)}),
             model=model.name,
             endpoint=model.traits.endpoint,
             usage=self._run.meter.turns[-1] if answer is None else answer.usage,
             finish_reason=finish_reason,
-            metadata=merged(self._said, counted_on(self._said, own or {})) or None,
+            metadata=said or None,
         )
 
 
