@@ -53,8 +53,8 @@ class GeminiModel(Model):
             GOOGLE_GEMINI_BASE_URL), `headers`, `api_version`, `client_args` and `async_client_args` (of httpx2
             clients: transport, proxy, verify and so on), `httpx_client` and `httpx_async_client` (of httpx2; never
             closed), `timeout` (milliseconds, instead of the argument), `extra_body` (top-level fields to set in each
-            request, token counts too). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION is set, and the SDK's default on
-            Vertex AI. `retry_options` are ignored, because the run retries.
+            request, token counts too). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION is set, and the
+            SDK's default on Vertex AI. `retry_options` are ignored, because the run retries.
         timeout: Seconds that a whole request may take. None is no limit but the run's, and no deadline for the
             server.
         connect_timeout: Seconds to connect, 10 by default. A `client=` has its own.
