@@ -64,6 +64,7 @@ class Calls:
         self._mistake: DecisionError | None = None
         self._stored_state = run.session.state
         self.invocations: list[Invocation] = []
+        self._untold: list[ToolFinished] = []
 
     # -- the whole of it
 
@@ -102,6 +103,7 @@ class Calls:
             # With an output there is one more message at once: after a crash it must not be asked for again.
             output = any(self._gives_output(invocation) for invocation in self.invocations)
             yield Save([*self._wholes(), store.AddMessage(self._run.history.messages[-1])], later=output)
+            yield from self._untold
         if end.stop is None and self._run.meter.out_of_calls:
             end.end(
                 "tool_calls", f"The limit of {self._run.meter.limits.tool_calls} function calls is reached."
@@ -292,13 +294,30 @@ class Calls:
             invocation = invocations[news.position]
             invocation.seconds = round(news.seconds, 3)
             yield from self._take(invocation, news)
+            end = finished(invocation, news.seconds)
             if run.session.append is not None:
+                watched = run.context._run.watched
                 steps = self._finish(ready[news.position])
-                yield Save(steps, later=not left and not run.context._run.watched)
-            yield finished(invocation, news.seconds)
+                is_last = watched and not left and self._is_whole()
+                yield Save(steps, later=is_last or not (left or watched))
+                if is_last:
+                    self._untold.append(end)
+                    return False
+            yield end
             if run.end.stop is not None:  # while a hook was asked
                 return True
         return False
+
+    def _is_whole(self) -> bool:
+        """Return whether the content with all responses comes next: what is told of the last call waits for it."""
+        open_or_output = any(
+            each.outcome is None or each.outcome.kind == "waits" or self._gives_output(each)
+            for each in self.invocations
+        )
+        begun = len(self.invocations) - 1 in self._begun
+        return (
+            begun and not open_or_output and self._mistake is None and self._run.settings.on_error != "raise"
+        )
 
     def _take(self, invocation: Invocation, done: CallDone) -> Steps:
         """Make the outcome of a call that was run."""

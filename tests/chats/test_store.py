@@ -132,6 +132,23 @@ def test_a_stream_broken_off_keeps_whole_steps_in_the_store(store: SessionStore)
     assert chat.send_message("third").text == "fine"
 
 
+def test_the_end_of_a_call_is_told_once_it_is_stored_the_last_with_all_responses(store: SessionStore) -> None:
+    @tool(effect="write")
+    def note(n: int) -> int:
+        """Note a number."""
+        return n
+
+    model = ScriptedModel([reply(call("note", n=1), call("note", n=2)), "Done."])
+    told = []
+    chat = Agent(model, tools=[note]).chat(store=store, id="ann")
+    with chat.send_message_stream("Go") as stream:
+        for event in stream:
+            if isinstance(event, ToolFinished):
+                session = store.load("ann")
+                told.append(([each.response is not None for each in session.calls], len(session.messages)))
+    assert told == [([True, False], 2), ([], 3)]
+
+
 def test_an_async_chat_keeps_the_same_rows(store: SessionStore) -> None:
     script: list[Any] = [call("add", a=1, b=2), "3", fault(400), "5"]
 
