@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import UnionType
 from typing import Any, Final, Generic, Literal, cast, overload
 
@@ -107,6 +107,11 @@ class Output(Generic[T]):
         self.retries = retries
         self.mode = mode
         self.name = name
+        if isinstance(type, Mapping):
+            raise ConfigurationError(
+                f"output={type!r:.100}: give a type. For a JSON schema that is"
+                " Annotated[dict[str, Any], pydantic.WithJsonSchema(schema)], with a validator= that holds it to it."
+            )
         try:
             self.schema, self._adapter, self._wrapped = _schema_of(type)
         except Exception as error:

@@ -40,9 +40,11 @@ def serve(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The server's name.")] = "agentkit",
 ) -> None:
     """Serve; nothing but the protocol reaches the output."""
+    from agentkit.cli import terminal
     from agentkit.cli.setup import check_named, choose_model
     from agentkit.cli.targets import agent_of, find_target, find_tools
 
+    terminal.log_to_stderr(full=False)
     with nothing_printed():
         check_named(target, tools or ())
         source = find_target(target) if target else []

@@ -115,7 +115,8 @@ def log_to_stderr(*, full: bool) -> None:
 def where(error: BaseException) -> str:
     """Say what was raised, and in which line of the user's code."""
     frames = [each for each in traceback.extract_tb(error.__traceback__) if "importlib" not in each.filename]
-    place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if len(frames) > 1 else ""
+    named = len(frames) > 1 and not isinstance(error, SyntaxError)  # which says itself where it is
+    place = f" (line {frames[-1].lineno} of {frames[-1].filename})" if named else ""
     return f"{type(error).__name__}: {error}{place}"
 
 

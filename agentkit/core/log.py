@@ -57,7 +57,8 @@ def log(event: Event, context: Context[Any]) -> None:
     run = context.run_id
     match event:
         case ToolFinished():
-            _log_call(event, run)
+            if not log_failure(event.name, event.error, run):
+                _TOOLS.debug("The tool %r took %.3f s (run %s)", event.name, event.seconds, run)
         case ToolStarted():
             _TOOLS.debug("The tool %r is called (run %s)", event.name, run)
         case ServerToolFinished():
@@ -116,13 +117,13 @@ def note_in_order(tools: Sequence[Tool]) -> None:
             )
 
 
-def _log_call(event: ToolFinished, run: str) -> None:
-    error = event.error
+def log_failure(name: str, error: Exception | None, run: str) -> bool:
+    """Write to the log what went wrong in a call, and return whether it is anybody's affair but the model's."""
     if isinstance(error, (ToolTimeout, ToolRetriesExceeded, Unserialisable)):  # whose texts may have contents
         what = {ToolTimeout: "took too long", ToolRetriesExceeded: "used up its retries"}
-        _TOOLS.warning("The tool %r %s (run %s)", event.name, what.get(type(error), "returned no JSON"), run)
-    elif error is None or isinstance(error, (ToolError, ToolRetry, AgentError)):  # the model's affair
-        _TOOLS.debug("The tool %r took %.3f s (run %s)", event.name, event.seconds, run)
+        _TOOLS.warning("The tool %r %s (run %s)", name, what.get(type(error), "returned no JSON"), run)
+    elif error is None or isinstance(error, (ToolError, ToolRetry, AgentError)):
+        return False
     else:
-        kind = type(error).__name__
-        _TOOLS.warning("The tool %r raised %s (run %s)", event.name, kind, run, exc_info=error)
+        _TOOLS.warning("The tool %r raised %s (run %s)", name, type(error).__name__, run, exc_info=error)
+    return True

@@ -19,6 +19,7 @@ from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
 from agentkit.tooling.registry import Toolbox
 from agentkit.tooling.tool import Tool
+from agentkit.wire.arguments import takes
 from agentkit.wire.content import JsonObject, Request, forced
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def check_observers(observers: object) -> tuple[Any, ...]:
     """Refuse observers that can't be called, or would have to be awaited."""
     listed = tuple(observers) if isinstance(observers, Iterable) else (observers,)
     for observer in listed:
-        if not callable(observer) or inspect.iscoroutinefunction(observer):
+        if not callable(observer) or inspect.iscoroutinefunction(observer) or not takes(observer, 2):
             raise ConfigurationError(
                 f"Agent(observers=...): {observer!r:.100} is no function of an event and a context (not async)."
             )

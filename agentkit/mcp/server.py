@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from agentkit import __version__
 from agentkit.agent import Agent
+from agentkit.core.log import log_failure
 from agentkit.core.subagents import interactive_in
 from agentkit.errors import ConfigurationError, ToolError, ToolTimeout
 from agentkit.events import AgentEvent, Event, ToolProgress, ToolStarted
@@ -189,6 +190,7 @@ class _Call:
             outcome = succeed(invocation, await self._run(invocation.function))
         except (Exception, SystemExit) as error:  # the latter would end the server
             outcome = fail(invocation, error)
+        log_failure(self._tool.name, outcome.error, self._context.run_id)
         if outcome.deferred is not None:
             self._context = dataclasses.replace(self._context, resumed=outcome.deferred.state)
         return outcome

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 from agentkit.errors import ToolDefinitionError
 from agentkit.tooling.callables import is_async, place_of
 from agentkit.tooling.context import Context
+from agentkit.wire.arguments import takes
 from agentkit.wire.content import JsonObject
 
 Effect = Literal["read", "write"]
@@ -106,7 +107,7 @@ def _problem(name: str, value: Any) -> str | None:
 
 
 def _problem_of_approval(value: Any) -> str | None:
-    if not isinstance(value, bool) and not callable(value):
+    if not isinstance(value, bool) and not (callable(value) and takes(value, 2)):
         return f"approval={value!r}: give True, False or a function of the args and the context."
     if callable(value) and is_async(value):
         return "approval is an async function, but nobody awaits it: give a plain one."

@@ -81,6 +81,7 @@ _FOREIGN: Final[dict[str, tuple[str, ...]]] = {
     ),
     **dict.fromkeys(("messages", "message_history", "contents"), ("history=[...]", "chat(history=[...])")),
     **dict.fromkeys(("dependencies", "deps_type", "context"), ("deps=...", "run(..., deps=...)")),
+    **{name: (f"run(..., {name}=...)",) for name in ("output", "deps")},
     **dict.fromkeys(("retries", "max_retries"), ("retry=RetryPolicy(attempts=...)",)),
     **dict.fromkeys(("session_id", "conversation_id", "thread_id"), ("id=...", "agent.chat(id, store)")),
     **dict.fromkeys(("session", "checkpointer", "session_service"), ("store=...", "agent.chat(id, store)")),
@@ -111,6 +112,19 @@ def checked(target: F) -> F:
             door = _door(function, shown, looks_itself=hasattr(target, "__post_init__"))
             setattr(target, name, door if function is value else classmethod(door))
     return cast(F, target)
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function can be called with so many arguments, as far as it says what it takes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def reader(function: F) -> F:
@@ -292,7 +306,11 @@ def _test_of(kind: Any) -> _Test:
     if origin is typing.Annotated:
         return _test_of(get_args(kind)[0])
     if origin is Callable:
-        return lambda value: callable(value) and not isinstance(value, type)
+        gets = _parameters_of(kind)
+        count = None if gets is None else len(gets)
+        return lambda value: (
+            callable(value) and not isinstance(value, type) and (count is None or takes(value, count))
+        )
     if origin is float:
         return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
     if origin is int:
@@ -307,6 +325,12 @@ def _test_of(kind: Any) -> _Test:
     if isinstance(origin, type):
         return lambda value: isinstance(value, origin)
     return lambda _: True
+
+
+def _parameters_of(kind: Any) -> list[Any] | None:
+    """Return the types of what a function gets, or None where its annotation leaves that open."""
+    given = get_args(kind)
+    return given[0] if given and isinstance(given[0], list) else None
 
 
 def _words(kind: Any) -> str:
@@ -324,7 +348,15 @@ def _words(kind: Any) -> str:
     if origin in (Mapping, dict) or is_typeddict(origin):
         return "a dict"
     if origin is Callable:
-        return "a function"
+        gets = _parameters_of(kind)
+        if gets is None:
+            return "a function"
+        kinds = [get_origin(each) or each for each in gets]
+        names = [
+            "value" if each in (Any, Union, types.UnionType) else getattr(each, "__name__", "")
+            for each in kinds
+        ]
+        return f"a function that takes ({', '.join(names)})"
     if origin is type:
         return "a type"
     if origin is os.PathLike:

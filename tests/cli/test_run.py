@@ -201,7 +201,7 @@ WRONG = [
     (["run", "agents.py:wrong", "x"], "made no Agent but int"),
     (["run", "agents.py:MARKDOWN", "x"], "str"),
     (["run", "tools_file.py:untyped", "x"], "no type annotations"),
-    (["run", "broken_file.py", "x"], "SyntaxError"),
+    (["run", "broken_file.py", "x"], "(broken_file.py, line 1)\n"),
     (["run", "exits.py", "x"], "SystemExit"),
     (["run", "text.txt", "x"], ".py"),
     (["run", "empty.py", "x"], "no agent, no registry"),

@@ -156,6 +156,17 @@ def test_a_tool_that_exits_fails_and_the_server_goes_on(mode: str) -> None:
     assert text(second) == "It is broken."
 
 
+def test_what_a_tool_raises_is_in_the_log_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async def use(client: Client) -> Any:
+        await client.call_tool("fail", {"how": "error"})  # the client's affair
+        return await client.call_tool("fail", {"how": "x"})
+
+    with_client(use, ERAS[0])
+    (told,) = [each for each in caplog.records if each.name == "agentkit.tools"]
+    assert "The tool 'fail' raised ValueError" in told.getMessage()
+    assert told.exc_info is not None
+
+
 def test_a_server_says_its_version() -> None:
     async def use(client: Client) -> Any:
         return client.server_info

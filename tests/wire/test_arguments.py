@@ -19,13 +19,16 @@ from agentkit import (
     AgentError,
     Approve,
     ConfigurationError,
+    Hooks,
     LastTurns,
     Limits,
     MemoryStore,
+    Output,
     PendingCall,
     Price,
     Source,
     UploadedFile,
+    tool,
 )
 from agentkit.events import TextDelta, ToolStarted
 from agentkit.testing import ScriptedModel
@@ -40,6 +43,9 @@ FREE = {"deps", "value", "extra"}
 
 AGENT: Any = Agent
 LIMITS: Any = Limits
+HOOKS: Any = Hooks
+OUTPUT: Any = Output
+TOOL: Any = tool
 
 DOORS: dict[str, dict[str, Any]] = {
     **{each.__name__: given for each, given in FUNCTIONS.items()},
@@ -151,6 +157,14 @@ def test_a_function_refuses_what_it_cannot_use(
         (lambda: agent().run("x", stream=True), "Did you mean .stream(...) of an agent, or .send_message_stream("),
         (lambda: agent().chat().send_message("x", stream=True), "or .send_message_stream(...) of a chat?"),
         (lambda: asyncio.run(agent().aio.run("x", stream=True)), "Did you mean .stream(...) of an agent"),
+        (lambda: AGENT(output=int), "Did you mean run(..., output=...)?"),
+        (lambda: AGENT(approver=lambda call: None), "approver=<function>): give a function that takes (PendingCall, "),
+        (lambda: AGENT(instructions=lambda: ""), "give a text, a function that takes (Context) or None."),
+        (lambda: AGENT(observers=[lambda event: None]), "is no function of an event and a context"),
+        (lambda: HOOKS(before_tool=lambda args: None), "give a function that takes (dict, Context)"),
+        (lambda: OUTPUT(int, validator=lambda value: value), "give a function that takes (T, Context)"),
+        (lambda: OUTPUT({"type": "object"}), "give a type. For a JSON schema that is Annotated"),
+        (lambda: TOOL(approval=lambda args: True)(add), "give True, False or a function of the args and the context"),
         (lambda: AGENT(instruktions="x"), "Did you mean instructions=?"),
         (lambda: AGENT(temperature=0), 'Did you mean config={"temperature": 0, ...}?'),
         (lambda: AGENT(retries=3), "Did you mean retry=RetryPolicy(attempts=...)?"),
