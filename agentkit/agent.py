@@ -264,10 +264,8 @@ class Agent(Generic[Deps]):
         Raises:
             ConfigurationError: A decision fits no pending call. Nothing was done and nothing is lost.
         """
-        resume, conversation = resume_of(run, decisions, store)
-        return self._stream(
-            None, options, output, stream=False, conversation=conversation, resume=resume
-        ).drain()
+        resumed = resume_of(run, decisions, store, Sending.of(options, output))
+        return self._stream(None, options, output, stream=False, **resumed).drain()
 
     def resume_stream(
         self,
@@ -279,8 +277,8 @@ class Agent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[T]:
         """Continue a run that stopped, and report what happens; see `resume` and `stream`."""
-        resume, conversation = resume_of(run, decisions, store)
-        return self._stream(None, options, output, stream=True, conversation=conversation, resume=resume)
+        resumed = resume_of(run, decisions, store, Sending.of(options, output))
+        return self._stream(None, options, output, stream=True, **resumed)
 
     def map(
         self,

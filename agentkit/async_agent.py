@@ -11,6 +11,7 @@ from typing_extensions import TypeVar, Unpack
 
 from agentkit.core.history import messages_in
 from agentkit.core.options import RunOptions, for_each
+from agentkit.core.resuming import Sending
 from agentkit.drivers.many import as_tasks
 from agentkit.drivers.threads import off_loop
 from agentkit.memory.base import Memory
@@ -83,10 +84,8 @@ class AsyncAgent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
         """Go on with a run that stopped; see `Agent.resume`."""
-        resume, conversation = resume_of(run, decisions, store)
-        async with self._agent._astream(
-            None, options, output, stream=False, conversation=conversation, resume=resume
-        ) as events:
+        resumed = resume_of(run, decisions, store, Sending.of(options, output))
+        async with self._agent._astream(None, options, output, stream=False, **resumed) as events:
             return await events.drain()
 
     def resume_stream(
@@ -99,10 +98,8 @@ class AsyncAgent(Generic[Deps]):
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[T]:
         """Go on with a run that stopped, and tell what happens; see `Agent.resume_stream`."""
-        resume, conversation = resume_of(run, decisions, store)
-        return self._agent._astream(
-            None, options, output, stream=True, conversation=conversation, resume=resume
-        )
+        resumed = resume_of(run, decisions, store, Sending.of(options, output))
+        return self._agent._astream(None, options, output, stream=True, **resumed)
 
     def map(
         self,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 from typing_extensions import TypeVar
 
 from agentkit.core.beside import BesideText, Call, calls_in
-from agentkit.core.resuming import Parked, Resume
+from agentkit.core.resuming import Parked, Resume, Sending
 from agentkit.core.state import OpenTurn, RunState
 from agentkit.drivers.many import Done
 from agentkit.errors import AgentError, ConfigurationError, RunStopped
@@ -28,7 +28,6 @@ from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
 if TYPE_CHECKING:
-    from agentkit.chats.conversation import Conversation
     from agentkit.stores.base import SessionStore
 
 Out = TypeVar("Out", default=Any)
@@ -308,7 +307,8 @@ def resume_of(
     run: Run[Any] | str | bytes,
     decisions: Mapping[str, Decision] | None,
     store: SessionStore | None,
-) -> tuple[Resume, Conversation | None]:
+    sending: Sending,
+) -> dict[str, Any]:
     """Find what a run is to be resumed from: itself, or the chat in a store that it belongs to."""
     said = {} if decisions is None else decisions
     if not isinstance(run, Run):
@@ -316,7 +316,7 @@ def resume_of(
     if run.session_id is None:
         if store is not None:
             raise ConfigurationError("resume(store=...): this run belongs to no chat. Leave out the store.")
-        return Resume(said, run), None
+        return {"resume": Resume(said, run)}
     if store is None:
         raise ConfigurationError(
             f"This run belongs to the chat {run.session_id!r}: resume it with chat.resume(decisions), or"
@@ -325,7 +325,7 @@ def resume_of(
     from agentkit.chats.conversation import Conversation
 
     chat = Conversation(run.session_id, store, must_exist=True)
-    return Resume(said, None, run._parked.given), chat
+    return {"resume": Resume(said, None, run._parked.given), "conversation": chat, "sending": sending}
 
 
 def mapped(done: Generator[Done, None, None]) -> Iterator[Mapped[Any]]:

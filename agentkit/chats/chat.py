@@ -72,8 +72,7 @@ class _BaseChat(Generic[Deps]):
     def _sending(
         self, options: RunOptions[Deps], output: Any, id: str | None = None, wait: float | None = None
     ) -> Sending:
-        said: Any = {**options} if output is AS_GIVEN else {**options, "output": output}
-        return Sending(self._merged, said, id, wait)
+        return Sending.of(options, output, merged=self._merged, id=id, wait=wait)
 
     def _merged(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a run is given by the chat and, over that, for itself."""

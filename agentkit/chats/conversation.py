@@ -85,6 +85,8 @@ class _Send:
     """Whether it goes on with what is there."""
     journal: Journal | None
     """Stores its steps; None if it only says again what was answered before."""
+    given: Given | None
+    """What its message is given."""
 
 
 class Conversation:
@@ -254,38 +256,39 @@ class Conversation:
                 resume = True
             if repeats and sent is not None:
                 runs.repeat(state, seen, sent)
-                journal, store = None, runs.refuse(self.id)
+                given, journal, store = None, None, runs.refuse(self.id)
             else:
-                if sending.merged is not None:
-                    self._give(seen, sending.given, sending.merged, restart, resume=resume)
-                (runs.go_on if resume else runs.begin)(state, seen, self.id)
-                written, id = (self._given.written if self._given else None), sending.id
-                journal = store = Journal(writer, seen, written, resume=resume, sender_id=id)
+                given = self._give(seen, state, sending, restart, resume=resume)
+                (runs.go_on if resume else runs.begin)(state, seen, self.id, given.written)
+                journal = store = Journal(writer, seen, given.note, resume=resume, sender_id=sending.id)
             runs.connect(state, store, lambda key: self.store.result(self.id, key), blocks=self._blocks)
-            opened.append(_Send(writer=writer, resume=resume, journal=journal))
+            opened.append(_Send(writer=writer, resume=resume, journal=journal, given=given))
         except BaseException:
             writer.release()
             raise
 
     def _give(
-        self, seen: Seen, said: Mapping[str, Any], merged: Merge, restart: Restart, *, resume: bool
-    ) -> None:
-        """Note what a message is given, or let its run go on with what it was given.
+        self, seen: Seen, state: RunState, sending: Sending, restart: Restart, *, resume: bool
+    ) -> Given:
+        """Say what a message is given, and let its run go on with that.
 
         Raises:
             ConfigurationError: It was given something that was not written down, and has to be given again.
             StoreError: What is stored of it is damaged.
         """
+        said, merged = sending.given, sending.merged
         if not resume or not seen.contents:
-            self._given = Given.now(said, len(seen.contents))
-            return
+            return Given.now(said, len(seen.contents))
         at = turn_starts(seen.contents)[-1]
         written, given = seen.history.messages[at].given, self._given
+        if merged is None:  # the run that is resumed knows all that its message was given
+            return Given.anew(state.setup.given, at, written, noted=bool(said))
         if given is None or not given.is_of(at, written):
             given = given_of(written, at, self.id)
-        self._given = given.again(said, merged(said))
+        again = given.again(at, said, merged(said))
         if given.options:
-            restart(merged(self._given.options))
+            restart(merged(again.options))
+        return again
 
     def _close(self, opened: list[_Send], state: RunState) -> None:
         """Store what is not stored yet, see what is stored, and let others write; once."""
@@ -306,7 +309,8 @@ class Conversation:
                     raise
             info = writer.info
             self._seen = runs.see_end(state, info, self._seen, kept=kept)
-            if self._given is not None:
+            if send.given is not None and (send.journal.note is None or send.journal.note in steps):
+                self._given = send.given  # else nothing was done, and what was given before holds
                 self._given.end = info.messages
         finally:
             runs.disconnect(state)

@@ -8,6 +8,7 @@ from typing import Any
 
 from agentkit.core.options import going_on, read_options, write_options
 from agentkit.errors import StoreError
+from agentkit.stores.base import SaveGiven
 from agentkit.wire.content import JsonObject
 
 
@@ -22,6 +23,8 @@ class Given:
     """Which message it was."""
     end: int
     """How many there were when its run ended: what was said meanwhile was given the same."""
+    note: SaveGiven | None = None
+    """What is to be stored, if something else was kept with it before."""
 
     @classmethod
     def now(cls, options: Mapping[str, Any], at: int) -> Given:
@@ -32,19 +35,34 @@ class Given:
         """Return whether it is what a message was given."""
         return self.first <= at < self.end and self.written == written
 
-    def again(self, said: Mapping[str, Any], merged: Mapping[str, Any]) -> Given:
+    def again(self, at: int, said: Mapping[str, Any], merged: Mapping[str, Any]) -> Given:
         """Return the same with what is given now over it.
 
         Args:
+            at: Which message it is.
             said: What is given now.
             merged: That, and what the chat has.
 
         Raises:
             ConfigurationError: Something of it was not written down, and has to be given again.
         """
+        given = said
         if "deps" in self.options.get("again", ()) and merged.get("deps") is not None:
             said = {"deps": merged["deps"], **said}  # the chat has them
-        return Given(going_on(self.options, said), self.written, self.first, self.end)
+        return Given.anew(going_on(self.options, said), at, self.written, noted=bool(given))
+
+    @classmethod
+    def anew(cls, options: Mapping[str, Any], at: int, written: JsonObject | None, *, noted: bool) -> Given:
+        """Note what a message is given from now on, which is kept with it if anything was said of that.
+
+        Args:
+            options: What it is given.
+            at: Which message it is.
+            written: What is kept with it.
+            noted: Whether anything was said.
+        """
+        now = (write_options(options) or None) if noted else written
+        return cls(options, now, at, at + 1, None if now == written else SaveGiven(at, now))
 
 
 def given_of(written: JsonObject | None, at: int, id: str) -> Given:

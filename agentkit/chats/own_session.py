@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -19,6 +19,7 @@ from agentkit.stores.base import (
     HoldCall,
     Message,
     SaveFiles,
+    SaveGiven,
     SaveResult,
     SaveState,
     SaveSummary,
@@ -171,7 +172,8 @@ class _Change:
         # Never changed in place: what is kept stays until all steps are known to fit.
         self._calls, self._results = kept.calls, kept.results
         self._summaries, self._states = kept.summaries, kept.states
-        self._files: Mapping[int, Sequence[JsonObject]] = {}
+        self._noted: list[tuple[int, dict[str, Any]]] = []
+        """Of messages, by their numbers: fields that are something else now."""
         self._usage: Usage = info.usage
         self._updated = info.updated
 
@@ -206,7 +208,10 @@ class _Change:
                 self._states = [*earlier, (self._count, state)]
             case SaveFiles():
                 values.check_position(step, step.seq + 1, self._count)
-                self._files = {**self._files, step.seq: step.files}
+                self._noted.append((step.seq, {"files": step.files}))
+            case SaveGiven():
+                values.check_position(step, step.seq + 1, self._count)
+                self._noted.append((step.seq, {"given": step.given}))
             case Cut():
                 self._cut(step)
             case AddUsage():
@@ -221,9 +226,9 @@ class _Change:
         """Put what was added to what is kept."""
         kept = self._kept
         kept.messages[self._stay :] = self._added
-        for seq, files in self._files.items():
+        for seq, fields in self._noted:
             if seq < len(kept.messages):
-                kept.messages[seq] = replace(kept.messages[seq], files=files)
+                kept.messages[seq] = replace(kept.messages[seq], **fields)
         kept.calls, kept.results = self._calls, self._results
         kept.summaries, kept.states = self._summaries, self._states
         return kept, replace(

@@ -20,6 +20,7 @@ from agentkit.stores.base import (
     DamagedMessage,
     Message,
     SaveFiles,
+    SaveGiven,
     SaveState,
     SessionInfo,
     SessionWriter,
@@ -28,7 +29,7 @@ from agentkit.stores.base import (
     StoredSession,
 )
 from agentkit.wire.content import Content, JsonObject, calls_of, user_content
-from agentkit.wire.history import check, check_order, starts_turn, turn_starts
+from agentkit.wire.history import check, check_order, turn_starts
 
 Store = Callable[[Sequence[Step]], None]
 
@@ -95,7 +96,7 @@ def _check(session: StoredSession) -> None:
 # -- at its start
 
 
-def begin(state: RunState, seen: Seen, id: str) -> None:
+def begin(state: RunState, seen: Seen, id: str, given: JsonObject | None = None) -> None:
     """Let a run begin with a message that follows what was said. Raises AgentError if it can't."""
     if seen.has_open_calls:
         raise AgentError(
@@ -103,12 +104,13 @@ def begin(state: RunState, seen: Seen, id: str) -> None:
             "pending), or it broke off while they ran. Finish that first with resume(), or take it back "
             "with undo()."
         )
+    state.session.given = given
     state.go_on_from(seen.history.copy())
     state.session.state = seen.state
     state.go_on_sending(seen.sent, seen.summary)
 
 
-def go_on(state: RunState, seen: Seen, id: str) -> None:
+def go_on(state: RunState, seen: Seen, id: str, given: JsonObject | None) -> None:
     """Let a run go on where the last one got to. Raises AgentError if there is nothing."""
     contents = seen.contents
     if not contents:
@@ -122,7 +124,9 @@ def go_on(state: RunState, seen: Seen, id: str) -> None:
     ):  # what is half there is asked for again, and stays until there is another
         state.history.cut(len(contents) - 1)
     state.session.known = len(state.history)
-    state.session.started_with = turn_starts(contents)[-1]
+    state.session.started_with = at = turn_starts(contents)[-1]
+    state.session.given = given
+    state.history.messages[at] = replace(state.history.messages[at], given=given)
     state.go_on_sending(seen.sent, seen.summary)
 
 
@@ -152,20 +156,27 @@ class Journal:
     """What stores the steps of a run.
 
     The first thing it stores takes the place of a reply that was no answer; the first message has the sender's id.
-    What the run was given is kept with each message of the user's.
+
+    Args:
+        writer: Of the session.
+        seen: The session as it is.
+        note: What the run's message is given from now on, if that is something else.
+        resume: Whether the run goes on with what is there.
+        sender_id: Of the first message.
     """
 
     def __init__(
         self,
         writer: SessionWriter,
         seen: Seen,
-        given: JsonObject | None,
+        note: SaveGiven | None,
         *,
         resume: bool,
         sender_id: str | None,
     ) -> None:
         self._writer = writer
-        self._given = given
+        self.note = note
+        """What is to be stored with the first thing, or when the run has ended; None once it is."""
         self._first: list[Step] = [Cut(len(seen.contents) - 1)] if resume and seen.half else []
         self._sender_id = None if resume else sender_id
 
@@ -173,28 +184,20 @@ class Journal:
         """Store steps."""
         if steps:
             self._writer.append(self.ready(steps))
-            self._first, self._sender_id = [], None
+            self._first, self._sender_id, self.note = [], None, None
 
     def ready(self, steps: Sequence[Step]) -> list[Step]:
         """Return steps as they are stored."""
         made = [*steps]
         if self._sender_id is not None and made:
             made[0] = _with_sender(made[0], self._sender_id)
-        if self._given is not None:
-            made = [_with_given(step, self._given) for step in made]
-        return [*self._first, *made] if made else []
+        return [*self._first, *([self.note] if self.note else ()), *made] if made else []
 
 
 def _with_sender(step: Step, id: str) -> Step:
     return (
         AddMessage(replace(step.message, sender_id=id), step.calls) if isinstance(step, AddMessage) else step
     )
-
-
-def _with_given(step: Step, given: JsonObject) -> Step:
-    if not isinstance(step, AddMessage) or not starts_turn(step.message.content):
-        return step
-    return AddMessage(replace(step.message, given=given), step.calls)
 
 
 def refuse(id: str) -> Store:
@@ -217,6 +220,7 @@ def settle(
 ) -> tuple[bool, list[Step]]:
     """Say whether a send is kept or, if nothing came of it, taken back; and what is still to be stored."""
     steps, stored = journal.ready(state.session.unsaved), info.messages
+    owed = None if steps else journal.note
     for step in steps:
         stored = step.seq if isinstance(step, Cut) else stored + isinstance(step, AddMessage)
     messages, started_with = state.history.messages, state.session.started_with
@@ -239,6 +243,8 @@ def settle(
         state.history.cut(started_with)
         if stored > started_with:
             steps.append(Cut(started_with))
+    if owed is not None and (steps or state.end.stop is not None or state.end.answered):
+        steps.append(owed)  # else nothing was done
     if (loose := state.meter.loose()) != Usage():
         steps.append(AddUsage(loose))
     return kept, steps

@@ -225,7 +225,7 @@ class Loop:
         """Add what the user has said meanwhile."""
         run = self._run
         for content in run.inbox.take():
-            said = Message(content=keep(content))
+            said = Message(content=keep(content), given=run.session.given)
             message = yield from run.requests.files.added(said, run.requests.model)
             if message is None:
                 run.inbox.put_back(content)

@@ -12,6 +12,7 @@ from agentkit.core.history import History
 from agentkit.core.meter import Meter
 from agentkit.core.state import OpenTurn, RunState, Settings, Setup
 from agentkit.errors import AgentError
+from agentkit.output import AS_GIVEN
 from agentkit.stores.message import Message
 from agentkit.tooling.decisions import Decision
 from agentkit.traits import PRICES, Price
@@ -42,6 +43,11 @@ class Sending:
     """The sender's own, of the message."""
     wait: float | None = None
     """Seconds to wait for other writers, instead of the chat's."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], output: Any, **more: Any) -> Sending:
+        """Say that a run is given these options, and an output if that isn't as it was given before."""
+        return cls(given={**options} if output is AS_GIVEN else {**options, "output": output}, **more)
 
 
 NO_SENDING = Sending()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentkit.core.approvals import Approvals, Approver
@@ -35,6 +35,7 @@ from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.invoke import Invocation
 from agentkit.tooling.registry import Toolbox
 from agentkit.wire.content import FunctionCall, JsonObject
+from agentkit.wire.history import starts_turn
 from agentkit.wire.sources import Source
 
 Observer = Callable[[Event, Context[Any]], None]
@@ -105,6 +106,8 @@ class Session:
     """Stores what happens, if anybody does; raises `StoreError`."""
     unsaved: list[Step] = field(default_factory=list)
     """What is stored with the next steps, or after the end by whoever stores."""
+    given: JsonObject | None = None
+    """What is kept with each message that begins a turn: what it is given, as far as that can be written down."""
     blocks: bool = True
     """Whether that may block: a chat without a store keeps what happens in memory."""
     state: JsonObject = field(default_factory=dict)
@@ -242,7 +245,8 @@ class RunState:
         said, own = self.history.messages, self.session
         own.started_with = own.known = len(history)
         for message in said:
-            history.add(message)
+            begins = own.given is not None and starts_turn(message.content)
+            history.add(replace(message, given=own.given) if begins else message)
         self.history.become(history)
 
     def go_on_sending(self, last: Sent, summary: tuple[int, str] | None) -> None:

@@ -25,6 +25,7 @@ from agentkit.stores.steps import EditCall as EditCall
 from agentkit.stores.steps import FinishCall as FinishCall
 from agentkit.stores.steps import HoldCall as HoldCall
 from agentkit.stores.steps import SaveFiles as SaveFiles
+from agentkit.stores.steps import SaveGiven as SaveGiven
 from agentkit.stores.steps import SaveResult as SaveResult
 from agentkit.stores.steps import SaveState as SaveState
 from agentkit.stores.steps import SaveSummary as SaveSummary

@@ -23,6 +23,7 @@ from agentkit.stores.base import (
     FinishCall,
     HoldCall,
     SaveFiles,
+    SaveGiven,
     SaveResult,
     SaveState,
     SaveSummary,
@@ -46,6 +47,7 @@ _RESULT = f"{RESULT}{_MINE} ON CONFLICT (session, id) DO UPDATE SET seq = exclud
 _STATE = f"{STATE}{_MINE} ON CONFLICT (session, seq) DO UPDATE SET state = excluded.state"
 _SUMMARY = f"INSERT INTO {{p}}summaries (session, upto, text) SELECT s.key, ?, ?{_MINE}"
 _CALL = CALL + _MINE
+_GIVEN = f"UPDATE {{p}}messages SET given = ? WHERE seq = ? AND {_MY_ROWS}"
 _FILES = f"UPDATE {{p}}messages SET files = ? WHERE seq = ? AND {_MY_ROWS}"
 _CUTS = tuple(
     f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
@@ -146,6 +148,10 @@ class Change:
             case SaveFiles():
                 values.check_position(step, step.seq + 1, self.count)
                 self._body.append((_FILES, (files_column(step.files), step.seq)))
+            case SaveGiven():
+                values.check_position(step, step.seq + 1, self.count)
+                given = step.given and values.encode_object("What was given", step.given)
+                self._body.append((_GIVEN, (given, step.seq)))
             case Cut():
                 values.check_position(step, step.seq, self.count)
                 self._body += [(text, (step.seq,)) for text in _CUTS]

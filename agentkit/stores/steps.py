@@ -121,6 +121,14 @@ class SaveFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveGiven:
+    """Note what a message is given from now on: whoever resumed its run gave it something else."""
+
+    seq: int
+    given: JsonObject | None
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Remove the messages from this number on with their results, and the ledger; the state goes back to what it was.
 
@@ -155,6 +163,7 @@ Step = (
     | SaveResult
     | SaveState
     | SaveFiles
+    | SaveGiven
     | Cut
     | AddUsage
     | SaveSummary
