@@ -32,7 +32,7 @@ from agentkit.tooling.invoke import (
 )
 from agentkit.tooling.names import ACCEPTED, OWN, SECONDS, SOURCES
 from agentkit.tooling.tool import Tool
-from agentkit.wire.content import JsonObject, calls_of, keep
+from agentkit.wire.content import JsonObject, Part, calls_of, keep
 
 if TYPE_CHECKING:
     from agentkit.core.state import RunState
@@ -101,7 +101,7 @@ class Calls:
             self._close()
         if self._run.session.append is not None:
             # With an output there is one more message at once: after a crash it must not be asked for again.
-            output = any(self._gives_output(invocation) for invocation in self.invocations)
+            output = self._run.output is not None and any(map(self._gives_output, self.invocations))
             yield Save([*self._wholes(), store.AddMessage(self._run.history.messages[-1])], later=output)
             yield from self._untold
         if end.stop is None and self._run.meter.out_of_calls:
@@ -143,7 +143,8 @@ class Calls:
                 hold(invocation, "unknown_effect", why_unknown(entry))
             elif not unknown:  # nothing is run before a person has said what became of those
                 self._prepare(invocation, entry)
-        self._list_pending(opens=False)
+        if self._resumed:
+            self._list_pending(opens=False)
 
     def _prepare(self, invocation: Invocation, entry: store.StoredCall | None) -> None:
         run, max_chars = self._run, self._run.tools.max_chars
@@ -189,8 +190,9 @@ class Calls:
                     invocation.outcome = None
                 yield from self._hold(f"What was said of it can't be done: {error}", anew=self._resumed)
                 raise
-        waits = self._resumed or any(map(self._waits, range(len(self.invocations))))
-        if waits and run.end.stop is not None:
+        if run.end.stop is not None and (
+            self._resumed or any(map(self._waits, range(len(self.invocations))))
+        ):
             yield from self._hold("The time of the run was up before it was settled.")
 
     def _hold(self, why: str, *, anew: bool = False) -> Steps:
@@ -213,12 +215,13 @@ class Calls:
         """Let what runs in order wait behind a call that waits; what only reads goes on beside."""
         front = None
         for index, invocation in enumerate(self.invocations):
-            entry, tool = self._entries.get(index), invocation.tool
-            begun = entry is not None and entry.deferred is not None
-            in_order = tool is not None and tool.effect != "read" and not begun
-            if front is not None and in_order and invocation.outcome is None:
-                hold_back(invocation, front)
-            front = front or self._front(index)
+            if invocation.outcome is not None:
+                front = front or self._front(index)
+            elif front is not None:
+                entry, tool = self._entries.get(index), invocation.tool
+                begun = entry is not None and entry.deferred is not None
+                if tool is not None and tool.effect != "read" and not begun:
+                    hold_back(invocation, front)
 
     def _front(self, index: int) -> str | None:
         """Name the tool of a call if what runs in order waits for it."""
@@ -227,9 +230,9 @@ class Calls:
     def _save_held(self) -> Steps:
         """Store why calls wait for a decision, and what was declared, where a store doesn't know it yet."""
         held: list[store.Step] = []
-        for index in filter(
-            self._waits, range(len(self.invocations) if self._run.session.append is not None else 0)
-        ):
+        if self._run.session.append is None:
+            return
+        for index in filter(self._waits, range(len(self.invocations))):
             entry, known = self._entry(index), self._entries.get(index)
             if entry.why is not None and (
                 known is None or known.why is None or known.declared != entry.declared
@@ -275,8 +278,11 @@ class Calls:
         """Run calls at the same time; return whether the time of the run is up."""
         run, invocations = self._run, [self.invocations[index] for index in ready]
         if run.session.append is not None:
-            arguments = ((index, self.invocations[index].args) for index in ready)
-            edited = [store.EditCall(index, args) for index, args in arguments if args is not None]
+            edited = [
+                store.EditCall(index, args)
+                for index, each in zip(ready, invocations, strict=True)
+                if (args := each.args) is not None
+            ]
             yield Save([*edited, store.StartCalls(ready)])
         if run.context._run.watched:
             yield from map(started, invocations)
@@ -472,8 +478,12 @@ class Calls:
             if invocation.outcome is None:
                 self._give_up(index)
         run.note_outcomes(invocations)
-        parts = [invocation.outcome.part for invocation in invocations if invocation.outcome]
-        own = [index for index, invocation in enumerate(invocations) if self._is_own(invocation)]
+        parts, failed = list[Part](), False
+        for invocation in invocations:
+            if (outcome := invocation.outcome) is not None:
+                parts.append(outcome.part)
+                failed = failed or outcome.error is not None
+        own = [index for index, each in enumerate(invocations) if self._is_own(each)] if failed else []
         run.history.add(self._message)
         content = keep({"role": "user", "parts": parts})
         said: JsonObject = {OWN: own} if own else {}

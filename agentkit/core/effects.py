@@ -227,9 +227,9 @@ class AskLimit:
 
 Performed = StartCalls | NextNews | Resolve | Wait | Extend | Save | Count | AskLimit
 """Effects of which nothing is passed on while they are performed."""
-PERFORMED = (StartCalls, NextNews, Resolve, Wait, Extend, Save, Count, AskLimit)
 Effect = CallModel | Upload | Performed
-EFFECTS = (CallModel, Upload, *PERFORMED)
+EFFECTS = frozenset({CallModel, Upload, StartCalls, NextNews, Resolve, Wait, Extend, Save, Count, AskLimit})
+"""The kinds of all effects: whatever else a loop yields is an event."""
 Steps = Generator[Event | Effect, Any, None]
 
 

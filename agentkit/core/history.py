@@ -39,6 +39,7 @@ class History:
         self.contents: list[Content] = []
         self.answered: dict[str, bool] = {}
         """Tools whose words are there, in order; true if they said something, be it in an error."""
+        self._heard: Message | None = None
         self.read: dict[str, None] = {}
         """Tools of Gemini's own whose words are there, in order."""
         self.found: dict[str, frozenset[str]] = {}
@@ -71,7 +72,8 @@ class History:
             file = UploadedFile.from_wire(each)
             self.files.setdefault(_uri_of(message, each) or file.uri, file)
         if message.content["role"] == "model":
-            self.hear(message)
+            if message is not self._heard:
+                self.hear(message)
         else:
             own: Any = (message.metadata or {}).get(OWN)
             own = own if isinstance(own, list) else []
@@ -95,6 +97,7 @@ class History:
         """Note whose words a message has read on the server: its own calls come after them, and before it is here."""
         if message.content["role"] != "model":
             return
+        self._heard = message
         tokens = message.usage.tool_use_prompt_tokens if message.usage is not None else 0
         name = server_tool_read(message.content["parts"], message.metadata, tokens)
         if name is not None:

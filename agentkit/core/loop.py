@@ -361,7 +361,9 @@ class Loop:
         if most is None or len(contents) < 4 or not (calls := calls_of(contents[-2])):
             return
         before, now = contents[-4:-2], contents[-2:]
-        same = _asked(calls_of(before[0])) == _asked(calls) and _told(before[1]) == _told(now[1])
+        earlier = calls_of(before[0])
+        same = len(earlier) == len(calls) and all(map(_are_same, earlier, calls))
+        same = same and _told(before[1]) == _told(now[1])
         if same and all(call["name"] in self._run.tools.polling for call in calls):
             same = False
         self._repeated = self._repeated + 1 if same else 1
@@ -371,9 +373,9 @@ class Loop:
             self._nudge = REPEATED
 
 
-def _asked(calls: Sequence[FunctionCall]) -> list[Any]:
-    """Return calls without their ids."""
-    return [(call["name"], call.get("args") or {}) for call in calls]
+def _are_same(call: FunctionCall, other: FunctionCall) -> bool:
+    """Return whether two calls are the same but for their ids."""
+    return call["name"] == other["name"] and (call.get("args") or {}) == (other.get("args") or {})
 
 
 def _told(content: Content) -> list[Any]:

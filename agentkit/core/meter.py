@@ -29,6 +29,8 @@ class Meter:
     def __init__(self, limits: Limits, *, outer: Callable[[], Reached | None] | None = None) -> None:
         self.limits = limits
         self.turns: list[Usage] = []
+        self._of_turns = _NONE
+        """That of all turns: limits ask for it before each."""
         self.earlier: tuple[Usage, ...] = ()
         """Those before the run was resumed; limits don't count them."""
         self.tool_calls = 0
@@ -49,6 +51,7 @@ class Meter:
 
     def add_turn(self, usage: Usage) -> None:
         """Count a reply of the model."""
+        self._of_turns = self._of_turns + usage if self.turns else usage
         self.turns.append(usage)
         self._loose.append(usage)
 
@@ -76,7 +79,8 @@ class Meter:
 
     def usage(self) -> Usage:
         """Add up all turns and what tools spent, from where the run was last resumed."""
-        return _sum(self.turns, self._beside_turns())
+        beside = self._beside_turns()
+        return self._of_turns if beside is _NONE else beside + self._of_turns
 
     def total(self) -> Usage:
         """Add up everything, what came before the run was resumed too."""

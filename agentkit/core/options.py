@@ -203,6 +203,8 @@ _AGAIN = ("deps", "output", "tools")
 def write_options(given: Mapping[str, Any]) -> JsonObject:
     """Write down what a run was given, as far as that is possible; the rest by name, in `again`."""
     written: JsonObject = {}
+    if not given:
+        return written
     again = [*given.get("again", ()), *(name for name in _AGAIN if given.get(name) is not None)]
     if callable(given.get("instructions")):
         again.append("instructions")
@@ -253,12 +255,14 @@ def going_on(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, 
     Raises:
         ConfigurationError: It was given something that was not written down, and has to be given again.
     """
-    if missing := [name for name in given.get("again", ()) if name not in options]:
+    again = given.get("again")
+    if again and (missing := [name for name in again if name not in options]):
         names = ", ".join(f"{name}=" for name in missing)
         raise ConfigurationError(
             f"This run was given {names} which can't be written down: give it again to resume()."
         )
-    kept = {name: value for name, value in given.items() if name != "again"}
+    kept = {**given}
+    kept.pop("again", None)
     if kept.get("config") is not None and "config" in options:
         options = {**options, "config": merged_config(kept["config"], options["config"])}
     return {**kept, **options}

@@ -156,8 +156,11 @@ def _judge(reply: Reply, tools: Collection[str], *, allowed: Collection[str], co
     candidate = candidates[0]
     reason = str(candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED")
     parts = parts_of(reply)
-    calls = [part["functionCall"] for part in parts if "functionCall" in part]
-    foreign = [part for part in parts if "functionResponse" in part]  # responses are the user's
+    calls, foreign = list[Any](), False
+    for part in parts:
+        foreign = foreign or "functionResponse" in part  # responses are the user's
+        if "functionCall" in part:
+            calls.append(part["functionCall"])
     rule = RULES.get(reason)
     if (
         rule is not None

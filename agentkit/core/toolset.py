@@ -75,7 +75,7 @@ class ToolSet:
             self._finder = self._finder or Tool.of(self._find_tools, name=FIND_TOOLS, effect="read")
             self._always.append(self._finder)
         self._index: ToolIndex | None = None
-        self._chosen: Sequence[Tool] = self._always
+        self._chosen = self._all_chosen = {tool.name: tool for tool in self._always}
 
     @property
     def polling(self) -> set[str]:
@@ -121,7 +121,7 @@ class ToolSet:
             ConfigurationError: There is no tool of a name.
         """
         if chosen is None:
-            self._chosen = self._always
+            self._chosen = self._all_chosen
             return
         if isinstance(chosen, str) or not isinstance(chosen, Iterable):
             raise ConfigurationError(
@@ -132,14 +132,13 @@ class ToolSet:
             raise ConfigurationError(
                 f"choose_tools returned {unknown!r:.200}; the tools are {list(self.all)!r:.2000}."
             )
-        self._chosen = [
-            *(tool for tool in self._always if tool.name in names or tool.name == FIND_TOOLS),
-            *(tool for name, tool in self._on_demand.items() if name in names),
-        ]
+        named = (tool for tool in self._always if tool.name in names or tool.name == FIND_TOOLS)
+        found = (tool for name, tool in self._on_demand.items() if name in names)
+        self._chosen = {tool.name: tool for tool in (*named, *found)}
 
     def need(self, names: Iterable[str]) -> None:
         """Declare tools from now on, unless the developer's function chooses: those on demand as if they were found."""
-        if self._chosen is self._always:
+        if self._chosen is self._all_chosen:
             self._history.need((name for name in names if name in self._on_demand), FIND_TOOLS)
 
     def declared(self) -> dict[str, Tool]:
@@ -148,7 +147,7 @@ class ToolSet:
         Raises:
             ConfigurationError: They are more than a request takes.
         """
-        tools = {tool.name: tool for tool in self._chosen}
+        tools = self._chosen.copy()
         if self._output is not None and self._output.tool is not None:
             tools[self._output.tool.name] = self._output.tool
         if len(tools) > MAX_TOOLS:
@@ -166,7 +165,7 @@ class ToolSet:
     def _needed(self, room: int) -> list[str]:
         """List what the history says is needed; of tools that were found the newest, where they are too many."""
         by = {FIND_TOOLS, *(tool.name for tool in self.all.values() if tool.loads)}
-        if self._chosen is self._always:
+        if self._chosen is self._all_chosen:
             by.add(CALLED)  # what was called stays declared (rule 16), if nobody chooses
         needed = [
             name

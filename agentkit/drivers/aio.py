@@ -59,27 +59,24 @@ class AsyncDriver:
                     return
                 error = None
                 try:
-                    told = not isinstance(step, effects.EFFECTS)
-                    if (
-                        self._session.unsaved
-                        and not isinstance(step, effects.Save)
-                        and (self._stream or not told)
-                    ):
+                    kind = type(step)
+                    told = kind not in effects.EFFECTS
+                    if self._session.unsaved and kind is not effects.Save and (self._stream or not told):
                         await self._save()  # nobody hears of what isn't stored
-                    if isinstance(step, CallModel):
+                    if told:
+                        yield step
+                    elif kind is CallModel:
                         async with aclosing(self._call_model(step)) as events:
                             async for event in events:
                                 yield event
-                    elif isinstance(step, effects.Upload):
+                    elif kind is effects.Upload:
                         async with aclosing(self._upload(step)) as events:
                             async for event in events:
                                 yield event
-                    elif isinstance(step, effects.Save):
+                    elif kind is effects.Save:
                         await self._save(step.steps, later=step.later)
-                    elif not told:
-                        self._value = await self._perform(step)
                     else:
-                        yield step
+                        self._value = await self._perform(step)
                 except _Cancelled:
                     return
                 except Exception as raised:  # the loop's to handle, or to end with

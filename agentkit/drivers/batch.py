@@ -89,6 +89,8 @@ class Batch:
 
     def expire(self) -> CallDone | None:
         """Give up the first call whose time is up, if there is one."""
+        if not self._until:
+            return None
         now = self.caller.now()
         for position in sorted(self.waiting - self._in_time):
             if now >= self._until.get(position, float("inf")):

@@ -75,23 +75,20 @@ class SyncDriver:
                     return
                 error = None
                 try:
-                    told = not isinstance(step, effects.EFFECTS)
-                    if (
-                        self._session.unsaved
-                        and not isinstance(step, effects.Save)
-                        and (self._stream or not told)
-                    ):
+                    kind = type(step)
+                    told = kind not in effects.EFFECTS
+                    if self._session.unsaved and kind is not effects.Save and (self._stream or not told):
                         self._save()  # nobody hears of what isn't stored
-                    if isinstance(step, CallModel):
-                        value = yield from self._call_model(step)
-                    elif isinstance(step, effects.Upload):
-                        value = yield from self._upload(step)
-                    elif isinstance(step, effects.Save):
-                        self._save(step.steps, later=step.later)
-                    elif not told:
-                        value = self._perform(step)
-                    else:
+                    if told:
                         yield step
+                    elif kind is CallModel:
+                        value = yield from self._call_model(step)
+                    elif kind is effects.Upload:
+                        value = yield from self._upload(step)
+                    elif kind is effects.Save:
+                        self._save(step.steps, later=step.later)
+                    else:
+                        value = self._perform(step)
                 except _Cancelled:
                     return
                 except Exception as raised:  # the loop's to handle, or to end with
@@ -323,8 +320,8 @@ class _Workers:
 
     def _discard(self) -> None:
         """Close the coroutines that plain functions returned when nobody waited any more."""
-        with contextlib.suppress(Empty):
-            while True:
+        with contextlib.suppress(Empty):  # another thread may take it
+            while not self.messages.empty():
                 message = self.messages.get_nowait()
                 if isinstance(message, tuple):
                     threads.discard(message[1])
