@@ -133,7 +133,10 @@ class SessionWriter(Protocol):
 
     @property
     def info(self) -> SessionInfo:
-        """The session as this writer knows it: when it came, and after each of its appends."""
+        """The session as this writer knows it: when it came, and after each of its appends.
+
+        Where the session was renamed, or its end was set, meanwhile, the version is an earlier one than it has now.
+        """
         ...
 
     @property

@@ -37,9 +37,9 @@ from agentkit.stores.schema import exact
 
 _PUT = """
     UPDATE {p}sessions SET fence = ?, version = version + ?, messages = ?, usage = COALESCE(?, usage),
-        updated = COALESCE(?, updated),
-        owner = CASE WHEN ? = 1 THEN NULL ELSE owner END WHERE key = ? AND fence = ?
-    RETURNING version, {told}"""
+        updated = COALESCE(?, updated)"""
+_IF_MINE = " WHERE key = ? AND fence = ?"
+_STAY, _LEAVE = _PUT + _IF_MINE, f"{_PUT}, owner = NULL{_IF_MINE} RETURNING 0, {{told}}"
 _MINE = " FROM {p}sessions s WHERE s.key = ? AND s.fence = ?"
 _MY_ROWS = "session = (SELECT key FROM {p}sessions WHERE key = ? AND fence = ?)"
 _MESSAGE = MESSAGE + _MINE
@@ -48,6 +48,7 @@ _STATE = f"{STATE}{_MINE} ON CONFLICT (session, seq) DO UPDATE SET state = exclu
 _SUMMARY = f"INSERT INTO {{p}}summaries (session, upto, text) SELECT s.key, ?, ?{_MINE}"
 _CALL = CALL + _MINE
 _GIVEN = f"UPDATE {{p}}messages SET given = ? WHERE seq = ? AND {_MY_ROWS}"
+_NO_CALLS = f"DELETE FROM {{p}}calls WHERE {_MY_ROWS}"
 _FILES = f"UPDATE {{p}}messages SET files = ? WHERE seq = ? AND {_MY_ROWS}"
 _CUTS = tuple(
     f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
@@ -89,10 +90,12 @@ class Mirror:
             )
         return self._info
 
-    def take_over(self, change: Change, version: int) -> None:
+    def take_over(self, change: Change) -> None:
         """Note that a change was stored."""
         self.count, self.usage, self.calls = change.count, change.usage, change.calls
-        self._version, self._updated = version, change.updated or self._updated
+        # If the session was renamed meanwhile, it is at a later version: then it is read anew by who comes next.
+        self._version += change.steps
+        self._updated = change.updated or self._updated
 
 
 class Change:
@@ -100,7 +103,7 @@ class Change:
 
     def __init__(self, mirror: Mirror, steps: Sequence[Step]) -> None:
         self._was = mirror
-        self._steps = len(steps)
+        self.steps = len(steps)
         self.count, self.usage = mirror.count, mirror.usage
         self.calls = mirror.calls.copy()
         self.updated: float | None = None
@@ -116,13 +119,13 @@ class Change:
         """Make the statements that store it, given the fence to show and the one to put."""
         key = self._was.key
         usage = None if self.usage is self._was.usage else values.encode_usage(self.usage)
-        row = (self._steps, self.count, usage, self.updated, int(release), key, old)
-        rest = [*self._body]
+        row = (new, self.steps, self.count, usage, self.updated, key, old)
+        made: list[Statement] = [(_LEAVE if release else _STAY, row)]
+        made += [(text, (*given, key, new)) for text, given in self._body]
         if self._cleared and self._was.calls:
-            rest.append((f"DELETE FROM {{p}}calls WHERE {_MY_ROWS}", ()))
-        rest += [(_CALL, call_row(call)) for call in self._new.values()]
-        rest += self._changed
-        return [(_PUT, (new, *row)), *((text, (*given, key, new)) for text, given in rest)]
+            made.append((_NO_CALLS, (key, new)))
+        made += [(_CALL, (*call_row(call), key, new)) for call in self._new.values()]
+        return made + [(text, (*given, key, new)) for text, given in self._changed]
 
     def _apply(self, step: Step) -> None:
         match step:
@@ -172,10 +175,8 @@ class Change:
         if message.usage is not None:
             self.usage += message.usage
         self._clear_calls()
-        self._new = {call.index: call for call in step.calls}
-        self.calls = {call.index: call.response is None for call in step.calls}
         for call in step.calls:
-            call_row(call)  # raises now if it can't be stored
+            self._new[call.index], self.calls[call.index] = call, call.response is None
 
     def _clear_calls(self) -> None:
         self.calls, self._new, self._changed, self._cleared = {}, {}, [], True
@@ -183,11 +184,11 @@ class Change:
     def _set(self, index: int, **columns: Any) -> None:
         if not self.calls.get(index, False):
             raise values.no_open_call(index)
-        encoded = [_encoded(name, value) for name, value in columns.items()]
         if index in self._new:
             self._new[index] = replace(self._new[index], **columns)
             return
         change = ", ".join(f"{name} = ?" for name in columns)
+        encoded = [_encoded(name, value) for name, value in columns.items()]
         self._changed.append(
             (f"UPDATE {{p}}calls SET {change} WHERE number = ? AND {_MY_ROWS}", (*encoded, index))
         )

@@ -37,6 +37,8 @@ class Dialect(Protocol):
     ) -> list[list[Any]]:
         """Run statements in one transaction, in one go; return the rows of each.
 
+        Of one that gives none, there is an empty row for each that it changed.
+
         Args:
             statements: Text and values of each.
             write: Whether they may change anything.

@@ -340,13 +340,16 @@ class Postgres:
 def _send(db: psycopg.Connection[Any], statements: Sequence[Statement], *, write: bool) -> list[list[Any]]:
     if len(statements) == 1:  # a transaction of its own
         text, values = statements[0]
-        cursor = db.execute(filled(text), values)
-        return [cursor.fetchall() if cursor.description else []]
+        return [_rows(db.execute(filled(text), values))]
     with db.pipeline():
         db.execute(b"BEGIN" if write else b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         cursors = [db.execute(filled(text), values) for text, values in statements]
         db.execute(b"COMMIT")
-    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+    return [_rows(cursor) for cursor in cursors]
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> list[Any]:
+    return cursor.fetchall() if cursor.description else [()] * cursor.rowcount
 
 
 def _is_lost(db: psycopg.Connection[Any]) -> bool:

@@ -188,20 +188,19 @@ def message_row(seq: int, message: Message, created: float | None = None) -> tup
         values.check_short("A sender's id", message.sender_id)
     role, content, text = values.encode_content(message.content)
     return (
-        *(
-            seq,
-            created if message.created is None else message.created,
-            role,
-            content,
-            values.encode_usage(message.usage),
-            exact(message.finish_reason),
-        ),
-        *(exact(message.model), exact(message.endpoint), _object("Metadata", message.metadata)),
-        *(
-            exact(message.sender_id),
-            files_column(message.files) if message.files else None,
-        ),
-        *(_object("What is cleared", {**message.cleared} or None), _object("What was given", message.given)),
+        seq,
+        created if message.created is None else message.created,
+        role,
+        content,
+        values.encode_usage(message.usage),
+        exact(message.finish_reason),
+        exact(message.model),
+        exact(message.endpoint),
+        _object("Metadata", message.metadata),
+        exact(message.sender_id),
+        files_column(message.files) if message.files else None,
+        _object("What is cleared", {**message.cleared}) if message.cleared else None,
+        _object("What was given", message.given),
         indexed(text),
     )
 
@@ -209,13 +208,16 @@ def message_row(seq: int, message: Message, created: float | None = None) -> tup
 def call_row(call: StoredCall) -> tuple[Any, ...]:
     """Make the values of a row of the ledger. Raises StoreError if it can't be stored."""
     return (
-        *(call.index, exact(call.call_id), exact(call.name), call.effect, _object("Arguments", call.args)),
-        *(
-            int(call.started),
-            _object("A response", call.response),
-            _object("What a call waits for", call.deferred),
-        ),
-        *(exact(call.why), exact(call.declared)),
+        call.index,
+        exact(call.call_id),
+        exact(call.name),
+        call.effect,
+        _object("Arguments", call.args),
+        int(call.started),
+        _object("A response", call.response),
+        _object("What a call waits for", call.deferred),
+        exact(call.why),
+        exact(call.declared),
     )
 
 

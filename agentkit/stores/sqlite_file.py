@@ -8,8 +8,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Hashable, Sequence
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from agentkit.stores.sqlite_tables import Tables, filled
 PAGE_SIZE = 1024  # a step changes about ten pages, so a third of the bytes that the usual 4096 costs
 _OLDEST = (3, 37)  # STRICT tables
 _GROWING = 0.3  # seconds that a file may look damaged
+_FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
 _UNSEEN = 600.0  # seconds without a step after which a writer is gone that can't be seen from here
 
 
@@ -59,8 +60,11 @@ class SQLite:
         self._seen = -1
         with _FILES_LOCK:
             _FILES.add(self)
-        with self._lock, self._in_words():
-            self._connected()
+        with self._lock:
+            try:
+                self._connected()
+            except _FAULTS as error:
+                raise self._in_words(error) from error
 
     # -- the dialect
 
@@ -74,7 +78,7 @@ class SQLite:
         patient: bool = True,
     ) -> list[list[Any]]:
         """Run statements in one transaction; see `Dialect.run`."""
-        with self._lock, self._in_words():
+        with self._lock:
             if self._in_transaction:  # of this thread, as it got the lock: it mustn't be touched from here
                 raise StoreError(
                     f"{self.name} can't be used here: what runs now (a signal's handler, or the end of an object "
@@ -87,15 +91,18 @@ class SQLite:
                     if write and not self.memory:
                         self._prepare_to_write(connection, durable=durable)
                     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                    found = [
-                        connection.execute(filled(text), values).fetchall() for text, values in statements
-                    ]
+                    found = []
+                    for text, values in statements:
+                        cursor = connection.execute(filled(text), values)
+                        found.append(cursor.fetchall() or [()] * cursor.rowcount)
                     connection.execute("COMMIT")
                     return found
                 except BaseException:
                     with suppress(sqlite3.Error):
                         connection.rollback()
                     raise
+            except _FAULTS as error:
+                raise self._in_words(error) from error
             finally:
                 self._in_transaction = False
 
@@ -117,10 +124,13 @@ class SQLite:
         until, pause = time.monotonic() + seconds, 0.001
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(pause, left))
-            with self._lock, self._in_words():
-                if self._in_transaction or self._connected() is None:
+            with self._lock:
+                if self._in_transaction:
                     return
-                version = self._connected().execute("PRAGMA data_version").fetchone()[0]
+                try:
+                    version = self._connected().execute("PRAGMA data_version").fetchone()[0]
+                except _FAULTS as error:
+                    raise self._in_words(error) from error
             if version != self._seen:
                 self._seen = version
                 return
@@ -262,19 +272,15 @@ class SQLite:
                     raise
                 time.sleep(0.01)
 
-    @contextmanager
-    def _in_words(self) -> Iterator[None]:
-        """Turn what SQLite raises into StoreErrors."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.name} {self._explain(error)}.") from error
-        except UnicodeDecodeError as error:
-            raise StoreError(
-                f"{self.name} is damaged: what SQLite says of it can't be read ({error})."
-            ) from error
-        except OSError as error:
-            raise StoreError(f"{self.name} can't be opened: {error.strerror}.") from error
+    def _in_words(self, error: Exception) -> StoreError:
+        """Make the StoreError of what SQLite or the system raised."""
+        match error:
+            case sqlite3.Error():
+                return StoreError(f"{self.name} {self._explain(error)}.")
+            case OSError():
+                return StoreError(f"{self.name} can't be opened: {error.strerror}.")
+            case _:
+                return StoreError(f"{self.name} is damaged: what SQLite says of it can't be read ({error}).")
 
     def _explain(self, error: sqlite3.Error) -> str:
         match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the rest of the bits are details

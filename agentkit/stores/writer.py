@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SENDS = 5
 """How often an append is sent at most, where a connection is lost each time."""
+_FENCE = "SELECT fence FROM {p}sessions WHERE key = ?"
 
 
 class Lease:
@@ -33,7 +34,8 @@ class Lease:
 
     def __init__(self, id: str, turn: Turn, *, own_turn: bool) -> None:
         self.id = id
-        self.fence = secrets.token_hex(16)
+        self.fence = self._token = secrets.token_hex(16)
+        self._fences = 0
         self._turn = turn
         self._own_turn = own_turn
         self._pid = os.getpid()
@@ -42,6 +44,11 @@ class Lease:
     def is_mine(self) -> bool:
         """Whether it is this process's, and not that of one which this was forked from."""
         return self._pid == os.getpid()
+
+    def new_fence(self) -> str:
+        """Make a fence that nobody has had."""
+        self._fences += 1
+        return f"{self._token}-{self._fences}"
 
     def leave_turn(self) -> None:
         """Let others of this process have their turn, if it was taken for this lease."""
@@ -99,44 +106,43 @@ class Writer:
         if self._released or not lease.is_mine:
             raise values.session_lost(mirror.id)
         change = Change(mirror, steps)
-        lease.fence, version = self._put(change, release=release)
-        mirror.take_over(change, version)
+        lease.fence = self._put(change, release=release)
+        mirror.take_over(change)
         self._session = None
         if release:
             self._store._held.discard(lease)
             self._leave()
 
-    def _put(self, change: Change, *, release: bool) -> tuple[str, int]:
-        """Send a change until it is known whether it was stored; return its fence and the new version.
+    def _put(self, change: Change, *, release: bool) -> str:
+        """Send a change until it is known whether it was stored; return its fence.
 
         Each time has a fence of its own. So what was sent before and arrives later finds the old fence gone, or takes
         it from what is sent now: the change can't be stored twice.
         """
-        database, fences = self._store._db, list[str]()
+        database, lease, fences = self._store._db, self._lease, list[str]()
         unknown: UnknownOutcome | None = None
-        text = "SELECT fence, version FROM {p}sessions WHERE key = ?"
         for _ in range(_SENDS):
-            fences.append(secrets.token_hex(16))
+            fences.append(lease.new_fence())
             try:
-                put, *_ = database.run(change.statements(self._lease.fence, fences[-1], release=release))
+                put, *_ = database.run(change.statements(lease.fence, fences[-1], release=release))
                 if put:
-                    return fences[-1], put[0][0]
+                    return fences[-1]
             except UnknownOutcome as error:
                 unknown = error
             except StoreError as error:
-                if unknown is not None:
-                    raise unknown from error
-                raise
+                if unknown is None:
+                    raise
+                raise unknown from error
             try:
-                (found,) = database.run([(text, (self._mirror.key,))], write=False)
+                (found,) = database.run([(_FENCE, (self._mirror.key,))], write=False)
             except StoreError as error:
-                if unknown is not None:
-                    raise unknown from error
-                raise
-            there, version = found[0] if found else (None, 0)
+                if unknown is None:
+                    raise
+                raise unknown from error
+            there: str | None = found[0][0] if found else None
             if there in fences:
-                return there, version
-            if there != self._lease.fence:
+                return there
+            if there != lease.fence:
                 break
         if unknown is not None and there is not None:  # another writer's: ours may have been there before
             raise unknown

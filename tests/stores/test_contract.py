@@ -553,6 +553,16 @@ def test_the_version_counts_steps(store: SessionStore) -> None:
     assert store.write("ann").info.version == start + 5
 
 
+def test_a_writer_that_missed_a_change_never_has_the_version_of_what_is_there(store: SessionStore) -> None:
+    writer = made(store, "a")
+    store.rename("ann", "renamed")
+    say(writer, "b")
+    writer.release()
+    later = store.write("ann", seen=writer.info.version)
+    assert later.session is not None and later.session.info.title == "renamed"
+    assert later.info.version > writer.info.version and len(later.session.messages) == 2
+
+
 def test_a_session_made_anew_has_another_version(store: SessionStore) -> None:
     seen = set()
     for _ in range(5):
