@@ -153,9 +153,13 @@ class SQLite:
             try:
                 self.run([("INSERT INTO found (found, rank) VALUES ('integrity-check', 1)", ())])
             except StoreError as error:
-                if not isinstance(error.__cause__, sqlite3.Error) or "malformed" not in str(error.__cause__):
-                    raise
-                told.append("The index of words doesn't fit the messages.")
+                match getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF:
+                    case sqlite3.SQLITE_CORRUPT:
+                        told.append("The index of words doesn't fit the messages.")
+                    case sqlite3.SQLITE_READONLY:
+                        pass  # the index alone is checked by what may write
+                    case _:
+                        raise
         return told
 
     def close(self) -> None:
@@ -329,10 +333,14 @@ def _text(raw: bytes) -> str | bytes:
 
 
 def _gone(owner: str, updated: float) -> bool:
-    """Return whether the process that has a lease has ended, as SQL asks it."""
+    """Return whether the process that has a lease has ended, as SQL asks it.
+
+    Of one that can't be seen, by the time that it took the lease or stored something; a time that is still to come is
+    of a clock that was put back since, and as far away.
+    """
     taken, *who = json.loads(owner)
-    alive = Owner(*who).alive()
-    return time.time() - max(taken, updated) >= _UNSEEN if alive is None else not alive
+    alive, now = Owner(*who).alive(), time.time()
+    return min(abs(now - taken), abs(now - updated)) >= _UNSEEN if alive is None else not alive
 
 
 _FILES: weakref.WeakSet[SQLite] = weakref.WeakSet()

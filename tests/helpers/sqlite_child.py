@@ -116,7 +116,7 @@ def as_nobody(db: str) -> None:
     told = []
     try:
         store = SQLiteStore(db)
-        told.append(f"read {store.info('ann').messages}")
+        told.append(f"read {store.info('ann').messages}, wrong {[*store.check()]}")
         store.write("ann")
         told.append("wrote")
     except StoreError as error:

@@ -563,6 +563,21 @@ def test_a_writer_that_missed_a_change_never_has_the_version_of_what_is_there(st
     assert later.info.version > writer.info.version and len(later.session.messages) == 2
 
 
+def test_a_clock_that_goes_back_changes_no_order(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = made(store)
+    for n in range(3):
+        monkeypatch.setattr(time, "time", lambda n=n: 1000.0 - n)
+        say(writer, f"{n}")
+    assert texts(store, "ann") == ["0", "1", "2"] and writer.info.messages == 3
+    with pytest.raises(SessionConflict):
+        store.write("ann")
+    writer.release()
+    store.write("ann").release()
+    assert store.info("ann").updated == 998.0 < store.info("ann").created
+
+
 def test_a_session_made_anew_has_another_version(store: SessionStore) -> None:
     seen = set()
     for _ in range(5):
