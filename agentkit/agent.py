@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from agentkit.chats.chat import Chat
     from agentkit.chats.conversation import Conversation
-    from agentkit.stores.base import SessionStore
+    from agentkit.stores.store import SessionStore
 
 T = TypeVar("T", default=Any)
 

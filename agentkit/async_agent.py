@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from agentkit.agent import Agent
     from agentkit.chats.chat import AsyncChat
-    from agentkit.stores.base import SessionStore
+    from agentkit.stores.store import SessionStore
 
 T = TypeVar("T", default=Any)
 

@@ -28,7 +28,7 @@ from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
 if TYPE_CHECKING:
-    from agentkit.stores.base import SessionStore
+    from agentkit.stores.store import SessionStore
 
 Out = TypeVar("Out", default=Any)
 """What a run's output is: None unless `run(output=...)` asks for a type."""

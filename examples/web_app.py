@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route
 
 from agentkit import Agent, Context, SQLiteStore, tool
 from agentkit.serve import create_app
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from examples.common import arguments, choose_model, say
 
 PASSWORDS = {"ann": "tea", "bob": "mint"}  # of a demo: use your application's own sign-in

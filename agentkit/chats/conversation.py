@@ -18,7 +18,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agentkit.chats import runs
 from agentkit.chats.changing import Changing
@@ -43,7 +43,6 @@ from agentkit.stores.base import (
     Message,
     SessionInfo,
     SessionSettings,
-    SessionStore,
     SessionWriter,
     StoredCall,
     StoredResult,
@@ -53,6 +52,9 @@ from agentkit.stores.turns import TURNS, Turn
 from agentkit.tooling.decisions import PendingCall
 from agentkit.wire.content import Content, JsonObject, calls_of, copy_content
 from agentkit.wire.history import ends_turn, starts_turn, turn_starts, turns
+
+if TYPE_CHECKING:
+    from agentkit.stores.store import SessionStore
 
 T = TypeVar("T")
 Merge = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -428,45 +430,48 @@ class Conversation:
 
     def look(self) -> Seen:
         """See what is stored now."""
+        self._seen = self._read(
+            self._stored,
+            lambda: Seen(history=History(self._begins_with), state=self._begins_with_more["state"] or {}),
+        )
+        return self._seen
+
+    def _stored(self) -> Seen:
+        seen = self._seen
+        if self.store.info(self.id).version != seen.version:
+            seen = Seen.of(self.store.load(self.id))
+        self.must_exist = True
+        return seen
+
+    def _read(self, stored: Callable[[], T], begins_with: Callable[[], T]) -> T:
+        """Read what is stored or, of a session that isn't there yet, what it would begin with."""
         try:
-            if self.store.info(self.id).version != self._seen.version:
-                self._seen = Seen.of(self.store.load(self.id))
-            self.must_exist = True
+            return stored()
         except SessionNotFound:
             if self.must_exist:
                 raise
-            self._seen = Seen(history=History(self._begins_with), state=self._begins_with_more["state"] or {})
-        return self._seen
+            return begins_with()
 
     def messages(self, start: int = 0, end: int | None = None) -> list[Message]:
         """Read messages, with what is known about them."""
-        try:
-            return _copied(self.store.load(self.id, start=start, end=end).messages)
-        except SessionNotFound:
-            if self.must_exist:
-                raise
-            return _copied(self._begins_with[start:end])
+        return _copied(
+            self._read(
+                lambda: self.store.load(self.id, start=start, end=end).messages,
+                lambda: self._begins_with[start:end],
+            )
+        )
 
     def info(self) -> SessionInfo:
         """Read what is known of the session; of one that isn't there yet, what it would begin with."""
-        try:
-            return self.store.info(self.id)
-        except SessionNotFound:
-            if self.must_exist:
-                raise
-            now = time.time()
-            return SessionInfo(
-                id=self.id, created=now, updated=now, messages=len(self._begins_with), **self._settings
-            )
+        now, count = time.time(), len(self._begins_with)
+        return self._read(
+            lambda: self.store.info(self.id),
+            lambda: SessionInfo(id=self.id, created=now, updated=now, messages=count, **self._settings),
+        )
 
     def results(self) -> Sequence[StoredResult]:
         """Read the whole texts that the messages have parts of."""
-        try:
-            return self.store.results(self.id)
-        except SessionNotFound:
-            if self.must_exist:
-                raise
-            return []
+        return self._read(lambda: self.store.results(self.id), list)
 
     def state(self) -> JsonObject:
         """Return a copy of the chat's state."""

@@ -19,8 +19,9 @@ from agentkit.memory.base import Memory
 from agentkit.output import AS_GIVEN, Output
 from agentkit.run import Run, RunStream
 from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
-from agentkit.stores.base import Hit, Message, SessionInfo, SessionStore
+from agentkit.stores.base import Hit, Message, SessionInfo
 from agentkit.stores.sqlite import MemoryStore
+from agentkit.stores.store import SessionStore
 from agentkit.tooling.context import Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.arguments import checked, refuse_copy

@@ -129,10 +129,6 @@ class OwnWriter:
         assert self._own._info is not None
         return self._own._info
 
-    def load(self) -> StoredSession:
-        """Return the session."""
-        return self._own.load(self.info.id)
-
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Keep steps, all or none of them; see `SessionWriter.append`."""
         assert self._own._info is not None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agentkit.cli.display import PlainView, RichView
     from agentkit.cli.setup import Setup
     from agentkit.run import RunStream
-    from agentkit.stores.base import SessionStore
+    from agentkit.stores.store import SessionStore
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

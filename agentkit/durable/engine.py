@@ -23,7 +23,7 @@ from agentkit.durable.schema import CHANNEL, POSTGRES_NOW, SQLITE_NOW, VERSION, 
 from agentkit.errors import ConfigurationError, StoreError, how_to_install
 from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.rows import Statement
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 
 if TYPE_CHECKING:
     from dbos import DBOSClient
@@ -94,7 +94,7 @@ class Engine:
         StoreError: The database can't be reached or changed.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SessionStore) -> None:
         if getattr(getattr(store, "_db", None), "memory", True) and not _is_postgres(store):
             raise ConfigurationError(
                 f"A queue needs a store that outlives the process, a SQLiteStore of a file or a PostgresStore; "

@@ -42,7 +42,7 @@ from agentkit.events import from_wire
 from agentkit.memory.base import Memory
 from agentkit.output import Output, OutputType
 from agentkit.stores.rows import begins
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.tooling.decisions import Decision
 from agentkit.wire.arguments import checked
 from agentkit.wire.convert import UserInput, user_input
@@ -90,7 +90,7 @@ class Queue:
         self,
         agents: Agent[Any] | Mapping[str, Agent[Any]],
         *,
-        store: Store,
+        store: SessionStore,
         deps: MakeDeps | None = None,
         memory: Memory | Iterable[Memory] | None = None,
         output: OutputType[Any] = None,

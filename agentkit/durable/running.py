@@ -29,7 +29,9 @@ from agentkit.errors import (
 )
 from agentkit.events import RunFinished, to_wire
 from agentkit.run import AsyncRunStream, Run
-from agentkit.stores.base import SessionStore, SessionWriter, Step
+from agentkit.stores.base import Step
+from agentkit.stores.store import SessionStore
+from agentkit.stores.writer import Writer
 
 if TYPE_CHECKING:
     from agentkit.durable.queue import Queue
@@ -40,20 +42,18 @@ _WAIT = 60.0
 """Seconds to wait for another writer of the chat."""
 
 
-class Cut:
+class Cut(SessionStore):
     """A store as one run has it. Once it is cut off, nothing more of that run is stored, as after a kill."""
 
     def __init__(self, store: SessionStore) -> None:
-        self._store = store
+        super().__init__(store._db)
+        self._held, self._dropped = store._held, store._dropped
         self.is_off = False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def write(self, id: str, **options: Any) -> SessionWriter:
+    def write(self, id: str, **options: Any) -> Writer:
         """Become the writer of a session, until it is cut off."""
         self.refuse(id)
-        return cast(SessionWriter, _CutWriter(self, self._store.write(id, **options)))
+        return cast(Writer, _CutWriter(self, super().write(id, **options)))
 
     def refuse(self, id: str) -> None:
         """Raise SessionConflict if it is cut off."""
@@ -62,7 +62,7 @@ class Cut:
 
 
 class _CutWriter:
-    def __init__(self, cut: Cut, writer: SessionWriter) -> None:
+    def __init__(self, cut: Cut, writer: Writer) -> None:
         self._cut = cut
         self._writer = writer
 
@@ -144,7 +144,7 @@ class Running:
         given = self.claimed.given
         async with _made(self._queue.deps, given.get("user_data")) as deps:
             chat = self._agent.aio.chat(
-                given["chat"], cast(SessionStore, self._cut), memory=self._queue.memory, deps=deps, wait=_WAIT
+                given["chat"], self._cut, memory=self._queue.memory, deps=deps, wait=_WAIT
             )
             stream = await self._open(chat)
             async with stream as events:

@@ -12,7 +12,7 @@ from agentkit.core.rate_limit import LONGEST_PAUSE, MINUTE, RateLimit, Slot, che
 from agentkit.durable.signals import is_postgres
 from agentkit.errors import StoreError
 from agentkit.stores.rows import Statement
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.wire.arguments import checked
 
 _TABLES = (
@@ -33,7 +33,7 @@ _SHARE = MINUTE / (MINUTE + _BURST + _FRESH)
 class _Rows:
     """A few statements on a store's database, with the words in which the two differ."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: SessionStore) -> None:
         self._db: Any = store._db
         self._postgres = is_postgres(self._db)
         lock: list[Statement] = [("SELECT pg_advisory_xact_lock(1634953588)", ())] if self._postgres else []
@@ -73,7 +73,7 @@ class SharedRateLimit(RateLimit):
 
     def __init__(
         self,
-        store: Store,
+        store: SessionStore,
         name: str,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
@@ -169,7 +169,7 @@ class SharedSpending:
         name: Of the budget: those of one store and name are one.
     """
 
-    def __init__(self, store: Store, name: str = "") -> None:
+    def __init__(self, store: SessionStore, name: str = "") -> None:
         self._rows, self._name = _Rows(store), name
         self._lock = threading.Lock()
         self._open: dict[str, Taking] = {}

@@ -36,7 +36,7 @@ from agentkit.serve.log import EventLog, MemoryEventLog
 from agentkit.serve.runs import Runs
 from agentkit.serve.sessions import Identify, User
 from agentkit.serve.socket import Watcher
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from agentkit.wire.arguments import checked
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from agentkit.serve.log import EventLog, Row
 from agentkit.serve.rows import Teller, usage_row
 from agentkit.serve.sessions import Identify, Session, User
 from agentkit.serve.stored import broken_off, stored_rows, user_row, waiting
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 
 _BEAT = 0.05
 """Seconds between what is told of a run: text is merged in the meantime."""

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from agentkit import Agent, ConfigurationError
 from agentkit.serve.app import create_app
 from agentkit.serve.gemini import create_gemini_app
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from agentkit.wire.arguments import checked
 
 _GRACE = 5

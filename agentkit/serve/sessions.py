@@ -11,7 +11,8 @@ from starlette.requests import HTTPConnection
 
 from agentkit import SessionNotFound
 from agentkit.serve.log import Row
-from agentkit.stores.base import SessionInfo, SessionStore
+from agentkit.stores.base import SessionInfo
+from agentkit.stores.store import SessionStore
 
 _PAGE = 200
 _FOUND = 1_000

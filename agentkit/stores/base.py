@@ -9,10 +9,9 @@ whole texts, of which the messages have a part only; and a state, which is the u
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Protocol, Self, TypedDict
+from typing import Protocol, TypedDict
 
 from agentkit.errors import StoreError
 from agentkit.limits import Usage
@@ -32,7 +31,6 @@ from agentkit.stores.steps import SaveSummary as SaveSummary
 from agentkit.stores.steps import StartCalls as StartCalls
 from agentkit.stores.steps import Step as Step
 from agentkit.stores.steps import StoredCall as StoredCall
-from agentkit.stores.turns import Turn
 from agentkit.wire.content import JsonObject
 
 
@@ -149,10 +147,6 @@ class SessionWriter(Protocol):
         """The index of the message with the sender's id that the writer came with, if the session has it."""
         ...
 
-    def load(self) -> StoredSession:
-        """Read the session."""
-        ...
-
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Store steps, all or none of them, durably; with `release`, let others write in the same transaction.
 
@@ -165,133 +159,3 @@ class SessionWriter(Protocol):
     def release(self) -> None:
         """Let others write; may be called more than once. Never raises."""
         ...
-
-
-class SessionStore(Protocol):
-    """Keeps sessions. All methods may be called from any thread; any number of processes may share a store."""
-
-    @property
-    def identity(self) -> Hashable:
-        """The same for all objects of this process that keep the same sessions, and for no others."""
-        ...
-
-    def create(
-        self,
-        id: str,
-        *,
-        model: str | None = None,
-        instructions: str | None = None,
-        title: str | None = None,
-        expires: float | None = None,
-        parent: str | None = None,
-        messages: Sequence[Message] = (),
-        results: Sequence[StoredResult] = (),
-        state: JsonObject | None = None,
-        calls: Sequence[StoredCall] = (),
-    ) -> SessionInfo:
-        """Make a session, with messages that it begins with (their times are kept), and what belongs to these.
-
-        Raises:
-            SessionExists: There is one of that id.
-            StoreError: It can't be written, or the messages or results don't fit each other; nothing was.
-        """
-        ...
-
-    def load(self, id: str, *, start: int = 0, end: int | None = None) -> StoredSession:
-        """Read a session, but none of its results; of its messages those of `[start:end]`.
-
-        Summary and state are as they were when there were `end` messages.
-
-        Raises:
-            SessionNotFound: There is no such session.
-            DamagedMessage: One of the messages can't be read. Others can, by `start` and `end`.
-            StoreError: It can't be read.
-        """
-        ...
-
-    def info(self, id: str) -> SessionInfo:
-        """Read what is known of a session without its messages and results. Raises SessionNotFound."""
-        ...
-
-    def result(self, id: str, result_id: str) -> str | None:
-        """Read the text of a result; None if there is none of that id. Raises SessionNotFound."""
-        ...
-
-    def results(self, id: str) -> Sequence[StoredResult]:
-        """Read all results, ordered by their messages. Raises SessionNotFound."""
-        ...
-
-    def write(
-        self,
-        id: str,
-        *,
-        wait: float = 0.0,
-        create: SessionSettings | None = None,
-        seen: int | None = None,
-        sender_id: str | None = None,
-        turn: Turn | None = None,
-    ) -> SessionWriter:
-        """Become the writer of a session; what the caller hasn't seen is read once it is.
-
-        Args:
-            id: The session's.
-            wait: Seconds to wait for another writer to be done.
-            create: What to make the session with if it isn't there.
-            seen: The version that the caller knows; if there is another, the writer comes with the session.
-            sender_id: Of a message that is to be looked for; see `SessionWriter.sent`.
-            turn: What the caller holds of `agentkit.stores.turns` already; None waits here for one.
-
-        Raises:
-            SessionNotFound: There is no such session.
-            SessionConflict: Another writer has it, and still had after `wait`.
-        """
-        ...
-
-    def wait(self, id: str, seconds: float) -> None:
-        """Wait until a writer in another process may have left a session, at most so long."""
-        ...
-
-    def list(
-        self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
-    ) -> Sequence[SessionInfo]:
-        """List sessions whose ids begin so, the last updated first; `after` is the last one of the page before."""
-        ...
-
-    def search(
-        self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
-    ) -> Sequence[Hit]:
-        """Find messages that have all the words, the newest first.
-
-        Args:
-            text: Whatever it holds is words, not a query.
-            limit: How many at most.
-            prefix: How the ids of the sessions begin that are searched: all by default.
-            distinct: Whether of each session only the newest is found.
-        """
-        ...
-
-    def rename(self, id: str, title: str | None) -> None:
-        """Give a session a title. Raises SessionNotFound."""
-        ...
-
-    def expire(self, id: str, at: float | None) -> None:
-        """Say when a session may be deleted; None is never. Raises SessionNotFound."""
-        ...
-
-    def delete(self, id: str) -> None:
-        """Delete a session and all that belongs to it. Raises SessionNotFound."""
-        ...
-
-    def delete_expired(self, now: float) -> int:
-        """Delete the sessions that have expired; return how many."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files and connections. What was stored stays."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None: ...

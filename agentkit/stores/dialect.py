@@ -13,6 +13,19 @@ class UnknownOutcome(StoreError):
     """The connection was lost when a transaction was to be made durable: it may or may not have been."""
 
 
+def in_midst(name: str) -> StoreError:
+    """Make the error that whoever asks came in the middle of a transaction of their own thread."""
+    return StoreError(
+        f"{name} can't be used here: what runs now (a signal's handler, or the end of an object that nobody closed) "
+        "came in the middle of a transaction of its own thread. Nothing was done."
+    )
+
+
+def closed(name: str) -> StoreError:
+    """Make the error that a store is closed."""
+    return StoreError(f"The store {name} is closed.")
+
+
 class Dialect(Protocol):
     """What differs between databases."""
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from agentkit.stores._values import readable_text
 from agentkit.stores.rows import MESSAGE, RESULT, Statement
-from agentkit.stores.schema import TABLES, VERSION, exact
+from agentkit.stores.schema import TABLES, VERSION, exact, fill
 from agentkit.stores.search import indexed
 
 BATCH = 500
@@ -184,17 +184,11 @@ def _finish(database: Database) -> None:
         return
     for table, columns, order in _READS:
         select = f"SELECT {{row}}, {columns} FROM {{old}}{table} s ORDER BY {order} LIMIT {BATCH}"
-        while _move(database, table, _fill(select, old)):
+        while _move(database, table, fill(select, old)):
             pass
     with database.transaction():
         for table in ("messages", "calls", "summaries", "results", "instructions", "sessions"):
             database.execute(f"DROP TABLE IF EXISTS {old['old']}{table}")
-
-
-def _fill(text: str, old: dict[str, str]) -> str:
-    for name, value in old.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
 
 
 def _move(database: Database, table: str, select: str) -> bool:
@@ -206,8 +200,8 @@ def _move(database: Database, table: str, select: str) -> bool:
         found = database.execute(select)
         for number, *row in found:
             for statement, values in _INSERTS[table](row, _TEXT[database.kind]):
-                database.execute(_fill(statement, old), values)
-            database.execute(_fill(f"DELETE FROM {{old}}{table} WHERE {{find}}", old), (number,))
+                database.execute(fill(statement, old), values)
+            database.execute(fill(f"DELETE FROM {{old}}{table} WHERE {{find}}", old), (number,))
     return bool(found)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentkit.errors import ConfigurationError, how_to_install
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.wire.arguments import checked
 
 if TYPE_CHECKING:
     from agentkit.stores.postgres_database import Postgres
 
 
-class PostgresStore(Store):
+class PostgresStore(SessionStore):
     """Keeps sessions in PostgreSQL, in tables named `agentkit_*`. See `SessionStore` for the methods.
 
     Any number of threads, processes and machines may share it. Its methods block. Async callers run them in threads,

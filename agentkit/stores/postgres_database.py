@@ -18,7 +18,7 @@ from psycopg.types.numeric import FloatDumper, Int8Dumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from agentkit.errors import AgentError, ConfigurationError, StoreError
-from agentkit.stores.dialect import UnknownOutcome
+from agentkit.stores.dialect import UnknownOutcome, closed, in_midst
 from agentkit.stores.migrations import migrate
 from agentkit.stores.postgres_tables import Tables, filled
 from agentkit.stores.postgres_words import explain, passes, read_url, words_of
@@ -99,10 +99,7 @@ class Postgres:
         A server that is away is waited for, up to `reconnect_timeout`.
         """
         if getattr(self._thread, "runs", False):  # it could wait for itself
-            raise StoreError(
-                f"{self.name} can't be used here: what runs now (a signal's handler, or the end of an object "
-                "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
-            )
+            raise in_midst(self.name)
         until = time.monotonic() + (self._reconnect_timeout if patient else 0)
         self._thread.runs = True
         try:
@@ -203,7 +200,7 @@ class Postgres:
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._lock:
             if self._closed:
-                raise StoreError(f"The store {self.name} is closed.")
+                raise closed(self.name)
             if self._pool is None:
                 self._pool = ConnectionPool(
                     make_conninfo(**self._params),
@@ -228,7 +225,7 @@ class Postgres:
             except PoolTimeout:
                 self._explain_waiting(pool, began, until)
             except PoolClosed:
-                raise StoreError(f"The store {self.name} is closed.") from None
+                raise closed(self.name) from None
         try:
             yield db
         except BaseException:  # what is prepared on it isn't known any more
@@ -261,7 +258,7 @@ class Postgres:
         """Take the lock of this store's leases, if it isn't held."""
         with self._lock, self._in_words():
             if self._closed:
-                raise StoreError(f"The store {self.name} is closed.")
+                raise closed(self.name)
             while self._lease is None or _is_lost(self._lease):
                 try:
                     self._lease = self._take_lock(self._connect_again(until))

@@ -10,8 +10,7 @@ from typing import Any
 
 import psycopg
 
-from agentkit.errors import StoreVersionError
-from agentkit.stores.schema import VERSION
+from agentkit.stores.schema import check_version, fill
 
 _MIGRATING = 0x616B6974_6D696772  # the key of an advisory lock: "akitmigr"
 _PARTS = {
@@ -62,13 +61,7 @@ class Tables:
         """Return the version of the schema; 0 is an empty database."""
         if not self.has("agentkit_schema"):
             return 0
-        version: int = self.execute("SELECT max(version) FROM agentkit_schema")[0][0] or 0
-        if version > VERSION:
-            raise StoreVersionError(
-                f"{self._name} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was "
-                "left as it is. Upgrade agentkit."
-            )
-        return version
+        return check_version(self._name, self.execute("SELECT max(version) FROM agentkit_schema")[0][0] or 0)
 
     def set_version(self, version: int) -> None:
         """Note the version of the schema."""
@@ -85,7 +78,5 @@ class Tables:
 @lru_cache(maxsize=256)
 def filled(text: str) -> bytes:
     """Write a statement as PostgreSQL takes it."""
-    for name, value in _PARTS.items():
-        text = text.replace(f"{{{name}}}", value)
-    head, *rest = text.split("?")
+    head, *rest = fill(text, _PARTS).split("?")
     return "".join([head, *(f"${n}{piece}" for n, piece in enumerate(rest, 1))]).encode()

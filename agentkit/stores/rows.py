@@ -35,7 +35,7 @@ Row = Sequence[Any]
 _INFO = """id, created, updated, version, messages, usage, title, model,
     (SELECT i.text FROM {p}instructions i WHERE i.session = key), expires, parent"""
 INFO = f"SELECT {_INFO} FROM {{p}}sessions s"
-BY_ID = "session = (SELECT key FROM {p}sessions WHERE id = ?)"
+_BY_ID = "session = (SELECT key FROM {p}sessions WHERE id = ?)"
 
 # One statement makes a session that isn't there, takes its lease if that is free, and reads its row, whether it has a
 # ledger, and where a sender's id is. It may be sent twice.
@@ -69,23 +69,15 @@ CALL = """
     SELECT s.key, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"""
 STATE = "INSERT INTO {p}states (session, seq, state) SELECT s.key, ?, ?"
 
-_MESSAGES = """SELECT seq, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared,
-    given FROM {p}messages WHERE {of} AND seq >= ? AND seq < ? ORDER BY seq"""
-_CALLS = """SELECT number, call_id, name, effect, args, started, response, deferred, why, declared
-    FROM {p}calls WHERE {of} ORDER BY number"""
-_SUMMARY = "SELECT upto, text FROM {p}summaries WHERE {of} AND upto <= ? ORDER BY id DESC LIMIT 1"
-_STATE = "SELECT state FROM {p}states WHERE {of} AND seq <= ? ORDER BY seq DESC LIMIT 1"
+RESULTS = f"SELECT id, seq, text FROM {{p}}results WHERE {_BY_ID} ORDER BY seq, id"
+_MESSAGES = f"""
+    SELECT seq, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, files, cleared, given
+    FROM {{p}}messages WHERE {_BY_ID} AND seq >= ? AND seq < ? ORDER BY seq"""
+_CALLS = f"""SELECT number, call_id, name, effect, args, started, response, deferred, why, declared
+    FROM {{p}}calls WHERE {_BY_ID} ORDER BY number"""
+_SUMMARY = f"SELECT upto, text FROM {{p}}summaries WHERE {_BY_ID} AND upto <= ? ORDER BY id DESC LIMIT 1"
+_STATE = f"SELECT state FROM {{p}}states WHERE {_BY_ID} AND seq <= ? ORDER BY seq DESC LIMIT 1"
 _ALL = 2**62
-
-
-def part(text: str, **parts: str) -> str:
-    """Fill in parts of a statement that no dialect knows."""
-    for name, value in parts.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
-
-
-_LOAD = tuple(part(text, of=BY_ID) for text in (_MESSAGES, _CALLS, _SUMMARY, _STATE))
 
 
 # -- statements
@@ -120,13 +112,12 @@ def search(hits: Callable[[str], str], prefix: str, *, distinct: bool) -> Statem
 def load(id: str, start: int, end: int | None) -> list[Statement]:
     """Read a session: to be given to `session_of`."""
     who, until = (exact(id),), _ALL if end is None else end
-    messages, calls, summary, state = _LOAD
     return [
         (f"{INFO} WHERE s.id = ?", who),
-        (messages, (*who, start, until)),
-        (calls, who),
-        (summary, (*who, until)),
-        (state, (*who, until)),
+        (_MESSAGES, (*who, start, until)),
+        (_CALLS, who),
+        (_SUMMARY, (*who, until)),
+        (_STATE, (*who, until)),
     ]
 
 
@@ -287,16 +278,16 @@ def _message(id: str, seq: int, row: Row) -> Message:
             raise Damaged("it isn't there")
         said = values.decode_content(content)
         check_shape(said, seq)
-        return Message(
+        return Message(  # most of it is None
             content=said,
             created=created,
-            usage=values.decode_usage(usage),
-            finish_reason=maybe(finish_reason),
-            model=maybe(model),
-            endpoint=maybe(endpoint),
-            metadata=values.decode_object(metadata),
-            sender_id=maybe(sender_id),
-            given=values.decode_object(given),
+            usage=None if usage is None else values.decode_usage(usage),
+            finish_reason=None if finish_reason is None else plain(finish_reason),
+            model=None if model is None else plain(model),
+            endpoint=None if endpoint is None else plain(endpoint),
+            metadata=None if metadata is None else values.decode_object(metadata),
+            sender_id=None if sender_id is None else plain(sender_id),
+            given=None if given is None else values.decode_object(given),
             **values.decode_notes(files, cleared),
         )
     except ValueError as error:

@@ -7,6 +7,9 @@ number, `seq`, from 0.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from agentkit.errors import StoreVersionError
 
 VERSION = 4
 """Of the schema: the number of the last migration."""
@@ -65,6 +68,24 @@ TABLES = (
         PRIMARY KEY (session, seq)){strict}
     """,
 )
+
+
+def fill(text: str, parts: Mapping[str, str]) -> str:
+    """Put parts in the places of their names in braces."""
+    for name, part in parts.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+def check_version(name: str, version: int) -> int:
+    """Return the version that a database has noted. Raises StoreVersionError if it is a newer one."""
+    if version > VERSION:
+        raise StoreVersionError(
+            f"{name} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was left as it "
+            "is. Upgrade agentkit."
+        )
+    return version
+
 
 _ESCAPED = re.compile(r"\\(?:(\\)|x(00)|u([0-9a-f]{4}))")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from agentkit.stores.sqlite_file import SQLite
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.wire.arguments import checked
 
 
-class SQLiteStore(Store):
+class SQLiteStore(SessionStore):
     """Keeps sessions in a file. See `SessionStore` for the methods.
 
     When `append` returns, the data is on the disk (WAL, `synchronous=FULL`). Neither the end of the process nor a

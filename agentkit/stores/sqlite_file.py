@@ -16,6 +16,7 @@ from typing import Any
 
 from agentkit.errors import ConfigurationError, StoreError
 from agentkit.stores._owner import Owner
+from agentkit.stores.dialect import closed, in_midst
 from agentkit.stores.migrations import migrate
 from agentkit.stores.rows import Statement
 from agentkit.stores.sqlite_tables import Tables, filled
@@ -80,10 +81,7 @@ class SQLite:
         """Run statements in one transaction; see `Dialect.run`."""
         with self._lock:
             if self._in_transaction:  # of this thread, as it got the lock: it mustn't be touched from here
-                raise StoreError(
-                    f"{self.name} can't be used here: what runs now (a signal's handler, or the end of an object "
-                    "that nobody closed) came in the middle of a transaction of its own thread. Nothing was done."
-                )
+                raise in_midst(self.name)
             try:
                 self._in_transaction = True
                 connection = self._connected()
@@ -189,7 +187,7 @@ class SQLite:
 
     def _connected(self) -> sqlite3.Connection:
         if self._closed:
-            raise StoreError(f"The store of {self.name} is closed.")
+            raise closed(self.name)
         if self._connection is not None and self._pid != os.getpid() and not self.memory:
             raise StoreError(
                 f"{self.name} was opened before a fork that Python knew nothing of; open it after."

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from agentkit.errors import StoreError, StoreVersionError
-from agentkit.stores.schema import VERSION
+from agentkit.errors import StoreError
+from agentkit.stores.schema import check_version, fill
 
 APPLICATION_ID = 0x616B6974  # "akit"; see https://sqlite.org/pragma.html#pragma_application_id
 _PARTS = {
@@ -76,13 +76,7 @@ class Tables:
             raise StoreError(
                 f"{self._path} is an SQLite database, but not one of agentkit; it was left as it is."
             )
-        version = self._pragma("user_version")
-        if version > VERSION:
-            raise StoreVersionError(
-                f"{self._path} was written by a newer agentkit (schema {version}; this one knows {VERSION}); it was "
-                "left as it is. Upgrade agentkit."
-            )
-        return version
+        return check_version(str(self._path), self._pragma("user_version"))
 
     def set_version(self, version: int) -> None:
         """Note the version of the schema."""
@@ -101,6 +95,4 @@ class Tables:
 @lru_cache(maxsize=256)
 def filled(text: str) -> str:
     """Write a statement as SQLite takes it."""
-    for name, value in _PARTS.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
+    return fill(text, _PARTS)

@@ -33,8 +33,8 @@ from agentkit.stores.writer import Lease, Writer
 from agentkit.wire.arguments import checked
 
 
-class Store:
-    """Keeps sessions in a database. See `SessionStore` for the methods."""
+class SessionStore:
+    """Keeps sessions. All methods may be called from any thread; any number of processes may share a store."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._db = dialect
@@ -47,14 +47,22 @@ class Store:
 
     @property
     def identity(self) -> Hashable:
-        """The same for all stores of this process on the same database."""
+        """The same for all objects of this process that keep the same sessions, and for no others."""
         return self._db.identity
 
     # -- reading
 
     @checked
     def load(self, id: str, *, start: int = 0, end: int | None = None) -> StoredSession:
-        """Read a session; see `SessionStore.load`."""
+        """Read a session, but none of its results; of its messages those of `[start:end]`.
+
+        Summary and state are as they were when there were `end` messages.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            DamagedMessage: One of the messages can't be read. Others can, by `start` and `end`.
+            StoreError: It can't be read.
+        """
         info, *rest = self._db.run(rows.load(id, start, end), write=False)
         with self._reading():
             return rows.session_of(rows.info_of(_one(info, id)), *rest, start=start)
@@ -78,11 +86,9 @@ class Store:
     @checked
     def results(self, id: str) -> Sequence[StoredResult]:
         """Read all results, ordered by their messages. Raises SessionNotFound."""
-        text = rows.part("SELECT id, seq, text FROM {p}results WHERE {of} ORDER BY seq, id", of=rows.BY_ID)
         who = (exact(id),)
-        found, results = self._db.run(
-            [("SELECT 1 FROM {p}sessions WHERE id = ?", who), (text, who)], write=False
-        )
+        there = "SELECT 1 FROM {p}sessions WHERE id = ?"
+        found, results = self._db.run([(there, who), (rows.RESULTS, who)], write=False)
         _one(found, id)
         with self._reading():
             return [StoredResult(id=plain(key), seq=seq, text=plain(text)) for key, seq, text in results]
@@ -106,7 +112,14 @@ class Store:
     def search(
         self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
     ) -> Sequence[Hit]:
-        """Find messages that have all the words of `text` (its first 32 different ones); see `SessionStore.search`."""
+        """Find messages that have all the words, the newest first.
+
+        Args:
+            text: Whatever it holds is words, not a query.
+            limit: How many at most.
+            prefix: How the ids of the sessions begin that are searched: all by default.
+            distinct: Whether of each session only the newest is found.
+        """
         if not (wanted := search.query(text)):
             return []
         statement, given = rows.search(self._db.hits, prefix, distinct=distinct)
@@ -148,7 +161,12 @@ class Store:
         state: dict[str, Any] | None = None,
         calls: Sequence[StoredCall] = (),
     ) -> SessionInfo:
-        """Make a session; see `SessionStore.create`."""
+        """Make a session, with messages that it begins with (their times are kept), and what belongs to these.
+
+        Raises:
+            SessionExists: There is one of that id.
+            StoreError: It can't be written, or the messages or results don't fit each other; nothing was.
+        """
         values.check_id(id)
         values.check_results(results, len(messages))
         now = time.time()
@@ -209,9 +227,19 @@ class Store:
         sender_id: str | None = None,
         turn: Turn | None = None,
     ) -> Writer:
-        """Become the writer of a session; see `SessionStore.write`.
+        """Become the writer of a session; what the caller hasn't seen is read once it is.
 
-        A writer whose process has ended is none, however it ended.
+        Args:
+            id: The session's.
+            wait: Seconds to wait for another writer to be done.
+            create: What to make the session with if it isn't there.
+            seen: The version that the caller knows; if there is another, the writer comes with the session.
+            sender_id: Of a message that is to be looked for; see `SessionWriter.sent`.
+            turn: What the caller holds of `agentkit.stores.turns` already; None waits here for one.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            SessionConflict: Another writer has it, and still had after `wait`.
         """
         if create is not None:
             values.check_id(id)
@@ -237,11 +265,11 @@ class Store:
             raise
 
     def wait(self, id: str, seconds: float) -> None:
-        """Wait until a writer in another process may have left a session; see `SessionStore.wait`."""
+        """Wait until a writer in another process may have left a session, at most so long."""
         self._db.wait(id, seconds)
 
     def close(self) -> None:
-        """Release this store's writers and close the database. What was stored stays."""
+        """Let go of files and connections. What was stored stays."""
         try:
             held = [*self._held]
             self._give_back(*held, patient=False)

@@ -17,7 +17,7 @@ from agentkit.stores.dialect import UnknownOutcome
 from agentkit.stores.turns import TURNS, Turn
 
 if TYPE_CHECKING:
-    from agentkit.stores.store import Store
+    from agentkit.stores.store import SessionStore
 
 _SENDS = 5
 """How often an append is sent at most, where a connection is lost each time."""
@@ -67,7 +67,7 @@ class Writer:
 
     def __init__(
         self,
-        store: Store,
+        store: SessionStore,
         mirror: Mirror,
         lease: Lease,
         session: Callable[[], StoredSession] | None,
@@ -95,10 +95,6 @@ class Writer:
             return None
         with self._store._reading():
             return self._session()
-
-    def load(self) -> StoredSession:
-        """Read the session."""
-        return self._store.load(self._mirror.id)
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Store steps, all or none of them; see `SessionWriter.append`."""

@@ -34,7 +34,7 @@ _HOMES: Final = {
     "Chat": "agentkit.chats.chat",
     "AsyncChat": "agentkit.chats.chat",
     "Agent": "agentkit.agent",
-    "SessionStore": "agentkit.stores.base",
+    "SessionStore": "agentkit.stores.store",
     "RunOptions": "agentkit.core.options",
     "Queue": "agentkit.durable.queue",
     "genai": "google.genai",

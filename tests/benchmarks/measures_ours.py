@@ -22,7 +22,8 @@ from agentkit_local.model import available
 from agentkit import Agent, ChatManager, GeminiModel, LocalModel, MemoryStore, Model, SQLiteStore
 from agentkit.drivers import threads
 from agentkit.model import Traits
-from agentkit.stores.base import AddMessage, Message, SessionStore
+from agentkit.stores.base import AddMessage, Message
+from agentkit.stores.store import SessionStore
 from agentkit.wire.content import keep
 from tests.benchmarks.contender import NotAvailable
 from tests.benchmarks.harness import IN_MEMORY

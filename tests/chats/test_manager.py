@@ -22,7 +22,8 @@ from agentkit import (
     StoreError,
 )
 from agentkit.errors import SessionExists, StoreVersionError
-from agentkit.stores.base import Cut, SessionStore, StoredSession
+from agentkit.stores.base import Cut, StoredSession
+from agentkit.stores.store import SessionStore
 from agentkit.stores.writer import Writer
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import Request

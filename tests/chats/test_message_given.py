@@ -24,7 +24,7 @@ from agentkit import (
     StoreError,
     tool,
 )
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.ways import Way, WayChat, either
 from tests.stores.conftest import STORES

@@ -27,7 +27,8 @@ from agentkit import (
 )
 from agentkit.chats.chat import Chat
 from agentkit.drivers import threads
-from agentkit.stores.base import DamagedMessage, SessionStore
+from agentkit.stores.base import DamagedMessage
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import Request, model_content, user_content
 from tests.helpers.stored_chats import CALL, LEDGER, added

@@ -21,7 +21,8 @@ from agentkit import (
     ToolError,
     tool,
 )
-from agentkit.stores.base import FinishCall, SaveState, SessionStore
+from agentkit.stores.base import FinishCall, SaveState
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.ways import Way, either
 from tests.stores.conftest import STORES

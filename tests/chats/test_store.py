@@ -29,7 +29,8 @@ from agentkit import (
 from agentkit.chats.chat import Chat
 from agentkit.errors import SessionExists, StoreVersionError
 from agentkit.events import ToolFinished, ToolStarted
-from agentkit.stores.base import AddMessage, FinishCall, SessionStore, StartCalls, StoredCall
+from agentkit.stores.base import AddMessage, FinishCall, StartCalls, StoredCall
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
 from tests.helpers.stored_chats import added

@@ -33,7 +33,7 @@ from agentkit import (
 )
 from agentkit.events import AgentEvent, Event, ToolFinished, ToolStarted
 from agentkit.run import AsyncRunStream, RunStream
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history
 from agentkit.wire.content import responses_of
 from tests.helpers.ways import Way, WayChat, either, way

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentkit.durable import Queue
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from tests.helpers.postgres import schema_url
 from tests.helpers.queue_worker import open_queue, open_store
 
@@ -42,6 +42,6 @@ def queue(reopen: Callable[[], Queue]) -> Queue:
 
 
 @pytest.fixture
-def store(queue: Queue) -> Store:
+def store(queue: Queue) -> SessionStore:
     """Its store."""
     return queue.store

@@ -16,7 +16,7 @@ import pytest
 from agentkit import Agent, Approve, ConfigurationError, Context, Deny, MemoryStore, SQLiteStore, Tool, tool
 from agentkit.durable import Queue, TaskEnded, TaskStarted
 from agentkit.events import TextDelta, ToolFinished
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel
 from agentkit.testing.scripted import call, fault
 from tests.helpers.queue_worker import Planned, effects_in, make_agent, note, open_queue, plan
@@ -170,7 +170,7 @@ def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
 
 
 def test_a_call_whose_tool_another_version_declares_anew_waits_again_and_is_approved_as_it_is_now(
-    queue: Queue, store: Store, effects: Path
+    queue: Queue, store: SessionStore, effects: Path
 ) -> None:
     with queue.workers():
         shown = queue.wait(queue.send("ann", plan("asked", say="Allowed.")), 30)
@@ -196,7 +196,7 @@ def test_a_call_whose_tool_another_version_declares_anew_waits_again_and_is_appr
 
 
 def test_a_decision_about_a_tool_that_is_gone_runs_nothing_and_says_so(
-    queue: Queue, store: Store, effects: Path
+    queue: Queue, store: SessionStore, effects: Path
 ) -> None:
     with queue.workers():
         (call,) = queue.wait(queue.send("ann", plan("asked", say="Over.")), 30).pending
@@ -295,7 +295,7 @@ def test_queues_on_one_database_and_on_several_live_in_one_process(queue: Queue,
         assert all(each.wait(task, 30).text == "Here." for each, task in tasks)
 
 
-def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: Store) -> None:
+def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: SessionStore) -> None:
     with queue.workers():
         task = queue.send("ann", plan("read"))
         queue.wait(task, 30)

@@ -13,20 +13,20 @@ from agentkit import Agent, Limits, Price
 from agentkit.core.budget import Budget, Taking
 from agentkit.durable import SharedRateLimit, SharedSpending
 from agentkit.stores.rows import Statement
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel
 from agentkit.testing.scripted import fault, reply
 from tests.helpers.queue_worker import open_store
 
 
 @pytest.fixture
-def stores(where: str) -> Iterator[list[Store]]:
+def stores(where: str) -> Iterator[list[SessionStore]]:
     """Two stores on one database, as two processes have them."""
     with open_store(where) as one, open_store(where) as two:
         yield [one, two]
 
 
-def test_processes_together_reserve_no_more_than_the_limit(stores: list[Store]) -> None:
+def test_processes_together_reserve_no_more_than_the_limit(stores: list[SessionStore]) -> None:
     limits = [SharedRateLimit(store, "q", requests_per_minute=600) for store in stores]
     began = time.monotonic()
     slots = [limits[n % 2].reserve(0) for n in range(400)]
@@ -36,7 +36,7 @@ def test_processes_together_reserve_no_more_than_the_limit(stores: list[Store]) 
     assert sum(slot.seconds == 0 for slot in slots) >= 40  # some may go at once
 
 
-def test_tokens_count_and_what_was_taken_beyond_counts_too(stores: list[Store]) -> None:
+def test_tokens_count_and_what_was_taken_beyond_counts_too(stores: list[SessionStore]) -> None:
     one, two = [SharedRateLimit(store, "q", tokens_per_minute=6_000) for store in stores]
     slot = one.reserve(100)
     assert slot.seconds == 0
@@ -46,7 +46,7 @@ def test_tokens_count_and_what_was_taken_beyond_counts_too(stores: list[Store]) 
     assert 10 < max(waits) < 60
 
 
-def test_one_lease_serves_many_requests(stores: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_lease_serves_many_requests(stores: list[SessionStore], monkeypatch: pytest.MonkeyPatch) -> None:
     limit = SharedRateLimit(stores[0], "q", requests_per_minute=6_000)
     asked: list[object] = []
     run = limit._rows.run
@@ -61,7 +61,7 @@ def test_one_lease_serves_many_requests(stores: list[Store], monkeypatch: pytest
     assert len(asked) <= 3
 
 
-def test_a_pause_is_everybodys(stores: list[Store]) -> None:
+def test_a_pause_is_everybodys(stores: list[SessionStore]) -> None:
     one, two = [SharedRateLimit(store, "q", requests_per_minute=60) for store in stores]
     one.slow_down(20)
     assert 15 < two.pause() <= 20
@@ -72,7 +72,7 @@ def test_a_pause_is_everybodys(stores: list[Store]) -> None:
     assert 0 < other.pause() <= 1
 
 
-def test_a_run_waits_after_a_429_as_with_a_limit_of_its_own(stores: list[Store]) -> None:
+def test_a_run_waits_after_a_429_as_with_a_limit_of_its_own(stores: list[SessionStore]) -> None:
     limit = SharedRateLimit(stores[0], "q", requests_per_minute=6_000)
     model = ScriptedModel([fault(429, retry_after=0.3), "Now."])
     began = time.monotonic()
@@ -80,7 +80,7 @@ def test_a_run_waits_after_a_429_as_with_a_limit_of_its_own(stores: list[Store])
     assert time.monotonic() - began > 0.25
 
 
-def test_a_budget_is_never_overdrawn_by_many_at_once(stores: list[Store]) -> None:
+def test_a_budget_is_never_overdrawn_by_many_at_once(stores: list[SessionStore]) -> None:
     spending = [SharedSpending(store) for store in stores]
     takings = [Taking(id=str(n), key="ann", period="2026-11-28", usd=0.3) for n in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -97,7 +97,7 @@ def test_a_budget_is_never_overdrawn_by_many_at_once(stores: list[Store]) -> Non
     assert spending[1].take(Taking(id="bob", key="bob", period="2026-11-28", usd=0.3), 1.0) is None
 
 
-def test_a_run_stops_at_the_budget_that_another_process_has_used_up(stores: list[Store]) -> None:
+def test_a_run_stops_at_the_budget_that_another_process_has_used_up(stores: list[SessionStore]) -> None:
     prices = {"m": Price(input=1.0, output=1.0)}
     runs = []
     for store in stores:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, MemoryStore, ModelError, Result, SQLiteStore, StoreError, ToolDeferred
-from agentkit.stores.base import SaveFiles, SessionStore
+from agentkit.stores.base import SaveFiles
+from agentkit.stores.store import SessionStore
 from tests.gemini.test_uploads import files, model_on, sent_files, server, video
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault

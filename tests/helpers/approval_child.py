@@ -16,8 +16,8 @@ from typing import Any
 from agentkit import Agent, Approve, Context, Result, SQLiteStore, Tool, ToolDeferred
 from agentkit.chats.chat import Chat
 from agentkit.run import Run
-from agentkit.stores.base import SessionStore
 from agentkit.stores.postgres import PostgresStore
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call
 from agentkit.tooling.decisions import Decision
 from agentkit.wire.content import Request, responses_of

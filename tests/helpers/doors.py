@@ -62,7 +62,7 @@ NO_DOORS = {
     " *.count_tokens *.acount_tokens *.upload *.aupload *.prepare_for",
     "what the loop asks of its settings": "*.view Tool.bind Context.at Context.progress Budget.taking"
     " SharedSpending.* SharedRateLimit.settle Limits.check_prices"
-    " RetryPolicy.delay RateLimit.settle Agent.run_inside Store.write Store.wait",
+    " RetryPolicy.delay RateLimit.settle Agent.run_inside SessionStore.write SessionStore.wait",
     "what the server and the workers ask": "*EventLog.* Queue.fire answer nothing_printed",
     "a reader of what `to_wire` made of it": "Usage.from_wire Source.from_wire UploadedFile.from_wire"
     " PendingCall.from_wire Price.from_wire read_by_model write_by_model to_wire",
@@ -238,7 +238,7 @@ METHODS: dict[str, tuple[Callable[[], Any], dict[str, dict[str, Any]]]] = {
         lambda: SharedRateLimit(queue().store, "r"),
         {"give_back": {"slot": SLOT}, "reserve": {"tokens": 1}, "slow_down": {}},
     ),
-    "Store": (
+    "SessionStore": (
         store,
         {
             "create": {"id": "b"},

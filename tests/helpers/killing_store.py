@@ -1,4 +1,4 @@
-"""A store that ends its process at a chosen commit: it hands all on to a real one, and counts what is written."""
+"""A store that ends its process at a chosen commit: what it writes is counted."""
 
 from __future__ import annotations
 
@@ -54,33 +54,23 @@ class Commits:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class _Handing:
-    """Hands all on to another object, and watches those of its methods that commit."""
-
-    def __init__(self, inner: Any, commits: Commits, names: tuple[str, ...], look: Callable[[], Any]) -> None:
-        self._inner = inner
-        self._commits = commits
-        self._names = names
-        self._look = look
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if name not in self._names:
-            return found
-
-        def watched(*args: Any, **options: Any) -> Any:
-            given = args[0] if args else None
-            done = self._commits.around(self._look, name, lambda: found(*args, **options), given)
-            if name == "write":
-                return _Handing(done, self._commits, WRITER_COMMITS, self._look)
-            return done
-
-        return watched
-
-
 def killing(store: Any, commits: Commits, *ids: str) -> Any:
-    """Wrap a store; `ids` are the sessions that are looked at before the process ends."""
-    return _Handing(store, commits, STORE_COMMITS, lambda: stored(store, *ids))
+    """Watch what a store and its writers commit; `ids` are the sessions that are looked at before the process ends."""
+
+    def watch(of: Any, names: tuple[str, ...]) -> Any:
+        for name in names:
+            setattr(of, name, watched(getattr(of, name), name))
+        return of
+
+    def watched(commit: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def around(*args: Any, **options: Any) -> Any:
+            given = args[0] if args else None
+            done = commits.around(lambda: stored(store, *ids), name, lambda: commit(*args, **options), given)
+            return watch(done, WRITER_COMMITS) if name == "write" else done
+
+        return around
+
+    return watch(store, STORE_COMMITS)
 
 
 def stored(store: Any, *ids: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def work(url: str, name: str, id: str, seconds: float, results: int) -> None:
             try:
                 writer = store.write(id, wait=random.choice([0, 0.05]))
                 try:
-                    before = writer.load()
+                    before = store.load(id)
                     assert [call.index for call in before.calls] == []
                     writer.append(pair(f"{name}: {done}"))
                 finally:

@@ -22,7 +22,7 @@ from typing import Any
 from agentkit import Agent, Context, Limits, PostgresStore, SQLiteStore, tool
 from agentkit.durable import Queue
 from agentkit.model import Model
-from agentkit.stores.store import Store
+from agentkit.stores.store import SessionStore
 from agentkit.testing.scripted import call, chunks_of, reply
 from agentkit.wire.content import Reply, Request
 
@@ -130,7 +130,7 @@ def make_agent() -> Agent[Any]:
     return Agent(Planned(), tools=tools, limits=Limits(turns=40, repeats=None))
 
 
-def open_store(where: str) -> Store:
+def open_store(where: str) -> SessionStore:
     """Open a store by its URL or path."""
     return PostgresStore(where) if where.startswith("postgres") else SQLiteStore(where)
 
@@ -140,7 +140,7 @@ def make_deps(user_data: Any) -> Iterator[Any]:
     yield user_data
 
 
-def open_queue(store: Store, **options: Any) -> Queue:
+def open_queue(store: SessionStore, **options: Any) -> Queue:
     """Open a queue with the agent of all workers."""
     return Queue({"planned": make_agent()}, store=store, deps=make_deps, **options)
 

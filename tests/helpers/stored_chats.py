@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentkit.stores.base import AddMessage, Message, SessionStore, SessionWriter, StoredCall
+from agentkit.stores.base import AddMessage, Message, SessionWriter, StoredCall
+from agentkit.stores.store import SessionStore
 from agentkit.wire.content import Content, call_part, model_content, response_part, user_content
 
 ASK = user_content("What is the weather in Oslo?")

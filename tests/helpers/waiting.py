@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentkit import Agent, Approve, Chat, Limits, Price, Result, Run, Tool, ToolDeferred, tool
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call
 
 

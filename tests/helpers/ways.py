@@ -11,7 +11,7 @@ import pytest
 
 from agentkit import Agent, Run
 from agentkit.events import Event
-from agentkit.stores.base import SessionStore
+from agentkit.stores.store import SessionStore
 from agentkit.testing import check_history
 from agentkit.tooling.decisions import Decision, PendingCall
 

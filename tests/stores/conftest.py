@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agentkit.stores.base import SessionStore
 from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.sqlite import MemoryStore, SQLiteStore
+from agentkit.stores.store import SessionStore
 from tests.helpers.postgres import postgres_store, schema_url
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[SessionStore]]] = {

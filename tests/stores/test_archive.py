@@ -32,10 +32,10 @@ from agentkit.stores.base import (
     Message,
     SaveResult,
     SessionInfo,
-    SessionStore,
     StartCalls,
 )
 from agentkit.stores.records import MAX_DEPTH
+from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import model_content, user_content
 from tests.helpers.stored_chats import added, with_calls

@@ -33,13 +33,13 @@ from agentkit.stores.base import (
     SaveResult,
     SaveState,
     SaveSummary,
-    SessionStore,
     StartCalls,
     Step,
     StoredResult,
     StoredSummary,
 )
 from agentkit.stores.sqlite import MemoryStore
+from agentkit.stores.store import SessionStore
 from agentkit.wire.content import Content, model_content, response_part, user_content
 from tests.helpers.stored_chats import ASK, CALL, LEDGER, NOON, RAIN, added, made, say, texts, with_calls
 from tests.stores.conftest import STORES
@@ -180,7 +180,7 @@ def test_messages_come_back_in_order_with_what_they_cost(store: SessionStore) ->
     cost = Usage(requests=1, prompt_tokens=3, candidates_tokens=4, total_tokens=7, estimated=True)
     writer.append([added(model_content("Rain."), usage=cost, finish_reason="STOP")])
     writer.append([added(ASK, created=12.5)])
-    session = writer.load()
+    session = store.load("ann")
     assert [m.content for m in session.messages] == [ASK, model_content("Rain."), ASK]
     assert [m.usage for m in session.messages] == [None, cost, None]
     assert [m.finish_reason for m in session.messages] == [None, "STOP", None]
@@ -650,7 +650,7 @@ def test_who_waits_writes_when_the_other_is_done(store: SessionStore) -> None:
 
     def late() -> list[str]:
         writer = store.write("ann", wait=30)
-        found = [m.content["parts"][0]["text"] for m in writer.load().messages]
+        found = [m.content["parts"][0]["text"] for m in store.load("ann").messages]
         say(writer, "c")
         writer.release()
         return found

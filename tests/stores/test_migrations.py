@@ -26,11 +26,11 @@ from agentkit.stores.base import (
     FinishCall,
     SaveResult,
     SaveState,
-    SessionStore,
     StoredSummary,
 )
 from agentkit.stores.schema import VERSION
 from agentkit.stores.sqlite import SQLiteStore
+from agentkit.stores.store import SessionStore
 from agentkit.wire.content import Content, call_part, model_content, response_part, user_content
 from tests.helpers.postgres import schema_url
 from tests.helpers.postgres_cases import ROOT, run

@@ -345,7 +345,7 @@ def test_only_who_asks_for_results_reads_their_table(
         return real(statements, **given)
 
     monkeypatch.setattr(store._db, "run", note)
-    writer.load()
+    store.load("ann")
     writer.append([message("a cow"), message("a cat")])
     store.info("ann")
     store.list()

@@ -71,7 +71,7 @@ def test_a_lease_is_kept_while_nothing_is_written(open_store: Open, postgres: st
 def end_connections(url: str, which: str) -> None:
     run(
         url,
-        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {which}",
+        f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {which}",
     )
 
 

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from agentkit.limits import Usage
-from agentkit.stores.base import AddUsage, Cut, SaveSummary, SessionStore
+from agentkit.stores.base import AddUsage, Cut, SaveSummary
+from agentkit.stores.store import SessionStore
 from agentkit.wire.content import model_content
 from tests.helpers.stored_chats import CALL, LEDGER, NOON, RAIN, added, made, say
 

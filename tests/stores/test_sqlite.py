@@ -20,7 +20,7 @@ import pytest
 
 from agentkit.errors import ConfigurationError, SessionConflict, StoreError, StoreVersionError
 from agentkit.limits import Usage
-from agentkit.stores import _owner, migrations, sqlite_tables
+from agentkit.stores import _owner, migrations, schema
 from agentkit.stores.base import (
     Cut,
     DamagedMessage,
@@ -184,7 +184,7 @@ def test_an_older_file_is_brought_up_to_date(filled: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as newer:
         newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, add_a_column])
-        for module in (migrations, sqlite_tables):
+        for module in (migrations, schema):
             newer.setattr(module, "VERSION", VERSION + 1)
         with SQLiteStore(filled) as store:
             assert store.load("ann").info.messages == 4 and store.check() == []
@@ -200,7 +200,7 @@ def test_a_migration_that_fails_changes_nothing(filled: Path, monkeypatch: pytes
 
     with monkeypatch.context() as newer:
         newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, fail])
-        for module in (migrations, sqlite_tables):
+        for module in (migrations, schema):
             newer.setattr(module, "VERSION", VERSION + 1)
         with pytest.raises(StoreError, match="nothing"):
             SQLiteStore(filled)
@@ -687,7 +687,7 @@ def test_only_who_asks_for_results_reads_their_table(filled: Path) -> None:
     with SQLiteStore(filled) as store:
         store._db._connected().set_trace_callback(said.append)
         writer = store.write("ann")
-        writer.load()
+        store.load("ann")
         writer.append([added(user_content("next")), added(model_content("one"))])
         writer.release()
         store.list()

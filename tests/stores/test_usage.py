@@ -12,9 +12,10 @@ from agentkit.errors import StoreError
 from agentkit.limits import ModelUsage, Usage, read_by_model
 from agentkit.stores._values import decode_usage, encode_usage
 from agentkit.stores.archive import from_archive, to_archive
-from agentkit.stores.base import AddUsage, Message, SessionStore
+from agentkit.stores.base import AddUsage, Message
 from agentkit.stores.records import Damaged
 from agentkit.stores.sqlite import MemoryStore
+from agentkit.stores.store import SessionStore
 from agentkit.wire.content import model_content, user_content
 from tests.helpers.stored_chats import added
 

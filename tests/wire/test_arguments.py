@@ -205,7 +205,7 @@ def test_a_client_of_googles_is_taken_wherever_it_was_imported() -> None:
 def test_the_signatures_stay_as_they_are_written() -> None:
     assert list(inspect.signature(Agent).parameters)[:3] == ["model", "tools", "instructions"]
     assert inspect.iscoroutinefunction(Agent("local", tools=[add]).aio.run)
-    assert (Agent.run.__doc__ or "").startswith("Ask, run the tools")
+    assert (Agent.run.__doc__ or "").startswith("Ask the model, run the tools")
 
 
 def test_an_async_stream_may_be_awaited_first() -> None:
