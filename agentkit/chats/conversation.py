@@ -139,7 +139,7 @@ class Conversation:
 
     @property
     def kept(self) -> bool:
-        """Whether a store has it: somebody else may open it, and decide."""
+        """Whether a store has it: somebody else may open it, and decide. A store may block, too."""
         return not isinstance(self.store, OwnSession)
 
     @property
@@ -147,13 +147,9 @@ class Conversation:
         """Tokens of the whole chat, as last seen."""
         return self._seen.usage
 
-    @property
-    def _blocks(self) -> bool:
-        return not isinstance(self.store, OwnSession)
-
     async def run_off_loop(self, function: Callable[[], T]) -> T:
         """Call a function in a thread if it may block, else here."""
-        return await off_loop(function) if self._blocks else function()
+        return await off_loop(function) if self.kept else function()
 
     # -- sending
 
@@ -263,7 +259,7 @@ class Conversation:
                 given = self._give(seen, state, sending, restart, resume=resume)
                 (runs.go_on if resume else runs.begin)(state, seen, self.id, given.written)
                 journal = store = Journal(writer, seen, given.note, resume=resume, sender_id=sending.id)
-            runs.connect(state, store, lambda key: self.store.result(self.id, key), blocks=self._blocks)
+            runs.connect(state, store, lambda key: self.store.result(self.id, key), blocks=self.kept)
             opened.append(_Send(writer=writer, resume=resume, journal=journal, given=given))
         except BaseException:
             writer.release()

@@ -39,7 +39,7 @@ _PUT = """
     UPDATE {p}sessions SET fence = ?, version = version + ?, messages = ?, usage = COALESCE(?, usage),
         updated = COALESCE(?, updated)"""
 _IF_MINE = " WHERE key = ? AND fence = ?"
-_STAY, _LEAVE = _PUT + _IF_MINE, f"{_PUT}, owner = NULL{_IF_MINE} RETURNING 0, {{told}}"
+_STAY, _LEAVE = _PUT + _IF_MINE, f"{_PUT}, owner = NULL{_IF_MINE} {{tell}}"
 _MINE = " FROM {p}sessions s WHERE s.key = ? AND s.fence = ?"
 _MY_ROWS = "session = (SELECT key FROM {p}sessions WHERE key = ? AND fence = ?)"
 _MESSAGE = MESSAGE + _MINE

@@ -28,6 +28,8 @@ from agentkit.stores.schema import exact
 _CONNECTIONS = 15
 _LISTENING = 4
 """How many of the connections may wait for other processes; who comes then looks again after a while."""
+_HOW: dict[str, Any] = {"autocommit": True, "cursor_factory": psycopg.RawCursor, "prepare_threshold": 1}
+"""How connections are made."""
 _KEEPALIVES = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -135,7 +137,7 @@ class Postgres:
         if not self._listening.acquire(blocking=False):
             time.sleep(min(seconds, 0.25))
             return
-        text = "UPDATE {p}sessions SET waited = 1 WHERE id = ? AND owner IS NOT NULL RETURNING 0"
+        text = "UPDATE {p}sessions SET waited = 1 WHERE id = ? AND owner IS NOT NULL"
         try:
             with self._in_words(), self._connection(time.monotonic() + seconds) as db:
                 db.execute(b"LISTEN agentkit")
@@ -177,12 +179,7 @@ class Postgres:
     # -- connections
 
     def _connect(self) -> psycopg.Connection[Any]:
-        db = psycopg.connect(
-            make_conninfo(**self._params),
-            autocommit=True,
-            cursor_factory=psycopg.RawCursor,
-            prepare_threshold=1,
-        )
+        db: psycopg.Connection[Any] = psycopg.connect(make_conninfo(**self._params), **_HOW)
         self._configure(db)
         return db
 
@@ -204,7 +201,7 @@ class Postgres:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     make_conninfo(**self._params),
-                    kwargs={"autocommit": True, "cursor_factory": psycopg.RawCursor, "prepare_threshold": 1},
+                    kwargs=_HOW,
                     configure=self._configure,
                     check=_refuse_lost,
                     min_size=0,

@@ -25,7 +25,7 @@ _PARTS = {
     "index": "array_to_tsvector(array_remove(string_to_array(?, ' '), ''))",
     # The lease of a store whose process has ended: its lock is free. Shared, so that nobody is in the way who asks too.
     "gone": "pg_try_advisory_xact_lock_shared(s.owner::bigint)",
-    "told": "CASE WHEN waited = 1 AND owner IS NULL THEN pg_notify('agentkit', key::text) END",
+    "tell": "RETURNING CASE WHEN waited = 1 AND owner IS NULL THEN pg_notify('agentkit', key::text) END",
 }
 _INDEX = ("CREATE INDEX agentkit_messages_by_word ON agentkit_messages USING gin (words)",)
 

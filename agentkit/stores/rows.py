@@ -54,7 +54,7 @@ _CLAIM = f"""
 _CREATE = """
     INSERT INTO {p}sessions AS s (id, created, updated, version, messages, usage, title, model, expires, parent,
         fence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET fence = s.fence WHERE s.fence = excluded.fence RETURNING key"""
+    ON CONFLICT (id) DO UPDATE SET fence = s.fence WHERE s.fence = excluded.fence"""
 _MADE = " FROM {p}sessions s WHERE s.id = ? AND s.fence = ? AND s.version = ?"
 _INSTRUCTIONS = (
     f"INSERT INTO {{p}}instructions (session, text) SELECT s.key, ?{_MADE} ON CONFLICT (session) DO NOTHING"

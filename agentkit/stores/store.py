@@ -203,7 +203,7 @@ class SessionStore:
     @checked
     def delete(self, id: str) -> None:
         """Delete a session and all that belongs to it. Raises SessionNotFound."""
-        (found,) = self._db.run([("DELETE FROM {p}sessions WHERE id = ? RETURNING key", (exact(id),))])
+        (found,) = self._db.run([("DELETE FROM {p}sessions WHERE id = ?", (exact(id),))])
         _one(found, id)
         TURNS.evict((self.identity, id))
 
@@ -291,7 +291,7 @@ class SessionStore:
         return _one(found, id)
 
     def _update(self, change: str, id: str, *given: Any) -> None:
-        text = f"UPDATE {{p}}sessions {change} WHERE id = ? RETURNING key"
+        text = f"UPDATE {{p}}sessions {change} WHERE id = ?"
         (found,) = self._db.run([(text, (*given, exact(id)))], again=True)
         _one(found, id)
 
@@ -346,7 +346,7 @@ class SessionStore:
         mine = [lease for lease in leases if lease.is_mine and lease in self._held]
         if not mine:
             return
-        text = "UPDATE {p}sessions SET owner = NULL WHERE id = ? AND fence = ? RETURNING 0, {told}"
+        text = "UPDATE {p}sessions SET owner = NULL WHERE id = ? AND fence = ? {tell}"
         try:
             given = [(text, (exact(lease.id), lease.fence)) for lease in mine]
             self._db.run(given, durable=False, patient=patient)
