@@ -456,6 +456,10 @@ def _merged(left: tuple[ModelUsage, ...], right: tuple[ModelUsage, ...]) -> tupl
     return tuple(map(merged.__getitem__, sorted(merged)))
 
 
+MOST: Final = 2**100
+"""What counts are below, however much is added up: they can be written with few digits, and be a float."""
+
+
 def write_by_model(usage: Usage) -> list[dict[str, Any]]:
     """Write `by_model` down, by the names of its fields."""
     rows = map(asdict, usage.by_model)
@@ -477,7 +481,7 @@ def _read_model_usage(row: Mapping[str, Any]) -> ModelUsage:
     known: dict[str, Any] = {}
     for name, kind in _MODEL_USAGE.items():
         found = row.get(name)
-        if type(found) is kind and not (isinstance(found, int) and found < 0):
+        if type(found) is kind and (not isinstance(found, int) or 0 <= found < MOST):
             known[name] = found
         elif name in row or name == "model":
             raise ValueError(f"by_model has an entry with an odd or missing {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from reprlib import repr as short
 from typing import Any, cast
 
 from agentkit.errors import (
@@ -16,7 +17,7 @@ from agentkit.errors import (
 )
 from agentkit.limits import KINDS, ModelUsage, Usage, read_by_model
 from agentkit.stores.base import SaveResult, Step, StoredResult
-from agentkit.stores.records import MAX_DEPTH, Damaged, NotesRecord, parse, plain, read
+from agentkit.stores.records import MAX_DEPTH, MOST, Damaged, NotesRecord, parse, plain, read
 from agentkit.wire.content import Content, JsonObject, content_json, dumps, keep, text_of
 
 MAX_ID = 200
@@ -198,9 +199,9 @@ def _make_usage(counts: JsonObject) -> Usage:
     """Make a usage of what is stored of it: by hand, for a session's is read in each transaction. Raises Damaged."""
     by_model = counts.get("by_model", ())
     known = {name: counts[name] for name in _COUNTS if name in counts}
-    for count in known.values():
-        if not isinstance(count, int) or count < 0:
-            raise Damaged("a count is no whole number from 0 on")
+    for name, count in known.items():
+        if type(count) is not (bool if name == "estimated" else int) or not 0 <= count < MOST:
+            raise Damaged(f"a count, {name}, is {short(count)}")
     try:
         return Usage(**known, by_model=read_by_model(by_model))
     except ValueError as error:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from agentkit.errors import AgentError, ConfigurationError
+from agentkit.limits import MOST as MOST
 from agentkit.limits import Limits, ModelUsage, Stop, Usage
 from agentkit.stores.message import Message
 from agentkit.stores.run_formats import FORMAT as FORMAT
@@ -120,8 +121,7 @@ def _short(id: str) -> str:
     return id
 
 
-Count = Annotated[int, Field(ge=0, lt=2**100)]
-"""What can be written with few digits, however much is added up."""
+Count = Annotated[int, Field(ge=0, lt=MOST)]
 Id = Annotated[str, AfterValidator(_short)]
 
 

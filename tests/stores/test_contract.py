@@ -30,6 +30,7 @@ from agentkit.stores.base import (
     EditCall,
     FinishCall,
     Message,
+    SaveGiven,
     SaveResult,
     SaveState,
     SaveSummary,
@@ -263,6 +264,18 @@ def test_usage_adds_up_whatever_it_belongs_to(store: SessionStore) -> None:
     info = store.info("ann")
     assert info.usage == Usage(requests=2, total_tokens=2**70, estimated=True)
     assert info.updated == updated and info.messages == 1
+
+
+def test_what_a_message_is_given_may_be_said_anew(reopen: Callable[[], SessionStore]) -> None:
+    store = reopen()
+    store.create("ann", messages=[Message(content=ASK, given={"instructions": "first"})])
+    writer = store.write("ann")
+    writer.append([SaveGiven(0, {"instructions": "é", "again": ["deps"]})])
+    assert reopen().load("ann").messages[0].given == {"instructions": "é", "again": ["deps"]}
+    with pytest.raises(StoreError, match="doesn't fit"):
+        writer.append([SaveGiven(1, None)])
+    writer.append([SaveGiven(0, None)], release=True)
+    assert reopen().load("ann").messages[0].given is None
 
 
 # -- the ledger

@@ -97,6 +97,14 @@ def test_a_damaged_row_is_told(odd: Any) -> None:
         decode_usage(json.dumps({"by_model": odd}))
 
 
+@pytest.mark.parametrize(
+    "counts", [{"estimated": 1}, {"requests": True}, {"requests": -1}, {"requests": 2**100}]
+)
+def test_a_count_that_is_none_is_told(counts: dict[str, Any]) -> None:
+    with pytest.raises(Damaged, match=next(iter(counts))):
+        decode_usage(json.dumps(counts))
+
+
 ODD: Any = 1.5
 
 
