@@ -12,7 +12,7 @@ const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementB
 
 /** @type {Conversation} */ let view = new Conversation($("log"), null);
 let about = { tools: [], tasks: false };
-let current = "";
+let current = addressed(); // at once: what is sent before it is shown is for it
 let wanted = 0;
 let listCursor = 0;
 let drawing = 0;

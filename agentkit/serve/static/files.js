@@ -20,6 +20,7 @@ export class Files {
     for (const file of files) {
       const size = this.files.reduce((sum, each) => sum + each.size, file.size);
       if (!KINDS.test(file.type)) this.complain(`${visible(file.name)}: pictures, audio, video, PDF and text can be sent.`);
+      else if (!file.size) this.complain(`${visible(file.name)}: the file is empty.`);
       else if (this.files.length >= FILES) this.complain(`At most ${FILES} files go with a message.`);
       else if (size > BYTES) this.complain(`${visible(file.name)}: the files of a message may have ${BYTES / 1e6} MB.`);
       else this.files.push({ name: file.name, mime: file.type, size: file.size, data: await base64(file) });
