@@ -119,13 +119,13 @@ class Runs:
             await self.log.drop(session.stream)
             base, cursor = info.messages, await self.log.last(session.stream)
         teller = Teller(f"r{await self.log.last(session.stream)}", self.agent.limits.prices)
+        if message is not None and info.title is None:
+            text = next((part for part in message if isinstance(part, str)), "") or "Files"
+            await asyncio.to_thread(self.store.rename, session.stored, " ".join(text.split())[:80])
         if message is not None:
             teller.add("user", **user_row([p if isinstance(p, dict) else {"text": p} for p in message]))
         teller.add("begin")
         await self.log.append(session.stream, teller.take())
-        if message is not None and info.title is None:
-            text = next((part for part in message if isinstance(part, str)), "") or "Files"
-            await asyncio.to_thread(self.store.rename, session.stored, " ".join(text.split())[:80])
         return Live(session, teller, base, cursor, listener)
 
     async def _drive(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> None:
@@ -270,9 +270,14 @@ class Runs:
 
     async def snapshot(self, session: Session) -> Row:
         """Tell what is stored as rows, and the cursor from which the log goes on."""
-        stored = await asyncio.to_thread(self.store.load, session.stored)
-        live = self._live.get(session.stored)
-        told = live or self._past.get(session.stored)
+        key, known, stored = session.stored, None, None
+        while stored is None or known != (
+            self._live.get(key),
+            self._past.get(key),
+        ):  # one began or ended meanwhile
+            known = live, past = self._live.get(key), self._past.get(key)
+            stored = await asyncio.to_thread(self.store.load, key)
+        told = live or past
         if told is not None and live is None and told.version != stored.info.version:
             told = None  # somebody else has written since
         if told is not None and await self.log.read(session.stream, told.cursor) is None:

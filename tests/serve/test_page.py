@@ -363,6 +363,27 @@ def test_a_reload_in_the_midst_goes_on(page: Any, serving: Serving) -> None:
     assert page.inner_text("#log .text").split() == live.split()
 
 
+def test_what_is_sent_while_the_page_loads_is_for_the_session_in_its_address(
+    page: Any, tmp_path: Path
+) -> None:
+    say(page, "hello")
+    page.wait_for_selector("text=You said: hello")
+    idle(page)
+    where = page.url
+    gate = Gate(page, "**/api/agent*")
+    page.reload()
+    gate.wait()
+    with page.expect_response("**/api/message*"):
+        say(page, "early")
+    gate.open()
+    page.wait_for_selector("text=You said: early")
+    assert page.url == where
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    page.set_input_files("#file", [empty])
+    page.wait_for_selector("#state.bad:has-text('is empty')")
+
+
 def test_two_tabs_see_the_same(page: Any) -> None:
     say(page, "stock of TEA-1?")
     page.wait_for_selector(".card")

@@ -174,6 +174,49 @@ def test_a_reader_goes_on_from_its_cursor_or_is_told_that_it_cannot(serve: Any) 
             socket.recv(timeout=20)
 
 
+@pytest.mark.parametrize("slow", ["rename", "load"])
+def test_who_looks_while_a_run_begins_or_ends_misses_nothing_of_it(serve: Any, slow: str) -> None:
+    import json
+
+    looks: list[dict[str, Any]] = []
+    goes_on = threading.Event()
+
+    class Slow(MemoryStore):
+        def rename(self, *args: Any, **options: Any) -> Any:
+            if slow == "rename" and not looks:  # the run is about to begin
+                looks.append(client.get(f"/api/session?id={mine}").json())
+                goes_on.set()
+            return super().rename(*args, **options)
+
+        def load(self, *args: Any, **options: Any) -> Any:
+            found = super().load(*args, **options)
+            if slow == "load" and not goes_on.is_set() and found.messages:  # and it ends before this is used
+                goes_on.set()
+                settled(client, mine)
+            return found
+
+    def wait() -> str:
+        """Wait."""
+        goes_on.wait(60)
+        return "done"
+
+    agent = Agent(ScriptedModel([call("wait"), "Waited."]), tools=[wait])
+    running = serve(create_app(agent, Slow(), identify=by_header))
+    client = running.client(**{"x-user": "ann"})
+    mine = client.post("/api/sessions", json={}).json()["id"]
+    ask(client, mine, "hello")
+    while not looks:
+        snapshot = client.get(f"/api/session?id={mine}").json()
+        looks += [snapshot] if goes_on.is_set() else []
+    url = running.url.replace("http", "ws") + "/api/events"
+    rows = looks[0]["rows"]
+    with connect(url, additional_headers={"x-user": "ann"}) as socket:
+        socket.send(json.dumps({"watch": {mine: looks[0]["cursor"]}}))
+        rows += rows_until(socket, "end")
+    assert [row["type"] for row in rows].count("user") == 1
+    assert "Waited." in str(rows)
+
+
 def test_an_app_is_mounted_in_another_with_its_authentication_and_its_lifespan(serve: Any) -> None:
     begun = threading.Event()
 
