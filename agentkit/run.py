@@ -179,21 +179,6 @@ class Run(BesideText, Generic[Out]):
                 calls=[records.CallRecord.of(call) for call in left.opened.calls],
                 pending=[records.PendingRecord.model_validate(call.to_wire()) for call in self.pending],
             )
-        ended = records.EndRecord(
-            text=self.text,
-            said=self.said,
-            stop=self.stop,
-            why=self.why,
-            limit=self.limit,
-            finish_reason=self.finish_reason,
-            errors=[records.kind_of(error) for error in self.errors],
-            metadata=left.metadata,
-        )
-        used = records.UsedRecord(
-            model=self.model,
-            usage=records.UsageRecord.of(self.usage),
-            turns=[records.UsageRecord.of(usage) for usage in self.turn_usages],
-        )
         record = records.RunRecord(
             agentkit_run=records.FORMAT,
             run_id=self.run_id,
@@ -203,8 +188,8 @@ class Run(BesideText, Generic[Out]):
             started_with=left.started_with,
             results=dict(self.results),
             waiting=waiting,
-            ended=ended,
-            used=used,
+            ended=records.EndRecord.of(self, left.metadata),
+            used=records.UsedRecord.of(self),
         )
         return records.as_text(record.wire())
 

@@ -379,6 +379,12 @@ class EndRecord(Record):
     errors: list[str]
     metadata: JsonObject | None = None
 
+    @classmethod
+    def of(cls, run: Any, metadata: JsonObject | None) -> Self:
+        """Write down how a run ended; of its errors only the kinds are, for their texts may hold secrets."""
+        told = {name: getattr(run, name) for name in cls.model_fields if name not in ("errors", "metadata")}
+        return cls(**told, errors=[kind_of(error) for error in run.errors], metadata=metadata)
+
 
 class UsedRecord(Record):
     """What a run used."""
@@ -386,6 +392,12 @@ class UsedRecord(Record):
     model: str
     usage: UsageRecord
     turns: list[UsageRecord]
+
+    @classmethod
+    def of(cls, run: Any) -> Self:
+        """Write down what a run used."""
+        turns = [UsageRecord.of(usage) for usage in run.turn_usages]
+        return cls(model=run.model, usage=UsageRecord.of(run.usage), turns=turns)
 
 
 class RunRecord(Record):
