@@ -116,9 +116,9 @@ class QueuedRuns(Runs):
             if task.message is not None:
                 teller.add("user", **user_row(task.message))
             teller.add("begin")
-            await self.log.append(session.stream, teller.take())
             live = Live(session, teller, base, cursor, queued=task.id)
-            self._live[session.stored] = live
+            self._live[session.stored] = live  # who looks before its rows are there needs its cursor
+            await self.log.append(session.stream, teller.take())
         except AgentError:  # it was deleted, or isn't made yet
             live = Live(session, Teller("r0"), 0, 0, queued=task.id)
             self._live[session.stored] = live
