@@ -181,7 +181,8 @@ class GeminiModel(Model):
                 ' and give {"fileData": {"fileUri": "gs://bucket/name", "mimeType": ...}}, or raise'
                 " GeminiModel(upload_over=...)."
             )
-        yield from self._uploads.once(file, at, wire.upload(file, 3600.0 if timeout is None else timeout))
+        seconds = 3600.0 if timeout is None else timeout
+        yield from self._uploads.once(file, at, lambda left: wire.upload(file, left), seconds)
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request with one reply. If the reply may take very long, it is streamed behind the scenes.

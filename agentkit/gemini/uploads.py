@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from datetime import datetime
 from re import sub
 from typing import Any
 
+from agentkit.errors import ModelError
 from agentkit.wire.content import JsonObject
 from agentkit.wire.files import LocalFile, UploadedFile
 
@@ -25,18 +27,39 @@ class Uploads:
         self._lock = threading.Lock()
 
     def once(
-        self, file: LocalFile, at: str, upload: Generator[int, None, JsonObject]
+        self,
+        file: LocalFile,
+        at: str,
+        upload: Callable[[float], Generator[int, None, JsonObject]],
+        seconds: float,
     ) -> Generator[int | UploadedFile, None, None]:
-        """Yield how many bytes have arrived, and then the file; of one that is there already, that at once."""
+        """Yield how many bytes have arrived, and then the file; of one that is there already, that at once.
+
+        It has the name and the path that are given, whatever they were when somebody else uploaded the same.
+
+        Args:
+            file: What is to be there.
+            at: Where, and by which key.
+            upload: Uploads it in so many seconds.
+            seconds: How long it may take, the time included for which somebody else is about it.
+
+        Raises:
+            ModelError: Somebody else is still about it.
+        """
+        deadline = time.monotonic() + seconds
         key = (file.sha256(), at)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        if not lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            raise ModelError(f"The file {file.name!r} was not ready in time.", retryable=True)
+        try:
             known = self._known.get(key)
             if known is None or known.uri == file.lost or _expires(known):
-                found = yield from upload
+                found = yield from upload(max(deadline - time.monotonic(), 0.001))
                 known = self._known[key] = uploaded(found, file, key[0], at)
-        yield known
+        finally:
+            lock.release()
+        yield replace(known, name=file.name, path=_path_of(file))
 
 
 def uploaded(found: JsonObject, file: LocalFile, sha256: str, at: str) -> UploadedFile:
@@ -46,10 +69,14 @@ def uploaded(found: JsonObject, file: LocalFile, sha256: str, at: str) -> Upload
         mime_type=str(found.get("mimeType") or file.mime_type),
         name=file.name,
         sha256=sha256,
-        path=None if file.path is None else str(file.path.absolute()),
+        path=_path_of(file),
         expires=_seconds(found.get("expirationTime")),
         at=at,
     )
+
+
+def _path_of(file: LocalFile) -> str | None:
+    return None if file.path is None else str(file.path.absolute())
 
 
 def _expires(known: UploadedFile) -> bool:

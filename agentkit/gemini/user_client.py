@@ -15,7 +15,7 @@ from google.genai import types
 
 from agentkit.gemini.config import beside_config, checked, config_of, merged, secrets_in, with_config
 from agentkit.gemini.faults import Faults
-from agentkit.gemini.files import check_state
+from agentkit.gemini.files import wait_for
 from agentkit.gemini.listing import PAGE_SIZE
 from agentkit.gemini.protocol import (
     SDK_CONFIG,
@@ -135,22 +135,17 @@ class ClientWire:
 
     def upload(self, file: LocalFile, seconds: float) -> Generator[int, None, JsonObject]:
         """Upload a file by the SDK, which says nothing on its way, and wait until it can be used."""
-        deadline, pause, clock = time.monotonic() + seconds, 0.2, Clock.of(seconds)
+        deadline, clock = time.monotonic() + seconds, Clock.of(seconds)
         yield 0
         with self._faults.mapped(clock), file.open() as data:
             about = {"mime_type": file.mime_type, "display_name": file.name}
             found = self._client.files.upload(file=data, config=cast(Any, about))
-        while found.state is not None and found.state.name == "PROCESSING":
-            yield file.size
-            if time.monotonic() + pause > deadline:
-                raise self._faults.timed_out(clock)
-            time.sleep(pause)
-            pause = min(pause * 1.5, 5.0)
+
+        def look(name: str) -> JsonObject:
             with self._faults.mapped(clock):
-                found = self._client.files.get(name=found.name or "")
-        told = found.model_dump(mode="json", by_alias=True, exclude_none=True)
-        check_state(told, file)
-        return told
+                return _told(self._client.files.get(name=name))
+
+        return (yield from wait_for(_told(found), file, look, deadline))
 
     def models(self, seconds: float) -> Iterator[JsonObject]:
         """Go through the models that there are, by the SDK."""
@@ -224,6 +219,10 @@ def to_wire(chunk: types.GenerateContentResponse) -> JsonObject:
         exclude={"sdk_http_response", "automatic_function_calling_history", "parsed"},
     )
     return cast(JsonObject, json.loads(json.dumps(dumped, default=_plain)))
+
+
+def _told(file: types.File) -> JsonObject:
+    return file.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _plain(value: Any) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +15,16 @@ import pytest
 from google import genai
 from google.genai import types
 
-from agentkit import Agent, ConfigurationError, GeminiModel, MemoryStore, ModelError, RetryPolicy, SQLiteStore
+from agentkit import (
+    Agent,
+    ConfigurationError,
+    GeminiModel,
+    Limits,
+    MemoryStore,
+    ModelError,
+    RetryPolicy,
+    SQLiteStore,
+)
 from agentkit.events import FileLost, MessageAdded, UploadProgress
 from agentkit.gemini import files as gemini_files
 from agentkit.testing import ScriptedModel
@@ -34,6 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GeminiServer]:
     with GeminiServer() as running:
         running.files = FilesApi()
         yield running
+        running.files.released.set()
 
 
 @pytest.fixture
@@ -110,6 +123,113 @@ def test_what_broke_off_goes_on_where_it_was(
     model.close()
     assert files.kept[0].data == VIDEO
     assert "query" in files.commands
+
+
+def client_on(server: GeminiServer) -> genai.Client:
+    http: dict[str, Any] = {
+        "base_url": server.url,
+        "headers": {"Connection": "close"},
+        "api_version": "v1beta",
+    }
+    http |= {"client_args": {"verify": NO_TLS}, "async_client_args": {"verify": NO_TLS, "ssl": NO_TLS}}
+    return genai.Client(api_key=KEY, http_options=cast(types.HttpOptionsDict, http))
+
+
+@pytest.mark.parametrize("owner", ["own", "users"])
+def test_a_file_whose_state_cannot_be_seen_for_a_moment_is_not_uploaded_again(
+    server: GeminiServer, files: FilesApi, video: Path, owner: str
+) -> None:
+    files.looks, files.faults = 2, {"GET": [503, 503, 0, 503]}
+    server.script(["ok"])
+    client = client_on(server)
+    model = model_on(server) if owner == "own" else GeminiModel(client=client, upload_over=10)
+    agent = Agent(model, retry=RetryPolicy(attempts=1))
+    assert agent.run(["a", video]).text == "ok"
+    assert (len(files.kept), files.faults["GET"]) == (1, [])
+    model.close()
+    client.close()
+
+
+def test_where_an_upload_broke_off_is_asked_for_until_it_is_known(
+    server: GeminiServer, files: FilesApi, video: Path
+) -> None:
+    files.script, files.faults = [0, "reset"], {"query": [503, 503]}
+    server.script(["ok"])
+    model = model_on(server)
+    assert Agent(model, retry=RetryPolicy(attempts=1)).run(["a", video]).text == "ok"
+    assert (len(files.kept), files.kept[0].data) == (1, VIDEO)
+    files.script, files.faults = ["reset"], {"query": ["much", "much", "much", "9" * 20]}
+    with pytest.raises(ModelError, match=r"can't be read: it has received '.*' of 1024013 bytes"):
+        Agent(model, retry=RetryPolicy(attempts=1)).run(["a", VIDEO + b"."])
+    model.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["silent", "trickle"])
+@pytest.mark.parametrize("at", ["start", "query", "GET"])
+def test_a_server_that_falls_silent_or_trickles_is_asked_again(
+    server: GeminiServer, files: FilesApi, video: Path, how: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gemini_files, "SILENCE", 0.5)
+    files.looks, files.script, files.faults = 1, ["reset"], {at: [how]}
+    server.script(["ok"])
+    model = model_on(server)
+    assert Agent(model, retry=RetryPolicy(attempts=2, base=0.001)).run(["a", video]).text == "ok"
+    assert [file.data == VIDEO for file in files.kept] == [True]
+    model.close()
+
+
+@pytest.mark.slow
+def test_the_time_of_a_run_is_up_though_another_one_uploads_the_same(
+    server: GeminiServer, files: FilesApi, video: Path, tmp_path: Path
+) -> None:
+    files.looks = 10**9
+    server.script(["ok"] * 2)
+    begun = threading.Event()
+    model = model_on(server)
+    first = Agent(model, observers=[lambda event, _: begun.set()])
+    with ThreadPoolExecutor(1) as pool:
+        run: Future[Any] = pool.submit(first.run, ["a", video])
+        assert begun.wait(20)
+        assert Agent(model, limits=Limits(seconds=0.2)).run(["b", video]).stop == "seconds"
+        files.kept[0].looks = 0
+        assert run.result(20).text == "ok"
+    assert len(files.kept) == 1
+    model.close()
+
+
+def test_who_sends_what_another_has_uploaded_keeps_the_own_name_and_path(
+    server: GeminiServer, files: FilesApi, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "copy.mp4").write_bytes(VIDEO)
+    server.script(["ok"] * 3)
+    agent = Agent(model_on(server))
+    runs = [agent.run(["a", each]) for each in (video, tmp_path / "copy.mp4", VIDEO)]
+    noted = [run.messages[0].files[0] for run in runs]
+    assert [(each["name"], each.get("path")) for each in noted] == [
+        ("talk.mp4", str(video)),
+        ("copy.mp4", str(tmp_path / "copy.mp4")),
+        ("file", None),
+    ]
+    assert len({each["uri"] for each in noted}) == len(files.kept) == 1
+
+
+@pytest.mark.parametrize("size", [len(VIDEO) + 9, 1 << 19])
+def test_a_file_that_changes_meanwhile(server: GeminiServer, files: FilesApi, video: Path, size: int) -> None:
+    def resize(event: Any, _: Any) -> None:
+        if isinstance(event, UploadProgress) and event.sent == 1 << 18:
+            os.truncate(video, size)
+
+    server.script(["ok"])
+    model = model_on(server)
+    agent = Agent(model, observers=[resize])
+    if size > len(VIDEO):
+        agent.run(["a", video])
+        assert files.kept[0].data == VIDEO
+    else:
+        with pytest.raises(ConfigurationError, match=r"'talk\.mp4' became shorter while it was uploaded"):
+            agent.run(["a", video])
+    model.close()
 
 
 def test_a_piece_that_is_refused_again_and_again_fails_the_run_before_anything_is_stored(
@@ -247,13 +367,7 @@ def test_by_hand_sync_and_async(server: GeminiServer, files: FilesApi, video: Pa
 def test_through_a_client_of_the_users(server: GeminiServer, files: FilesApi, video: Path) -> None:
     files.looks = 1
     server.script(["ok"])
-    http: dict[str, Any] = {
-        "base_url": server.url,
-        "headers": {"Connection": "close"},
-        "api_version": "v1beta",
-    }
-    http |= {"client_args": {"verify": NO_TLS}, "async_client_args": {"verify": NO_TLS, "ssl": NO_TLS}}
-    client = genai.Client(api_key=KEY, http_options=cast(types.HttpOptionsDict, http))
+    client = client_on(server)
     events: list[Any] = []
     model = GeminiModel(client=client, upload_over=10)
     assert Agent(model, observers=[lambda e, _: events.append(e)]).run(["a", video]).text == "ok"
@@ -294,8 +408,6 @@ def test_a_part_that_comes_as_data_uploads_nothing_of_this_machine(
 
 
 def test_the_time_of_the_run_bounds_it(way: Way, server: GeminiServer, files: FilesApi, video: Path) -> None:
-    from agentkit import Limits
-
     files.looks = 10**9
     model = model_on(server)
     run = way.run(Agent(model, limits=Limits(seconds=0.3)), ["a", video])

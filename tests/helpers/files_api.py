@@ -7,13 +7,17 @@
 
 A request whose `fileData` names a file that isn't there, isn't ACTIVE, has expired or is another key's is refused with
 403, as the server does. `script` goes wrong piece by piece: a status code, or `"reset"` after the piece has arrived.
+`faults` go wrong at `start`, `query` and `GET`: a status code, `"silent"`, `"trickle"`, or any other word as the number
+of bytes that have arrived. The two that never end do when `released` is set.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
@@ -54,6 +58,8 @@ class FilesApi:
         lifetime: float = 48 * 3600.0,
         script: Iterable[int | str] = (),
     ) -> None:
+        self.faults: dict[str, list[int | str]] = {}
+        self.released = threading.Event()
         self.looks = looks
         self.fails = fails
         self.lifetime = lifetime
@@ -80,6 +86,12 @@ class FilesApi:
         """Answer a request for files."""
         key = handler.headers.get("x-goog-api-key") or ""
         raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        command = "GET" if method == "GET" else handler.headers["X-Goog-Upload-Command"]
+        trouble = self.faults[command].pop(0) if self.faults.get(command) else 0
+        if trouble in ("silent", "trickle"):
+            return self._never_ends(handler, byte=b" " if trouble == "trickle" else b"")
+        if isinstance(trouble, int) and trouble:
+            return self._send(handler, trouble, {"error": {"code": trouble, "message": "scripted"}})
         if method == "GET":
             found = next(
                 (f for f in self.kept if handler.path.endswith(f"/files/{f.name}") and f.key == key), None
@@ -88,7 +100,6 @@ class FilesApi:
                 return self._send(handler, 403, {"error": {"code": 403, "message": "no such File"}})
             found.looks -= 1
             return self._send(handler, 200, self._json(found, base))
-        command = handler.headers["X-Goog-Upload-Command"]
         self.commands.append(command)
         if command == "start":
             about = json.loads(raw)["file"]
@@ -102,7 +113,8 @@ class FilesApi:
         file = next(file for file in self.kept if handler.path.endswith(f"upload_id={file.name}"))
         if command == "query":
             status = "final" if file.final else "active"
-            more = {"X-Goog-Upload-Size-Received": str(len(file.data)), "X-Goog-Upload-Status": status}
+            received = str(trouble or len(file.data))
+            more = {"X-Goog-Upload-Size-Received": received, "X-Goog-Upload-Status": status}
             return self._send(handler, 200, {"file": self._json(file, base)} if file.final else {}, more)
         trouble = self.script.pop(0) if self.script else 0
         if isinstance(trouble, int) and trouble:
@@ -118,6 +130,16 @@ class FilesApi:
             return None
         ended = {"X-Goog-Upload-Status": "final" if file.final else "active"}
         return self._send(handler, 200, {"file": self._json(file, base)} if file.final else {}, ended)
+
+    def _never_ends(self, handler: BaseHTTPRequestHandler, byte: bytes) -> None:
+        handler.close_connection = True
+        if byte:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000000")
+            handler.end_headers()
+        with suppress(OSError):
+            while not self.released.wait(0.01):
+                handler.wfile.write(byte)
 
     def _json(self, file: Kept, base: str) -> Json:
         expires = datetime.fromtimestamp(time.time() + self.lifetime, UTC).strftime(
