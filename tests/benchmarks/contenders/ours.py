@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agentkit import Agent
+from agentkit import Agent, tool
 from tests.benchmarks.contender import Ask, AskAsync, Contender, Stream, Tools
 from tests.benchmarks.work import INSTRUCTIONS, MODEL
 
 
 class Ours(Contender):
-    """An `Agent`; nothing is switched off and nothing is tuned, but for the limit on turns."""
+    """An `Agent`, nothing switched off and nothing tuned.
+
+    Its tools are marked as what they are, tools that only read: calls of others run one after the other.
+    """
 
     distributions = ("agentkit-gemini", "google-genai", "pydantic")
 
@@ -52,7 +55,7 @@ class Ours(Contender):
 
 
 def _agent(tools: Tools) -> Agent:
-    return Agent(MODEL, tools=tools, instructions=INSTRUCTIONS)
+    return Agent(MODEL, tools=[tool(effect="read")(each) for each in tools], instructions=INSTRUCTIONS)
 
 
 CONTENDER = Ours
