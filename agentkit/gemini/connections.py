@@ -348,10 +348,9 @@ class AsyncConnections:
         try:
             async with asyncio.timeout(clock.left_or_none()):
                 streams = await asyncio.open_connection(
-                    host,
-                    port,
+                    sock=await _dial(host, port),
                     ssl=self._context if scheme == "https" else None,
-                    happy_eyeballs_delay=_HEAD_START,
+                    server_hostname=host if scheme == "https" else None,
                 )
         except TimeoutError as error:
             raise httpx2.ConnectTimeout(str(error)) from error
@@ -360,6 +359,57 @@ class AsyncConnections:
         connection = _AsyncConnection(origin, *streams)
         self._all.add(connection)
         return connection
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """Connect to the first of a server's addresses that answers.
+
+    asyncio has the same for `open_connection`, which loses a socket that connects as the task is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name, which may take its time
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    families = [family for family, *_ in addresses]
+    turns = sorted(range(len(addresses)), key=lambda at: families[:at].count(families[at]))
+    left = deque(addresses[at] for at in turns)
+    tries: set[asyncio.Task[socket.socket]] = set()
+    failed: OSError | None = None
+    try:
+        while left or tries:
+            if left:
+                tries.add(loop.create_task(_connected(*left.popleft())))
+            head_start = _HEAD_START if left else None
+            for each in (await asyncio.wait(tries, timeout=head_start, return_when=asyncio.FIRST_COMPLETED))[
+                0
+            ]:
+                tries.remove(each)
+                try:
+                    return each.result()
+                except OSError as error:
+                    failed = error
+        raise failed or OSError(f"{host} has no address")
+    finally:
+        for each in tries:
+            each.cancel()
+            each.add_done_callback(_close_result)
+
+
+async def _connected(family: int, kind: int, protocol: int, _: str, address: Any) -> socket.socket:
+    stream = socket.socket(family, kind, protocol)
+    try:
+        stream.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(stream, address)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _close_result(done: asyncio.Task[socket.socket]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        done.result().close()
 
 
 _Kept = TypeVar("_Kept", _Connection, _AsyncConnection)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
+import ssl
 import threading
 import weakref
 from contextlib import aclosing, closing
@@ -15,7 +17,9 @@ import pytest
 
 from agentkit.errors import ModelError
 from agentkit.gemini import connections, http_clients
+from agentkit.gemini.http11 import Head
 from agentkit.gemini.model import GeminiModel
+from agentkit.gemini.times import Clock
 from agentkit.wire.content import Reply
 from tests.helpers.gemini import (
     HELLO,
@@ -109,6 +113,64 @@ def test_cancelling_a_task_closes_its_connection_at_once(make: Make, server: Gem
         await asyncio.to_thread(server.wait, lambda: server.disconnects == 1)
 
     asyncio.run(work())
+
+
+def test_a_task_cancelled_at_any_step_of_connecting_leaves_no_connection(server: GeminiServer) -> None:
+    context = ssl.create_default_context()
+    head = Head.of(httpx2.URL(f"{server.url}/models/gemini-x:generateContent"), {"x-goog-api-key": KEY})
+
+    async def work(steps: int) -> None:
+        async def ask() -> None:
+            answer = await own.send(head, b"{}", Clock.of(10))
+            await answer.aclose()
+
+        own = connections.AsyncConnections(context)
+        task = asyncio.create_task(ask())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not await other_tasks()
+        await own.aclose()
+
+    gc.disable()  # a connection must not need the garbage collector
+    try:
+        for steps in range(30):
+            asyncio.run(work(steps))
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+        server.script([text("hello")] * 31)
+        generate(model, HELLO)  # by now the server has accepted all that was connected before
+        model.close()
+        server.wait(lambda: server.open_connections == 0)
+    finally:
+        gc.enable()
+
+
+def test_an_address_that_refuses_or_is_silent_is_passed_over(
+    server: GeminiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with socket.socket() as refusing, socket.socket() as silent, socket.socket() as waiting:
+        refusing.bind(("127.0.0.1", 0))
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        waiting.connect(silent.getsockname())  # now its queue is full
+        found = [refusing.getsockname(), silent.getsockname(), ("127.0.0.1", port)]
+
+        def getaddrinfo(*_: object, flags: int = 0, **__: object) -> list[Any]:
+            if flags:
+                raise socket.gaierror
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in found]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(connections, "_HEAD_START", 0.01)
+        server.script([text("hello")])
+        model = GeminiModel(api_key=KEY, http_options={"base_url": "http://gemini.test"})
+        assert text_in([asyncio.run(model.agenerate(HELLO))]) == "hello"
+
+        del found[1:]
+        with pytest.raises(ModelError, match="Connect call failed"):
+            asyncio.run(model.agenerate(HELLO))
 
 
 def test_one_model_serves_loop_after_loop_and_leaves_nothing_open(server: GeminiServer) -> None:

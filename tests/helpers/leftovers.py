@@ -54,8 +54,8 @@ def nothing_left(seconds: float = 5.0) -> Iterator[None]:
 async def other_tasks() -> set[asyncio.Task[Any]]:
     """Return the other tasks of this loop, once those that are about to end have had turns to do so.
 
-    Closers of dropped generators are such tasks, and the tries of a connection that asyncio itself cancels
-    without waiting for them.
+    Closers of dropped generators are such tasks, and the tries of a connection that
+    were cancelled without waiting for them.
     """
     for _ in range(10):
         await asyncio.sleep(0)
