@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from reprlib import repr as short
@@ -96,26 +96,12 @@ class Faults:
             text = text.replace(secret, "[secret]")
         return text
 
-    @contextmanager
-    def mapped(self, clock: Clock | None = None) -> Iterator[None]:
+    def mapped(self, clock: Clock | None = None) -> AbstractContextManager[None]:
         """Turn what the SDK and the HTTP client raise inside the block into errors of agentkit.
 
         `clock` is what a timeout there went by.
         """
-        try:
-            yield
-        except AgentError:
-            raise
-        except Exception as exc:
-            error = self.of_exception(exc, clock)
-            if error is None:
-                raise
-            try:
-                raise error from None
-            finally:
-                # The chain ends here: the exceptions below hold requests, and requests hold the key.
-                # Python links them even where the error is raised after the `except`: it comes out of `with`.
-                error.__context__ = None
+        return _Mapped(self, clock)
 
     def of_exception(self, exc: Exception, clock: Clock | None) -> AgentError | None:
         """Say what an exception of the SDK or the HTTP client means; None if it is neither's."""
@@ -233,6 +219,30 @@ class Faults:
 
     def _error(self, message: str, **fields: Any) -> ModelError:
         return ModelError(self.scrub(message), **fields)
+
+
+class _Mapped:
+    """The block of `Faults.mapped`: each request goes through some."""
+
+    __slots__ = ("_clock", "_faults")
+
+    def __init__(self, faults: Faults, clock: Clock | None) -> None:
+        self._faults, self._clock = faults, clock
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
+        if not isinstance(raised, Exception) or isinstance(raised, AgentError):
+            return
+        error = self._faults.of_exception(raised, self._clock)
+        if error is None:
+            return
+        try:
+            raise error from None
+        finally:
+            # The chain ends here: the exceptions below hold requests, and requests hold the key.
+            error.__context__ = None
 
 
 def _is_the_sdks(exc: Exception) -> bool:

@@ -191,6 +191,8 @@ class Exchange:
 
     def _lines(self) -> Sequence[bytes] | None:
         """Take all lines before the first that is empty, once they are there."""
+        if not self._data:
+            return None
         end = _HEAD_END.search(self._data, self._searched)
         if len(self._data if end is None else self._data[: end.start()]) > _LONGEST_HEAD:
             raise h11.RemoteProtocolError("The head of a response is too long.")

@@ -114,6 +114,8 @@ class GeminiModel(Model):
         }
         self._faults = Faults(self._name)
         self._wire_made: Wire | None = None
+        self._traits: Traits | None = None
+        """Those at the endpoint of the wire, once that is made: before, variables decide."""
         self._lock = threading.Lock()
 
     @property
@@ -124,10 +126,11 @@ class GeminiModel(Model):
     @property
     def traits(self) -> Traits:
         """What the model accepts, from the table in `agentkit.traits`."""
-        if self._wire_made is not None:
-            vertex = self._wire_made.vertex
-        else:
-            vertex = self._client.vertexai if self._client is not None else _vertex_chosen()
+        if self._traits is not None:
+            return self._traits
+        return self._traits_at(self._client.vertexai if self._client is not None else _vertex_chosen())
+
+    def _traits_at(self, vertex: bool | None) -> Traits:
         return traits_of(self._name, "vertex" if vertex else "gemini", self._upload_over)
 
     @property
@@ -314,12 +317,15 @@ class GeminiModel(Model):
             await self._wire_made.aclose()
 
     def _wire(self) -> Wire:
+        if (made := self._wire_made) is not None:
+            return made
         with self._lock:
-            wire = self._wire_made
-            if wire is None:
+            if self._wire_made is None:
                 self.check_credentials()
-                wire = self._wire_made = self._make_wire()
-            return wire
+                made = self._make_wire()
+                self._traits = self._traits_at(made.vertex)
+                self._wire_made = made
+            return self._wire_made
 
     def _make_wire(self) -> Wire:
         # Only here is google.genai imported.

@@ -38,7 +38,7 @@ class Clock:
     def __init__(self, times: Times) -> None:
         self.times = times
         self._end = math.inf if times.whole is None else time.monotonic() + times.whole
-        self._due, self._said = self._end, ""
+        self._due, self._seconds, self._said = self._end, 0.0, ""
         self.reached = False
         """Whether the request may have reached the server."""
 
@@ -50,16 +50,16 @@ class Clock:
     def connect(self) -> None:
         """Begin to connect."""
         self.reached = False
-        self._begin(self.times.connect, f"couldn't be connected to within {self.times.connect:g} s")
+        self._begin(self.times.connect, "couldn't be connected to within {:g} s")
 
     def send(self) -> None:
         """Begin to send, and to wait for the reply."""
         self.reached = True
-        self._begin(self.times.first_byte, f"didn't begin to reply within {self.times.first_byte:g} s")
+        self._begin(self.times.first_byte, "didn't begin to reply within {:g} s")
 
     def hear(self) -> None:
         """Note that a piece of the reply has come, and begin to wait for the next."""
-        self._begin(self.times.chunk, f"was silent for {self.times.chunk:g} s in the middle of its reply")
+        self._begin(self.times.chunk, "was silent for {:g} s in the middle of its reply")
 
     def left(self) -> float:
         """Return the seconds that are left of what goes on now; never 0."""
@@ -84,10 +84,14 @@ class Clock:
     def said(self) -> str:
         """Say in words which time has passed: what the model didn't do."""
         whole = self._due >= self._end or not self._said
-        return f"didn't answer in full within {self.times.whole or 0:g} s" if whole else self._said
+        if whole:
+            return f"didn't answer in full within {self.times.whole or 0:g} s"
+        return self._said.format(self._seconds)
 
     def _begin(self, seconds: float, said: str) -> None:
-        self._due, self._said = min(self._end, time.monotonic() + seconds), said
+        self._seconds, self._said = seconds, said  # put together if anybody asks
+        due = time.monotonic() + seconds
+        self._due = due if due < self._end else self._end
 
 
 def times_for(
@@ -98,10 +102,10 @@ def times_for(
     It may take very long to begin where it thinks at its highest level, or is asked at the flex tier.
     """
     config: JsonObject = request.get("generationConfig") or {}
-    thinking = config.get("thinkingConfig") or config.get("thinking_config") or {}
-    level = str(thinking.get("thinkingLevel") or thinking.get("thinking_level") or "").upper()
-    tier = str(cast(JsonObject, request).get("serviceTier") or config.get("serviceTier") or "").lower()
-    slow = "flex" in tier or level == "HIGH" or (not level and traits.thinks_long)
+    thinking = config and (config.get("thinkingConfig") or config.get("thinking_config") or {})
+    level = thinking and str(thinking.get("thinkingLevel") or thinking.get("thinking_level") or "").upper()
+    tier: Any = cast(JsonObject, request).get("serviceTier") or config.get("serviceTier") or ""
+    slow = "flex" in str(tier).lower() or level == "HIGH" or (not level and traits.thinks_long)
     return Times(
         connect=given.get("connect", traits.connect_seconds),
         first_byte=given.get(

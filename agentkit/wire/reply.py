@@ -27,7 +27,7 @@ def misshapen(reply: Any) -> str | None:
     if not isinstance(reply, dict):
         return "it is no object"
     for name in ("usageMetadata", "promptFeedback"):
-        if not isinstance(reply.get(name) or {}, dict):
+        if (said := reply.get(name)) and not isinstance(said, dict):
             return f"{name} is no object"
     candidates = reply.get("candidates") or []
     if not isinstance(candidates, list):
@@ -38,10 +38,14 @@ def misshapen(reply: Any) -> str | None:
         if not isinstance(parts, list):
             return "a candidate has no list of parts"
         for part in parts:
-            if not isinstance(part, dict) or not isinstance(part.get("text"), (str, type(None))):
-                return "a part is no object, or its text no text"
+            if not isinstance(part, dict):
+                return "a part is no object"
             for key, value in part.items():
-                if key != "functionCall" and not (type(value) is str or is_json(value)):
+                if type(value) is str or key == "functionCall":
+                    continue
+                if key == "text" and value is not None:
+                    return "a part's text is no text"
+                if not is_json(value):
                     return "a part has something in it that JSON can't hold, or is nested too deep"
     return None
 
