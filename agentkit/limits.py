@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agentkit.errors import ConfigurationError
@@ -472,20 +473,27 @@ def read_by_model(value: Any) -> tuple[ModelUsage, ...]:
     Raises:
         ValueError: It isn't one.
     """
-    if not isinstance(value, (list, tuple)) or not all(isinstance(row, dict) for row in value):
-        raise ValueError("by_model is no list of objects")
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("by_model is no list")
     return tuple([_read_model_usage(row) for row in value])
 
 
-def _read_model_usage(row: Mapping[str, Any]) -> ModelUsage:
+def _read_model_usage(row: Any) -> ModelUsage:
+    if not isinstance(row, dict) or "model" not in row:
+        raise ValueError("by_model has an entry that is no object with a model")
+    return ModelUsage(**read_counts(row, _MODEL_USAGE, "by_model: "))
+
+
+def read_counts(row: Mapping[str, Any], kinds: Mapping[str, type], where: str = "") -> dict[str, Any]:
+    """Return what a row has of these kinds, by name; counts are from 0 on. Raises ValueError if one is odd."""
     known: dict[str, Any] = {}
-    for name, kind in _MODEL_USAGE.items():
-        found = row.get(name)
-        if type(found) is kind and (not isinstance(found, int) or 0 <= found < MOST):
+    for name, found in row.items():
+        kind: Any = kinds.get(name)
+        if type(found) is kind and (kind is not int or 0 <= found < MOST):
             known[name] = found
-        elif name in row or name == "model":
-            raise ValueError(f"by_model has an entry with an odd or missing {name}")
-    return ModelUsage(**known)
+        elif kind is not None:
+            raise ValueError(f"{where}a count, {name}, is {short(found)}")
+    return known
 
 
 _MODEL_USAGE: Mapping[str, type] = {"model": str, "long": bool, "tier": str} | dict.fromkeys(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from reprlib import repr as short
-from typing import Any, cast
+from typing import cast
 
 from agentkit.errors import (
     ConfigurationError,
@@ -15,9 +14,9 @@ from agentkit.errors import (
     SessionNotFound,
     StoreError,
 )
-from agentkit.limits import KINDS, ModelUsage, Usage, read_by_model
+from agentkit.limits import KINDS, ModelUsage, Usage, read_by_model, read_counts
 from agentkit.stores.base import SaveResult, Step, StoredResult
-from agentkit.stores.records import MAX_DEPTH, MOST, Damaged, NotesRecord, parse, plain, read
+from agentkit.stores.records import MAX_DEPTH, Damaged, NotesRecord, parse, plain, read
 from agentkit.wire.content import Content, JsonObject, content_json, dumps, keep, text_of
 
 MAX_ID = 200
@@ -26,7 +25,7 @@ MAX_ROW_DEPTH = MAX_DEPTH - 5
 MAX_RESULT = 100_000_000
 """Characters of a result: with up to six bytes for each (see `exact`), what every database can hold."""
 _USAGE_FIELDS = tuple(field.name for field in fields(Usage))
-_COUNTS = tuple(name for name in _USAGE_FIELDS if name != "by_model")
+_COUNTS = {name: bool if name == "estimated" else int for name in _USAGE_FIELDS if name != "by_model"}
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelUsage))
 _LEFT_OUT = frozenset({"tier", *KINDS})
 """Of these, what is empty or zero."""
@@ -159,12 +158,13 @@ def decode_object(raw: str | bytes | None) -> JsonObject | None:
     return None if raw is None else _decode_object(raw)
 
 
-def decode_notes(files: str | None, cleared: str | None) -> dict[str, Any]:
-    """Decode what is noted of a message's parts; nothing is none. Raises Damaged."""
+def decode_notes(files: str | None, cleared: str | None) -> tuple[Sequence[JsonObject], dict[str, str]]:
+    """Decode what is noted of a message's parts: its files, and what is cleared. Raises Damaged."""
     if files is None and cleared is None:
-        return {}
+        return (), {}
     listed = {} if files is None else _decode_object(files)
-    return read(NotesRecord, {**listed, "cleared": decode_object(cleared) or {}}).notes()
+    notes = read(NotesRecord, {**listed, "cleared": decode_object(cleared) or {}}).notes()
+    return notes["files"], notes["cleared"]
 
 
 def encode_usage(usage: Usage | None) -> str | None:
@@ -197,13 +197,8 @@ def decode_usage(raw: str | None) -> Usage | None:
 
 def _make_usage(counts: JsonObject) -> Usage:
     """Make a usage of what is stored of it: by hand, for a session's is read in each transaction. Raises Damaged."""
-    by_model = counts.get("by_model", ())
-    known = {name: counts[name] for name in _COUNTS if name in counts}
-    for name, count in known.items():
-        if type(count) is not (bool if name == "estimated" else int) or not 0 <= count < MOST:
-            raise Damaged(f"a count, {name}, is {short(count)}")
     try:
-        return Usage(**known, by_model=read_by_model(by_model))
+        return Usage(**read_counts(counts, _COUNTS), by_model=read_by_model(counts.get("by_model", ())))
     except ValueError as error:
         raise Damaged(str(error)) from error
 

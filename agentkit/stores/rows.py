@@ -278,6 +278,7 @@ def _message(id: str, seq: int, row: Row) -> Message:
             raise Damaged("it isn't there")
         said = values.decode_content(content)
         check_shape(said, seq)
+        listed, stand_ins = values.decode_notes(files, cleared)
         return Message(  # most of it is None
             content=said,
             created=created,
@@ -288,7 +289,8 @@ def _message(id: str, seq: int, row: Row) -> Message:
             metadata=None if metadata is None else values.decode_object(metadata),
             sender_id=None if sender_id is None else plain(sender_id),
             given=None if given is None else values.decode_object(given),
-            **values.decode_notes(files, cleared),
+            files=listed,
+            cleared=stand_ins,
         )
     except ValueError as error:
         raise DamagedMessage(

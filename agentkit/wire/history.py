@@ -91,21 +91,27 @@ def check_shape(content: Any, index: int) -> None:
     for part in parts:
         if not isinstance(part, dict) or not part:
             _fail(index, 4, "a part is an object with something in it")
-        if not isinstance(part.get("text"), (str, type(None))):
+        if (text := part.get("text")) is not None and not isinstance(text, str):
             _fail(index, 4, "the text of a part is a text")
-        for kind, role in (("functionCall", "model"), ("functionResponse", "user")):
-            if kind not in part:
-                continue
-            if content["role"] != role:
-                _fail(index, 4, f"a {kind} belongs in a content of the {role}")
-            if not isinstance(part[kind], dict) or not isinstance(part[kind].get("name"), str):
-                _fail(index, 1, f"a {kind} is an object with a name")
-            if not isinstance(part[kind].get("id") or "", str):
-                _fail(index, 1, f"the id of a {kind} is a text")
-        if "functionCall" in part and not isinstance(part["functionCall"].get("args") or {}, dict):
-            _fail(index, 6, "the args of a functionCall are an object")
-        if "functionResponse" in part and not isinstance(part["functionResponse"].get("response"), dict):
-            _fail(index, 6, "the response of a functionResponse is an object")
+        if "functionCall" in part:
+            called = _check_named(index, content, part, "functionCall", "model")
+            if not isinstance(called.get("args") or {}, dict):
+                _fail(index, 6, "the args of a functionCall are an object")
+        if "functionResponse" in part:
+            answered = _check_named(index, content, part, "functionResponse", "user")
+            if not isinstance(answered.get("response"), dict):
+                _fail(index, 6, "the response of a functionResponse is an object")
+
+
+def _check_named(index: int, content: Any, part: Any, kind: str, role: str) -> Any:
+    """Return the call or response of a part, if it has the right role, a name, and an id that is a text if any."""
+    if content["role"] != role:
+        _fail(index, 4, f"a {kind} belongs in a content of the {role}")
+    if not isinstance(found := part[kind], dict) or not isinstance(found.get("name"), str):
+        _fail(index, 1, f"a {kind} is an object with a name")
+    if not isinstance(found.get("id") or "", str):
+        _fail(index, 1, f"the id of a {kind} is a text")
+    return found
 
 
 def _check_responses(index: int, content: Content, calls: Sequence[FunctionCall]) -> None:
