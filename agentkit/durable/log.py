@@ -31,10 +31,23 @@ class Fenced(StoreError):
     """A stream has ended, or another writer has it: nothing was added."""
 
 
+def _merged(last: Row, row: Row) -> Row | None:
+    """Make one of two pieces of one text, a sub-agent's too; None if they are none."""
+    if last["type"] == row["type"] in _MERGED:
+        return {**last, "text": last["text"] + row["text"]}
+    if last["type"] == row["type"] == "agent_event" and last["callIds"] == row["callIds"]:
+        inner = _merged(last["event"], row["event"])
+        return inner and {**last, "event": inner}
+    return None
+
+
 @dataclass
 class _Batch:
     rows: list[Row] = field(default_factory=list)
     done: Future[int] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.done.set_running_or_notify_cancel()  # several may wait for it: one that is cancelled ends it for none
 
 
 class DurableEventLog:
@@ -85,9 +98,8 @@ class DurableEventLog:
                 raise StoreError("The event log is closed.")
             batch = self._due.setdefault((stream, fence), _Batch())
             for row in rows:
-                last = batch.rows[-1] if batch.rows else {}
-                if row["type"] in _MERGED and last.get("type") == row["type"]:
-                    batch.rows[-1] = {**last, "text": last["text"] + row["text"]}
+                if batch.rows and (merged := _merged(batch.rows[-1], row)):
+                    batch.rows[-1] = merged
                 else:
                     batch.rows.append(row)
             if self._thread is None or not self._thread.is_alive():

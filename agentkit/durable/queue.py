@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from agentkit.agent import Agent
-from agentkit.drivers.threads import off_loop
+from agentkit.chats.pending import pending_in
+from agentkit.durable.async_queue import AsyncQueue
 from agentkit.durable.engine import Engine
 from agentkit.durable.log import DurableEventLog, Row
 from agentkit.durable.running import MakeDeps
 from agentkit.durable.schema import NEVER
-from agentkit.durable.signals import Signals, key_of, told_here, told_in_loop
+from agentkit.durable.signals import LOOK_AGAIN, Signals, key_of, told_here
 from agentkit.durable.task import (
     STATUSES,
     EventsLost,
@@ -36,19 +36,22 @@ from agentkit.durable.task import (
     decision_to_wire,
     read_task,
 )
-from agentkit.durable.workers import Workers, by_name, queue_of
-from agentkit.errors import ConfigurationError
+from agentkit.durable.workers import Workers, by_name, check_times, queue_of
+from agentkit.errors import ConfigurationError, SessionNotFound
 from agentkit.events import from_wire
 from agentkit.memory.base import Memory
 from agentkit.output import Output, OutputType
 from agentkit.stores.rows import begins
 from agentkit.stores.store import SessionStore
-from agentkit.tooling.decisions import Decision
+from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.arguments import checked
 from agentkit.wire.convert import UserInput, user_input
 
 T = TypeVar("T")
 DAY = 86_400.0
+_LONGEST = 36_500 * DAY
+"""Seconds of a delay: what is later can't be told from what is held back."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _UNSAID: Any = object()
 _TASKS = """SELECT t.task, t.chat, t.deaths, w.status, w.priority, w.recovery_attempts, w.created_at,
     w.started_at_epoch_ms, w.completed_at, coalesce(i.inputs, w.inputs), o.output, o.error, t.n
@@ -56,8 +59,6 @@ _TASKS = """SELECT t.task, t.chat, t.deaths, w.status, w.priority, w.recovery_at
     LEFT JOIN {engine}workflow_input i ON i.workflow_uuid = t.task
     LEFT JOIN {engine}workflow_output o ON o.workflow_uuid = t.task"""
 _OPTIONS = {"model", "instructions", "config", "tool_choice", "seconds"}
-_LOOK = 5.0
-"""Seconds after which a watcher looks again, though nobody told it to."""
 
 
 @checked
@@ -97,6 +98,8 @@ class Queue:
         keep: float = 7 * DAY,
     ) -> None:
         self.agents = {check_id("An agent's name", name): agent for name, agent in by_name(agents).items()}
+        if not keep >= 0:
+            raise ConfigurationError(f"Queue(keep={keep!r}): give seconds, from 0 on.")
         self.store, self.keep = store, keep
         self.deps, self.memory = deps, memory
         self.output = output if output is None or isinstance(output, Output) else Output[Any](output)
@@ -172,12 +175,13 @@ class Queue:
             priority: The lower goes first.
 
         Raises:
-            ConfigurationError: Something is no decision, or nobody knows whose chat it is.
+            ConfigurationError: Something is no decision, or is about a call that doesn't wait: where a task of the chat
+                is still to end, which may come to it, the new task fails instead.
         """
         wire = {
             check_id("A call's id", call): decision_to_wire(each) for call, each in sorted(decisions.items())
         }
-        about = self._asking(chat, wire) if task is None else task
+        about = self._asking(chat, wire, task) if wire else task
         id = f"decide-{_hashed(chat, about, wire)}" if wire else f"resume-{uuid.uuid4().hex}"
         return self._go_on(id, chat, {"decisions": wire}, about, agent, user_data, options, priority)
 
@@ -204,7 +208,7 @@ class Queue:
             priority: The lower goes first.
 
         Raises:
-            ConfigurationError: It isn't said which of the two it is.
+            ConfigurationError: It isn't said which of the two it is, or no such call waits; see `decide`.
         """
         if (result is _UNSAID) is not retry:
             raise ConfigurationError("resolve(): give either result=..., or retry=True if it took no effect.")
@@ -221,14 +225,15 @@ class Queue:
         Raises:
             ConfigurationError: There is no such task, or it has not failed.
         """
-        (found,) = self.engine.run([(f"{_TASKS} WHERE t.task = ?", (task,))], write=False)
+        found = self._rows_of(task)
         old = read_task(found[0][:-1]) if found else None
         if old is None or old.status not in ("failed", "cancelled"):
             raise ConfigurationError(
                 f"retry({task!r}): " + (f"it is {old.status}." if old else "there is no such task.")
             )
-        base, _, number = task.rpartition("~")
-        again = f"{base}~{int(number) + 1}" if base and number.isdigit() else f"{task}~2"
+        where, _, id = task.partition("/")
+        base, _, number = where.rpartition("=")
+        again = f"{base}={int(number) + 1}/{id}" if base else f"{where}=2/{id}"  # no chat is quoted so
         given = json.loads(found[0][9])["args"][0]
         self.engine.enqueue(again, queue_of(old.agent), old.chat, given, priority=found[0][4], delay=None)
         return again
@@ -250,10 +255,28 @@ class Queue:
         options = last.get("options") if options is None else options
         return self._enqueue(id, chat, task, agent, user_data, options, priority, None)
 
-    def _asking(self, chat: str, calls: Collection[str]) -> str | None:
-        """Return the last task of a chat that waits for one of these calls."""
-        tasks = self.list(chat=chat, status="done", limit=100)
-        return next((each.id for each in tasks if any(p.call_id in calls for p in each.pending)), None)
+    def _asking(self, chat: str, calls: Collection[str], task: str | None = None) -> str | None:
+        """Return the task that waits for these calls, the chat's last one unless it is named.
+
+        Raises:
+            ConfigurationError: One of them waits neither there nor in the chat, which is at rest.
+        """
+        found = (self.get(task),) if task is not None else self.list(chat=chat, status="done", limit=100)
+        asking = [t for t in found if t and t.chat == chat and any(p.call_id in calls for p in t.pending)]
+        left = set(calls).difference(p.call_id for t in asking[:1] for p in t.pending)
+        if left and not self.list(chat=chat, status=("queued", "running"), limit=1):
+            left.difference_update(call.call_id for call in self._waiting(chat))
+            if left:
+                raise ConfigurationError(f"No call {min(left)!r} of the chat {chat!r} waits for anybody.")
+        return task or (asking[0].id if asking else None)
+
+    def _waiting(self, chat: str) -> builtins.list[PendingCall]:
+        """Return the calls that wait in a chat, whoever sent what it has."""
+        with suppress(SessionNotFound):
+            last = self.store.load(chat, start=max(0, self.store.info(chat).messages - 1))
+            if last.messages and last.calls:
+                return pending_in(last.messages[-1].content, last.calls)
+        return []
 
     def _given_to(self, chat: str, task: str | None) -> Row:
         """Return what a task of a chat was given; if it has no such task any more, its last."""
@@ -281,6 +304,8 @@ class Queue:
         priority: int,
         delay: float | None,
     ) -> str:
+        if delay is not None and not 0 <= delay <= _LONGEST:
+            raise ConfigurationError(f"delay={delay!r}: give seconds from 0 to {_LONGEST:.0f}.")
         if type(priority) is not int or not 0 <= priority <= 1_000_000:
             raise ConfigurationError(f"priority={priority!r}: give a whole number from 0 to 1000000.")
         if odd := set(options or {}) - _OPTIONS:
@@ -303,8 +328,13 @@ class Queue:
 
     def get(self, task: str) -> Task | None:
         """Return a task as it is now; None if there is none, or it is no longer kept."""
-        (found,) = self.engine.run([(f"{_TASKS} WHERE t.task = ?", (task,))], write=False)
+        found = self._rows_of(task)
         return read_task(found[0][:-1]) if found else None
+
+    def _rows_of(self, task: str) -> builtins.list[Any]:
+        if not task.isprintable():  # no task is named so, and no database takes any text
+            return []
+        return self.engine.run([(f"{_TASKS} WHERE t.task = ?", (task,))], write=False)[0]
 
     def list(
         self,
@@ -332,6 +362,8 @@ class Queue:
             raise ConfigurationError(
                 f"status={sorted(map(str, odd))}: one of {', '.join(dict.fromkeys(STATUSES.values()))}."
             )
+        if not all(each.isprintable() for each in (chat or "", prefix, before or "")):
+            return []  # no chat or task is named so, and no database takes any text
         words = [word for word, each in STATUSES.items() if wanted is None or each in wanted]
         where, given = [f"w.status IN ({', '.join('?' * len(words))})"], [*words]
         if chat is not None:
@@ -352,7 +384,7 @@ class Queue:
         Raises:
             ConfigurationError: There is no such task.
         """
-        with told_here(self.signals, [key_of(f"task:{task}")]) as told:
+        with told_here(self.signals, [self._key(task)]) as told:
             while True:
                 told.clear()
                 for cursor, event in self._news(task, after):
@@ -360,7 +392,7 @@ class Queue:
                     yield cursor, event
                     if isinstance(event, TaskEnded):
                         return
-                told.wait(_LOOK)
+                told.wait(LOOK_AGAIN)
 
     def wait(self, task: str, timeout: float | None = None) -> Task:
         """Wait until a task has ended; return it.
@@ -370,7 +402,7 @@ class Queue:
             ConfigurationError: There is no such task.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        with told_here(self.signals, [key_of(f"task:{task}")]) as told:
+        with told_here(self.signals, [self._key(task)]) as told:
             while True:
                 told.clear()
                 found = self._there(task)
@@ -378,7 +410,9 @@ class Queue:
                     return found
                 if until is not None and time.monotonic() >= until:
                     raise TimeoutError(f"The task {task!r} is still {found.status}.")
-                told.wait(_LOOK if until is None else max(0.0, min(_LOOK, until - time.monotonic())))
+                told.wait(
+                    LOOK_AGAIN if until is None else max(0.0, min(LOOK_AGAIN, until - time.monotonic()))
+                )
 
     def cancel(self, task: str) -> None:
         """End a task, wherever it is; one that has ended stays as it is.
@@ -390,7 +424,11 @@ class Queue:
         """
         self._there(task)
         self.engine.cancel([task])
-        self.signals.tell([key_of(f"task:{task}")])
+        self.signals.tell([self._key(task)])
+
+    def _key(self, task: str) -> str:
+        """Name what tells of a task. Raises ConfigurationError if none can be called so."""
+        return key_of(f"task:{task}") if task.isprintable() else key_of(f"task:{self._there(task).id}")
 
     def _there(self, task: str) -> Task:
         if (found := self.get(task)) is None:
@@ -445,6 +483,8 @@ class Queue:
         Raises:
             ConfigurationError: The times can't be read, or there is no such agent.
         """
+        check_times(cron)
+        check_id("A schedule's name, and a time,", f"{name}@{_now():{_TIME}}")
         context = {
             "chat": check_id("A chat's id", chat),
             "message": as_json("A message", user_input(message)),
@@ -452,7 +492,7 @@ class Queue:
             "user_data": as_json("user_data", user_data),
             "since": _now().isoformat(),
         }
-        self.engine.set_schedule(check_id("A schedule's name", name), cron, timezone, context)
+        self.engine.set_schedule(name, cron, timezone, context)
 
     def unschedule(self, name: str) -> None:
         """Forget a schedule; what it has sent stays."""
@@ -470,7 +510,7 @@ class Queue:
 
     def fire(self, name: str, context: Row, due: datetime) -> None:
         """Send a schedule's message for a time."""
-        id = f"{name}@{due.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        id = f"{name}@{due.astimezone(UTC):{_TIME}}"
         task = {"message": context["message"], "message_id": id}
         self._enqueue(id, context["chat"], task, context["agent"], context["user_data"], None, 10, None)
 
@@ -511,84 +551,6 @@ class Queue:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
-
-
-@checked
-class AsyncQueue:
-    """A queue for async callers; see `Queue`, whose methods these are. The database never blocks the event loop."""
-
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
-
-    async def send(self, chat: str, message: UserInput, **options: Any) -> str:
-        """Send a message to a chat; see `Queue.send`."""
-        return await off_loop(lambda: self._queue.send(chat, message, **options))
-
-    async def decide(self, chat: str, decisions: Mapping[str, Decision], **options: Any) -> str:
-        """Say what becomes of calls that wait; see `Queue.decide`."""
-        return await off_loop(lambda: self._queue.decide(chat, decisions, **options))
-
-    async def resolve(self, chat: str, call_id: str, **options: Any) -> str:
-        """Say what became of a call; see `Queue.resolve`."""
-        return await off_loop(lambda: self._queue.resolve(chat, call_id, **options))
-
-    async def retry(self, task: str) -> str:
-        """Send a task again; see `Queue.retry`."""
-        return await off_loop(lambda: self._queue.retry(task))
-
-    async def get(self, task: str) -> Task | None:
-        """Return a task as it is now; see `Queue.get`."""
-        return await off_loop(lambda: self._queue.get(task))
-
-    async def list(self, **options: Any) -> Sequence[Task]:
-        """List tasks; see `Queue.list`."""
-        return await off_loop(lambda: self._queue.list(**options))
-
-    async def watch(self, task: str, *, after: int | None = None) -> AsyncIterator[tuple[int, TaskEvent]]:
-        """Follow a task; see `Queue.watch`."""
-        queue = self._queue
-        with told_in_loop(queue.signals, [key_of(f"task:{task}")]) as told:
-            while True:
-                told.clear()
-                for cursor, event in await off_loop(partial(queue._news, task, after)):
-                    after = cursor
-                    yield cursor, event
-                    if isinstance(event, TaskEnded):
-                        return
-                await _told(told)
-
-    async def wait(self, task: str, timeout: float | None = None) -> Task:
-        """Wait until a task has ended; see `Queue.wait`."""
-        async with asyncio.timeout(timeout):
-            with told_in_loop(self._queue.signals, [key_of(f"task:{task}")]) as told:
-                while True:
-                    told.clear()
-                    found = await off_loop(lambda: self._queue._there(task))
-                    if found.is_over:
-                        return found
-                    await _told(told)
-
-    async def cancel(self, task: str) -> None:
-        """End a task; see `Queue.cancel`."""
-        await off_loop(lambda: self._queue.cancel(task))
-
-    async def schedule(self, name: str, cron: str, chat: str, message: UserInput, **options: Any) -> None:
-        """Send a message again and again; see `Queue.schedule`."""
-        await off_loop(lambda: self._queue.schedule(name, cron, chat, message, **options))
-
-    async def unschedule(self, name: str) -> None:
-        """Forget a schedule; see `Queue.unschedule`."""
-        await off_loop(lambda: self._queue.unschedule(name))
-
-    async def schedules(self) -> Mapping[str, str]:
-        """Return the schedules' times by their names; see `Queue.schedules`."""
-        return await off_loop(self._queue.schedules)
-
-
-async def _told(told: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LOOK):
-            await told.wait()
 
 
 def _hashed(*what: Any) -> str:

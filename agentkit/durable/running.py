@@ -200,8 +200,12 @@ async def _made(make: MakeDeps | None, user_data: Any) -> AsyncIterator[Any]:
     if make is None:
         yield None
     elif inspect.isasyncgenfunction(make):
-        async with asynccontextmanager(make)(user_data) as deps:
+        opened = asynccontextmanager(make)(user_data)
+        deps = await opened.__aenter__()
+        try:
             yield deps
+        finally:  # however the run ended: what is behind the `yield` closes
+            await opened.__aexit__(None, None, None)
     elif inspect.isgeneratorfunction(make):
         manager = contextmanager(make)(user_data)
         deps = await off_loop(manager.__enter__)

@@ -19,6 +19,8 @@ ANY = "*"
 """Wakes whoever waits for anything."""
 _LOOK = 0.02
 """Seconds between looks at a file."""
+LOOK_AGAIN = 5.0
+"""Seconds after which a watcher looks again, though nobody told it to."""
 _QUIET = 0.5
 """Seconds after which a thread looks whether it is still needed."""
 

@@ -77,6 +77,7 @@ class Workers:
         self._thread = threading.Thread(target=self._work, name="agentkit-workers", daemon=True)
         self._ready = threading.Event()
         self._failed: BaseException | None = None
+        self._odd_schedules: set[str] = set()
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -330,21 +331,42 @@ class Workers:
         if not self._queue.has_schedules():
             return
         for schedule in self._engine.schedules():
-            due = due_since(schedule)
-            if due is not None:
-                self._queue.fire(schedule["schedule_name"], schedule["context"], due)
-                self._engine.note_fired(schedule["schedule_name"], due)
+            try:
+                if (due := due_since(schedule)) is not None:
+                    self._queue.fire(schedule["schedule_name"], schedule["context"], due)
+                    self._engine.note_fired(schedule["schedule_name"], due)
+            except StoreError:
+                raise
+            except Exception:  # its zone isn't known here, say: the others go on
+                if (name := schedule["schedule_name"]) not in self._odd_schedules:
+                    self._odd_schedules.add(name)
+                    _log.exception("The schedule %r can't be followed.", name)
 
 
 def due_since(schedule: Mapping[str, Any], now: datetime | None = None) -> datetime | None:
     """Return the last time at which a schedule was due, if nothing was sent for it yet."""
-    from croniter import croniter
+    from croniter import CroniterBadDateError, croniter
 
     zone = schedule.get("cron_timezone")
     here = (now or datetime.now(UTC)).astimezone(ZoneInfo(zone) if zone else UTC)
     last = datetime.fromisoformat(schedule.get("last_fired_at") or schedule["context"]["since"])
-    due: datetime = croniter(schedule["schedule"], here, second_at_beginning=True).get_prev(datetime)
+    try:
+        due: datetime = croniter(schedule["schedule"], here, second_at_beginning=True).get_prev(datetime)
+    except CroniterBadDateError:  # there was no such time yet
+        return None
     return due if due > last else None
+
+
+def check_times(cron: str) -> None:
+    """Raise ConfigurationError unless these are times of which one is still to come."""
+    from croniter import croniter
+
+    try:
+        croniter(cron, datetime.now(UTC), second_at_beginning=True).get_next()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"cron={cron!r:.80}: give times of which one is to come ({error})."
+        ) from error
 
 
 def by_name(agents: Agent[Any] | Mapping[str, Agent[Any]]) -> dict[str, Agent[Any]]:

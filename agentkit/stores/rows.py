@@ -83,9 +83,8 @@ _ALL = 2**62
 # -- statements
 
 
-def begins(prefix: str, column: str = "s.id") -> tuple[list[str], list[Any]]:
-    """Make the conditions that an id begins so, with their values: both databases order ids by their characters."""
-    low = exact(prefix) or ""
+def begins(low: str, column: str = "s.id") -> tuple[list[str], list[Any]]:
+    """Make the conditions that a text begins so, with their values: both databases order ids by their characters."""
     if not low:
         return [], []
     head = low.rstrip(chr(sys.maxunicode))
@@ -97,7 +96,7 @@ def begins(prefix: str, column: str = "s.id") -> tuple[list[str], list[Any]]:
 
 def search(hits: Callable[[str], str], prefix: str, *, distinct: bool) -> Statement:
     """Read the newest of the messages that `hits` selects: of a query, then the values given here, then a limit."""
-    conditions, given = begins(prefix)
+    conditions, given = begins(exact(prefix) or "")
     own = "SELECT m.id FROM {p}sessions s JOIN {p}messages m ON m.session = s.key WHERE "
     found = hits(own + " AND ".join(conditions) if conditions else "")
     if distinct:

@@ -98,7 +98,7 @@ class SessionStore:
         self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
     ) -> Sequence[SessionInfo]:
         """List sessions whose ids begin so, the last updated first; `after` is the last one of the page before."""
-        conditions, given = rows.begins(prefix)
+        conditions, given = rows.begins(exact(prefix) or "")
         if after is not None:
             conditions.append("(s.updated, s.id) < (?, ?)")
             given += [after.updated, exact(after.id)]

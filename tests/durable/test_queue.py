@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,76 @@ def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
     assert [task.id for task in queue.list(limit=1, before=tasks[2])] == [tasks[1]]
 
 
+def test_a_decision_about_no_call_that_waits_is_refused_where_that_can_be_known(
+    queue: Queue, store: SessionStore, effects: Path
+) -> None:
+    chat = queue.agents["planned"].chat("ann", store)
+    (call,) = chat.send_message(plan("asked", say="Allowed.")).pending  # no task's
+    with pytest.raises(ConfigurationError, match="No call 'other' of the chat 'ann'"):
+        queue.decide("ann", {call.call_id: Approve(), "other": Approve()}, agent="planned")
+    early = queue.decide("ann", {call.call_id: Approve()}, agent="planned")
+    late = queue.decide("ann", {"other": Approve()})  # the first may come to it
+    with queue.workers():
+        assert (queue.wait(early, 30).text, queue.wait(late, 30).status) == ("Allowed.", "failed")
+    with pytest.raises(ConfigurationError, match="No call"):
+        queue.decide("ann", {call.call_id: Approve()}, task=late)
+
+
+def test_a_task_that_is_sent_again_has_an_id_that_no_message_has(queue: Queue, effects: Path) -> None:
+    sent = [
+        queue.send(chat, plan(say=f"{id}."), id=id)
+        for chat in ("ann", "ann=2")
+        for id in ("m", "m~2", "=2/m")
+    ]
+    for task in sent:
+        queue.cancel(task)
+    again = [queue.retry(task) for task in sent]
+    for task in again:
+        queue.cancel(task)
+    assert [queue.retry(task) for task in sent] == again
+    all_tasks = {*sent, *again, *map(queue.retry, again)}
+    assert len(all_tasks) == len(queue.list()) == 18
+    assert [each.message_id for task in again if (each := queue.get(task))] == ["m", "m~2", "=2/m"] * 2
+
+
+def test_any_text_may_be_asked_for(queue: Queue) -> None:
+    task = queue.send("a\\b", plan())
+    assert [each.id for each in queue.list(prefix="a\\")] == [task]
+    for odd in ("\0", "\ud800"):
+        assert queue.get(odd) is None
+        assert [*queue.list(chat=odd), *queue.list(prefix=odd), *queue.list(before=odd)] == []
+
+
+def test_a_schedule_that_cannot_be_followed_stops_no_other(queue: Queue) -> None:
+    since = "2026-11-28T12:00:00+00:00"
+    queue.engine.set_schedule("broken", "* * * * *", None, {"since": since})  # of another version, say
+    queue.engine.set_schedule("never", "0 0 31 2 *", None, {"since": since})
+    context = {"chat": "ann", "message": [{"role": "user", "parts": [{"text": "Hi"}]}], "agent": "planned"}
+    queue.engine.set_schedule("sound", "* * * * *", None, {"since": since, "user_data": None, **context})
+    queue.workers()._fire()
+    assert [task.chat for task in queue.list()] == ["ann"]
+
+
+def test_whoever_no_longer_waits_for_a_row_ends_it_for_nobody_else(queue: Queue) -> None:
+    rows = [{"type": "text_delta", "text": "a"}]
+    first, second = queue.log.tell("one", rows), queue.log.tell("two", rows)
+    first.cancel()
+    assert second.result(30) < queue.log.tell("two", rows).result(30)
+    assert queue.log.look("one", None)
+
+
+def test_pieces_of_one_text_are_one_event_a_sub_agents_too(queue: Queue) -> None:
+    inner = [{"type": "text_delta", "text": text} for text in "ab"]
+    told = [
+        {"type": "agent_event", "path": ["x"], "callIds": [id], "event": each}
+        for id in "12"
+        for each in inner
+    ]
+    queue.log.tell("s", [*told, *inner, {"type": "thought_delta", "text": "c"}]).result(30)
+    texts = [row.get("text") or row["event"]["text"] for row in queue.log.look("s", None) or []]
+    assert texts == ["ab", "ab", "ab", "c"]
+
+
 def test_a_call_whose_tool_another_version_declares_anew_waits_again_and_is_approved_as_it_is_now(
     queue: Queue, store: SessionStore, effects: Path
 ) -> None:
@@ -270,7 +340,10 @@ def test_async_callers_have_the_same(queue: Queue) -> None:
     assert isinstance(told[-1], TaskEnded)
 
 
-def test_deps_are_made_from_the_user_data_and_closed(where: str, effects: Path) -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+def test_deps_are_made_from_the_user_data_and_closed_however_a_task_ends(
+    where: str, effects: Path, is_async: bool
+) -> None:
     seen: list[str] = []
 
     def make_deps(user_data: Any) -> Iterator[str]:
@@ -278,9 +351,15 @@ def test_deps_are_made_from_the_user_data_and_closed(where: str, effects: Path) 
         yield user_data
         seen.append(f"close {user_data}")
 
-    with open_queue_of(where, make_agent(), deps=make_deps) as queue, queue.workers():
-        queue.wait(queue.send("ann", plan("read"), user_data="Ann"), 30)
-    assert seen == ["open Ann", "close Ann"]
+    async def make_deps_async(user_data: Any) -> AsyncIterator[str]:
+        for each in make_deps(user_data):
+            yield each
+
+    deps = make_deps_async if is_async else make_deps
+    with open_queue_of(where, make_agent(), deps=deps) as queue, queue.workers():
+        assert queue.wait(queue.send("ann", plan("read"), user_data="Ann"), 30).status == "done"
+        assert queue.wait(queue.send("bob", "This is no plan.", user_data="Bob"), 30).status == "failed"
+    assert seen == ["open Ann", "close Ann", "open Bob", "close Bob"]
 
 
 def test_queues_on_one_database_and_on_several_live_in_one_process(queue: Queue, tmp_path: Path) -> None:
@@ -318,9 +397,17 @@ def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: SessionSt
         (lambda queue: queue.send("ann", "Hi", user_data=object()), "JSON"),
         (lambda queue: queue.send("ann", "Hi", priority=-1), "priority"),
         (lambda queue: queue.decide("ann", {"x": "yes"}), "no decision"),
+        (lambda queue: queue.decide("ann", {"x": Approve()}), "No call 'x'"),
         (lambda queue: queue.resolve("ann", "x"), "result="),
+        (lambda queue: queue.resolve("ann", "x", retry=True), "No call 'x'"),
+        (lambda queue: queue.send("ann", "Hi", delay=float("nan")), "delay"),
+        (lambda queue: queue.wait("ann/\ud800"), "no task"),
+        (lambda queue: next(queue.watch("ann/\0")), "no task"),
         (lambda queue: queue.cancel("ann/1"), "no task"),
         (lambda queue: queue.schedule("s", "often", "ann", "Hi"), "cron"),
+        (lambda queue: queue.schedule("s", "0 0 31 2 *", "ann", "Hi"), "cron"),
+        (lambda queue: queue.schedule("s" * 190, "* * * * *", "ann", "Hi"), "200"),
+        (lambda queue: Queue({}, store=queue.store, keep=float("nan")), "keep"),
         (lambda queue: queue.workers(concurrency=0), "concurrency"),
     ],
 )
