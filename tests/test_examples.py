@@ -103,10 +103,10 @@ def test_the_same_examples_run_on_gemini_with_a_key(gemini: GeminiServer) -> Non
     assert "calculate(question='85 * 20%')" in done.stderr
     gemini.script([calls(call("weather", {"city": "Oslo", "when": "tomorrow"})), text("Wear a coat.")])
     done = run(
-        "weather", "--demo", "A coat in Oslo?", "--model", "gemini-3.8-flash-lite", **gemini_env(gemini)
+        "weather", "--demo", "A coat in Oslo?", "--model", "gemini-3.5-flash-lite", **gemini_env(gemini)
     )
     assert (done.returncode, done.stdout) == (0, "Wear a coat.\n")
-    assert "gemini-3.8-flash-lite" in gemini.requests[-1].path
+    assert "gemini-3.5-flash-lite" in gemini.requests[-1].path
     result = gemini.requests[-1].body["contents"][-1]["parts"][0]["functionResponse"]["response"]
     assert "sample data" in result["output"]
 

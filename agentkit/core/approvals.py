@@ -206,7 +206,7 @@ class Approvals:
         invocation.context = dataclasses.replace(invocation.context, resumed=state, decisions=answers)
         max_chars = self._outcomes.max_chars
         if invocation.args is not None:
-            edit(invocation, invocation.args, "Somebody", max_chars=max_chars)
+            edit(invocation, invocation.args, "A person", max_chars=max_chars)
             return
         again = prepare(invocation.call, tools, invocation.context, max_chars=max_chars)
         invocation.function, invocation.outcome = again.function, again.outcome

@@ -174,7 +174,7 @@ class Calls:
         try:
             self._run.approvals.check(list(self._entries.values()))
         except DecisionError:
-            yield from self._hold("Nothing fitting was said of it.", anew=True)
+            yield from self._hold("No valid decision was made.", anew=True)
             raise
 
     def _settle(self) -> Steps:

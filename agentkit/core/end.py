@@ -1,4 +1,4 @@
-"""How a run ends: the one place where that is said."""
+"""The end of a run: why it stopped, set here alone."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from agentkit.wire.content import JsonObject
 
 _WHY: Final[dict[Stop, str]] = {
     "seconds": "The time of the run was up.",
-    "tool_calls": "The limit of function calls is reached.",
     "repeats": "The model made the very same calls again and again, and got the very same responses.",
-    "approval": "Calls wait for a person's decision.",
-    "deferred": "Calls wait for results that come later.",
     "max_tokens": "The reply was cut off at the limit of its tokens.",
     "refused": "The prompt or the reply was blocked.",
     "malformed": "The model made no usable reply, also when it was asked again.",
     "empty": "The model's reply was empty, also when it was asked again.",
     "output": "The model gave no output of the type that was asked for.",
     "other": "The reply ended for a reason that agentkit doesn't know.",
-    "error": "An exception ended the run.",
     "cancelled": "The run was cancelled.",
     "unknown_effect": "Calls were under way when their process ended; nobody knows whether they took effect.",
     "too_large": "The current turn alone is larger than what the memory may send.",
@@ -27,11 +23,11 @@ _WHY: Final[dict[Stop, str]] = {
 
 
 class RunEnd:
-    """Whether and how a run has ended, and how its last reply did."""
+    """Whether and how a run has ended, and how its last reply did; its methods alone set `stop`, `why` and `limit`."""
 
     def __init__(self) -> None:
         self.stop: Stop | None = None
-        """Why the run ended without an answer; set by `end` alone."""
+        """Why the run ended without an answer."""
         self.why = ""
         """That in words."""
         self.limit: Stop | None = None
@@ -52,7 +48,7 @@ class RunEnd:
 
         Args:
             stop: How.
-            why: The reason in words, if it is not what always holds of the stop.
+            why: The reason in words, unless the usual ones for this stop will do.
             said: What the server said about it.
         """
         self.stop, self.why = stop, f"{why or _WHY.get(stop, '')} {said}".strip()
@@ -64,6 +60,10 @@ class RunEnd:
         self.answered, self.stop = True, None
         if self.limit is None:
             self.why = ""
+
+    def note_limit(self, stop: Stop, why: str) -> None:
+        """Note a limit that was reached, though the run has its answer."""
+        self.limit, self.why = stop, why
 
     def note(self, also: str) -> None:
         """Add to why the run ended, in words, what else there is to say of it."""

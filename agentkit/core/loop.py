@@ -153,7 +153,7 @@ class Loop:
                 return
             if (limit := run.meter.reached()) is not None:
                 if end.answered:  # the answer stands; what was said during it is left unsent
-                    end.limit, end.why = limit
+                    end.note_limit(*limit)
                 else:
                     end.end(*limit)
                 return
@@ -204,7 +204,7 @@ class Loop:
             end.end(stop, why)
             raise
         if end.answered:
-            end.limit, end.why = stop, why
+            end.note_limit(stop, why)
         else:
             end.end(stop, why)
             end.partial = end.partial or partial

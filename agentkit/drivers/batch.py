@@ -52,8 +52,7 @@ class Batch:
 
     def begin(self, position: int) -> None:
         """Count a call as running, from now on."""
-        tool = self.invocations[position].tool
-        timeout = self._tool_timeout if tool is None or tool.timeout is None else tool.timeout
+        timeout = self._timeout(position)
         self._began[position] = time.monotonic()
         if timeout is not None and timeout < math.inf and not self.asks(position):
             self._until[position] = self.caller.now() + timeout
@@ -94,9 +93,11 @@ class Batch:
         now = self.caller.now()
         for position in sorted(self.waiting - self._in_time):
             if now >= self._until.get(position, float("inf")):
-                tool, name = self.invocations[position].tool, self.invocations[position].context.tool_name
-                seconds = self._tool_timeout if tool is None or tool.timeout is None else tool.timeout
-                return self.finish(
-                    position, None, ToolTimeout(f"Tool {name!r} was not done after {seconds:g} s.")
-                )
+                name = self.invocations[position].context.tool_name
+                error = ToolTimeout(f"Tool {name!r} was not done after {self._timeout(position):g} s.")
+                return self.finish(position, None, error)
         return None
+
+    def _timeout(self, position: int) -> float | None:
+        tool = self.invocations[position].tool
+        return self._tool_timeout if tool is None or tool.timeout is None else tool.timeout

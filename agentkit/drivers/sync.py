@@ -34,7 +34,7 @@ _Message = Event | _Done | _Here
 
 
 def _drop(job: Callable[[], None]) -> None:
-    """Do nothing for those who ask when nobody waits for them any more."""
+    """Ignore a job that comes when nobody waits for it any more."""
 
 
 class _Cancelled(Exception):
