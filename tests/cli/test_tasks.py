@@ -81,9 +81,9 @@ def test_tasks_are_listed_cancelled_and_sent_again(folder: Path, queue: Queue, a
     listed = agentkit("tasks", "list", "-q", "tasks.db").out.splitlines()
     assert [line.split()[:2] for line in listed] == [[second, "queued"], [first, "queued"]]
     assert "cancelled" in agentkit("tasks", "cancel", first, "-q", "tasks.db").err
-    assert agentkit("tasks", "retry", first, "-q", "tasks.db").out == "ann/m1~2\n"
+    assert agentkit("tasks", "retry", first, "-q", "tasks.db").out == "ann=2/m1\n"
     some = agentkit("tasks", "list", "--chat", "ann", "--status", "queued", "--json", "-q", "tasks.db").out
-    assert json.loads(some)["id"] == "ann/m1~2"
+    assert json.loads(some)["id"] == "ann=2/m1"
     watched = agentkit("tasks", "watch", first, "-q", "tasks.db")
     assert watched.code == 1
 
