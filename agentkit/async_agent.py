@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Self
 
@@ -103,14 +103,17 @@ class AsyncAgent(Generic[Deps]):
 
     def map(
         self,
-        inputs: Iterable[UserInput],
+        inputs: Iterable[UserInput] | AsyncIterable[UserInput],
         *,
         concurrency: int = 8,
         ordered: bool = True,
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncGenerator[Mapped[T], None]:
-        """Run many inputs, so many at a time; see `Agent.map`. Closing the iteration cancels those under way."""
+        """Run many inputs, so many at a time, of an async iterable too; see `Agent.map`.
+
+        Closing the iteration cancels those under way.
+        """
         self._agent._runs.check_output(output)
         shared = for_each(options)
         done = as_tasks(

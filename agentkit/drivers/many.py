@@ -6,7 +6,17 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -40,12 +50,10 @@ class Running(Protocol):
 class _Queue:
     """The inputs that are to come, and what is done and not yet handed out."""
 
-    def __init__(self, inputs: Iterable[Any], concurrency: int, *, ordered: bool) -> None:
+    def __init__(self, inputs: Iterable[Any] | None, concurrency: int, *, ordered: bool) -> None:
         if type(concurrency) is not int or concurrency < 1:
             raise ConfigurationError(f"map(concurrency={concurrency!r}): give a whole number above 0.")
-        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-            raise ConfigurationError(f"map({inputs!r:.100}): give a list, or another iterable, of inputs.")
-        self._source: Iterator[Any] | None = iter(inputs)
+        self._source: Iterator[Any] | None = None if inputs is None else iter(inputs)
         self._concurrency = concurrency
         self._ordered = ordered
         self._begun = self._following = 0
@@ -55,19 +63,32 @@ class _Queue:
     def begin(self, under_way: int) -> Iterator[tuple[int, Any]]:
         """Yield the inputs that may begin now. What is done and not asked for counts, so that nothing piles up."""
         begun = 0
-        while self._source is not None and under_way + begun + len(self._waiting) < self._concurrency:
+        while self._source is not None and self.has_room(under_way + begun):
             try:
                 value = next(self._source)
             except StopIteration:
                 self._source = None
                 return
-            except Exception as error:  # raised when what was begun is done
-                self._source, self._broken = None, error
+            except Exception as error:
+                self._source = None
+                self.broken(error)
                 return
             before = len(self._waiting)
-            self._begun += 1
-            yield self._begun - 1, value
+            yield self.number(), value
             begun += len(self._waiting) == before  # else it failed at once
+
+    def has_room(self, under_way: int) -> bool:
+        """Return whether another input may begin."""
+        return under_way + len(self._waiting) < self._concurrency
+
+    def number(self) -> int:
+        """Give an input that begins its number."""
+        self._begun += 1
+        return self._begun - 1
+
+    def broken(self, error: Exception) -> None:
+        """Note that no more inputs can be read: raised when what was begun is done."""
+        self._broken = error
 
     def put(self, done: Done) -> None:
         """Take what is done."""
@@ -91,7 +112,13 @@ def in_threads(
     inputs: Iterable[Any], begin: Callable[[Any], Running], *, concurrency: int, ordered: bool
 ) -> Generator[Done, None, None]:
     """Run inputs in threads; `begin` makes the run of each."""
+    _check(inputs, Iterable, "a list, or another iterable, of inputs")
     return _in_threads(_Queue(inputs, concurrency, ordered=ordered), begin)
+
+
+def _check(inputs: object, kind: Any, wanted: str) -> None:
+    if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, kind):
+        raise ConfigurationError(f"map({inputs!r:.100}): give {wanted}.")
 
 
 def _in_threads(queue: _Queue, begin: Callable[[Any], Running]) -> Generator[Done, None, None]:
@@ -139,33 +166,62 @@ def _thread(run: Running, index: int, value: Any, done: SimpleQueue[Done]) -> th
 
 
 def as_tasks(
-    inputs: Iterable[Any], run: Callable[[Any], Awaitable[Any]], *, concurrency: int, ordered: bool
+    inputs: Iterable[Any] | AsyncIterable[Any],
+    run: Callable[[Any], Awaitable[Any]],
+    *,
+    concurrency: int,
+    ordered: bool,
 ) -> AsyncGenerator[Done, None]:
     """Run inputs as tasks of the event loop; `run` runs one."""
-    return _as_tasks(_Queue(inputs, concurrency, ordered=ordered), run)
+    _check(inputs, (Iterable, AsyncIterable), "a list, or another iterable, async too, of inputs")
+    if isinstance(inputs, AsyncIterable):
+        return _as_tasks(_Queue(None, concurrency, ordered=ordered), run, aiter(inputs))
+    return _as_tasks(_Queue(inputs, concurrency, ordered=ordered), run, None)
 
 
-async def _as_tasks(queue: _Queue, run: Callable[[Any], Awaitable[Any]]) -> AsyncGenerator[Done, None]:
+async def _as_tasks(
+    queue: _Queue, run: Callable[[Any], Awaitable[Any]], source: AsyncIterator[Any] | None
+) -> AsyncGenerator[Done, None]:
     tasks: set[asyncio.Task[Done]] = set()
+    reading: asyncio.Task[Any] | None = None
     try:
         while True:
             for index, value in queue.begin(len(tasks)):
                 tasks.add(asyncio.create_task(_work(run, index, value)))
+            if source is not None and reading is None and queue.has_room(len(tasks)):
+                reading = asyncio.create_task(_read(source, queue))
             if (next_one := queue.take()) is not None:
                 yield next_one
                 continue
-            if not tasks:
+            waiting: set[asyncio.Task[Any]] = tasks if reading is None else {*tasks, reading}
+            if not waiting:
                 break
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in tasks if task.done()]:
                 tasks.discard(task)
                 queue.put(task.result())
+            if reading is not None and reading.done():
+                read, reading = reading.result(), None
+                source = source if read else None
+                tasks.update(asyncio.create_task(_work(run, queue.number(), value)) for value in read)
         queue.close()
     finally:
-        for task in tasks:
+        left = tasks if reading is None else {*tasks, reading}
+        for task in left:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if left:
+            await asyncio.wait(left)
+
+
+async def _read(source: AsyncIterator[Any], queue: _Queue) -> list[Any]:
+    """Return the next input, or nothing if there is none."""
+    try:
+        return [await anext(source)]
+    except StopAsyncIteration:
+        pass
+    except Exception as error:
+        queue.broken(error)
+    return []
 
 
 async def _work(run: Callable[[Any], Awaitable[Any]], index: int, value: Any) -> Done:

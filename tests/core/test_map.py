@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -35,7 +35,17 @@ def _amap(agent: Agent, inputs: Any, **options: Any) -> list[Mapped]:
     return asyncio.run(go())
 
 
-@pytest.fixture(params=[_map, _amap], ids=["map", "amap"])
+async def _later(inputs: Iterable[Any]) -> AsyncIterator[Any]:
+    for each in inputs:
+        await asyncio.sleep(0)
+        yield each
+
+
+def _amap_later(agent: Agent, inputs: Any, **options: Any) -> list[Mapped]:
+    return _amap(agent, _later(inputs), **options)
+
+
+@pytest.fixture(params=[_map, _amap, _amap_later], ids=["map", "amap", "amap of an async iterable"])
 def mapper(request: pytest.FixtureRequest, no_thread_left: None) -> Mapper:
     mapper: Mapper = request.param
     return mapper
@@ -162,7 +172,8 @@ def test_inputs_are_read_as_they_are_needed(no_thread_left: None) -> None:
     mapped.close()  # type: ignore[attr-defined]
 
 
-def test_inputs_are_read_as_they_are_needed_async() -> None:
+@pytest.mark.parametrize("later", [False, True])
+def test_inputs_are_read_as_they_are_needed_async(later: bool) -> None:
     read: list[int] = []
 
     def source() -> Iterator[str]:
@@ -171,7 +182,8 @@ def test_inputs_are_read_as_they_are_needed_async() -> None:
             yield str(n)
 
     async def main() -> None:
-        mapped = working(Crowd(), 100).aio.map(source(), concurrency=3)
+        inputs = _later(source()) if later else source()
+        mapped = working(Crowd(), 100).aio.map(inputs, concurrency=3)
         assert read == []
         await anext(mapped)
         await asyncio.sleep(0.05)
@@ -194,7 +206,7 @@ def test_an_input_that_can_not_be_read_is_raised_when_what_was_begun_is_done(
 
     collect = _collect if mapper is _map else _acollect
     with pytest.raises(OSError, match="ends here"):
-        collect(working(Crowd(), 3), source(), got, ordered)
+        collect(working(Crowd(), 3), _later(source()) if mapper is _amap_later else source(), got, ordered)
     assert sorted(each.index for each in got) == [0, 1, 2]
     assert all(each.run is not None for each in got)
 
@@ -418,9 +430,30 @@ def test_one_agent_with_tools_hooks_and_chats_serves_many_threads_and_event_loop
     assert len(heard) == runs * 3 * 2
 
 
-def test_async_inputs_are_no_iterable() -> None:
-    async def source() -> AsyncIterator[str]:
-        yield "x"
+def test_what_is_done_is_handed_out_while_the_next_input_is_waited_for() -> None:
+    async def talk() -> list[str]:
+        answered, closed = asyncio.Event(), []
 
+        async def source() -> AsyncIterator[str]:
+            yield "first"
+            await answered.wait()
+            try:
+                yield "second"
+                await asyncio.Event().wait()
+            finally:
+                closed.append("source")
+
+        mapped = Agent(ScriptedModel(["1", "2"])).aio.map(source())
+        got = [(await anext(mapped)).run]
+        answered.set()
+        got.append((await anext(mapped)).run)
+        await mapped.aclose()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return [*(run.text for run in got if run), *closed]
+
+    assert asyncio.run(talk()) == ["1", "2", "source"]
+
+
+def test_async_inputs_are_no_iterable_for_threads() -> None:
     with pytest.raises(ConfigurationError, match="give a list"):
-        Agent(ScriptedModel([])).aio.map(source())  # type: ignore[arg-type]
+        Agent(ScriptedModel([])).map(_later(["x"]))  # type: ignore[arg-type]
