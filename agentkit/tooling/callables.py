@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import types
@@ -64,15 +63,6 @@ def bound_keywords(function: Callable[..., Any]) -> frozenset[str]:
     """Name the keywords that partials have bound, wrapped ones too: no caller may change them."""
     partials = (each for each in chain_of(function) if isinstance(each, functools.partial))
     return frozenset(name for each in partials for name in each.keywords)
-
-
-def parameter_names(function: Callable[..., Any]) -> set[str]:
-    """Name all parameters of what a person wrote, bound ones too, as far as Python can tell."""
-    names: set[str] = set()
-    for each in (function, plain_function(function)):
-        with contextlib.suppress(ValueError, TypeError, NameError):
-            names |= inspect.signature(each).parameters.keys()
-    return names
 
 
 def is_async(function: Any) -> bool:

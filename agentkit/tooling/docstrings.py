@@ -151,8 +151,9 @@ def _sort_out(body: str, known: AbstractSet[str], *, numpy: bool) -> tuple[list[
     is_known, is_other = False, True  # whom the entry is for
     for line, below in zip(lines, [*lines[1:], ""], strict=False):
         match, depth = _ENTRY.fullmatch(line), _indent_of(line)
-        if match and depth <= base and _names_in(match) & known:
-            is_known, is_other = True, not _names_in(match) <= known
+        named = _names_in(match) if match and depth <= base else set()
+        if match and named & known:
+            is_known, is_other = True, not named <= known
             entries.append(_entry(match, numpy=numpy, is_last=_indent_of(below) <= depth))
         elif match and depth == base and (match["mark"] == ":" or (numpy and not match["mark"])):
             is_known, is_other = False, True

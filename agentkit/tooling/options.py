@@ -75,34 +75,34 @@ def check_options(source: Any, options: ToolOptions) -> None:
 
 def problem_of(options: Mapping[str, Any]) -> str | None:
     """Say what is wrong with the values of options, or None."""
-    problems = (_problem(name, value) for name, value in options.items())
-    problem = next(filter(None, problems), None)
-    if problem is None and options.get("interactive") and options.get("timeout") is not None:
+    for name, value in options.items():
+        if problem := _problem(name, value):
+            return problem
+    if options.get("interactive") and options.get("timeout") is not None:
         return "interactive=True: a person takes the time that it takes; leave out timeout."
-    return problem
+    return None
 
 
 def _problem(name: str, value: Any) -> str | None:
-    given = f"{name}={value!r}"
     if name == "name" and not (isinstance(value, str) and _TOOL_NAME.fullmatch(value)):
         return (
             f"{value!r} can't be a tool's name. Give name=: a letter or _, then letters, digits and _.:-,"
             " at most 128 characters."
         )
     if name == "description" and not isinstance(value, str):
-        return f"{given}: give a text."
+        return f"{name}={value!r}: give a text."
     if name == "effect" and value not in (None, "read", "write"):
-        return f'{given}: give "read" or "write".'
+        return f'{name}={value!r}: give "read" or "write".'
     if name in _FLAGS and not isinstance(value, bool):
-        return f"{given}: give True or False."
+        return f"{name}={value!r}: give True or False."
     if name == "timeout" and value is not None and not (_is_number(value) and value > 0):
-        return f"{given}: give seconds above 0, math.inf, or None for the agent's default."
+        return f"{name}={value!r}: give seconds above 0, math.inf, or None for the agent's default."
     if name == "retries" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return f"{given}: give a whole number from 0."
+        return f"{name}={value!r}: give a whole number from 0."
     if name == "tags" and isinstance(value, str):
         return f"tags are several words: tags=[{value!r}]."
     if name == "tags" and (not isinstance(value, Iterable) or isinstance(value, type)):
-        return f"{given}: give a list of words."
+        return f"{name}={value!r}: give a list of words."
     return _problem_of_approval(value) if name == "approval" else None
 
 

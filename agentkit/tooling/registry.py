@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, overload
 
 from pydantic import BaseModel
 from typing_extensions import Unpack
@@ -161,15 +161,6 @@ class ToolRegistry:
                 raise ConfigurationError(f"The registry {self.name!r} has no tool {name!r}. It has: {known}.")
 
 
-@runtime_checkable
-class GivesTool(Protocol):
-    """What can be a tool, as an agent can."""
-
-    def as_tool(self) -> Tool:
-        """Make the tool."""
-        ...
-
-
 @dataclass(slots=True, eq=False)
 class Toolbox:
     """What a user gives an agent as tools."""
@@ -252,7 +243,7 @@ def _collect(source: Any, box: Toolbox) -> None:
     elif isinstance(source, tuple) and len(source) == 2 and _is_handled(source[0], source[1]):
         for each in _declarations_in(source[0]) or source[0]:
             _put(found, _handled(each, source[1]))
-    elif isinstance(source, GivesTool) and not isinstance(source, type):
+    elif hasattr(type(source), "as_tool"):  # as an agent has
         _put(found, source.as_tool())
     elif callable(source):
         _put(found, Tool.of(source))
@@ -327,7 +318,8 @@ def _put(tools: dict[str, Tool], made: Tool) -> None:
             f"{place_of(made.function)}: there is a tool {made.name!r} already, {place_of(other.function)}."
             " Give one of them another name=, or put its registry's .prefixed(...) in its place."
         )
-    if not made.on_demand and sum(not each.on_demand for each in tools.values()) >= MAX_TOOLS:
+    many = not made.on_demand and len(tools) >= MAX_TOOLS
+    if many and sum(not each.on_demand for each in tools.values()) >= MAX_TOOLS:
         raise ToolDefinitionError(
             f"{place_of(made.function)}: Gemini takes at most {MAX_TOOLS} tools in a request. Select fewer, or"
             " let the model find them: registry.on_demand()."

@@ -28,7 +28,7 @@ from agentkit.tooling.annotations import (
     typed_dict_fields,
     unpacked,
 )
-from agentkit.tooling.callables import bound_keywords, named_function, parameter_names, place_of
+from agentkit.tooling.callables import named_function, place_of
 from agentkit.tooling.context import Context
 from agentkit.tooling.corrections import correct
 from agentkit.tooling.docstrings import Doc, read_docstring
@@ -108,11 +108,11 @@ class CallSignature:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._place = place_of(function)
-        self._parameters, self._names = read_signature(function)
-        self._bound = bound_keywords(function)
+        signature = read_signature(function)
+        self._parameters, self._names, self._bound = signature.parameters, signature.names, signature.bound
         self._arguments: dict[str, _Argument] = {}
         self._extras: Any = _NOTHING
-        self.doc = self._read_doc(function)
+        self.doc = self._read_doc(function, signature.every)
         for parameter in self._parameters:
             if parameter.is_context:
                 continue
@@ -127,14 +127,13 @@ class CallSignature:
         )
         self.schema = self._declare()
 
-    def _read_doc(self, function: Callable[..., Any]) -> Doc:
+    def _read_doc(self, function: Callable[..., Any], every: set[str]) -> Doc:
         """Read the docstring; words on `**kwargs`, which are no parameter for the model, stay in the description."""
-        seen = [p for p in self._parameters if not p.is_context and p.kind is not Kind.VAR_KEYWORD]
-        open_ended = {p.name for p in self._parameters if p.kind is Kind.VAR_KEYWORD}
-        unpack = [unpacked(p.annotation) for p in self._parameters if p.kind is Kind.VAR_KEYWORD]
+        open_ended = [p for p in self._parameters if p.kind is Kind.VAR_KEYWORD]
+        unpack = [unpacked(p.annotation) for p in open_ended]
         keys = {key for each in unpack if is_typed_dict(each) for key in each.__annotations__}
-        hidden = parameter_names(function) - open_ended
-        names = {p.name for p in seen} | keys
+        hidden = every - {p.name for p in open_ended}
+        names = keys | {p.name for p in self._parameters if p.name in hidden and not p.is_context}
         named = named_function(function)
         if isinstance(named, type):
             return class_doc(named, names, hidden)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import inspect
 import logging
 import sys
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -38,10 +41,22 @@ class Parameter:
     """Whether the parameter takes the run's `Context`, which the model doesn't see."""
 
 
-def read_signature(function: Callable[..., Any]) -> tuple[list[Parameter], dict[str, Any]]:
-    """List the parameters that a caller of `function` may give, and the local names that its types may use.
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What is known of a callable's parameters."""
 
-    What a partial has bound is left out.
+    parameters: list[Parameter]
+    """Those that a caller may give: what a partial has bound is left out."""
+    every: set[str]
+    """The names of all parameters of what a person wrote, bound ones too."""
+    bound: frozenset[str]
+    """The names of those that partials have bound."""
+    names: dict[str, Any]
+    """The local names that the types may use."""
+
+
+def read_signature(function: Callable[..., Any]) -> Signature:
+    """Read the parameters of a callable, with their types resolved.
 
     Raises:
         UnresolvedReference: An annotation can't be resolved (yet).
@@ -70,7 +85,11 @@ def read_signature(function: Callable[..., Any]) -> tuple[list[Parameter], dict[
         elif p.name not in bound:
             annotation = scope.resolve(place, p)
             parameters.append(Parameter(p.name, p.kind, annotation, p.default, is_context(annotation)))
-    return parameters, scope.names
+    every = set(signature.parameters)
+    if (inner := plain_function(function)) is not function:
+        with contextlib.suppress(ValueError, TypeError, NameError):
+            every |= inspect.signature(inner).parameters.keys()
+    return Signature(parameters, every, bound, scope.names)
 
 
 def context_parameters(function: Callable[..., Any]) -> tuple[int, list[str]]:
@@ -112,8 +131,9 @@ class _Scope:
         self._globals = _globals_of(self._inner)
         around = _enclosing_locals(self._inner)
         self.names = {**around, **_closure_of(self._inner)}
-        self.names |= _types_of_class(_owner_of(function, self._inner, {**self._globals, **around}))
+        self.names |= _types_of_class(_owner_of(function, self._inner, ChainMap(around, self._globals)))
         self.names |= {p.__name__: p for p in getattr(self._inner, "__type_params__", ())}
+        self._all = ChainMap(self.names, self._globals, vars(builtins))
 
     def resolve(self, place: str, parameter: inspect.Parameter) -> Any:
         """Evaluate a parameter's annotation, at any depth."""
@@ -142,6 +162,9 @@ class _Scope:
             return None
 
     def _evaluate(self, annotation: Any) -> Any:
+        named = self._all.get(annotation) if isinstance(annotation, str) else annotation
+        if type(named) is type:  # as most are
+            return named
         # get_type_hints is the one public way to resolve what is nested as well (`list["Node"]`).
         holder: Any = types.SimpleNamespace(__annotations__={"it": annotation})
         found = typing.get_type_hints(holder, self._globals, self.names, include_extras=True)["it"]

@@ -100,8 +100,8 @@ class Tool:
         if mark.tool is not None and mark.tool.function is source:  # functools.wraps copies the mark
             made: Tool = mark.tool
             return made.replace(**options)
+        check_options(source, options)  # those of the mark were
         merged: ToolOptions = {**mark.options, **options}
-        check_options(source, merged)
         signature = CallSignature(source)
         name = merged.pop("name", None) or _name_of(source)
         description = merged.pop("description", None)
@@ -137,7 +137,6 @@ class Tool:
         if handler is not None and not callable(handler):
             raise ToolDefinitionError(f"The handler of {wire['name']!r} is not callable: {handler!r:.200}.")
         function = unhandled if handler is None else handler
-        check_options(function, options)
         made = cls(
             name=wire["name"],
             function=function,
@@ -145,10 +144,12 @@ class Tool:
             binder=RawSignature(wire, function),
             effect="read" if handler is None else effect_of(declaration),  # that nothing is run has no effect
         )
-        return made.replace(**options) if options else made
+        return made.replace(**options)
 
     def replace(self, **options: Unpack[ToolOptions]) -> Tool:
-        """Return a copy with other options."""
+        """Return a copy with other options; without any, the tool itself, which never changes."""
+        if not options:
+            return self
         check_options(self.function, options)
         declaration = self.declaration
         if "name" in options:

@@ -144,6 +144,21 @@ def test_bound_methods_are_tools_and_keep_what_the_decorator_said() -> None:
     assert counter.up(1, Context(deps=1)) == 7
 
 
+def test_a_method_is_a_tool_whatever_the_repr_of_its_object_does() -> None:
+    class Unready:
+        def __repr__(self) -> str:
+            raise AttributeError("not connected yet")
+
+        def look_up(self, city: str) -> str:
+            return city
+
+    made = Tool.of(Unready().look_up, effect="read")
+    assert run(made, {"city": "Bern"}) == "Bern"
+    assert made.replace() is made
+    with pytest.raises(ToolDefinitionError, match="look_up: retries=-1: give a whole number"):
+        Tool.of(made, retries=-1)
+
+
 @pytest.mark.parametrize("name", ["of_class", "of_class_2"])
 @pytest.mark.parametrize("owner", [Counter, Counter()])
 def test_class_methods_are_tools_whichever_decorator_comes_first(owner: Any, name: str) -> None:
