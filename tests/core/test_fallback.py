@@ -347,10 +347,10 @@ def test_async_tasks_side_by_side_change_models_each_for_itself(server: GeminiSe
 
 def test_the_time_of_the_run_holds_while_models_are_tried(go: Runner) -> None:
     failing = [ScriptedModel([fault(503)] * 9, name=f"m{n}") for n in range(2)]
-    retry = RetryPolicy(attempts=4, base=5, cap=5)
+    retry = RetryPolicy(attempts=4, base=50, cap=50)
     began = time.monotonic()
     assert go(Agent(failing, retry=retry, limits=Limits(seconds=0.3)), "x").stop == "seconds"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_the_first_model_is_asked_as_often_as_the_policy_says_before_the_next(go: Runner) -> None:

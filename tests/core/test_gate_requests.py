@@ -540,8 +540,8 @@ def test_who_reads_that_a_call_begins_cancels_before_the_model_is_asked_again(ei
 
 @pytest.mark.slow
 def test_the_time_of_a_sync_run_is_up_between_two_pieces() -> None:
-    model = Slow("a ", "b ", "c ", pause=0.1)
-    with Agent(model, limits=Limits(seconds=0.15)).stream("x") as stream:
+    model = Slow("a ", "b ", "c ", pause=0.4)
+    with Agent(model, limits=Limits(seconds=0.6)).stream("x") as stream:
         run = stream.drain()
     assert (run.stop, model.open) == ("seconds", 0)
     assert run.text in ("a ", "a b ")
@@ -550,14 +550,14 @@ def test_the_time_of_a_sync_run_is_up_between_two_pieces() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_time_of_an_async_run_is_up_while_a_plain_model_is_asked(streamed: bool) -> None:
-    model = Slow("a ", "b ", pause=0.3)
+    model = Slow("a ", "b ", pause=0.6)
     run = Way(is_async=True, streamed=streamed).run(Agent(model, limits=Limits(seconds=0.1)), "x")
     assert run.stop == "seconds"
 
 
 @pytest.mark.slow
 def test_a_task_is_cancelled_while_a_plain_model_is_asked() -> None:
-    model = Slow("a ", pause=0.3)
+    model = Slow("a ", pause=1.0)
 
     async def go() -> None:
         task = asyncio.create_task(Agent(model).aio.run("x"))

@@ -379,7 +379,7 @@ def test_hooks_are_called_one_at_a_time_though_calls_run_side_by_side(go: Runner
 
     def meet() -> str:
         """Meet."""
-        barrier.wait(5)
+        barrier.wait(30)
         return "met"
 
     hooks = Hooks(before_tool=kind(watch), after_tool=kind(watch))
@@ -391,11 +391,12 @@ def test_hooks_are_called_one_at_a_time_though_calls_run_side_by_side(go: Runner
     assert overlaps == [1] * 12
 
 
+@pytest.mark.slow
 def test_a_call_that_was_done_in_time_counts_though_a_hook_is_slow(go: Runner) -> None:
     def slow(response: Any, ctx: Context[Any]) -> None:
-        time.sleep(0.12)
+        time.sleep(1.2)
 
-    tools = [Tool.of(add, timeout=0.1), Tool.of(secret, timeout=0.1)]
+    tools = [Tool.of(add, timeout=1), Tool.of(secret, timeout=1)]
     script = [[call("add", a=1, b=1), call("secret")], "ok"]
     run = go(Agent(ScriptedModel(script), tools=tools, hooks=Hooks(after_tool=slow)), "x")
     assert responses(run) == [{"output": 2}, {"output": "the secret is 42"}]
@@ -493,7 +494,7 @@ def test_the_limit_of_seconds_holds_while_a_hook_hangs(go: Runner, kind: Any, wh
     end = threading.Event()
 
     def hang(*_: Any) -> None:
-        end.wait(10)
+        end.wait(50)
 
     async def ahang(*_: Any) -> None:
         await asyncio.sleep(30)
@@ -503,13 +504,13 @@ def test_the_limit_of_seconds_holds_while_a_hook_hangs(go: Runner, kind: Any, wh
         ScriptedModel([call("secret"), "never"]),
         tools=[secret],
         hooks=Hooks(**{where: function}),
-        limits=Limits(seconds=0.15),
+        limits=Limits(seconds=0.5),
     )
     began = time.monotonic()
     run = go(agent, "x")
     end.set()
     assert run.stop == "seconds"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert "42" not in str(run.contents)  # what a hook did not let through
     assert len(responses(run)) == ("tool" in where)
 

@@ -109,15 +109,15 @@ def test_it_is_so_in_a_sub_agent_at_any_depth(go: Runner, kind: str, depth: int)
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_time_that_a_person_takes_counts_nowhere(go: Runner, kind: str, inside: bool) -> None:
-    person = Person(seconds=0.4)
+    person = Person(seconds=1.0)
     script = [call("ask", question="one"), call("ask", question="two"), "Done."]
-    limits = Limits(seconds=0.6)
+    limits = Limits(seconds=1.5)
     agent = Agent(
-        ScriptedModel(script), tools=[person.asker(kind)], tool_timeout=0.1, limits=limits, name="inner"
+        ScriptedModel(script), tools=[person.asker(kind)], tool_timeout=0.5, limits=limits, name="inner"
     )
     if inside:
         outer = [call("inner", request="go"), "Done."]
-        agent = Agent(ScriptedModel(outer), tools=[agent.as_tool(timeout=0.6)], limits=limits)
+        agent = Agent(ScriptedModel(outer), tools=[agent.as_tool(timeout=1.5)], limits=limits)
     run = go(agent, "x")
     assert (run.text, run.stop, run.errors) == ("Done.", None, ())
     assert len(person.threads) == 2
@@ -125,13 +125,13 @@ def test_the_time_that_a_person_takes_counts_nowhere(go: Runner, kind: str, insi
 
 @pytest.mark.slow
 def test_time_goes_on_for_what_comes_after(go: Runner) -> None:
-    person = Person(seconds=0.3)
+    person = Person(seconds=1.2)
 
     async def hang() -> None:
         await asyncio.sleep(20)
 
     script = [[call("ask", question="one"), call("hang")], "Done."]
-    run = go(Agent(ScriptedModel(script), tools=[person.asker("sync"), hang], tool_timeout=0.2), "x")
+    run = go(Agent(ScriptedModel(script), tools=[person.asker("sync"), hang], tool_timeout=0.8), "x")
     assert [each.get("error") for each in responses(run)] == [
         None,
         "The tool 'hang' took too long and was given up.",
@@ -201,9 +201,9 @@ CHILD = """
     {define} ask(question: str) -> str:
         return input(question + "> ")
 
-    agent = Agent(ScriptedModel([call("ask", question="Size?"), "Done."]), tools=[ask], tool_timeout=0.2, name="inner")
+    agent = Agent(ScriptedModel([call("ask", question="Size?"), "Done."]), tools=[ask], tool_timeout=1.0, name="inner")
     if "{inside}":
-        agent = Agent(ScriptedModel([call("inner", request="go"), "Done."]), tools=[agent.as_tool(timeout=0.3)])
+        agent = Agent(ScriptedModel([call("inner", request="go"), "Done."]), tools=[agent.as_tool(timeout=1.2)])
     run = asyncio.run(agent.aio.run("x")) if "{is_async}" else agent.run("x")
     print([c["parts"][0]["functionResponse"]["response"] for c in run.contents if "functionResponse" in c["parts"][0]])
     print("next:", input())
@@ -221,7 +221,7 @@ def test_no_line_is_swallowed_however_long_a_person_takes(define: str, is_async:
     )
     assert child.stdin is not None and child.stdout is not None
     assert child.stdout.read(7) == "Size?> "
-    time.sleep(0.7)
+    time.sleep(1.5)
     child.stdin.write("large\n")
     child.stdin.flush()
     out, _ = child.communicate("mine\n", timeout=60)

@@ -54,7 +54,7 @@ def add(a: int, b: int) -> int:
 
 def sleep_sync() -> None:
     """Sleep."""
-    time.sleep(0.3)
+    time.sleep(1.5)
 
 
 async def sleep_async() -> None:
@@ -228,7 +228,7 @@ def test_an_output_in_the_turn_that_reaches_a_limit_is_taken(go: Runner) -> None
     assert "limit" in responses(run)[1]["error"]
     script = [[call("sleep_async"), call("final_result", result=2)]]
     agent = Agent(
-        ScriptedModel(script), tools=[Tool.of(sleep_async, effect="read")], limits=Limits(seconds=0.15)
+        ScriptedModel(script), tools=[Tool.of(sleep_async, effect="read")], limits=Limits(seconds=0.5)
     )
     run = go(agent, "x", output=Output(int, mode="tool"))
     assert (run.output, run.stop) == (2, None)
@@ -239,11 +239,9 @@ def test_the_last_turn_does_not_ask_which_tools_there_are(go: Runner) -> None:
 
     def choose(ctx: Context[Any]) -> list[str]:
         asked.append(ctx.turn)
-        if len(asked) > 2:
-            time.sleep(0.5)
         return ["add"]
 
-    agent, model = limited("turns", "done", on_limit="answer", seconds=0.4, settings={"choose_tools": choose})
+    agent, model = limited("turns", "done", on_limit="answer", settings={"choose_tools": choose})
     run = go(agent, "x")
     assert (run.text, run.limit) == ("done", "turns")
     assert model.requests[2]["tools"] == model.requests[1]["tools"]
@@ -280,7 +278,7 @@ class Hanging(ScriptedModel):
     def _left(self, timeout: float | None) -> float:
         self.timeouts.append(timeout)
         self._hangs -= 1
-        return min(timeout or 5, 5) if self._hangs >= 0 else 0
+        return min(timeout or 50, 50) if self._hangs >= 0 else 0
 
     def generate(self, request: Request, *, timeout: float | None = None) -> Any:
         if left := self._left(timeout):
@@ -297,13 +295,13 @@ class Hanging(ScriptedModel):
 
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Any:
         if self._left(timeout):
-            await asyncio.sleep(5)
+            await asyncio.sleep(50)
         return await super().agenerate(request)
 
     async def astream(self, request: Request, *, timeout: float | None = None) -> Any:
         if self._left(timeout):
             yield {"candidates": [{"content": model_content("Well, ")}]}
-            await asyncio.sleep(5)
+            await asyncio.sleep(50)
         async for chunk in super().astream(request):
             yield chunk
 
@@ -311,10 +309,10 @@ class Hanging(ScriptedModel):
 def test_a_model_that_hangs_leaves_time_for_an_answer(go: Runner) -> None:
     model = Hanging(["done"], hangs=1)
     began = time.monotonic()
-    run = go(Agent(model, limits=Limits(seconds=0.1, on_limit="answer", answer_seconds=3)), "x")
+    run = go(Agent(model, limits=Limits(seconds=0.1, on_limit="answer", answer_seconds=30)), "x")
     assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
-    assert time.monotonic() - began < 2
-    assert model.timeouts[1] == pytest.approx(3, abs=0.2)
+    assert time.monotonic() - began < 20
+    assert 10 < (model.timeouts[1] or 0) <= 30
 
 
 def test_a_model_that_hangs_in_its_last_turn_is_cut_off_after_answer_seconds(go: Runner) -> None:
@@ -324,11 +322,11 @@ def test_a_model_that_hangs_in_its_last_turn_is_cut_off_after_answer_seconds(go:
     assert (run.stop, run.limit) == ("seconds", "seconds")
     assert run.text in ("", "Well, ")
     assert run.contents == [user_content("x")]
-    assert 0.2 < time.monotonic() - began < 2
+    assert 0.2 < time.monotonic() - began < 20
 
 
 def test_text_that_was_broken_off_gives_way_to_the_answer_and_stays_without_one() -> None:
-    limits = Limits(seconds=0.1, on_limit="answer", answer_seconds=1)
+    limits = Limits(seconds=0.4, on_limit="answer", answer_seconds=30)
     with Agent(Hanging(["done"], hangs=1), limits=limits).stream("x") as events:
         told = "".join(event.text for event in events if isinstance(event, TextDelta))
     assert (told, events.run.text) == ("Well, done", "done")
@@ -336,10 +334,11 @@ def test_text_that_was_broken_off_gives_way_to_the_answer_and_stays_without_one(
         assert events.drain().text == "Well, "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [sleep_sync, sleep_async])
 def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, function: Any) -> None:
     model = ScriptedModel([[call(function.__name__), call("add", a=1, b=1)], "done"])
-    limits = Limits(seconds=0.15, on_limit="answer")
+    limits = Limits(seconds=0.7, on_limit="answer")
     tools = [Tool.of(function, effect="read"), Tool.of(add, effect="read")]
     run = go(Agent(model, tools=tools, limits=limits), "x")
     assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
@@ -351,7 +350,7 @@ def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, function: Any) 
 def test_the_time_that_is_left_holds_for_a_last_turn_that_another_limit_leaves(go: Runner) -> None:
     model = Hanging([ADD], hangs=0)
     model._hangs = 0
-    limits = Limits(turns=1, seconds=0.15, on_limit="answer", answer_seconds=30)
+    limits = Limits(turns=1, seconds=0.4, on_limit="answer", answer_seconds=30)
 
     def then_hang() -> int:
         """Have the model hang from now on."""
@@ -362,7 +361,7 @@ def test_the_time_that_is_left_holds_for_a_last_turn_that_another_limit_leaves(g
     began = time.monotonic()
     run = go(Agent(model, tools=[then_hang], limits=limits), "x")
     assert (run.stop, run.limit) == ("turns", "turns")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.slow
@@ -389,15 +388,21 @@ def test_cancelling_the_last_turn_is_a_cancellation() -> None:
     check_history(events.run.contents)
 
 
-def test_the_real_model_is_asked_once_more_without_tools(
+@pytest.mark.slow
+def test_the_real_model_is_asked_once_more_without_tools_when_it_hangs(
     server: GeminiServer, ask: Callable[..., Run]
 ) -> None:
     server.script([server_fault("hang"), "So far nothing."])
-    limits = Limits(seconds=0.2, on_limit="answer", answer_seconds=5)
+    limits = Limits(seconds=1.0, on_limit="answer", answer_seconds=30)
     run = ask(limits=limits, tools=[add])
     assert (run.text, run.stop, run.limit) == ("So far nothing.", None, "seconds")
     body: Any = server.requests[1].body
     assert calling(body) == {"mode": "NONE"}
+
+
+def test_the_real_model_is_asked_once_more_without_tools(
+    server: GeminiServer, ask: Callable[..., Run]
+) -> None:
     server.script([server_calls(server_call("add", {"a": 1, "b": 2})), "It is 3."])
     run = ask(limits=Limits(turns=1, on_limit="answer"), tools=[add])
     assert (run.text, run.stop, run.limit) == ("It is 3.", None, "turns")

@@ -500,7 +500,7 @@ def test_a_validator_that_hangs_is_cut_off_by_the_limit_of_seconds(go: Runner, m
         await asyncio.sleep(30)
         return value
 
-    agent = Agent(ScriptedModel([given(mode, {"result": 1})]), limits=Limits(seconds=0.2))
+    agent = Agent(ScriptedModel([given(mode, {"result": 1})]), limits=Limits(seconds=0.4))
     run = go(agent, "go", output=Output(int, mode=mode, validator=hang))
     assert (run.stop, run.output) == ("seconds", None)
 

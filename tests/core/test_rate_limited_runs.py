@@ -19,15 +19,29 @@ from agentkit.memory.summary import Summarize
 from agentkit.testing import ScriptedModel, call, fault, reply
 from agentkit.wire.content import Request
 from tests.helpers.runners import Runner
+from tests.helpers.until import auntil, until
 
 SOON = RetryPolicy(attempts=4, base=0.01, cap=0.01)
 
 
 @pytest.fixture
 def short_minute(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Let a minute of the limit take 0.2 seconds."""
-    monkeypatch.setattr(rate_limit_module, "MINUTE", 0.2)
-    return 0.2
+    """Let a minute of the limit take half a second."""
+    monkeypatch.setattr(rate_limit_module, "MINUTE", 0.5)
+    return 0.5
+
+
+class Noted(RateLimit):
+    """A limit that notes when the slots begin that it gives."""
+
+    def __init__(self, requests_per_minute: int) -> None:
+        super().__init__(requests_per_minute)
+        self.slots: list[float] = []
+
+    def reserve(self, tokens: int) -> Slot:
+        slot = super().reserve(tokens)
+        self.slots.append(slot.at)
+        return slot
 
 
 class Clocked:
@@ -42,12 +56,19 @@ class Clocked:
             self.times.append(time.monotonic())
         return reply("ok", promptTokenCount=10)
 
-    def most_within(self, seconds: float) -> int:
-        """Count the most requests that were made within so many seconds."""
-        times = sorted(self.times)
-        return max(sum(begin <= t < begin + seconds for t in times) for begin in times)
+
+def check_slots(limit: Noted, clocked: Clocked, most: int, minute: float) -> None:
+    """Check that so many slots at most are in a minute, and that no request was made before its slot.
+
+    A request may be made later than its slot, and then be close to the next one: the machine is busy.
+    """
+    slots, times = sorted(limit.slots), sorted(clocked.times)
+    assert len(slots) == len(times)
+    assert max(sum(begin <= at < begin + minute * 0.99 for at in slots) for begin in slots) <= most
+    assert all(at - 0.01 <= sent for at, sent in zip(slots, times, strict=True))
 
 
+@pytest.mark.slow
 def test_requests_of_a_run_wait_for_their_places_and_tell(go: Runner, short_minute: float) -> None:
     clocked = Clocked()
     script = [lambda r: (clocked(r), call("nothing"))[1]] * 4 + [clocked]
@@ -55,37 +76,32 @@ def test_requests_of_a_run_wait_for_their_places_and_tell(go: Runner, short_minu
     def nothing() -> None:
         """Do nothing."""
 
-    agent = Agent(
-        ScriptedModel(script),
-        tools=[nothing],
-        rate_limit=RateLimit(requests_per_minute=2),
-        limits=Limits(repeats=None),
-    )
+    limit = Noted(2)
+    agent = Agent(ScriptedModel(script), tools=[nothing], rate_limit=limit, limits=Limits(repeats=None))
     assert go(agent, "x").text == "ok"
     assert clocked.times[2] - clocked.times[0] >= short_minute * 0.9
     assert clocked.times[4] - clocked.times[0] >= 2 * short_minute * 0.9
-    assert clocked.most_within(short_minute * 0.9) == 2
+    check_slots(limit, clocked, 2, short_minute)
 
 
 def test_a_delay_is_told_before_it_is_waited(short_minute: float) -> None:
-    agent = Agent(ScriptedModel(["one", "two"]), rate_limit=RateLimit(requests_per_minute=1))
+    clocked, limit = Clocked(), Noted(1)
+    agent = Agent(ScriptedModel([clocked, clocked]), rate_limit=limit)
     agent.run("x")
-    told: list[tuple[type[Event], float]] = []
-    began = time.monotonic()
+    told: list[type[Event]] = []
     with agent.stream("y") as events:
         for event in events:
-            told.append((type(event), time.monotonic() - began))
+            told.append(type(event))
             if isinstance(event, RequestDelayed):
                 assert 0 < event.seconds <= short_minute
-    assert told[0][0] is RequestDelayed
-    assert told[0][1] < 0.1
-    first_text = next(at for kind, at in told if kind is TextDelta)
-    assert first_text > 0.1
+                assert len(clocked.times) == 1
+    assert told[0] is RequestDelayed
+    check_slots(limit, clocked, 1, short_minute)
 
 
 def test_agents_threads_and_event_loops_share_one_limit(short_minute: float, no_thread_left: None) -> None:
     clocked = Clocked()
-    limit = RateLimit(requests_per_minute=6)
+    limit = Noted(6)
     agents = [Agent(ScriptedModel([clocked] * 20), rate_limit=limit) for _ in range(3)]
 
     async def in_loop(agent: Agent) -> None:
@@ -99,7 +115,7 @@ def test_agents_threads_and_event_loops_share_one_limit(short_minute: float, no_
     for thread in threads:
         thread.join()
     assert len(clocked.times) == 12
-    assert clocked.most_within(short_minute * 0.9) <= 6
+    check_slots(limit, clocked, 6, short_minute)
 
 
 @pytest.mark.parametrize(("prompt", "waits"), [(1000, True), (100, False)])
@@ -119,7 +135,7 @@ def test_tokens_of_the_prompt_are_what_counts(short_minute: float, prompt: int, 
 def test_the_next_turn_takes_a_place_for_the_last_prompt_and_its_reply(short_minute: float) -> None:
     reserved: list[int] = []
 
-    class Noted(RateLimit):
+    class Reserved(RateLimit):
         def reserve(self, tokens: int) -> Slot:
             reserved.append(tokens)
             return super().reserve(tokens)
@@ -134,7 +150,7 @@ def test_the_next_turn_takes_a_place_for_the_last_prompt_and_its_reply(short_min
         thoughtsTokenCount=500,
         totalTokenCount=550,
     )
-    Agent(ScriptedModel([asks, "ok"]), tools=[nothing], rate_limit=Noted()).run("x" * 400)
+    Agent(ScriptedModel([asks, "ok"]), tools=[nothing], rate_limit=Reserved()).run("x" * 400)
     assert reserved[1:] == [50]
     assert 100 <= reserved[0] < 120
 
@@ -142,25 +158,23 @@ def test_the_next_turn_takes_a_place_for_the_last_prompt_and_its_reply(short_min
 def test_a_429_on_one_slows_all_down(no_thread_left: None) -> None:
     limit = RateLimit()
     others = Clocked()
-    refused = threading.Event()
+    asked: list[float] = []
 
     def once(_: Request) -> Any:
-        refused.set()
-        return fault(429, retry_after=0.3)
+        asked.append(time.monotonic())
+        return fault(429, retry_after=1.0)
 
     mine = Clocked()
     agent = Agent(ScriptedModel([once, mine]), rate_limit=limit, retry=SOON)
     thread = threading.Thread(target=agent.run, args=("x",))
     thread.start()
-    refused.wait(5)
-    time.sleep(0.03)
-    began = time.monotonic()
+    until(lambda: limit.pause() > 0)
     with Agent(ScriptedModel([others]), rate_limit=limit).stream("y") as events:
         told = [event for event in events if isinstance(event, RequestDelayed)]
     thread.join()
-    assert 0.1 < told[0].seconds <= 0.3
-    assert others.times[0] - began >= 0.15
-    assert mine.times[0] - began >= 0.15
+    assert 0 < told[0].seconds <= 1.0
+    assert others.times[0] - asked[0] >= 0.99
+    assert mine.times[0] - asked[0] >= 0.99
 
 
 def test_whoever_waits_while_a_429_comes_waits_on(no_thread_left: None, short_minute: float) -> None:
@@ -174,9 +188,9 @@ def test_whoever_waits_while_a_429_comes_waits_on(no_thread_left: None, short_mi
             if isinstance(event, RequestDelayed):
                 told.append(event)
                 if len(told) == 1:
-                    limit.slow_down(0.5)  # another agent's
+                    limit.slow_down(1.0)  # another agent's
     assert len(told) == 2
-    assert clocked.times[0] - began >= 0.45
+    assert clocked.times[0] - began >= 0.99
 
 
 def test_a_429_with_no_time_in_it_pauses_too(go: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +228,7 @@ def test_runs_whose_time_is_up_while_they_wait_give_their_places_back(go: Runner
     for _ in range(2):
         run = go(Agent(ScriptedModel([]), rate_limit=used_up, limits=Limits(seconds=0.2)), "x" * 2000)
         assert run.stop == "seconds"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert_nobody_waits_but_for_the_first(used_up)
 
 
@@ -225,11 +239,11 @@ def test_runs_cancelled_while_they_wait_give_their_places_back(
     threads = [threading.Thread(target=events.drain) for events in waiting]
     for thread in threads:
         thread.start()
-    time.sleep(0.05)
+    until(lambda: len(used_up._slots) == 3)
     for events in waiting:
         events.cancel()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert [events.run.stop for events in waiting] == ["cancelled"] * 2
     assert_nobody_waits_but_for_the_first(used_up)
 
@@ -245,7 +259,7 @@ def test_tasks_cancelled_while_they_wait_give_their_places_back(used_up: RateLim
 
     async def main() -> None:
         tasks = [asyncio.create_task(agent.aio.run("x" * 2000)) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await auntil(lambda: len(used_up._slots) == 3)
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -289,6 +303,7 @@ def test_a_sub_agent_waits_under_the_limit_it_shares(short_minute: float) -> Non
     assert events.run.text == "out"
 
 
+@pytest.mark.slow
 def test_what_a_memory_asks_takes_places_too(short_minute: float) -> None:
     clocked = Clocked()
 
@@ -296,10 +311,10 @@ def test_what_a_memory_asks_takes_places_too(short_minute: float) -> None:
         clocked(request)
         return "word " * 400
 
-    limit = RateLimit(requests_per_minute=1)
+    limit = Noted(1)
     agent = Agent(ScriptedModel([answer] * 4), rate_limit=limit)
     chat = agent.chat(memory=Summarize(after_turns=2, keep=1))
     for message in ("one", "two", "three"):  # the third after a summary
         chat.send_message(message)
     assert len(clocked.times) == 4
-    assert clocked.most_within(short_minute * 0.9) == 1
+    check_slots(limit, clocked, 1, short_minute)

@@ -49,6 +49,7 @@ from agentkit.events import (
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, call_part, model_content, responses_of, user_content
 from tests.helpers.runners import NO_WAIT, Runner, responses
+from tests.helpers.until import auntil
 
 
 def add(a: int, b: int) -> int:
@@ -445,7 +446,7 @@ def test_an_async_tool_that_blocks_is_left_behind_and_the_next_run_works() -> No
 
     async def block() -> None:
         """Block the event loop."""
-        done.wait(10)
+        done.wait(50)
 
     began = time.monotonic()
     model = ScriptedModel([[call("block"), call("add", a=1, b=1)], "ok"])
@@ -454,7 +455,7 @@ def test_an_async_tool_that_blocks_is_left_behind_and_the_next_run_works() -> No
     assert responses(run)[1] == {"output": 2}
     again = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
     assert responses(again) == [{"output": 3}]
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     done.set()
 
 
@@ -566,7 +567,7 @@ def test_the_limit_of_tokens_stops_before_the_next_turn(go: Runner) -> None:
 def test_the_limit_of_seconds_cuts_tools_off(go: Runner, function: Any) -> None:
     began = time.monotonic()
     model = ScriptedModel([call(function.__name__)])
-    run = go(Agent(model, tools=[function], limits=Limits(seconds=0.1)), "x")
+    run = go(Agent(model, tools=[function], limits=Limits(seconds=0.25)), "x")
     assert run.stop == "seconds"
     assert "error" in responses(run)[0]
     assert time.monotonic() - began < 10
@@ -756,10 +757,12 @@ def test_ctrl_c_in_a_tools_turn_leaves_a_valid_history(no_thread_left: None) -> 
 
 
 def test_a_cancelled_task_ends_the_run_its_tools_and_its_tasks(no_thread_left: None) -> None:
+    begun: list[str] = []
     ended: list[str] = []
 
     async def linger() -> None:
         """Wait long."""
+        begun.append("tool")
         try:
             await asyncio.sleep(30)
         finally:
@@ -770,7 +773,7 @@ def test_a_cancelled_task_ends_the_run_its_tools_and_its_tasks(no_thread_left: N
             ScriptedModel([[call("linger"), call("slow_sync")]]), tools=[linger, slow_sync]
         ).aio.stream("x")
         task = asyncio.create_task(stream.drain())
-        await asyncio.sleep(0.1)
+        await auntil(lambda: begun)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

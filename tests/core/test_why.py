@@ -80,7 +80,7 @@ STOPS: dict[str, tuple[Stop, str, Callable[[Way], Any]]] = {
     "seconds": (
         "seconds",
         "time of the run",
-        asked([call("waits")], tools=[waits], limits=Limits(seconds=0.05)),
+        asked([call("waits")], tools=[waits], limits=Limits(seconds=0.2)),
     ),
     "approval": ("approval", "decision: look", asked([call("look")], tools=[Tool.of(look, approval=True)])),
     "deferred": ("deferred", "come later: later", asked([call("later")], tools=[later])),

@@ -13,6 +13,7 @@ from agentkit.durable import DurableEventLog, Queue
 from agentkit.serve import EventLog, create_app
 from agentkit.serve.sessions import User
 from tests.helpers.queue_worker import effects_in, plan
+from tests.helpers.until import auntil
 
 SESSION = User().session("ann")
 
@@ -38,12 +39,6 @@ def run(talk: Coroutine[Any, Any, Any]) -> Any:
     return found
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def rows_of(runs: Any, snapshot: Any) -> list[Any]:
     return [*snapshot["rows"], *(await runs.log.read(SESSION.stream, snapshot["cursor"]) or [])]
 
@@ -57,14 +52,14 @@ def test_a_reload_on_another_server_goes_on_in_the_midst_of_an_answer(
 ) -> None:
     async def talk() -> None:
         first, second = serving(queue), serving(reopen())
-        message = plan(("read", {"seconds": 1.0}), "write", say="There it is.")
+        message = plan(("read", {"seconds": 3.0}), "write", say="There it is.")
         await first.begin(SESSION, [message])
-        await until(lambda: effects_in(effects))
+        await auntil(lambda: effects_in(effects))
         await first.close()  # as a server that is restarted
         assert await second.active() == {"ann"}
         snapshot = await second.snapshot(SESSION)
         assert snapshot["live"]
-        await until(lambda: not second.is_live(SESSION))
+        await auntil(lambda: not second.is_live(SESSION))
         rows = await rows_of(second, snapshot)
         assert types_in(rows)[:2] == ["user", "begin"]
         assert types_in(rows).count("user") == types_in(rows).count("end") == 1
@@ -87,12 +82,12 @@ def test_a_call_is_approved_on_another_server_than_the_one_that_was_asked(
     async def talk() -> None:
         first, second = serving(queue), serving(reopen())
         await first.begin(SESSION, [plan("asked", say="Allowed.")])
-        await until(lambda: not first.is_live(SESSION))
+        await auntil(lambda: not first.is_live(SESSION))
         snapshot = await second.snapshot(SESSION)
         (pending,) = [row for row in snapshot["rows"] if row["type"] == "pending"]
         assert effects_in(effects) == []
         await second.begin(SESSION, said={pending["calls"][0]["callId"]: Approve()})
-        await until(lambda: not second.is_live(SESSION))
+        await auntil(lambda: not second.is_live(SESSION))
         assert "Allowed." in str(await second.snapshot(SESSION))
 
     with queue.workers():
@@ -105,9 +100,9 @@ def test_stopping_on_any_server_ends_the_task(
     async def talk() -> None:
         first, second = serving(queue), serving(reopen())
         await first.begin(SESSION, [plan(("read", {"seconds": 30}))])
-        await until(lambda: effects_in(effects))
+        await auntil(lambda: effects_in(effects))
         assert await second.stop(SESSION)
-        await until(lambda: not first.is_live(SESSION))
+        await auntil(lambda: not first.is_live(SESSION))
         assert [task.status for task in queue.list()] == ["cancelled"]
 
     with queue.workers():

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,15 +13,9 @@ import pytest
 
 from agentkit.durable import Queue, TaskEnded, TaskStarted
 from tests.helpers.queue_worker import Worker, effects_in, plan
+from tests.helpers.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it didn't come to that"
-        time.sleep(0.02)
 
 
 def began(effects: Path, tool: str) -> bool:
@@ -34,7 +27,7 @@ def test_another_worker_goes_on_where_one_was_killed(
     where: str, queue: Queue, effects: Path, tool: str
 ) -> None:
     with Worker(where, effects) as first, Worker(where, effects) as second:
-        task = queue.send("ann", plan("write", (tool, {"seconds": 1.0}), "read", say="All done."))
+        task = queue.send("ann", plan("write", (tool, {"seconds": 3.0}), "read", say="All done."))
         until(lambda: Counter(each[0] for each in effects_in(effects))["begin"] == 2)
         pid = effects_in(effects)[-1][4]
         (first if first.process.pid == pid else second).kill()
@@ -103,7 +96,7 @@ def test_a_message_that_kills_its_workers_is_given_up_and_those_beside_it_are_no
 def test_a_worker_that_is_told_to_end_finishes_or_parks(
     where: str, queue: Queue, effects: Path, drain: str
 ) -> None:
-    task = queue.send("ann", plan(("read", {"seconds": 1.5}), say="There."))
+    task = queue.send("ann", plan(("read", {"seconds": 1.5 if drain == "30" else 5.0}), say="There."))
     with Worker(where, effects, DRAIN=drain) as first:
         until(lambda: began(effects, "read"))
         after = queue.send("bob", plan())
@@ -123,7 +116,7 @@ def test_a_frozen_worker_whose_tasks_were_taken_writes_nothing_more(
     where: str, queue: Queue, effects: Path
 ) -> None:
     with Worker(where, effects) as first, Worker(where, effects) as second:
-        task = queue.send("ann", plan(("write", {"seconds": 1.0}), say="There."))
+        task = queue.send("ann", plan(("write", {"seconds": 5.0}), say="There."))
         until(lambda: began(effects, "write"))
         frozen = first if first.process.pid == effects_in(effects)[0][4] else second
         os.kill(frozen.process.pid, signal.SIGSTOP)

@@ -209,7 +209,7 @@ class GeminiServer:
             if content["role"] == "model":
                 self.rules.issue(content["parts"])
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait until a condition holds; fail after so many seconds."""
         end = time.monotonic() + seconds
         while not condition():
