@@ -98,9 +98,11 @@ class Runs:
         self._beginning.add(key)
         try:
             live = await self._prepare(session, message, listener)
+        except BaseException:
+            self._live.pop(key, None)
+            raise
         finally:
             self._beginning.discard(key)
-        self._live[key] = live
         live.task = asyncio.create_task(self._drive(live, message, said or {}, sender_id))
         await self.tell_list(session.user)
 
@@ -125,8 +127,10 @@ class Runs:
         if message is not None:
             teller.add("user", **user_row([p if isinstance(p, dict) else {"text": p} for p in message]))
         teller.add("begin")
+        live = Live(session, teller, base, cursor, listener)
+        self._live[session.stored] = live  # who looks before its rows are there needs its cursor
         await self.log.append(session.stream, teller.take())
-        return Live(session, teller, base, cursor, listener)
+        return live
 
     async def _drive(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> None:
         pump = asyncio.create_task(self._pump(live))
@@ -270,21 +274,26 @@ class Runs:
 
     async def snapshot(self, session: Session) -> Row:
         """Tell what is stored as rows, and the cursor from which the log goes on."""
-        key, known, stored = session.stored, None, None
+        key, known, stored, cursor = session.stored, None, None, 0
         while stored is None or known != (
             self._live.get(key),
             self._past.get(key),
         ):  # one began or ended meanwhile
             known = live, past = self._live.get(key), self._past.get(key)
+            cursor = await self.log.last(
+                session.stream
+            )  # before: of a run that begins from now on, all is told
             stored = await asyncio.to_thread(self.store.load, key)
         told = live or past
         if told is not None and live is None and told.version != stored.info.version:
             told = None  # somebody else has written since
         if told is not None and await self.log.read(session.stream, told.cursor) is None:
             told = None
-        upto, cursor = (
-            (told.base, told.cursor) if told else (len(stored.messages), await self.log.last(session.stream))
-        )
+        upto = len(stored.messages)
+        if told is not None:
+            upto, cursor = told.base, told.cursor
+        elif live is not None:
+            cursor = await self.log.last(session.stream)
         rows = await asyncio.to_thread(stored_rows, stored, upto, self.agent.limits.prices)
         if told is None and (row := waiting(stored) or broken_off(stored)) is not None:
             rows.append(row)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit import Usage
+from agentkit import Agent, MemoryStore, Usage
 from agentkit.events import ModelRetry, OutputDelta, TextDelta, ThoughtDelta, TurnFinished
-from agentkit.serve.log import MemoryEventLog
+from agentkit.serve.live import RunSettings
+from agentkit.serve.log import MemoryEventLog, Row
 from agentkit.serve.markdown import Stream, render
 from agentkit.serve.rows import Teller
+from agentkit.serve.runs import Runs
+from agentkit.serve.sessions import User
+from agentkit.testing import ScriptedModel
 from tests.serve import hostile
 
 
@@ -164,3 +169,53 @@ def test_a_text_that_is_taken_back_is_named_and_json_becomes_an_output(ended: bo
     outputs = [each for each in rows if each["type"] == "output"]
     assert {each["value"]["a"] for each in outputs} == {1}
     assert {each["text"] for each in outputs} != {rows[0]["text"]}
+
+
+class Distant(MemoryEventLog):
+    """A log that takes its time, before and after what it does, as one in another process does."""
+
+    async def append(self, stream: str, rows: Sequence[Row]) -> int:
+        await asyncio.sleep(0.003)
+        last = await super().append(stream, rows)
+        await asyncio.sleep(0.003)
+        return last
+
+    async def last(self, stream: str) -> int:
+        await asyncio.sleep(0.001)
+        last = await super().last(stream)
+        await asyncio.sleep(0.001)
+        return last
+
+    async def drop(self, stream: str) -> None:
+        await super().drop(stream)
+        await asyncio.sleep(0.002)
+
+
+@pytest.mark.slow
+def test_whoever_looks_while_a_run_begins_is_told_all_of_it_whatever_time_the_log_takes() -> None:
+    async def talk() -> None:
+        log, session = Distant(), User().session("ann")
+        with MemoryStore() as store:
+            runs = Runs(Agent(ScriptedModel(["One.", "Two."])), store, log, RunSettings())
+            for text in ("Hello", "Again"):
+                beginning = asyncio.create_task(runs.begin(session, [text]))
+                looks = []
+                while not beginning.done() or runs.is_live(session):
+                    await asyncio.sleep(0.0005)
+                    looks.append(asyncio.create_task(runs.snapshot(session)))
+                await beginning
+                seen = [
+                    each
+                    for each in await asyncio.gather(*looks, return_exceptions=True)
+                    if isinstance(each, dict)
+                ]
+                for snapshot in seen:
+                    news = await log.read(session.stream, snapshot["cursor"])
+                    rows = [*snapshot["rows"], *(news or [])]
+                    if news is None:  # it is told so, and looks again
+                        continue
+                    said = [row["text"] for row in rows if row["type"] == "user"]
+                    assert said.count(text) == 1, (snapshot, rows)
+                assert seen
+
+    asyncio.run(talk())
