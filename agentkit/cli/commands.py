@@ -97,12 +97,18 @@ def made_app(table: dict[str, Entry] = COMMANDS) -> typer.Typer:
                 **{**given, "commands": {name: TyperCommand(name, help=table[name].help) for name in there}}
             )
 
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            """Refuse what is no command before pydantic is loaded for options; a target in its place is named."""
+            if args and not args[0].startswith("-"):
+                if args[0].endswith(".py") or ":" in args[0]:
+                    ctx.fail(
+                        f'{args[0]!r} is a target: write "agentkit chat {args[0]}", or run, tools show, web.'
+                    )
+                super().resolve_command(ctx, args)
+            return super().parse_args(ctx, args)
+
         def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-            """Find the command that is used, and import it; a target in its place is named as one."""
-            if args[0].endswith(".py") or ":" in args[0]:
-                ctx.fail(
-                    f'{args[0]!r} is a target: write "agentkit chat {args[0]}", or run, tools show, web.'
-                )
+            """Find the command that is used, and import it."""
             name, found, rest = super().resolve_command(ctx, args)
             return name, found and typer.main.get_command(load(found.name or "", table)), rest
 
