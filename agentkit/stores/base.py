@@ -83,7 +83,7 @@ class SessionInfo:
     created: float
     """In seconds since 1970 (UTC), as are the others."""
     updated: float
-    """When a message was last added or removed, or the session renamed."""
+    """When a message was last added or removed; a new title is no use of it."""
     version: int = 0
     """Counts up with every step that is stored: the same version, the same session."""
     messages: int = 0

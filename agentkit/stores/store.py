@@ -193,7 +193,7 @@ class SessionStore:
     @checked
     def rename(self, id: str, title: str | None) -> None:
         """Give a session a title. Raises SessionNotFound."""
-        self._update("SET title = ?, updated = ?, version = version + 1", id, exact(title), time.time())
+        self._update("SET title = ?, version = version + 1", id, exact(title))
 
     @checked
     def expire(self, id: str, at: float | None) -> None:

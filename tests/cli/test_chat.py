@@ -46,6 +46,10 @@ def test_continue_is_the_last_session_of_the_same_target(agentkit: Agentkit) -> 
     Path("other.py").write_text("from agents import agent")
     agentkit("chat", "other.py", stdin=lines("more"))
     assert "You said: hello" in agentkit("chat", AGENT, "--continue", stdin="").err
+    agentkit("chat", AGENT, "--session", "agents-2", stdin=lines("later"))
+    first = agentkit("sessions", "list").out.splitlines()[-1].split()[0]
+    agentkit("sessions", "rename", first, "A title is no use")
+    assert "You said: later" in agentkit("chat", AGENT, "--continue", stdin="").err
 
 
 def test_continue_finds_a_session_whatever_its_id(agentkit: Agentkit) -> None:

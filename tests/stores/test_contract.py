@@ -139,7 +139,8 @@ def test_a_title_can_be_given_and_taken(store: SessionStore) -> None:
     store.rename("ann", "Weather \ud800 \0 🦉")
     renamed = store.info("ann")
     assert renamed.title is not None and renamed.title.startswith("Weather ")
-    assert renamed.updated >= first.updated and renamed.created == first.created
+    assert (renamed.updated, renamed.created) == (first.updated, first.created)
+    assert renamed.version > first.version
     store.rename("ann", None)
     assert store.info("ann").title is None
 

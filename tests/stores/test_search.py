@@ -20,10 +20,11 @@ def test_sessions_are_listed_the_last_updated_first(store: SessionStore) -> None
     writer = store.write("b")
     say(writer, "x")
     time.sleep(0.002)
-    store.rename("a", "A")
+    say(store.write("a"), "y")
     time.sleep(0.002)
     assert [info.id for info in store.list()] == ["a", "b", "d", "c"]
     writer.append([AddUsage(Usage(total_tokens=1)), SaveSummary(1, "x")])
+    store.rename("d", "a title is no use")
     store.expire("c", 1e12)
     assert [info.id for info in store.list()] == ["a", "b", "d", "c"]
     writer.append([Cut(0)])
@@ -45,7 +46,7 @@ def test_pages_have_each_session_once(store: SessionStore) -> None:
     assert paged == whole and set(paged) == ids
     assert list(store.list(limit=0)) == []
     first = store.list(limit=1)[0]
-    store.rename(whole[-1], "moved to the front")
+    say(store.write(whole[-1]), "moved to the front")
     assert [info.id for info in store.list(limit=100, after=first)] == whole[1:-1]
 
 
