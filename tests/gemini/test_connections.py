@@ -242,7 +242,8 @@ def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
     server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
-    server.script([text("ok", delay=0.5), "ok"])
+    go_on = threading.Event()
+    server.script([lambda _: (go_on.wait(20), "ok")[1], "ok"])
     model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
     async def work() -> list[Reply]:
@@ -250,23 +251,26 @@ def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
         await asyncio.to_thread(server.wait, lambda: len(server.requests) == 1)
         with pytest.raises(ModelError, match=r"within 0\.1 s"):
             await model.agenerate(HELLO, timeout=0.1)
+        go_on.set()
         return [await first, await model.agenerate(HELLO)]
 
     assert text_in(asyncio.run(work())) == "okok"
 
 
+@pytest.mark.slow
 def test_connections_that_are_no_longer_used_are_closed_by_the_next_request(
     server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 0.2)
-    server.script([text("ok", delay=0.05)] * 4 + ["ok"] * 2)
+    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 1.5)
+    met = threading.Barrier(4)  # all four are asked at once
+    server.script([lambda _: (met.wait(20), "ok")[1]] * 4 + ["ok"] * 2)
     model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
     async def work() -> None:
         await asyncio.gather(*[model.agenerate(HELLO) for _ in range(4)])
         await model.agenerate(HELLO)
         assert server.open_connections == 4
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.6)
         await model.agenerate(HELLO)
         await asyncio.to_thread(server.wait, lambda: server.open_connections == 1)
 

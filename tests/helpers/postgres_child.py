@@ -107,7 +107,7 @@ def work(url: str, name: str, id: str, seconds: float, results: int) -> None:
     done, conflicts, faults = 0, 0, []
     with PostgresStore(url) as store:
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until or (not done and time.monotonic() < until + 40):  # somebody may starve
             try:
                 writer = store.write(id, wait=random.choice([0, 0.05]))
                 try:

@@ -80,7 +80,7 @@ class WebServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(30)
             assert not thread.is_alive()
 
     def url(self, path: str = "/", host: str = "127.0.0.1", scheme: str = "http") -> str:
