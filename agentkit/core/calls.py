@@ -84,7 +84,7 @@ class Calls:
                 yield Save([store.AddMessage(self._message, entries)], later=True)
                 self._run.note_stored(self._message)
             yield from self._settle()
-            yield from self._save_held()
+            yield from self._store_waiting()
             self._list_pending()
             if end.stop is None:
                 yield from self._make_calls()
@@ -92,7 +92,7 @@ class Calls:
                 self._closing = _TIME_UP
             self._list_pending()
             if self._open:
-                yield from self._wait()
+                yield from self._leave_open()
                 return
         except Exception:
             self._closing = "the run ended before"
@@ -174,7 +174,7 @@ class Calls:
         try:
             self._run.approvals.check(list(self._entries.values()))
         except DecisionError:
-            yield from self._hold("No valid decision was made.", anew=True)
+            yield from self._keep_waiting("No valid decision was made.", anew=True)
             raise
 
     def _settle(self) -> Steps:
@@ -188,14 +188,16 @@ class Calls:
             except DecisionError as error:
                 if not self._resumed:
                     invocation.outcome = None
-                yield from self._hold(f"What was said of it can't be done: {error}", anew=self._resumed)
+                yield from self._keep_waiting(
+                    f"What was said of it can't be done: {error}", anew=self._resumed
+                )
                 raise
         if run.end.stop is not None and (
-            self._resumed or any(map(self._waits, range(len(self.invocations))))
+            self._resumed or any(map(self._is_waiting, range(len(self.invocations))))
         ):
-            yield from self._hold("The time of the run was up before it was settled.")
+            yield from self._keep_waiting("The time of the run was up before it was settled.")
 
-    def _hold(self, why: str, *, anew: bool = False) -> Steps:
+    def _keep_waiting(self, why: str, *, anew: bool = False) -> Steps:
         """Let the calls that were not settled wait; with `anew`, all that have not run: nothing was said of any."""
         front = None
         for index, invocation in enumerate(self.invocations):
@@ -203,36 +205,36 @@ class Calls:
             known = invocation.stored or (entry is not None and is_unknown(entry))
             if invocation.outcome is None or (anew and not known):
                 if entry is not None and entry.deferred is not None:
-                    self._wait_on(invocation, entry.deferred, entry)
+                    self._wait_for_result(invocation, entry.deferred, entry)
                 elif entry is not None and entry.why is None and front is not None:
                     hold_back(invocation, front)  # nobody is asked about it
                 else:
                     hold(invocation, "approval", why)
-            front = front or self._front(index)
-        yield from self._save_held()
+            front = front or self._name_if_waiting(index)
+        yield from self._store_waiting()
 
-    def _hold_back(self) -> None:
+    def _queue_behind_waiting(self) -> None:
         """Let what runs in order wait behind a call that waits; what only reads goes on beside."""
         front = None
         for index, invocation in enumerate(self.invocations):
             if invocation.outcome is not None:
-                front = front or self._front(index)
+                front = front or self._name_if_waiting(index)
             elif front is not None:
                 entry, tool = self._entries.get(index), invocation.tool
                 begun = entry is not None and entry.deferred is not None
                 if tool is not None and tool.effect != "read" and not begun:
                     hold_back(invocation, front)
 
-    def _front(self, index: int) -> str | None:
+    def _name_if_waiting(self, index: int) -> str | None:
         """Name the tool of a call if what runs in order waits for it."""
-        return self.invocations[index].context.tool_name if self._waits(index) else None
+        return self.invocations[index].context.tool_name if self._is_waiting(index) else None
 
-    def _save_held(self) -> Steps:
+    def _store_waiting(self) -> Steps:
         """Store why calls wait for a decision, and what was declared, where a store doesn't know it yet."""
         held: list[store.Step] = []
         if self._run.session.append is None:
             return
-        for index in filter(self._waits, range(len(self.invocations))):
+        for index in filter(self._is_waiting, range(len(self.invocations))):
             entry, known = self._entry(index), self._entries.get(index)
             if entry.why is not None and (
                 known is None or known.why is None or known.declared != entry.declared
@@ -256,20 +258,20 @@ class Calls:
         if len(self.invocations) > 1:
             note_in_order([call.tool for call in self.invocations if call.outcome is None and call.tool])
         for batch in _batches(self.invocations):
-            self._hold_back()
+            self._queue_behind_waiting()
             self._begun.update(batch)
             for index in batch:
                 invocation = self.invocations[index]  # told when the run stopped, or not yet
-                if invocation.outcome is not None and not (invocation.stored or self._waits(index)):
-                    yield started(invocation)
-                    yield finished(invocation, 0.0)
+                if invocation.outcome is not None and not (invocation.stored or self._is_waiting(index)):
+                    yield started_event(invocation)
+                    yield finished_event(invocation, 0.0)
             ready = [index for index in batch if self.invocations[index].outcome is None]
             if ready and (yield from self._run_batch(ready)):
                 self._closing = _TIME_UP
                 yield from self._tell_cut_off(ready)
                 return
             if self._mistake is not None:
-                yield from self._hold("It was not run: what was said of another call can't be done.")
+                yield from self._keep_waiting("It was not run: what was said of another call can't be done.")
                 raise DecisionError(str(self._mistake)) from self._mistake
             if self._run.settings.on_error == "raise":
                 _raise_failure([self.invocations[index] for index in batch])
@@ -285,7 +287,7 @@ class Calls:
             ]
             yield Save([*edited, store.StartCalls(ready)])
         if run.context._run.watched:
-            yield from map(started, invocations)
+            yield from map(started_event, invocations)
         run.waiting.began = True
         yield StartCalls(invocations)
         left = len(invocations)
@@ -299,11 +301,11 @@ class Calls:
             left -= 1
             invocation = invocations[news.position]
             invocation.seconds = round(news.seconds, 3)
-            yield from self._take(invocation, news)
-            end = finished(invocation, news.seconds)
+            yield from self._take(invocation, news, ready[news.position])
+            end = finished_event(invocation, news.seconds)
             if run.session.append is not None:
                 watched = run.context._run.watched
-                steps = self._finish(ready[news.position])
+                steps = self._steps_of_end(ready[news.position])
                 is_last = watched and not left and self._is_whole()
                 yield Save(steps, later=is_last or not (left or watched))
                 if is_last:
@@ -325,7 +327,7 @@ class Calls:
             begun and not open_or_output and self._mistake is None and self._run.settings.on_error != "raise"
         )
 
-    def _take(self, invocation: Invocation, done: CallDone) -> Steps:
+    def _take(self, invocation: Invocation, done: CallDone, index: int) -> Steps:
         """Make the outcome of a call that was run."""
         if isinstance(done.error, Mistake):  # told when all calls of the batch are done
             self._mistake, error = done.error.error, done.error.waits
@@ -336,9 +338,9 @@ class Calls:
                 invocation.outcome = fail(invocation, error)
             return
         if isinstance(done.error, DecisionError) and invocation.context.decisions:  # of a tool's own calls
-            entry = self._entries[self.invocations.index(invocation)]
+            entry = self._entries[index]
             self._mistake = done.error
-            self._wait_on(invocation, entry.deferred or {}, entry)
+            self._wait_for_result(invocation, entry.deferred or {}, entry)
             return
         if done.error is not None:
             made = fail(invocation, done.error)
@@ -359,14 +361,14 @@ class Calls:
             self._run.session.keep(state)
 
     @staticmethod
-    def _wait_on(invocation: Invocation, deferred: JsonObject, entry: store.StoredCall) -> None:
+    def _wait_for_result(invocation: Invocation, deferred: JsonObject, entry: store.StoredCall) -> None:
         """Let a call wait for its result as it did before."""
         inside = waiting_inside(entry)
         invocation.outcome = fail(
             invocation, ToolDeferred(deferred["why"], state=deferred["state"], pending=inside)
         )
 
-    def _finish(self, index: int) -> list[store.Step]:
+    def _steps_of_end(self, index: int) -> list[store.Step]:
         """Make the steps that store what became of a call that was run."""
         invocation = self.invocations[index]
         outcome = invocation.outcome
@@ -387,11 +389,11 @@ class Calls:
         for index in ready:
             if self.invocations[index].outcome is None:
                 self._give_up(index)
-                yield finished(self.invocations[index], 0.0)
+                yield finished_event(self.invocations[index], 0.0)
 
     # -- waiting
 
-    def _wait(self) -> Steps:
+    def _leave_open(self) -> Steps:
         """Stop, with what waits listed and all else kept."""
         pending = self._run.waiting.pending
         kind: Stop = "approval" if any(call.kind == "approval" for call in pending) else "deferred"
@@ -405,7 +407,7 @@ class Calls:
         done: list[store.Step] = [
             store.FinishCall(index, invocation.outcome.part)
             for index, invocation in enumerate(self.invocations)
-            if invocation.outcome is not None and not self._waits(index) and not invocation.stored
+            if invocation.outcome is not None and not self._is_waiting(index) and not invocation.stored
         ]
         for index in self._held_back():
             held = self._entry(index)
@@ -413,20 +415,22 @@ class Calls:
                 done.append(store.EditCall(index, held.args))
             if held.declared is not None:
                 done.append(store.HoldCall(index, None, held.declared))
-        cut_off = [index for index, entry in self._entries.items() if entry.started and self._waits(index)]
+        cut_off = [
+            index for index, entry in self._entries.items() if entry.started and self._is_waiting(index)
+        ]
         if cut_off:  # when its process ended, and waits again
             done.append(store.StartCalls(cut_off, started=False))
         if done:
             yield Save([*self._wholes(), *done])
 
-    def _waits(self, index: int) -> bool:
+    def _is_waiting(self, index: int) -> bool:
         outcome = self.invocations[index].outcome
         return outcome is not None and outcome.kind == "waits"
 
     def _held_back(self) -> list[int]:
         """List the calls that wait for others in front of them."""
         outcomes = [invocation.outcome for invocation in self.invocations]
-        waits = filter(self._waits, range(len(outcomes)))
+        waits = filter(self._is_waiting, range(len(outcomes)))
         return [index for index in waits if (outcome := outcomes[index]) is not None and not outcome.pending]
 
     def _wholes(self) -> list[store.Step]:
@@ -464,9 +468,8 @@ class Calls:
     def _close(self) -> None:
         """Add the calls with all their responses to the history, in one go: it is valid before and after."""
         run, invocations = self._run, self.invocations
-        for call in calls_of(self._message.content)[
-            len(invocations) :
-        ]:  # broken off before they were looked at
+        # Those behind were not looked at yet when it broke off.
+        for call in calls_of(self._message.content)[len(invocations) :]:
             invocations.append(Invocation(call, run.call_context(call, "")))
         still_open = self._open
         self._list_pending()
@@ -542,7 +545,7 @@ def _batches(invocations: Sequence[Invocation]) -> Iterator[list[int]]:
         yield batch
 
 
-def started(invocation: Invocation) -> ToolStarted:
+def started_event(invocation: Invocation) -> ToolStarted:
     """Make the event that a call begins; where nobody watches, without copies of what is in it."""
     context = invocation.context
     return ToolStarted(
@@ -550,7 +553,7 @@ def started(invocation: Invocation) -> ToolStarted:
     )
 
 
-def finished(invocation: Invocation, seconds: float) -> ToolFinished:
+def finished_event(invocation: Invocation, seconds: float) -> ToolFinished:
     """Make the event that a call has its response."""
     outcome, context = invocation.outcome, invocation.context
     assert outcome is not None

@@ -106,7 +106,7 @@ class Requests:
         end: RunEnd,
         history: History,
     ) -> None:
-        self.model, *self._stand_ins = models
+        self.model, *self._fallbacks = models
         self._context = context
         self._hooks = hooks
         self._retry = retry
@@ -135,29 +135,29 @@ class Requests:
             ConfigurationError: A hook returned what can't be sent or taken.
         """
         pieces: list[Answer] = []
-        following = ask
+        next_ask = ask
         while True:
             try:
-                piece = yield from self._ask_once(following)
+                piece = yield from self._ask_once(next_ask)
             except BaseException:
-                self._keep_pieces(following, pieces)
+                self._note_partial(next_ask, pieces)
                 raise
             if piece is None:
-                self._keep_pieces(following, pieces)
+                self._note_partial(next_ask, pieces)
                 return None
             pieces.append(piece)
             token = _token_of(piece.reply)
             if (
                 token is None
-                or token == following.request.get("continuationToken")
+                or token == next_ask.request.get("continuationToken")
                 or not self._has_room(pieces, ask)
             ):
                 break
-            following = replace(
+            next_ask = replace(
                 ask,
                 request={**ask.request, "continuationToken": token},
                 purpose="continuation" if ask.purpose in ("turn", "repair") else ask.purpose,
-                begun=following.begun + text_in(parts_of(piece.reply)),
+                begun=next_ask.begun + text_in(parts_of(piece.reply)),
             )
         answer = pieces[0] if len(pieces) == 1 else self._joined(pieces, ask.purpose)
         if self._hooks.after_model is not None:
@@ -177,24 +177,24 @@ class Requests:
             if isinstance(said, Deny) or self._end.stop is not None:
                 return None
         if said is not None and "candidates" in said:
-            step = self._called(ask, request, model)
-            yield from step.feed(made_by_hook(said, model.name))
-            reply, usage = step.assembler.reply(), Usage()
+            call = self._call_of(ask, request, model)
+            yield from call.feed(made_by_hook(said, model.name))
+            reply, usage = call.assembler.reply(), Usage()
         else:
             sent = yield from self._send(ask, request if said is None else cast(Request, said))
             if sent is None:
                 return None
-            step, model = sent, sent.model
-            reply = step.assembler.reply()
+            call, model = sent, sent.model
+            reply = call.assembler.reply()
             usage = Usage.from_wire(
-                reply.get("usageMetadata"), model.name, asked_tier=step.request.get("serviceTier")
+                reply.get("usageMetadata"), model.name, asked_tier=call.request.get("serviceTier")
             )
         if ask.purpose == "summary":
             self._meter.add(usage)
         else:
             self._meter.add_turn(usage)
             self.last_usage = usage
-        return Answer(reply=reply, model=model, usage=usage, shown=step.assembler.text if step.shown else "")
+        return Answer(reply=reply, model=model, usage=usage, shown=call.assembler.text if call.shown else "")
 
     # -- a reply in pieces (rule 17)
 
@@ -204,7 +204,7 @@ class Requests:
             return len(pieces) <= MAX_CONTINUED
         return self._meter.reached() is None
 
-    def _keep_pieces(self, ask: Ask, pieces: Sequence[Answer]) -> None:
+    def _note_partial(self, ask: Ask, pieces: Sequence[Answer]) -> None:
         if pieces and not ask.quiet:
             self._end.partial = self._end.partial or ask.begun
 
@@ -276,98 +276,97 @@ class Requests:
         Raises:
             ModelError: None of them answers.
         """
-        step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
-        while step is not None:
+        call, attempt, waited = (yield from self._new_call(ask, request)), 1, 0.0
+        while call is not None:
             if ask.purpose != "summary" and (
-                why := self._prefix.why_changed(step.request, len(ask.told), step.model.name)
+                why := self._prefix.why_changed(call.request, len(ask.told), call.model.name)
             ):
                 yield PrefixChanged(why)
-            if self._limit is not None and not (yield from self._take_slot(self._limit, step)):
+            if self._limit is not None and not (yield from self._take_slot(self._limit, call)):
                 return None
             if self._budget is not None:
-                step.hold = self._hold(self._budget, step)
+                call.hold = self._hold(self._budget, call)
             try:
-                result = yield step
+                result = yield call
             except BaseException as raised:
-                self._keep_partial(step)
+                self._keep_partial(call)
                 if isinstance(raised, GeneratorExit):  # cancelled
-                    self._count_given_up(step)
+                    self._count_given_up(call)
                 raise
-            if step.refused:
-                self._end.end("cost", step.refused)
+            if call.refused:
+                self._end.end("cost", call.refused)
                 return None
             if result is None:
-                return step
-            self._count_given_up(step)
+                return call
+            self._count_given_up(call)
             if result is EXPIRED:
-                self._keep_partial(step)
+                self._keep_partial(call)
                 self._end.end("seconds")
                 return None
-            others = ask.model is None and bool(self._stand_ins)
-            following = others and "continuationToken" not in request  # which says nothing to another model
-            leave = following and (result.retry_after or 0.0) > self._retry.cap
-            if self._limit is not None and result.code == 429 and not leave:
+            # A continuation token says nothing to another model.
+            can_fall_back = ask.model is None and bool(self._fallbacks) and "continuationToken" not in request
+            leave = can_fall_back and (result.retry_after or 0.0) > self._retry.cap
+            if (
+                self._limit is not None and result.code == 429 and not leave
+            ):  # another model has its own quota
                 slow_down, seconds = self._limit.slow_down, result.retry_after
-                yield AskLimit(
-                    self._limit, partial(slow_down, seconds)
-                )  # the next model has a quota of its own
-            delay = self._delay(step, result, attempt, waited, leave=leave)
-            if delay is None and following and result.retryable and not self._end.partial:
-                self.model = self._stand_ins.pop(0)
-                yield ModelChanged(step.model.name, self.model.name, str(result))
-                step, attempt, waited = (yield from self._step(ask, request)), 1, 0.0
+                yield AskLimit(self._limit, partial(slow_down, seconds))
+            delay = self._delay(call, result, attempt, waited, leave=leave)
+            if delay is None and can_fall_back and result.retryable and not self._end.partial:
+                self.model = self._fallbacks.pop(0)
+                yield ModelChanged(call.model.name, self.model.name, str(result))
+                call, attempt, waited = (yield from self._new_call(ask, request)), 1, 0.0
                 continue
-            if delay is None and self.files.forget(step.request, result):
-                step = yield from self._step(ask, request)
+            if delay is None and self.files.forget(call.request, result):
+                call = yield from self._new_call(ask, request)
                 continue
             if delay is None:
                 raise result
             if not (yield from self._wait(delay, attempt, result)):
                 return None
-            step, attempt, waited = step.again(), attempt + 1, waited + delay
+            call, attempt, waited = call.again(), attempt + 1, waited + delay
         return None
 
-    def _step(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
+    def _new_call(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
         model = ask.model or self.model
         if self._history.files:
             found = yield from self.files.sent(request, model)
             if found is None:
                 return None
             request = found
-        return self._called(ask, self._history.taken_by(model, request, ask.told), model)
+        return self._call_of(ask, self._history.taken_by(model, request, ask.told), model)
 
-    def _called(self, ask: Ask, request: Request, model: Model) -> CallModel:
-        for each in dict.fromkeys(
-            (model,) if self._made else (model, self.model, *self._stand_ins)
-        ):  # those that stand in, too
+    def _call_of(self, ask: Ask, request: Request, model: Model) -> CallModel:
+        # At first of those too that may stand in: what they don't take is known before anything is sent.
+        for each in dict.fromkeys((model,) if self._made else (model, self.model, *self._fallbacks)):
             check_takes(each, request)
         self._made += 1
         server = ServerTools(f"{self._context.run_id}-{self._made}")
         return CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far, server=server)
 
     def _delay(
-        self, step: CallModel, error: ModelError, attempt: int, waited: float, *, leave: bool
+        self, call: CallModel, error: ModelError, attempt: int, waited: float, *, leave: bool
     ) -> float | None:
         """Return how long to wait before a request is made again; None if it is not.
 
         Where more stand in for a model, nobody waits as long as the server asks: they `leave` it.
         """
-        if step.shown or leave:
-            self._keep_partial(step)
+        if call.shown or leave:
+            self._keep_partial(call)
             return None
         return self._retry.delay(error, attempt=attempt, waited=waited, jitter=self._jitter())
 
-    def _keep_partial(self, step: CallModel) -> None:
-        if not step.quiet:
-            self._end.partial = step.text
+    def _keep_partial(self, call: CallModel) -> None:
+        if not call.quiet:
+            self._end.partial = call.text
 
-    def _count_given_up(self, step: CallModel) -> None:
+    def _count_given_up(self, call: CallModel) -> None:
         """Count a request of which nothing comes, but which may be charged: with the tokens that it told, if any."""
-        if step.free:
+        if call.free:
             return
-        told = step.assembler.reply().get("usageMetadata")
-        usage = Usage.from_wire(told, step.model.name, asked_tier=step.request.get("serviceTier"))
-        self._meter.add(usage if told and step.assembler.finished else replace(usage, given_up=1))
+        told = call.assembler.reply().get("usageMetadata")
+        usage = Usage.from_wire(told, call.model.name, asked_tier=call.request.get("serviceTier"))
+        self._meter.add(usage if told and call.assembler.finished else replace(usage, given_up=1))
 
     def _wait(self, delay: float, attempt: int, error: ModelError) -> Generator[Event | Effect, Any, bool]:
         """Wait before a request is made again; return whether there was time for it."""
@@ -379,12 +378,12 @@ class Requests:
 
     # -- the rate limit
 
-    def _take_slot(self, limit: RateLimit, step: CallModel) -> Generator[Event | Effect, Any, bool]:
+    def _take_slot(self, limit: RateLimit, call: CallModel) -> Generator[Event | Effect, Any, bool]:
         """Wait for a request's slot, to be settled when it is over; return whether there was time for it.
 
         A slot whose request isn't sent, since the run was cancelled or its time was up, is given back.
         """
-        tokens = self._expected_tokens(step.request)
+        tokens = self._expected_tokens(call.request)
         while True:
             slot: Slot = yield AskLimit(limit, lambda: limit.reserve(tokens), limit.give_back)
             if slot.seconds <= 0:
@@ -395,9 +394,8 @@ class Requests:
                 if (yield Wait(slot.seconds)) is EXPIRED:
                     self._end.end("seconds")
                     return False
-                kept = (
-                    yield AskLimit(limit, limit.pause)
-                ) <= 0  # else the server refused somebody meanwhile: everybody waits anew
+                # Where the server refused somebody meanwhile, everybody waits anew.
+                kept = (yield AskLimit(limit, limit.pause)) <= 0
             finally:
                 if not kept:
                     limit.give_back(slot)
@@ -405,12 +403,12 @@ class Requests:
                 break
 
         def settle() -> None:
-            if step.sent:
-                limit.settle(slot, _prompt_tokens(step))
+            if call.sent:
+                limit.settle(slot, _prompt_tokens(call))
             else:
                 limit.give_back(slot)
 
-        step.settle = AskLimit(limit, settle)
+        call.settle = AskLimit(limit, settle)
         return True
 
     def _expected_tokens(self, request: Request) -> int:
@@ -421,36 +419,36 @@ class Requests:
 
     # -- the budget
 
-    def _hold(self, budget: Budget, step: CallModel) -> Hold:
+    def _hold(self, budget: Budget, call: CallModel) -> Hold:
         """Make what a request takes of the budget.
 
         Raises:
             ConfigurationError: Nobody knows what the model costs; nothing was sent.
         """
         prices = self._meter.prices
-        usd = self._expected_usage(step).cost(prices)
+        usd = self._expected_usage(call).cost(prices)
         if usd is None:
-            raise no_price(f"A {budget!r}", step.model.name, step.request.get("serviceTier"))
+            raise no_price(f"A {budget!r}", call.model.name, call.request.get("serviceTier"))
 
         def cost() -> float | None:
-            if step.free:
+            if call.free:
                 return 0.0
-            told = step.assembler.reply().get("usageMetadata")
-            tier = step.request.get("serviceTier")
-            return Usage.from_wire(told, step.model.name, asked_tier=tier).cost(prices) if told else None
+            told = call.assembler.reply().get("usageMetadata")
+            tier = call.request.get("serviceTier")
+            return Usage.from_wire(told, call.model.name, asked_tier=tier).cost(prices) if told else None
 
         return Hold(budget, usd, self.context(), cost)
 
-    def _expected_usage(self, step: CallModel) -> Usage:
+    def _expected_usage(self, call: CallModel) -> Usage:
         """Guess what a request will use, by what the last one did."""
-        last, config = self.last_usage, step.request.get("generationConfig") or {}
+        last, config = self.last_usage, call.request.get("generationConfig") or {}
         output = last.candidates_tokens + last.thoughts_tokens if last else EXPECTED_OUTPUT
         most = config.get("maxOutputTokens")
         guess: UsageMetadata = {
-            "promptTokenCount": self._expected_tokens(step.request),
+            "promptTokenCount": self._expected_tokens(call.request),
             "candidatesTokenCount": min(output, most) if type(most) is int else output,
         }
-        return Usage.from_wire(guess, step.model.name, asked_tier=step.request.get("serviceTier"))
+        return Usage.from_wire(guess, call.model.name, asked_tier=call.request.get("serviceTier"))
 
     # -- counting
 
@@ -504,8 +502,8 @@ def _encoded(request: Any) -> bytes:
         raise ConfigurationError(f"before_model made a request that is no JSON: {error!r:.200}") from error
 
 
-def _prompt_tokens(step: CallModel) -> int:
-    return Usage.from_wire(step.assembler.reply().get("usageMetadata")).prompt_tokens
+def _prompt_tokens(call: CallModel) -> int:
+    return Usage.from_wire(call.assembler.reply().get("usageMetadata")).prompt_tokens
 
 
 def _estimated(request: Request) -> int:
