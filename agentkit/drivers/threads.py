@@ -304,6 +304,7 @@ class Portal:
     def keeps(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Return whether a loop is the one that is kept, now that its thread turns it no longer."""
         with self._lock:
+            self._turning.pop(threading.current_thread(), None)
             if loop is not self._loop:
                 return False
             self._thread = None  # it isn't blocked, though its thread may live a moment longer

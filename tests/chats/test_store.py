@@ -34,6 +34,7 @@ from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
 from tests.helpers.stored_chats import added
+from tests.helpers.until import auntil
 from tests.stores.conftest import STORES
 
 
@@ -173,14 +174,17 @@ def test_an_async_chat_keeps_the_same_rows(store: SessionStore) -> None:
 
 
 def test_cancelling_a_task_in_a_tool_leaves_valid_rows_and_a_free_session(store: SessionStore) -> None:
+    begun: list[str] = []
+
     async def linger() -> None:
         """Wait long."""
+        begun.append("linger")
         await asyncio.sleep(30)
 
     async def main() -> list[Content]:
         chat = Agent(ScriptedModel([call("linger"), "ok"]), tools=[linger]).aio.chat("ann", store)
         task = asyncio.create_task(chat.send_message("x"))
-        await asyncio.sleep(0.2)
+        await auntil(lambda: begun)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -725,7 +729,7 @@ def test_a_write_broken_off_under_way_is_told_apart_from_one_that_never_ran(stor
         await asyncio.sleep(30)
 
     chat = Agent(ScriptedModel([[call("pay"), call("pay")]]), tools=[pay]).chat("ann", store)
-    run = chat.send_message("x", limits=Limits(seconds=0.1))
+    run = chat.send_message("x", limits=Limits(seconds=0.8))
     under_way, never = (response["error"] for response in outputs(run.contents))
     assert "may have taken effect" in under_way
     assert "Not run" in never

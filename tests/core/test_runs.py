@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
 import itertools
 import signal
@@ -49,7 +50,7 @@ from agentkit.events import (
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, call_part, model_content, responses_of, user_content
 from tests.helpers.runners import NO_WAIT, Runner, responses
-from tests.helpers.until import auntil
+from tests.helpers.until import auntil, until
 
 
 def add(a: int, b: int) -> int:
@@ -481,6 +482,33 @@ def test_ctrl_c_while_the_portal_opens_or_closes_breaks_nothing(
     for _ in range(2):
         run = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
         assert responses(run) == [{"output": 3}]
+
+
+def test_a_loop_stays_the_one_that_is_kept_though_its_thread_lives_a_moment_longer(
+    monkeypatch: pytest.MonkeyPatch, no_thread_left: None
+) -> None:
+    turned, go_on = threading.Event(), threading.Event()
+    turn = threads._turn
+
+    def turn_and_linger(*args: Any) -> None:
+        turn(*args)
+        turned.set()
+        go_on.wait(20)
+
+    monkeypatch.setattr(threads, "_turn", turn_and_linger)
+    portal = threads.Portal()
+    handle = portal.enter()
+    loop = handle.loop
+    handle.end()
+    del handle  # as after a Ctrl-C while its thread is waited for
+    assert turned.wait(20)
+    again = portal.enter()
+    assert again.loop is loop
+    go_on.set()
+    portal.leave(again)
+    until(lambda: not again.thread.is_alive())
+    portal._close()
+    atexit.unregister(portal._close)
 
 
 def test_ctrl_c_while_a_call_is_looked_at_leaves_a_valid_history(go: Runner) -> None:
