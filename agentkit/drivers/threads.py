@@ -271,7 +271,7 @@ class Portal:
                 )
             self._end_forgotten()
             is_taken = any(handle.loop is self._loop for handle in self._handles)
-            is_blocked = not is_taken and self._thread is not None and self._thread.is_alive()
+            is_blocked = not is_taken and self._thread in self._turning
             if self._loop is None or self._loop.is_closed() or is_blocked:
                 self._loop = asyncio.new_event_loop()
             handle = PortalHandle(asyncio.new_event_loop() if is_taken else self._loop, self)
@@ -295,7 +295,7 @@ class Portal:
         for thread, (loop, handle) in list(self._turning.items()):
             if handle() is not None:
                 continue
-            if thread.is_alive():
+            if thread.ident is not None:  # Python 3.11 takes one for dead if a Ctrl-C strikes in join()
                 self._loop = None if loop is self._loop else self._loop
                 _stop(loop, thread)
             else:

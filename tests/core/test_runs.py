@@ -1075,6 +1075,9 @@ for _ in range(200):
         once()
     except KeyboardInterrupt:
         pass
+    except RuntimeError as error:  # what threading makes of a Ctrl-C in its own wait for a thread to start
+        if str(error) != "release unlocked lock":
+            raise
 gc.collect()
 run()  # who comes next ends what is left
 until = time.monotonic() + 20
