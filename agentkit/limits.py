@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
+from operator import attrgetter
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -241,21 +242,6 @@ class ModelUsage:
             (f"sound of {self.model!r}", self.audio_output_tokens, rates.audio_output),
         )
 
-    def __add__(self, other: ModelUsage) -> ModelUsage:
-        return ModelUsage(
-            model=self.model,
-            long=self.long,
-            tier=self.tier,
-            requests=self.requests + other.requests,
-            input_tokens=self.input_tokens + other.input_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            audio_tokens=self.audio_tokens + other.audio_tokens,
-            cached_audio_tokens=self.cached_audio_tokens + other.cached_audio_tokens,
-            image_output_tokens=self.image_output_tokens + other.image_output_tokens,
-            audio_output_tokens=self.audio_output_tokens + other.audio_output_tokens,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
@@ -390,18 +376,34 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         if not isinstance(other, Usage):
             return NotImplemented
-        return Usage(
-            requests=self.requests + other.requests,
-            given_up=self.given_up + other.given_up,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            candidates_tokens=self.candidates_tokens + other.candidates_tokens,
-            thoughts_tokens=self.thoughts_tokens + other.thoughts_tokens,
-            tool_use_prompt_tokens=self.tool_use_prompt_tokens + other.tool_use_prompt_tokens,
-            total_tokens=self.total_tokens + other.total_tokens,
-            estimated=self.estimated or other.estimated,
-            by_model=_merged(self.by_model, other.by_model),
-        )
+        return total_of((self, other))
+
+
+def total_of(usages: Sequence[Usage]) -> Usage:
+    """Add up usages in one go; a single one stays as it is."""
+    if len(usages) == 1:
+        return usages[0]
+    by: dict[tuple[str, bool, str], list[ModelUsage]] = {}
+    for usage in usages:
+        for used in usage.by_model:
+            by.setdefault((used.model, used.long, used.tier), []).append(used)
+    rows = (
+        used[0]
+        if len(used) == 1
+        else ModelUsage(model=model, long=long, tier=tier, **_added(_MODEL_COUNTS, _counts_of_model, used))
+        for (model, long, tier), used in sorted(by.items())
+    )
+    estimated = any(usage.estimated for usage in usages)
+    return Usage(**_added(_USAGE_COUNTS, _counts_of, usages), estimated=estimated, by_model=tuple(rows))
+
+
+def _added(names: Sequence[str], counts_of: Callable[[Any], tuple[int, ...]], items: Sequence[Any]) -> Any:
+    return dict(zip(names, map(sum, zip(*map(counts_of, items), strict=True)), strict=False))
+
+
+_MODEL_COUNTS = tuple(each.name for each in fields(ModelUsage) if type(each.default) is int)
+_USAGE_COUNTS = tuple(each.name for each in fields(Usage) if type(each.default) is int)
+_counts_of_model, _counts_of = attrgetter(*_MODEL_COUNTS), attrgetter(*_USAGE_COUNTS)
 
 
 def _kinds_in(
@@ -445,16 +447,6 @@ def _tier_in(said: Any) -> str:
     """Read the service tier: what the reply's header said of it or, on Vertex AI, the kind of traffic."""
     tier = str(said).lower().removeprefix("on_demand").removeprefix("_")
     return "" if tier in ("standard", "unspecified", "traffic_type_unspecified") else tier[:40]
-
-
-def _merged(left: tuple[ModelUsage, ...], right: tuple[ModelUsage, ...]) -> tuple[ModelUsage, ...]:
-    if not left or not right:
-        return left or right
-    merged: dict[tuple[str, bool, str], ModelUsage] = {}
-    for used in (*left, *right):
-        key = (used.model, used.long, used.tier)
-        merged[key] = merged[key] + used if key in merged else used
-    return tuple(map(merged.__getitem__, sorted(merged)))
 
 
 MOST: Final = 2**100

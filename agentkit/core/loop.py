@@ -292,7 +292,7 @@ class Loop:
                 )
         if said != self._instructions:
             self._instructions = said
-            instructed = {"systemInstruction": user_content(said)} if said else {}
+            instructed = {"systemInstruction": keep(user_content(said))} if said else {}
             self._base = {**setup.config, **instructed}
         return True
 

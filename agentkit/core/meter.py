@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agentkit.limits import Limits, Stop, Usage
+from agentkit.limits import Limits, Stop, Usage, total_of
 from agentkit.traits import PRICES, Price
 
 Reached = tuple[Stop, str]
@@ -13,9 +13,9 @@ Reached = tuple[Stop, str]
 _NONE = Usage()
 
 
-def _sum(usages: Sequence[Usage], beside: Usage = _NONE) -> Usage:
+def _sum(*usages: Usage) -> Usage:
     """Add up usages; nothing is added to none."""
-    return sum(usages[1:], usages[0]) if usages and beside is _NONE else sum(usages, beside)
+    return total_of([usage for usage in usages if usage is not _NONE] or [_NONE])
 
 
 class Meter:
@@ -29,8 +29,8 @@ class Meter:
     def __init__(self, limits: Limits, *, outer: Callable[[], Reached | None] | None = None) -> None:
         self.limits = limits
         self.turns: list[Usage] = []
-        self._of_turns = _NONE
-        """That of all turns: limits ask for it before each."""
+        self._of_turns = (0, _NONE)
+        """That of so many turns: it is added up when somebody asks for it, as limits do before each turn."""
         self.earlier: tuple[Usage, ...] = ()
         """Those before the run was resumed; limits don't count them."""
         self.tool_calls = 0
@@ -51,7 +51,6 @@ class Meter:
 
     def add_turn(self, usage: Usage) -> None:
         """Count a reply of the model."""
-        self._of_turns = self._of_turns + usage if self.turns else usage
         self.turns.append(usage)
         self._loose.append(usage)
 
@@ -65,7 +64,7 @@ class Meter:
 
     def joined(self, usages: Sequence[Usage]) -> Usage:
         """Add up turns that gave one reply: they are stored with its message, together."""
-        total = sum(usages, Usage())
+        total = _sum(*usages)
         self._loose = [other for other in self._loose if all(other is not each for each in usages)]
         self._loose.append(total)
         return total
@@ -79,23 +78,23 @@ class Meter:
 
     def usage(self) -> Usage:
         """Add up all turns and what tools spent, from where the run was last resumed."""
-        beside = self._beside_turns()
-        return self._of_turns if beside is _NONE else beside + self._of_turns
+        count, of_turns = self._of_turns
+        new = self.turns[count:]
+        if new:
+            of_turns = _sum(of_turns, *new)
+            self._of_turns = count + len(new), of_turns
+        return _sum(self._beside_turns(), of_turns)
 
     def total(self) -> Usage:
         """Add up everything, what came before the run was resumed too."""
-        return _sum([self.usage()], self._before)
+        return _sum(self._before, self.usage())
 
     def loose(self) -> Usage:
         """Add up what isn't stored with a message: replies that were not taken, summaries, tools."""
-        return _sum(self._loose, self._beside_turns())
+        return _sum(self._beside_turns(), *self._loose)
 
     def _beside_turns(self) -> Usage:
-        return (
-            sum([*self._others, *(spent() for spent in self._live)], _NONE)
-            if self._live
-            else _sum(self._others)
-        )
+        return _sum(*self._others, *(spent() for spent in self._live))
 
     def reached(self, *, turns: bool = True) -> Reached | None:
         """Return the limit that is reached, if any, of the run around a sub-agent's too.

@@ -21,7 +21,7 @@ def check_takes(model: Model, request: Request) -> None:
     """
     traits, generation = model.traits, request.get("generationConfig") or {}
     tools = () if request.get("cachedContent") else request.get("tools") or ()  # those are in the cache
-    own = sorted(set().union(*tools) - _CALLERS)
+    own = set().union(*tools) - _CALLERS
     schema = not _SCHEMAS.isdisjoint(generation)
     declared = None
     if tools and (own or schema):
@@ -29,13 +29,13 @@ def check_takes(model: Model, request: Request) -> None:
     if own and declared is not None and not traits.server_tools_with_functions:
         _refuse(
             model,
-            f"{own[0]} beside functions, as {declared!r} is (rule 5)",
+            f"{min(own)} beside functions, as {declared!r} is (rule 5)",
             "ask an agent of its own with the one of them, given to this one as a tool, or a model from gemini-3 on",
         )
     if schema and not traits.json_schema:
         _refuse(model, "a schema for its reply", 'leave it out, or give run(output=...) with mode="tool"')
     if schema and (own or declared is not None) and not traits.schema_with_tools:
-        what = own[0] if own else f"{declared!r}"
+        what = min(own) if own else f"{declared!r}"
         _refuse(
             model,
             f"a schema for its reply beside tools, as {what} is (rule 8)",
@@ -43,7 +43,7 @@ def check_takes(model: Model, request: Request) -> None:
         )
     if request.get("cachedContent") and not traits.caches:
         _refuse(model, "config['cached_content']: there are no explicit caches for it", "leave it out")
-    for path in sorted(traits.refuses):
+    for path in sorted(traits.refuses) if generation else ():
         if _is_there(generation, path):
             _refuse(model, f"generationConfig.{path}", "leave it out")
 

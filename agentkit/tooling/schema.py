@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin
@@ -75,9 +75,9 @@ def name_problem(name: str) -> str | None:
     )
 
 
-def refuse_bound(bound: Iterable[str], args: JsonObject) -> None:
+def refuse_bound(bound: Collection[str], args: JsonObject) -> None:
     """Refuse args that would replace what a partial has bound; `**kwargs` would let them through."""
-    if taken := sorted(set(bound) & args.keys()):
+    if bound and (taken := sorted(set(bound) & args.keys())):
         raise InvalidArguments([f"{name} is not a parameter" for name in taken])
 
 

@@ -236,11 +236,10 @@ class KeptContent(dict[str, Any]):
     @property
     def json(self) -> bytes:
         """The content as JSON, encoded at the first use."""
-        try:
-            return self._json
-        except AttributeError:
-            self._json = dumps(self)
-            return self._json
+        known: bytes | None = getattr(self, "_json", None)
+        if known is None:
+            known = self._json = dumps(self)
+        return known
 
     def release(self) -> None:
         """Keep the JSON no longer: somebody else does. It is encoded anew where it is asked for."""
@@ -315,7 +314,8 @@ def encode_request(request: Request) -> bytes:
     parts = [b'{"contents":[', joined, b"]"]
     for key, value in request.items():
         if key != "contents":
-            parts += [b",", dumps(key), b":", value.json if isinstance(value, EncodedList) else dumps(value)]
+            encoded = value.json if isinstance(value, (EncodedList, KeptContent)) else dumps(value)
+            parts += [b",", dumps(key), b":", encoded]
     parts.append(b"}")
     return b"".join(parts)
 

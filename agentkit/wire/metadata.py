@@ -17,13 +17,13 @@ def beside(reply: Reply) -> JsonObject | None:
 
     What JSON can't hold, as a logarithm of zero, is left out: it could be neither stored nor sent.
     """
-    said: JsonObject = dict(reply)
-    for candidate in (reply.get("candidates") or ())[:1]:
-        said |= candidate
-    for key in (*said,):
-        value = said[key]
-        if key in _KEPT_ELSEWHERE or not (type(value) in (str, int) or is_json(value)):
-            del said[key]
+    candidates = reply.get("candidates")
+    told: Mapping[str, Any] = {**reply, **candidates[0]} if candidates else reply
+    said = {
+        key: value
+        for key, value in told.items()
+        if key not in _KEPT_ELSEWHERE and (type(value) is str or is_json(value))
+    }
     return said or None
 
 
@@ -59,7 +59,7 @@ def server_tool_read(parts: Iterable[Part], metadata: Mapping[str, Any] | None, 
             kind = response.get("toolType") or response.get("name") if isinstance(response, dict) else None
             return str(kind).lower() if kind else "a tool of Gemini's own"
         ran_code = ran_code or "codeExecutionResult" in part
-    for key, name in _SOUGHT.items() if metadata else ():
+    for key, name in _SOUGHT.items() if metadata and not metadata.keys().isdisjoint(_SOUGHT) else ():
         said = (metadata or {}).get(key)
         if any(said.values()) if isinstance(said, dict) else said:
             return name
@@ -110,10 +110,12 @@ def _longer(old: list[Any], more: list[Any], grown: dict[int, list[Any]] | None)
 
 def shifted(metadata: JsonObject | None, parts: int) -> JsonObject:
     """Return what was said of a reply whose parts stand behind so many others."""
-    grounding = (metadata or {}).get("groundingMetadata")
-    supports = grounding.get("groundingSupports") if isinstance(grounding, dict) else None
-    if not parts or not metadata or not isinstance(grounding, dict) or not isinstance(supports, list):
+    if not parts or not metadata:
         return metadata or {}
+    grounding = metadata.get("groundingMetadata")
+    supports = grounding.get("groundingSupports") if isinstance(grounding, dict) else None
+    if not isinstance(grounding, dict) or not isinstance(supports, list):
+        return metadata
     moved = []
     for support in supports:
         segment = support.get("segment") if isinstance(support, dict) else None
