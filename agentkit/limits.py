@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from operator import attrgetter
@@ -47,7 +47,7 @@ Stop = Literal[
 - `refused`: the prompt or the reply was blocked, or a hook refused it; `run.finish_reason` has the word for it;
 - `malformed`, `empty`: the model made no usable reply, also when asked again;
 - `output`: the model gave no output of the type that was asked for, also when asked again;
-- `other`: a finish reason that agentkit doesn't know, or that says nothing;
+- `other`: a finish reason that agentkit doesn't know, that says nothing, or that no picture was made;
 - `error`: an exception ended it, which was raised too (`ModelError.run` is such a run);
 - `cancelled`: the caller broke off;
 - `unknown_effect`: a resumed chat has calls of tools that aren't `read`, in `run.pending`, of which nobody knows
@@ -387,23 +387,19 @@ def total_of(usages: Sequence[Usage]) -> Usage:
     for usage in usages:
         for used in usage.by_model:
             by.setdefault((used.model, used.long, used.tier), []).append(used)
-    rows = (
-        used[0]
-        if len(used) == 1
-        else ModelUsage(model=model, long=long, tier=tier, **_added(_MODEL_COUNTS, _counts_of_model, used))
-        for (model, long, tier), used in sorted(by.items())
-    )
-    estimated = any(usage.estimated for usage in usages)
-    return Usage(**_added(_USAGE_COUNTS, _counts_of, usages), estimated=estimated, by_model=tuple(rows))
-
-
-def _added(names: Sequence[str], counts_of: Callable[[Any], tuple[int, ...]], items: Sequence[Any]) -> Any:
-    return dict(zip(names, map(sum, zip(*map(counts_of, items), strict=True)), strict=False))
+    rows: list[ModelUsage] = []
+    for key in sorted(by):
+        one, *others = same = by[key]
+        counts = map(sum, zip(*map(_model_counts, same), strict=True))
+        added: Any = dict(zip(_MODEL_COUNTS, counts, strict=True))
+        rows.append(replace(one, **added) if others else one)
+    made: Any = dict(zip(_USAGE_COUNTS, map(sum, zip(*map(_usage_counts, usages), strict=True)), strict=True))
+    return Usage(**{**made, "estimated": made["estimated"] > 0}, by_model=tuple(rows))
 
 
 _MODEL_COUNTS = tuple(each.name for each in fields(ModelUsage) if type(each.default) is int)
-_USAGE_COUNTS = tuple(each.name for each in fields(Usage) if type(each.default) is int)
-_counts_of_model, _counts_of = attrgetter(*_MODEL_COUNTS), attrgetter(*_USAGE_COUNTS)
+_USAGE_COUNTS = tuple(each.name for each in fields(Usage) if each.name != "by_model")
+_model_counts, _usage_counts = attrgetter(*_MODEL_COUNTS), attrgetter(*_USAGE_COUNTS)
 
 
 def _kinds_in(

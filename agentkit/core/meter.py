@@ -83,7 +83,8 @@ class Meter:
         if new:
             of_turns = _sum(of_turns, *new)
             self._of_turns = count + len(new), of_turns
-        return _sum(self._beside_turns(), of_turns)
+        beside = self._beside_turns()
+        return of_turns if beside is _NONE else _sum(beside, of_turns)
 
     def total(self) -> Usage:
         """Add up everything, what came before the run was resumed too."""
@@ -94,6 +95,8 @@ class Meter:
         return _sum(self._beside_turns(), *self._loose)
 
     def _beside_turns(self) -> Usage:
+        if not (self._others or self._live):
+            return _NONE
         return _sum(*self._others, *(spent() for spent in self._live))
 
     def reached(self, *, turns: bool = True) -> Reached | None:

@@ -111,7 +111,8 @@ class ReplyAssembler:
             if self._call.add(part):
                 self._end_call()
             return
-        self._end_call()
+        if self._call is not None:
+            self._end_call()
         plain = "text" in part and _PLAIN_TEXT.issuperset(part)
         if plain and not part["text"]:
             return
@@ -132,10 +133,10 @@ class ReplyAssembler:
         self._texts = []
 
     def _end_call(self) -> None:
-        if self._call is not None:
-            self._end_text()
-            self._parts.append(self._call.part())
-            self._call = None
+        assert self._call is not None
+        self._end_text()
+        self._parts.append(self._call.part())
+        self._call = None
 
     @property
     def parts(self) -> list[Part]:
@@ -157,7 +158,8 @@ class ReplyAssembler:
 
     def reply(self) -> Reply:
         """Return all that came, as one reply."""
-        self._end_call()
+        if self._call is not None:
+            self._end_call()
         self._grown = {}  # they are the reply's now
         reply = dict(self._reply)
         if self._candidate or self._parts:
