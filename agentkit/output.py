@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Final, Generic, Literal, cast, overload
 
@@ -264,8 +265,21 @@ def takes_schema(model: Model, *, with_tools: bool) -> bool:
     return model.traits.json_schema and (model.traits.schema_with_tools or not with_tools)
 
 
-def complaint(error: InvalidArguments | ToolRetry) -> str:
-    """Tell the model what is wrong with the JSON that it gave."""
-    problems = error.problems if isinstance(error, InvalidArguments) else [str(error)]
-    lines = "\n".join(f"- {problem}" for problem in problems)
-    return f"Your reply doesn't fit:\n{lines}\nGive the whole JSON again, mended, and nothing else."
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What is wrong with a reply that was to be an output."""
+
+    told: str
+    """That in words for the model."""
+    why: str
+    """That in words for a person."""
+
+    @classmethod
+    def of(cls, error: InvalidArguments | ToolRetry) -> Misfit:
+        """Say what is wrong with JSON."""
+        problems = error.problems if isinstance(error, InvalidArguments) else [str(error)]
+        lines = "\n".join(f"- {problem}" for problem in problems)
+        return cls(
+            f"Your reply doesn't fit:\n{lines}\nGive the whole JSON again, mended, and nothing else.",
+            f"The model's last reply doesn't fit the type that was asked for: {'; '.join(problems)}",
+        )

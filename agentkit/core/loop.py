@@ -144,7 +144,8 @@ class Loop:
             wrong = yield from take_json(self._run, text_of(content))
         if wrong is None:
             self._run.end.answer()
-        self._nudge = wrong
+        else:
+            self._nudge = wrong.told
 
     def _turns(self, *, fresh: bool) -> Steps:
         run, end = self._run, self._run.end

@@ -48,6 +48,8 @@ class Rule:
     """How the run ends where the action is `stop`, and where it was tried often enough."""
     nudge: str | None = None
     """What the model is told along with the next try."""
+    why: str = ""
+    """Why the run ends, where that is not what always holds of the stop."""
 
 
 _REFUSED = Rule("stop", "refused")
@@ -77,22 +79,47 @@ RULES: Final[dict[str, Rule]] = {
     ),
     "MALFORMED_RESPONSE": Rule("retry", "malformed", "Your last reply was malformed. Give it again."),
     # The history lacks a signature that the server wants: asked again, it would say the same.
-    "MISSING_THOUGHT_SIGNATURE": Rule("stop", "malformed"),
+    "MISSING_THOUGHT_SIGNATURE": Rule(
+        "stop", "malformed", why="The server missed a thought signature in what it was sent."
+    ),
     "MAX_TOKENS": Rule("continue", "max_tokens", CONTINUE),
     # The gate has asked for the rest (rule 17): there was no token for it, or no room.
     "CONTINUATION": Rule("continue", "max_tokens", CONTINUE),
-    "SAFETY": _REFUSED,
-    "RECITATION": _REFUSED,
-    "LANGUAGE": _REFUSED,
-    "BLOCKLIST": _REFUSED,
-    "PROHIBITED_CONTENT": _REFUSED,
-    "SPII": _REFUSED,
-    "MODEL_ARMOR": _REFUSED,
-    "IMAGE_SAFETY": _REFUSED,
-    "IMAGE_PROHIBITED_CONTENT": _REFUSED,
-    "IMAGE_RECITATION": _REFUSED,
+    **{
+        reason: Rule("stop", "refused", why=f"The reply was blocked: {why}.")
+        for reason, why in {
+            "SAFETY": "it may violate the safety policies",
+            "RECITATION": "it may recite a source",
+            "LANGUAGE": "its language isn't supported",
+            "BLOCKLIST": "it has a term of a blocklist in it",
+            "PROHIBITED_CONTENT": "its content may be prohibited",
+            "SPII": "it may have sensitive personal data in it",
+            "MODEL_ARMOR": "Model Armor refused it",
+            "ESCALATION": "a rule of escalation refused the request",
+            "PUP_LIMITED_DISABLED": "the account is limited or disabled for what the Prohibited Use Policy excludes",
+            "IMAGE_SAFETY": "the picture may violate the safety policies",
+            "IMAGE_PROHIBITED_CONTENT": "what is in the picture may be prohibited",
+            "IMAGE_RECITATION": "the picture may copy a source",
+        }.items()
+    },
+    "NO_IMAGE": Rule("stop", "other", why="A picture was asked for, and the model made none."),
+    "IMAGE_OTHER": Rule(
+        "stop", "other", why="The model stopped making the picture, and the server doesn't say why."
+    ),
+    "OTHER": Rule("stop", "other", why="The model stopped, and the server doesn't say why."),
 }
 """By finish reason. One that isn't here, and isn't `STOP` or missing, stops the run as `other`."""
+
+_BLOCKED: Final[dict[str, str]] = {
+    "SAFETY": ": it may violate the safety policies",
+    "OTHER": ", and the server doesn't say why",
+    "BLOCKLIST": ": it has a term of a blocklist in it",
+    "PROHIBITED_CONTENT": ": its content is prohibited",
+    "IMAGE_SAFETY": ": what it asks for is unsafe to make a picture of",
+    "MODEL_ARMOR": ": Model Armor refused it",
+    "JAILBREAK": ": it was taken for an attempt to break the model's rules",
+}
+"""Why a prompt was blocked, by block reason."""
 
 _LONGEST_WORDS: Final = 500
 """Characters of what a server says about a finish reason."""
@@ -114,10 +141,14 @@ class Verdict:
     """Why the run ends with it, where that is not what always holds of the stop."""
     words: str = ""
     """What the server said about it: a finish message, or why it blocked the prompt."""
+    is_ours: bool = False
+    """Whether the run ends for a reason of its own: a limit, or an output that doesn't fit."""
 
     @property
     def said(self) -> str:
-        """That, and the finish reason."""
+        """That, and the finish reason; empty where it has nothing to do with the end."""
+        if self.is_ours:
+            return ""
         return f"Finish reason: {self.finish_reason}" + (f": {self.words}" if self.words else ".")
 
 
@@ -152,7 +183,11 @@ def _judge(reply: Reply, tools: Collection[str], *, allowed: Collection[str], co
     blocked = (reply.get("promptFeedback") or {}).get("blockReason")
     candidates = reply.get("candidates")
     if not candidates:
-        return _by(_REFUSED, str(blocked)) if blocked else _by(_EMPTY, "NO_CANDIDATES")
+        if not blocked:
+            return _by(_EMPTY, "NO_CANDIDATES")
+        return replace(
+            _by(_REFUSED, str(blocked)), why=f"The prompt was blocked{_BLOCKED.get(str(blocked), '')}."
+        )
     candidate = candidates[0]
     reason = str(candidate.get("finishReason") or "FINISH_REASON_UNSPECIFIED")
     parts = parts_of(reply)
@@ -191,7 +226,7 @@ def _judge(reply: Reply, tools: Collection[str], *, allowed: Collection[str], co
 
 
 def _by(rule: Rule, reason: str) -> Verdict:
-    return Verdict(rule.action, reason, rule.stop, rule.nudge)
+    return Verdict(rule.action, reason, rule.stop, rule.nudge, rule.why)
 
 
 def _are_usable(calls: Sequence[Any], allowed: Collection[str]) -> bool:

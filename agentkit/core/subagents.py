@@ -95,6 +95,11 @@ class SubAgent:
         self._share = share
 
     @property
+    def __agentkit_place__(self) -> str:
+        """How errors name its tool."""
+        return f"the agent {self.agent.name!r}"
+
+    @property
     def tools(self) -> tuple[Tool, ...]:
         """The agent's, as far as they are known."""
         return self.agent.toolbox.known()
@@ -147,6 +152,9 @@ class SubAgent:
         """Hold the agent's own limits against its share of what is left of the outer run's."""
         limits, left = self.agent.limits, ctx._run.share_left(self._share)
         priced, outer_prices = "cost" in left, left.pop("prices", None)
+        box = self.agent.toolbox
+        if not (box.known() or box.sources):  # it makes no calls: none have to be left
+            left.pop("tool_calls", None)
         for name, rest in left.items():
             if not rest > 0:
                 raise ToolError(

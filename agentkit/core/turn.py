@@ -12,7 +12,7 @@ from agentkit.core.requests import Answer, Ask
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.events import Event, ModelRetry, TurnFinished
 from agentkit.model import Model
-from agentkit.output import complaint
+from agentkit.output import Misfit
 from agentkit.stores.message import Message
 from agentkit.stores.steps import AddMessage
 from agentkit.tooling.context import Purpose
@@ -84,7 +84,7 @@ class Turn:
                 and not self._last
                 and (limit := self._run.meter.reached())
             ):
-                verdict = Verdict("stop", verdict.finish_reason, limit[0], why=limit[1])
+                verdict = Verdict("stop", verdict.finish_reason, limit[0], why=limit[1], is_ours=True)
             end.finish_reason = verdict.finish_reason
             parts = [*self._begun, *parts_of(answer.reply)]
             finished = TurnFinished(
@@ -110,7 +110,9 @@ class Turn:
                 purpose = "continuation" if verdict.action == "continue" else "repair"
         if self._begun:  # what there is of a text that could not be continued
             stop, why = end.stop, end.why
-            yield from self._finish(Verdict("stop", "MAX_TOKENS", stop, why=why), self._begun, None)
+            yield from self._finish(
+                Verdict("stop", "MAX_TOKENS", stop, why=why, is_ours=True), self._begun, None
+            )
         return None
 
     def _ask(self, purpose: Purpose) -> Generator[Event | Effect, Any, Answer | None]:
@@ -124,8 +126,9 @@ class Turn:
                 return None
             contents = (*view, *(message.content for message in aside)) if aside else view
             request = cast(Request, {"contents": contents, **self._base})
+            begun = text_in(self._begun) if self._begun else ""
             so_far = run.output.spec.so_far if run.output is not None and run.output.native else None
-            ask = Ask(request=request, purpose=purpose, told=aside, begun=text_in(self._begun), so_far=so_far)
+            ask = Ask(request=request, purpose=purpose, told=aside, begun=begun, so_far=so_far)
             answer = yield from run.requests.ask(ask)
         except BaseException:
             run.end.partial = run.end.partial or text_in(self._begun)
@@ -187,12 +190,16 @@ class Turn:
         if output.tool is None:
             wrong = yield from take_json(self._run, text_in(parts))
         else:
-            wrong = _MISSING_OUTPUT.format(output.tool.name)
+            name = output.tool.name
+            wrong = Misfit(
+                _MISSING_OUTPUT.format(name), f"The model answered in words, and didn't call {name!r}."
+            )
         if wrong is None:
             return verdict
         if end.stop is None and self._misfits < output.spec.retries:
-            return Verdict("misfit", verdict.finish_reason, nudge=wrong)
-        return Verdict("stop", verdict.finish_reason, end.stop or "output", why=end.why or wrong)
+            return Verdict("misfit", verdict.finish_reason, nudge=wrong.told)
+        why = end.why or wrong.why
+        return Verdict("stop", verdict.finish_reason, end.stop or "output", why=why, is_ours=True)
 
     def _finish(self, verdict: Verdict, parts: Sequence[Part], answer: Answer | None) -> Steps:
         """Add a reply that ends the run; calls in one that isn't whole are left out, since they are never run."""
@@ -201,7 +208,7 @@ class Turn:
             run.end.answer()
         else:
             assert verdict.stop is not None
-            run.end.end(verdict.stop, verdict.why, said=verdict.said if not verdict.why else "")
+            run.end.end(verdict.stop, verdict.why, said=verdict.said)
             parts = [part for part in parts if not part.keys() & {"functionCall", "functionResponse"}]
         if parts:
             message = self._message(parts, answer, run.end.finish_reason)
@@ -230,8 +237,8 @@ def _user(text: str) -> Message:
     return Message(content=user_content(text))
 
 
-def take_json(run: RunState, text: str) -> Generator[Event | Effect, Any, str | None]:
-    """Take the structured output that a text is; return what is wrong with it, for the model."""
+def take_json(run: RunState, text: str) -> Generator[Event | Effect, Any, Misfit | None]:
+    """Take the structured output that a text is; return what is wrong with it."""
     taker = run.output
     assert taker is not None
     try:
@@ -239,13 +246,13 @@ def take_json(run: RunState, text: str) -> Generator[Event | Effect, Any, str | 
         if taker.spec.validator is not None:
             made = yield Resolve(partial(taker.spec.validator, made, run.requests.context()))
     except (InvalidArguments, ToolRetry) as error:
-        return complaint(error)
+        return Misfit.of(error)
     except ToolError as error:
         run.end.errors.append(error)
         run.end.end("output", str(error))
-        return str(error)
+        return Misfit("", str(error))
     if made is EXPIRED:
         run.end.end("seconds")
-        return ""
+        return Misfit("", run.end.why)
     taker.value = made
     return None

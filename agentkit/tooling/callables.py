@@ -10,7 +10,9 @@ from typing import Any
 
 
 def place_of(function: Any) -> str:
-    """Name a callable as `module:qualname`, for errors."""
+    """Name a callable as `module:qualname`, or as the object that it is a method of wants it, for errors."""
+    if (own := getattr(getattr(function, "__self__", None), "__agentkit_place__", None)) is not None:
+        return str(own)
     inner = plain_function(function)
     name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
     module = getattr(inner, "__module__", None) or type(inner).__module__

@@ -105,7 +105,7 @@ AS_JSON = '{"name": "add", "args": {"a": 1, "b": 2}}'
 
 REFUSED = [
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR",
-    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "ESCALATION", "PUP_LIMITED_DISABLED",
 ]  # fmt: skip
 
 ROWS = [
@@ -179,7 +179,10 @@ ROWS = [
         Stops("max_tokens", "MAX_TOKENS", "so far"),
     ),
     *(Row(reason, [reply([SAY], finish=reason)], Stops("refused", reason, "so far")) for reason in REFUSED),
-    Row("OTHER", [reply([SAY], finish="OTHER")], Stops("other", "OTHER", "so far")),
+    *(
+        Row(reason, [reply([SAY], finish=reason)], Stops("other", reason, "so far"))
+        for reason in ("OTHER", "NO_IMAGE", "IMAGE_OTHER")
+    ),
     Row("an unknown reason", [reply([SAY], finish="BRAND_NEW")], Stops("other", "BRAND_NEW", "so far")),
     Row("an unknown reason in a call", [reply([ADD], finish="BRAND_NEW")], Stops("other", "BRAND_NEW")),
     # -- calls

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar, assert_type
+from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar, assert_type, cast
 
 import pytest
 from agentkit_local.model import available
@@ -381,6 +381,21 @@ def test_texts_instead_of_the_call_are_bounded(go: Runner) -> None:
     run = go(Agent(model, tools=[add]), "go", output=Output(int, mode="tool"))
     assert (run.stop, run.output, run.text) == ("output", None, "It is 2.")
     model.assert_complete()
+
+
+def test_why_there_is_no_output_is_said_to_a_person(go: Runner) -> None:
+    bad = ['{"result": "two"}', "no", '{"result": [2]}']
+    whys = {
+        "native": "The model's last reply doesn't fit the type that was asked for: result should be a valid integer"
+        " (got [2])",
+        "tool": "The model answered in words, and didn't call 'final_result'.",
+    }
+    for mode, why in whys.items():
+        run = go(Agent(ScriptedModel(bad)), "go", output=Output(int, mode=cast(Any, mode)))
+        assert (run.stop, run.why) == ("output", why)
+    run = go(Agent(ScriptedModel(bad)), "go", output=Output(int, validator=lambda n, ctx: n, retries=0))
+    assert "Your reply" not in run.why
+    assert "unable to parse" in run.why
 
 
 def test_a_mix_of_texts_and_calls_that_do_not_fit_is_bounded() -> None:

@@ -7,6 +7,7 @@ import time
 from typing import Any, get_args
 
 import pytest
+from google.genai import types
 
 from agentkit import Agent, Limits, Output
 from agentkit.core.repair import (
@@ -69,7 +70,7 @@ IMAGE: Any = {"inlineData": {"mimeType": "image/png", "data": ""}}
         ),
         *(
             (reply(finish_reason=r), "stop", "refused")
-            for r in ("PROHIBITED_CONTENT", "LANGUAGE", "MODEL_ARMOR")
+            for r in ("PROHIBITED_CONTENT", "LANGUAGE", "MODEL_ARMOR", "ESCALATION", "PUP_LIMITED_DISABLED")
         ),
         (reply(finish_reason="MALFORMED_FUNCTION_CALL"), "retry", "malformed"),
         (reply(call("f"), finish_reason="UNEXPECTED_TOOL_CALL"), "retry", "malformed"),
@@ -99,6 +100,8 @@ WHOLE_TABLE: dict[str, tuple[str, Stop]] = {
         ("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR"),
         ("stop", "refused"),
     ),
+    **dict.fromkeys(("ESCALATION", "PUP_LIMITED_DISABLED"), ("stop", "refused")),
+    **dict.fromkeys(("NO_IMAGE", "IMAGE_OTHER", "OTHER"), ("stop", "other")),
     **dict.fromkeys(("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION"), ("stop", "refused")),
 }
 
@@ -356,6 +359,26 @@ def test_a_continued_text_may_end_in_calls(go: Runner) -> None:
     run = go(talker([cut("I add "), ["them.", call("add", a=1, b=2)], "3"], tools=[add])[0], "x")
     assert run.text == "3"
     assert run.contents[1] == model_content("I add ", "them.", call("add", a=1, b=2))
+
+
+def test_each_reason_that_the_sdk_knows_is_told_in_words(go: Runner) -> None:
+    known = {reason.value for reason in types.FinishReason}
+    assert known - RULES.keys() == {"STOP", "FINISH_REASON_UNSPECIFIED"}
+    for reason in sorted(reason for reason, rule in RULES.items() if rule.action == "stop"):
+        run = go(Agent(ScriptedModel([reply("x", finish_reason=reason)])), "x")
+        told = f"{RULES[reason].why} Finish reason: {reason}."
+        assert (run.why, run.stop) == (told, RULES[reason].stop)
+        assert len(told) > 50
+    whys = set[str]()
+    for blocked in {reason.value for reason in types.BlockedReason} - {"BLOCKED_REASON_UNSPECIFIED"}:
+        verdict = judge({"promptFeedback": {"blockReason": blocked}})
+        assert (verdict.action, verdict.stop, verdict.finish_reason) == ("stop", "refused", blocked)
+        assert len(verdict.why) > len("The prompt was blocked.")
+        whys.add(verdict.why)
+    assert len(whys) == len(types.BlockedReason) - 1
+    assert judge({"promptFeedback": {"blockReason": "NEW"}}).why == "The prompt was blocked."
+    unknown = go(Agent(ScriptedModel([reply("x", finish_reason="NEVER")])), "x")
+    assert unknown.why == "The reply ended for a reason that agentkit doesn't know. Finish reason: NEVER."
 
 
 @pytest.mark.parametrize("reason", ["SAFETY", "OTHER", "MALFORMED_RESPONSE"])

@@ -26,6 +26,7 @@ from agentkit import (
     SQLiteStore,
     Tool,
     ToolDeferred,
+    ToolDefinitionError,
     Usage,
 )
 from agentkit.events import AgentEvent, Event, RunFinished, ToolStarted
@@ -164,13 +165,34 @@ def test_tool_calls_are_shared_too(either: Way) -> None:
 
 
 def test_nobody_is_asked_for_whom_nothing_is_left(either: Way) -> None:
-    inner = Agent(ScriptedModel([]), name="inner").as_tool(share=0.5)
+    inner = Agent(ScriptedModel([]), tools=[look], name="inner").as_tool(share=0.5)
     agent = Agent(ScriptedModel([asks("inner"), "ok"]), tools=[inner])
     run = either.run(agent, "x", limits=Limits(tool_calls=2))
     assert "was not asked: the limit of tool_calls is reached" in responses(run)[0]["error"]
     for share in (0, 1.1, -1):
         with pytest.raises(ConfigurationError, match="share="):
             agent.as_tool(share=share)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_an_agent_without_tools_needs_no_calls_to_be_left(either: Way, limit: int) -> None:
+    inner = Agent(ScriptedModel(["inside"]), name="inner").as_tool(share=0.5)
+    run = either.run(
+        Agent(ScriptedModel([asks("inner"), "ok"]), tools=[inner]), "x", limits=Limits(tool_calls=limit)
+    )
+    assert responses(run)[0] == {"output": "inside"}
+    assert (run.text, run.stop) == ("ok", None)
+
+
+def test_agents_of_one_name_are_told_by_it() -> None:
+    twins = [Agent(ScriptedModel([]), name="twin") for _ in range(2)]
+    said = (
+        "the agent 'twin': there is a tool 'twin' already, the agent 'twin'. Give one of them another name="
+    )
+    with pytest.raises(ToolDefinitionError, match=said):
+        Agent(ScriptedModel([]), tools=twins)
+    with pytest.raises(ToolDefinitionError, match=r"test_subagents:look: .* already, the agent 'look'"):
+        Agent(ScriptedModel([]), tools=[Agent(ScriptedModel([]), name="look"), look])
 
 
 def test_two_at_once_share_the_outer_limit(way: Way) -> None:
