@@ -96,7 +96,7 @@ class GeminiModel(Model):
         self._api_key = api_key
         self._http_options = http_options
         if not upload_over >= 0:
-            raise ConfigurationError(f"GeminiModel(upload_over={upload_over!r}): give bytes from 0.")
+            raise ConfigurationError(f"GeminiModel(upload_over={upload_over!r}): give bytes, 0 or more.")
         self._upload_over = upload_over
         self._uploads = Uploads()
         given = {

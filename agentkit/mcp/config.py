@@ -40,7 +40,7 @@ def _server(entry: JsonObject, name: str, where: str) -> tuple[Any, JsonObject]:
     if url and not is_url(url):
         raise ConfigurationError(f"{where} has a url that is no http(s) address.")
     if not url and not (isinstance(command, str) and isinstance(args, list)):
-        raise ConfigurationError(f"{where}: its command is to be a text, and its args a list.")
+        raise ConfigurationError(f"{where}: its command must be a text, and its args a list.")
     options: JsonObject = {
         key: _texts(entry[key], f"{where}: its {key}") for key in ("env", "headers") if entry.get(key)
     }
@@ -53,7 +53,7 @@ def _server(entry: JsonObject, name: str, where: str) -> tuple[Any, JsonObject]:
 
 def _texts(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or None in value.values():
-        raise ConfigurationError(f"{where} is to be an object with a text for each name.")
+        raise ConfigurationError(f"{where} must be an object with a text for each name.")
     return {key: _text(each) for key, each in value.items()}
 
 

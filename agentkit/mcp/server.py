@@ -83,7 +83,7 @@ def _tools_of(source: Any, *, ask: bool) -> dict[str, Tool]:
     found = source.toolbox.load() if is_agent else collect(source)
     tools = {key: tool for key, tool in found.items() if not interactive_in([tool])}
     if ask and not is_agent:
-        raise ConfigurationError("ask=True: give an agent, for there is nobody to be asked.")
+        raise ConfigurationError("ask=True: give an agent; tools alone can't be asked.")
     if ask and ASK in tools:
         raise ConfigurationError(f"ask=True: there is a tool {ASK!r} already.")
     if ask and (asking := interactive_in(source.tools)):
@@ -94,7 +94,7 @@ def _tools_of(source: Any, *, ask: bool) -> dict[str, Tool]:
     if ask:
         tools[ASK] = source.as_tool(name=ASK)
     if not tools:
-        raise ConfigurationError("There is no tool to be served.")
+        raise ConfigurationError("There are no tools to serve.")
     return tools
 
 

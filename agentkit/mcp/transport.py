@@ -59,7 +59,7 @@ class Target:
         mappings: Any = (("headers", headers), ("env", env))
         for name, texts in mappings:
             if wrong := [key for key, value in (texts or {}).items() if not isinstance(value, str)]:
-                raise ConfigurationError(f"MCP({name}=...): {wrong[0]!r} is to be a text.")
+                raise ConfigurationError(f"MCP({name}=...): {wrong[0]!r} must be a text.")
         self._headers, self._auth, self._errlog = headers, auth, errlog
         self.refusal = ""
         """The HTTP status of the last request that an address refused, in words."""
@@ -74,7 +74,7 @@ class Target:
             given = {"headers": headers, "auth": auth, "env": env, "cwd": cwd, "errlog": errlog}
             if not fits and (wrong := [name for name in names.split() if given[name] is not None]):
                 raise ConfigurationError(
-                    f"MCP({server!r:.80}, {wrong[0]}=...): that is for another kind of server."
+                    f"MCP({server!r:.80}, {wrong[0]}=...): that applies to another kind of server."
                 )
 
     @staticmethod

@@ -69,7 +69,7 @@ def _each(memory: object) -> Iterator[Memory]:
             yield from _each(one)
     else:
         raise ConfigurationError(
-            f"memory={memory!r} is no memory: give LastTurns(20), TokenBudget(100_000), another one, or a list of them."
+            f"memory={memory!r} isn't a memory: give LastTurns(20), TokenBudget(100_000), another, or a list of them."
         )
 
 
@@ -82,7 +82,7 @@ def _check_order(before: Sequence[Memory], memory: Memory) -> None:
         wrong = next((other for other in before if not isinstance(other, DropToolResults)), None)
         if wrong is not None:
             raise ConfigurationError(
-                f"memory: Summarize needs every turn, but {wrong!r} stands before it: only DropToolResults may."
+                f"memory: Summarize needs every turn, but {wrong!r} comes before it: only DropToolResults may."
             )
     if isinstance(memory, LastTurns) and any(isinstance(other, Summarize) for other in before):
         raise ConfigurationError(

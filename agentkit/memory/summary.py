@@ -88,7 +88,9 @@ class Summarize:
     def __post_init__(self) -> None:
         check_number("Summarize(keep)", self.keep)
         if self.after_turns is None and self.after_tokens is None:
-            raise ConfigurationError("Summarize() never would: say when, with after_turns= or after_tokens=.")
+            raise ConfigurationError(
+                "Summarize() would never make a summary: give after_turns= or after_tokens=."
+            )
         if self.after_turns is not None:
             check_number("Summarize(after_turns)", self.after_turns)
             if self.after_turns <= self.keep:

@@ -94,8 +94,8 @@ def session_busy(id: str, who: str) -> SessionConflict:
 def session_lost(id: str) -> SessionConflict:
     """Make the error that a writer has its session no longer."""
     return SessionConflict(
-        f"Session {id!r} is this writer's no longer: it was released, deleted, or taken by another. "
-        "What was stored before stays; nothing of this was."
+        f"Session {id!r} no longer belongs to this writer: it was released, deleted, or taken by another. "
+        "What was stored before is intact; nothing of this step was stored."
     )
 
 

@@ -141,7 +141,7 @@ def parse_archive(text: str | bytes, where: str) -> Archived:
     try:
         archive = parse(text)
     except Damaged as error:
-        raise StoreError(f"{where} is damaged or no chat at all: {error}.") from error
+        raise StoreError(f"{where} is damaged, or isn't a chat: {error}.") from error
     return from_archive(archive, where)
 
 
@@ -158,7 +158,7 @@ def from_archive(archive: Any, where: str) -> Archived:
     """
     if isinstance(archive, list) and archive and all(isinstance(each, dict) for each in archive):
         raise StoreError(
-            f"{where} is a list, and no chat that agentkit saved. If it is a list of contents, begin a chat with it:"
+            f"{where} is a list, not a chat that agentkit saved. If it is a list of contents, begin a chat with it:"
             " agent.chat(history=json.loads(path.read_text()))."
         )
     if not isinstance(archive, Mapping) or archive.get("format") != FORMAT:
@@ -237,7 +237,9 @@ def write_archive(path: Path, archive: JsonObject) -> None:
             part.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StoreError(f"Can't write {path}: {error.strerror}. What was there is as it was.") from error
+        raise StoreError(
+            f"Can't write {path}: {error.strerror}. The file that was there is unchanged."
+        ) from error
 
 
 def _mode(path: Path) -> int | None:

@@ -57,8 +57,8 @@ def words_of(error: psycopg.Error) -> str:
 def read_url(url: object) -> dict[str, Any]:
     """Read a URL; the errors don't show it, for it may hold a password."""
     wrong = ConfigurationError(
-        "PostgresStore: this is no URL of a PostgreSQL database: give postgresql://user:password@host/database; in the "
-        "password, write each of @ : / % as %40 %3A %2F %25."
+        "PostgresStore: this isn't the URL of a PostgreSQL database: give postgresql://user:password@host/database; "
+        "in the password, write each of @ : / % as %40 %3A %2F %25."
     )
     scheme, found, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not found or scheme not in ("postgresql", "postgres", "postgresql+psycopg") or rest.count("@") > 1:

@@ -457,12 +457,12 @@ def read_run(text: str | bytes) -> RunRecord:
         wire = plain(parse(text))
         version = wire.get("agentkitRun") if isinstance(wire, dict) else None
         if type(version) is not int:
-            raise ConfigurationError("This is no run that Run.to_json() wrote.")
+            raise ConfigurationError("This isn't a run that Run.to_json() wrote.")
         if version > FORMAT:
             raise ConfigurationError("This run was written by a newer agentkit: it can't be read here.")
         return _run_in(wire)
     except (Damaged, RecursionError) as error:
         said = error if isinstance(error, Damaged) else _DEEP
         raise ConfigurationError(
-            f"This is no run that Run.to_json() wrote, or it is damaged: {said}."
+            f"This isn't a run that Run.to_json() wrote, or it is damaged: {said}."
         ) from error

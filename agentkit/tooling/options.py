@@ -98,7 +98,7 @@ def _problem(name: str, value: Any) -> str | None:
     if name == "timeout" and value is not None and not (_is_number(value) and value > 0):
         return f"{name}={value!r}: give seconds above 0, math.inf, or None for the agent's default."
     if name == "retries" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return f"{name}={value!r}: give a whole number from 0."
+        return f"{name}={value!r}: give a whole number, 0 or more."
     if name == "tags" and isinstance(value, str):
         return f"tags are several words: tags=[{value!r}]."
     if name == "tags" and (not isinstance(value, Iterable) or isinstance(value, type)):

@@ -74,7 +74,7 @@ def wire_declaration(declaration: Any) -> FunctionDeclaration:
             _check_object(made.get(key, {}))
     except ConfigurationError as error:
         raise ToolDefinitionError(
-            f"This is no function declaration, {error}: {declaration!r:.200}. Give a dict with a name, a"
+            f"This isn't a function declaration, {error}: {declaration!r:.200}. Give a dict with a name, a"
             " description and parametersJsonSchema (or parameters), or a google.genai.types.FunctionDeclaration."
         ) from error
     schema = made.get("parametersJsonSchema") or made.get("parameters") or {}
@@ -103,6 +103,6 @@ def _check_object(schema: Any) -> None:
     if isinstance(kind, str) and kind.lower() != "object":
         raise ConfigurationError(f"its schema is that of type {kind!r}, but arguments are an object")
     if not isinstance(schema.get("properties") or {}, dict):
-        raise ConfigurationError("the properties of its schema are no object")
+        raise ConfigurationError("the properties of its schema aren't an object")
     if not isinstance(schema.get("required") or [], list):
-        raise ConfigurationError("what its schema requires is no list")
+        raise ConfigurationError("what its schema requires isn't a list")

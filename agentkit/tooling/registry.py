@@ -305,8 +305,8 @@ def _is_handled(declarations: Any, handler: Any) -> bool:
 def _handled(declaration: Any, handler: Any) -> Tool:
     if handler is None:
         raise ToolDefinitionError(
-            f"The handler of {declaration!r:.200} is not callable: None. Give the declaration alone where its calls"
-            " are to come back unrun."
+            f"The handler of {declaration!r:.200} is not callable: None. Give the declaration alone to get its"
+            " calls back unrun."
         )
     return Tool.from_declaration(declaration, handler)
 

@@ -137,7 +137,9 @@ def reader(function: F) -> F:
         except ConfigurationError:
             raise
         except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
-            raise ConfigurationError(f"This is no {cls.__name__}: {wire!r:.200} ({error!r:.100}).") from error
+            raise ConfigurationError(
+                f"This isn't a {cls.__name__}: {wire!r:.200} ({error!r:.100})."
+            ) from error
 
     return cast(F, read)
 

@@ -146,9 +146,9 @@ def _scalar(value: Any) -> Any:
     if value is None or (isinstance(value, (str, int, float, bool)) and is_json(value)):
         return value
     if isinstance(value, float):
-        raise ConfigurationError(f"{value!r} has no place in a content: JSON has no such number.")
+        raise ConfigurationError(f"{value!r} can't be part of a content: JSON has no such number.")
     raise ConfigurationError(
-        f"{type(value).__name__} has no place in a content. Give str, numbers, bool, None, bytes, lists or dicts."
+        f"{type(value).__name__} can't be part of a content. Give str, numbers, bool, None, bytes, lists or dicts."
     )
 
 
@@ -331,7 +331,7 @@ def _part_in(item: Any, inline_bytes: int | None = None) -> Part:
             return {"fileData": {"fileUri": wire["uri"], "mimeType": wire.get("mimeType")}}
         return cast(Part, wire)
     raise ConfigurationError(
-        f"{type(item).__name__} is no input. Give a str, a part or content (dict or google.genai.types), "
+        f"{type(item).__name__} isn't a valid input. Give a str, a part or content (dict or google.genai.types), "
         "bytes or an open file of an image, a sound, a video, a PDF or a text, a pathlib.Path, or a list of those."
     )
 

@@ -120,7 +120,7 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
         with path.open("rb") as file:
             begin = file.read(_BEGINNING)
     elif not isinstance(value, (bytes, bytearray, memoryview)) and not callable(getattr(value, "read", None)):
-        raise ConfigurationError(f"{value!r:.100} is no file: give a path, bytes or an open binary file.")
+        raise ConfigurationError(f"{value!r:.100} isn't a file: give a path, bytes or an open binary file.")
     else:
         data = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else value.read()
         if not isinstance(data, bytes):

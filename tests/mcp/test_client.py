@@ -492,9 +492,9 @@ def test_a_config_file_as_people_write_them_is_read(tmp_path: Path, monkeypatch:
     ("entry", "said"),
     [
         ({"command": "x", "args": "-p 80"}, "its args a list"),
-        ({"command": ["x"]}, "its command is to be a text"),
-        ({"command": "x", "env": {"KEY": None}}, "its env is to be an object"),
-        ({"command": "x", "env": ["KEY=1"]}, "its env is to be an object"),
+        ({"command": ["x"]}, "its command must be a text"),
+        ({"command": "x", "env": {"KEY": None}}, "its env must be an object"),
+        ({"command": "x", "env": ["KEY=1"]}, "its env must be an object"),
         ({"url": "ftp://h/mcp"}, "no http"),
         ({"url": ""}, "neither a command nor a url"),
     ],

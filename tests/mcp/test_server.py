@@ -264,7 +264,7 @@ def test_an_agent_that_asks_at_the_terminal_can_not_be_asked(inside: bool) -> No
     tools = [asker.as_tool()] if inside else list(asker.tools)
     with pytest.raises(ConfigurationError, match="ask at the terminal, terminal"):
         make_server(Agent(ScriptedModel([]), tools=[*tools, served.registry.select(names=["pay"])]), ask=True)
-    with pytest.raises(ConfigurationError, match="no tool to be served"):
+    with pytest.raises(ConfigurationError, match="no tools to serve"):
         make_server(tools)
 
 

@@ -90,7 +90,7 @@ def test_orders_that_make_no_sense_are_refused(memories: Any, message: str) -> N
 
 @pytest.mark.parametrize("wrong", [3, "LastTurns", LastTurns, [LAST, 3], b"x"])
 def test_what_is_no_memory_is_refused(wrong: Any) -> None:
-    with pytest.raises(ConfigurationError, match="is no memory"):
+    with pytest.raises(ConfigurationError, match="isn't a memory"):
         combine(wrong)
 
 

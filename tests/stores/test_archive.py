@@ -257,11 +257,11 @@ def test_text_that_is_nested_without_end_is_damaged(tmp_path: Path) -> None:
     text = json.dumps(ARCHIVE).replace('"Ann"', "[" * 200_000 + "]" * 200_000)
     file = tmp_path / "deep.json"
     file.write_text(text)
-    with pytest.raises(StoreError, match="damaged or no chat at all: it is nested"):
+    with pytest.raises(StoreError, match="damaged, or isn't a chat: it is nested"):
         parse_archive(text, "It")
-    with pytest.raises(StoreError, match="damaged or no chat at all: it is nested"):
+    with pytest.raises(StoreError, match="damaged, or isn't a chat: it is nested"):
         read_archive(file)
-    with pytest.raises(StoreError, match="damaged or no chat at all: it is nested"):
+    with pytest.raises(StoreError, match="damaged, or isn't a chat: it is nested"):
         chat_in(MemoryStore()).load(file)
 
 
@@ -284,7 +284,7 @@ def test_an_archive_that_is_too_deep_for_the_stack_is_refused_as_one() -> None:
 
 @pytest.mark.parametrize("text", ["{", b"\xff{", ""])
 def test_a_text_that_is_no_json_is_said_to_be_none(text: str | bytes) -> None:
-    with pytest.raises(StoreError, match="It is damaged or no chat at all: it isn't JSON"):
+    with pytest.raises(StoreError, match="It is damaged, or isn't a chat: it isn't JSON"):
         parse_archive(text, "It")
 
 

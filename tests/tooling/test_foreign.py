@@ -203,7 +203,7 @@ def test_definitions_of_older_drafts_are_found_in_their_new_place() -> None:
     ids=str,
 )
 def test_what_can_not_be_read_is_refused_with_the_reason(declaration: Any, reason: str) -> None:
-    with pytest.raises(ToolDefinitionError, match=f"This is no function declaration, .*{reason}"):
+    with pytest.raises(ToolDefinitionError, match=f"This isn't a function declaration, .*{reason}"):
         Tool.from_declaration(declaration, give_back)
 
 

@@ -292,7 +292,7 @@ def test_a_handler_without_a_signature_is_called_all_the_same() -> None:
     ],
 )
 def test_what_is_no_declaration_is_refused(declaration: Any) -> None:
-    with pytest.raises(ToolDefinitionError, match="This is no function declaration"):
+    with pytest.raises(ToolDefinitionError, match="This isn't a function declaration"):
         Tool.from_declaration(declaration, give_back)
 
 

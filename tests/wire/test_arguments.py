@@ -160,7 +160,7 @@ def test_a_function_refuses_what_it_cannot_use(
         (lambda: AGENT(output=int), "Did you mean run(..., output=...)?"),
         (lambda: AGENT(approver=lambda call: None), "approver=<function>): give a function that takes (PendingCall, "),
         (lambda: AGENT(instructions=lambda: ""), "give a text, a function that takes (Context) or None."),
-        (lambda: AGENT(observers=[lambda event: None]), "is no function of an event and a context"),
+        (lambda: AGENT(observers=[lambda event: None]), "isn't a function of an event and a context"),
         (lambda: HOOKS(before_tool=lambda args: None), "give a function that takes (dict, Context)"),
         (lambda: OUTPUT(int, validator=lambda value: value), "give a function that takes (T, Context)"),
         (lambda: OUTPUT({"type": "object"}), "give a type. For a JSON schema that is Annotated"),
@@ -230,5 +230,5 @@ def test_who_asks_an_event_for_text_is_led_to_texts() -> None:
 )
 @pytest.mark.parametrize("reads", [PendingCall, Price, Source, UploadedFile])
 def test_a_reader_of_what_to_wire_made_says_that_it_is_none(reads: Any, wire: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"This is no {reads.__name__}: "):
+    with pytest.raises(ConfigurationError, match=f"This isn't a {reads.__name__}: "):
         reads.from_wire(wire)

@@ -121,7 +121,7 @@ def test_a_history_taken_in_before_is_not_copied_again() -> None:
         ([{"role": "system", "parts": [{"text": "x"}]}], "Agent\\(instructions"),
         ([{"role": "tool", "parts": [{"text": "x"}]}], "no role 'tool'"),
         ([{"role": "user", "parts": [{"text": "x"}]}, {"role": "user", "parts": []}], r"contents\[1\]"),
-        ([{"role": "user", "parts": [{"text": object()}]}], r"contents\[0\]: object has no place"),
+        ([{"role": "user", "parts": [{"text": object()}]}], r"contents\[0\]: object can't be part"),
         ([{"role": "user", "parts": [{1: "x"}]}], "is a str, not 1"),
     ],
 )
@@ -354,7 +354,7 @@ def test_config_goes_where_the_server_wants_it() -> None:
             'tool_choice="required"',
         ),
         ({"response_schema": len}, "as a response schema"),
-        ({"labels": {"a": object()}}, "no place"),
+        ({"labels": {"a": object()}}, "can't be part"),
     ],
 )
 def test_config_that_has_its_place_elsewhere_is_refused(config: Any, words: str) -> None:
