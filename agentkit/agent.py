@@ -134,7 +134,9 @@ class Agent(Generic[Deps]):
             if function is not None and not callable(function):
                 raise ConfigurationError(f"Agent({what}={function!r:.100}): give a function, or None.")
         if not isinstance(hooks, (Hooks, type(None))):
-            raise ConfigurationError(f"Agent(hooks={hooks!r:.100}): give Hooks(before_tool=...), say.")
+            raise ConfigurationError(
+                f"Agent(hooks={hooks!r:.100}): give a Hooks(before_tool=...), for example."
+            )
         self.name = name
         self.limits = limits or Limits()
         self.instructions = check_instructions(instructions)
@@ -409,7 +411,7 @@ class Agent(Generic[Deps]):
                 called. 1.0 is everything, shared with whatever else is running; 0.5 is half.
         """
         if not 0 < share <= 1:
-            raise ConfigurationError(f"as_tool(share={share!r}): give a part of 1, such as 0.5.")
+            raise ConfigurationError(f"as_tool(share={share!r}): give a share of 1, such as 0.5.")
         from agentkit.core.subagents import SubAgent
 
         return SubAgent(self, share).as_tool(

@@ -341,11 +341,11 @@ def from_wire(wire: Mapping[str, Any], *, read_run: Callable[[str], Any] | None 
         ConfigurationError: It is no event, or one of a newer agentkit.
     """
     if not isinstance(wire, Mapping):
-        raise ConfigurationError(f"This is no event: {wire!r:.200}.")
+        raise ConfigurationError(f"This isn't an event: {wire!r:.200}.")
     kind = wire.get("type")
     cls = _KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None or wire.get("v") != VERSION:
-        raise ConfigurationError(f"This is no event that this agentkit can read: {dict(wire)!r:.200}.")
+        raise ConfigurationError(f"This agentkit can't read this event: {dict(wire)!r:.200}.")
     try:
         names = [each.name for each in dataclasses.fields(cls) if _camel(each.name) in wire]
         values = {name: _value_in(name, wire[_camel(name)], read_run) for name in names}

@@ -105,7 +105,7 @@ class Limits:
                 number = "a whole number" if whole else "a number"
                 raise ConfigurationError(f"Limits({name}={value!r}): give {number} above 0, or None.")
         if self.repeats is not None and self.repeats < 2:
-            raise ConfigurationError(f"Limits(repeats={self.repeats!r}): give a number from 2, or None.")
+            raise ConfigurationError(f"Limits(repeats={self.repeats!r}): give a number, 2 or more, or None.")
         prices: Any = {} if self.prices is None else self.prices
         if not (isinstance(prices, Mapping) and all(isinstance(each, Price) for each in prices.values())):
             raise ConfigurationError(
@@ -136,7 +136,7 @@ def no_price(what: str, model: str, tier: Any = None) -> ConfigurationError:
     """Make the error that nobody knows what a model costs."""
     where, price = (f" in the tier {tier!r}", f", tiers={{{tier!r}: Price(...)}}") if tier else ("", "")
     return ConfigurationError(
-        f"{what}: nobody knows what {model!r} costs{where}. Give"
+        f"{what}: the price of {model!r}{where} isn't known. Give"
         f" Limits(prices={{{model!r}: Price(input=..., output=...{price})}}), in dollars per million tokens."
     )
 

@@ -98,7 +98,7 @@ class Output(Generic[T]):
         description: str | None = None,
     ) -> None:
         if retries < 0:
-            raise ConfigurationError(f"Output(retries={retries!r}): give a whole number from 0.")
+            raise ConfigurationError(f"Output(retries={retries!r}): give a whole number, 0 or more.")
         if name in (FIND_TOOLS, READ_RESULT):
             raise ConfigurationError(
                 f"Output(name={name!r}): agentkit has a tool of that name; give another."

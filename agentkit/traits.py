@@ -59,7 +59,7 @@ class Price:
             fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
             if not fits:
                 raise ConfigurationError(
-                    f"Price({name}={value!r}): give dollars per million tokens, from 0 on."
+                    f"Price({name}={value!r}): give dollars per million tokens, 0 or more."
                 )
 
     def to_wire(self) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def refuse(id: str) -> Store:
     def refused(steps: Sequence[Step]) -> None:
         if steps:
             raise AgentError(
-                f"The chat {id!r} has gone on from this message: its answer stands, and isn't asked for again."
+                f"The chat {id!r} has moved on from this message: its answer is final, and isn't asked for again."
             )
 
     return refused

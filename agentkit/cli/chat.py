@@ -118,7 +118,7 @@ def find_session(setup: Setup, store: SessionStore, session: str | None, *, last
     if last:
         session = last_session(store, setup.label)
         if session is None:
-            raise UsageFault(f"{setup.label} has no session yet to go on with. Leave out --continue.")
+            raise UsageFault(f"{setup.label} has no session yet to continue. Leave out --continue.")
     if session is not None and not session.strip():
         raise UsageFault("--session: the id is empty.")
     try:

@@ -151,7 +151,7 @@ def find_output(text: str) -> Any:
     except OSError as error:
         raise UsageFault(f"-o {text}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise UsageFault(f"-o {text}: the file is no UTF-8 text.") from None
+        raise UsageFault(f"-o {text}: the file isn't UTF-8 text.") from None
     return output_of_schema(json_of(schema, f"-o {text}"), text)
 
 

@@ -84,7 +84,9 @@ def set_up(
     queue = found if is_queue(found) else None
     if queue is not None:
         if len(queue.agents) != 1:
-            raise UsageFault(f"{target} has {len(queue.agents)} agents: the page is of a queue's only one.")
+            raise UsageFault(
+                f"{target} has {len(queue.agents)} agents: the page needs a queue with exactly one."
+            )
         (found,) = queue.agents.values()
     agent = agent_of(found, lambda: choose_model(model))
     if model is not None and not takes_model(found):
@@ -147,7 +149,7 @@ def read_instructions(text: str) -> str:
         if path.is_file():
             return path.read_text("utf-8")
     except UnicodeDecodeError:
-        raise UsageFault(f"-s {text}: the file is no UTF-8 text.") from None
+        raise UsageFault(f"-s {text}: the file isn't UTF-8 text.") from None
     except (OSError, ValueError):  # too long for a file's name, say
         return text
     if path.suffix in (".txt", ".md") and not text.count(" "):

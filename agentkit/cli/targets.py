@@ -100,7 +100,7 @@ def open_queue(text: str) -> Iterator[Queue]:
     else:
         found = find_object(text)
         if not isinstance(found, Queue):
-            raise UsageFault(f"{text} is no Queue but {type(found).__name__}.")
+            raise UsageFault(f"{text} isn't a Queue but {type(found).__name__}.")
         with found:
             yield found
 
@@ -143,7 +143,7 @@ def _load_file(path: Path) -> ModuleType:
     name = path.stem if _is_free(path.stem, path) else f"agentkit_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UsageFault(f"{path}: this is no Python file. Its name ends with .py.")
+        raise UsageFault(f"{path}: this isn't a Python file. The name of one ends with .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -175,9 +175,7 @@ def _load_module(name: str) -> ModuleType:
 def _ready_made(name: str, value: str | None) -> Any:
     if name == "files":
         if not value or not Path(value).is_dir():
-            raise UsageFault(
-                "-t files=FOLDER: name a folder that is there; tools read and write in it alone."
-            )
+            raise UsageFault("-t files=FOLDER: name an existing folder; the tools read and write only in it.")
         from agentkit_tools.files import files
 
         return [files(value, approval=True)]
@@ -245,7 +243,7 @@ def _all_of(module: ModuleType, place: str) -> Any:
     tools = [each for each in functions.values() if is_annotated(each)]
     if left := [name for name, each in functions.items() if each not in tools]:
         more = f" and {len(left) - 8} more" if len(left) > 8 else ""
-        say(f"Left out, for they have no type annotations: {', '.join(left[:8])}{more}.")
+        say(f"Left out, because they have no type annotations: {', '.join(left[:8])}{more}.")
     if not tools:
         raise UsageFault(f"{place} has no agent, no registry and no public function with type annotations.")
     return tools
@@ -335,5 +333,5 @@ def agent_of(found: Any, choose: Callable[[], Any]) -> Agent[Any]:
     except Exception as error:
         raise UsageFault(f"{found.__name__} failed: {where(error)}") from error
     if not is_agent(made):
-        raise UsageFault(f"{found.__name__} made no Agent but {type(made).__name__}.")
+        raise UsageFault(f"{found.__name__} returned {type(made).__name__}, not an Agent.")
     return made  # type: ignore[no-any-return]

@@ -113,7 +113,7 @@ def watch(
             elif isinstance(event, TextDelta):
                 terminal.put(event.text, end="")
             elif isinstance(event, TaskStarted) and event.attempt > 1:
-                terminal.say(f"Attempt {event.attempt}: what wasn't whole is told anew.")
+                terminal.say(f"Attempt {event.attempt}: incomplete steps are shown again.")
             elif not isinstance(event, (TaskStarted, TaskEnded, EventsLost)) and (line := lines.line(event)):
                 terminal.say(line)
             over = event.task if isinstance(event, TaskEnded) else None

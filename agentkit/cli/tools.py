@@ -112,7 +112,7 @@ def costs_of(tools: Sequence[Tool], model: str | None) -> list[int]:
         return [tokens_of(tool) for tool in tools]
     if model == "local":
         raise UsageFault(
-            "-m local: the embedded model can't count. Leave out -m: what is estimated is marked."
+            "-m local: the embedded model can't count. Leave out -m: estimates are marked with ~."
         )
     from agentkit import GeminiModel
 

@@ -60,6 +60,6 @@ def web(
             return
         if db is not None:
             raise UsageFault(f"--db {db}: sessions are in the store of the queue {target}.")
-        terminal.say(f"Workers run what is said: agentkit worker {target}")
+        terminal.say(f"Workers run the messages: agentkit worker {target}")
         with queue:
             serve_page(agent, host, port, token, queue=queue, announce=announce)

@@ -36,4 +36,4 @@ def worker(
     with open_queue(target) as queue, queue.workers(concurrency=concurrency, drain=drain):
         terminal.say(f"Working for {', '.join(sorted(queue.agents))}; Ctrl-C stops.")
         stopped.wait()
-        terminal.say(f"Stopping: what runs has {drain:g} s to finish.")
+        terminal.say(f"Stopping: running tasks have {drain:g} s to finish.")

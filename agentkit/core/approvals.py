@@ -74,10 +74,10 @@ class Approvals:
             waiting += [call.call_id for call in waiting_inside(entry)]
         for call_id, decision in self.decisions.items():
             if call_id not in waiting:
-                raise DecisionError(f"No call waits under the id {call_id!r}; those that do: {waiting}.")
+                raise DecisionError(f"There is no pending call with the id {call_id!r}. Pending: {waiting}.")
             if not isinstance(decision, _SAID):
                 raise DecisionError(
-                    f"{decision!r:.100} is no decision: give Approve(), Deny(why), Edit(args) or Result(value)."
+                    f"{decision!r:.100} isn't a decision: give Approve(), Deny(why), Edit(args) or Result(value)."
                 )
         for entry in ledger:
             if is_unknown(entry) and entry.call_id in self.decisions:
@@ -179,7 +179,7 @@ class Approvals:
         if not isinstance(said, allowed):
             names = ", ".join(each.__name__ for each in allowed)
             raise DecisionError(
-                f"{said!r:.100} is no answer about the call of {invocation.context.tool_name!r}: give {names}."
+                f"{said!r:.100} isn't a valid decision for the call of {invocation.context.tool_name!r}: give {names}."
             )
 
     def _go_on(

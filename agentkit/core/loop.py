@@ -86,7 +86,7 @@ class Loop:
         self._base = run.setup.config
         resumed = run.waiting.resumed
         if run.approvals.decisions and resumed is None:
-            raise DecisionError("No call waits: there is nothing to decide.")
+            raise DecisionError("No call is pending: there is nothing to decide.")
         if not (yield from self._add_files()):
             return None
         if run.session.append is not None:

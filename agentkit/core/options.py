@@ -87,7 +87,7 @@ def check_settings(on_error: object, tool_timeout: object, on_max_tokens: object
     if on_max_tokens not in ("stop", "continue"):
         raise ConfigurationError(f"Agent(on_max_tokens={on_max_tokens!r}): it is 'stop' or 'continue'.")
     if not isinstance(max_chars, int) or max_chars < 500:
-        raise ConfigurationError(f"Agent(max_result_chars={max_chars!r}): give a number from 500.")
+        raise ConfigurationError(f"Agent(max_result_chars={max_chars!r}): give a number, 500 or more.")
 
 
 def check_options(options: RunOptions[Any], in_chat: bool, resumed: bool) -> None:
@@ -95,7 +95,7 @@ def check_options(options: RunOptions[Any], in_chat: bool, resumed: bool) -> Non
     unknown = set(options) - set(RunOptions.__annotations__)
     if unknown:
         raise ConfigurationError(
-            f"A run has no option {sorted(unknown)[0]!r}; there are {', '.join(RunOptions.__annotations__)}."
+            f"A run has no option {sorted(unknown)[0]!r}; the options are {', '.join(RunOptions.__annotations__)}."
         )
     if in_chat and options.get("history") is not None:
         raise ConfigurationError("A chat has its own history: give history= to agent.chat().")
@@ -115,7 +115,7 @@ def check_observers(observers: object) -> tuple[Any, ...]:
     for observer in listed:
         if not callable(observer) or inspect.iscoroutinefunction(observer) or not takes(observer, 2):
             raise ConfigurationError(
-                f"Agent(observers=...): {observer!r:.100} is no function of an event and a context (not async)."
+                f"Agent(observers=...): {observer!r:.100} isn't a function of an event and a context (not async)."
             )
     return listed
 
@@ -124,14 +124,16 @@ def check_budget(budget: object) -> Budget | None:
     """Refuse a budget that is none."""
     if budget is None or isinstance(budget, Budget):
         return budget
-    raise ConfigurationError(f"Agent(budget={budget!r:.100}): give Budget(5.0, per='day'), say, or None.")
+    raise ConfigurationError(
+        f"Agent(budget={budget!r:.100}): give a Budget(5.0, per='day'), for example, or None."
+    )
 
 
 def check_decisions(decisions: object) -> Mapping[str, Decision]:
     """Refuse decisions that are not by the ids of calls."""
     if not isinstance(decisions, Mapping):
         raise DecisionError(
-            f"decisions={decisions!r:.100}: give what is said of each call by its id: {{call_id: Approve()}}."
+            f"decisions={decisions!r:.100}: give a decision for each call by its id: {{call_id: Approve()}}."
         )
     return dict(decisions)
 
@@ -259,7 +261,7 @@ def going_on(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, 
     if again and (missing := [name for name in again if name not in options]):
         names = ", ".join(f"{name}=" for name in missing)
         raise ConfigurationError(
-            f"This run was given {names} which can't be written down: give it again to resume()."
+            f"This run was given {names} which can't be stored: give it to resume() again."
         )
     kept = {**given}
     kept.pop("again", None)

@@ -207,5 +207,5 @@ def check_tokens(tokens: int) -> None:
     """Raise ConfigurationError unless it is a count of tokens."""
     if tokens < 0:
         raise ConfigurationError(
-            f"RateLimit: {tokens!r} is no count of tokens: give a whole number from 0 on."
+            f"RateLimit: {tokens!r} isn't a number of tokens: give a whole number, 0 or more."
         )

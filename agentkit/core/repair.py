@@ -316,12 +316,14 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if type(self.attempts) is not int or self.attempts < 1:
-            raise ConfigurationError(f"RetryPolicy(attempts={self.attempts!r}): give a whole number from 1.")
+            raise ConfigurationError(
+                f"RetryPolicy(attempts={self.attempts!r}): give a whole number, 1 or more."
+            )
         for name in ("base", "cap", "total"):
             seconds = getattr(self, name)
             if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
                 raise ConfigurationError(
-                    f"RetryPolicy({name}={seconds!r}): give seconds, from 0 on and not infinite."
+                    f"RetryPolicy({name}={seconds!r}): give a finite number of seconds, 0 or more."
                 )
 
     def delay(self, error: ModelError, *, attempt: int, waited: float, jitter: float) -> float | None:

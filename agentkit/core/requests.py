@@ -499,7 +499,7 @@ def _encoded(request: Any) -> bytes:
     try:
         return encode_request(request)
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise ConfigurationError(f"before_model made a request that is no JSON: {error!r:.200}") from error
+        raise ConfigurationError(f"before_model made a request that isn't JSON: {error!r:.200}") from error
 
 
 def _prompt_tokens(call: CallModel) -> int:

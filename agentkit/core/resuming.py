@@ -94,7 +94,7 @@ class Parked:
             AgentError: It does already.
         """
         if self.opened is not None and not self._taken.acquire(blocking=False):
-            raise AgentError("This run was resumed already: go on with the run that came of it.")
+            raise AgentError("This run has been resumed already: use the run that resume() returned.")
 
     def give_back(self) -> None:
         """Note that nothing came of it."""

@@ -218,7 +218,7 @@ class RunStarter:
         )
         if not native and config.get("cachedContent"):
             raise ConfigurationError(
-                "This output is taken by a function, which can't be declared beside config['cached_content'] (rule 12):"
+                "This output needs a function, which can't be declared beside config['cached_content'] (rule 12):"
                 ' give Output(type, mode="native").'
             )
         if not native and spec.name in toolbox.tools:

@@ -134,7 +134,7 @@ def decision_to_wire(decision: Decision) -> dict[str, Any]:
             wire = {"kind": "result", "value": value}
         case _:
             raise ConfigurationError(
-                f"{decision!r:.80} is no decision: give Approve(), Deny(why), Edit(args) or Result(value)."
+                f"{decision!r:.80} isn't a decision: give Approve(), Deny(why), Edit(args) or Result(value)."
             )
     copied: dict[str, Any] = as_json("A decision", wire)
     return copied

@@ -152,7 +152,7 @@ class Workers:
         try:
             await off_loop(lambda: self._engine.run([(back, (self.id,)), (gone, (self.id,))]))
         except StoreError:
-            _log.warning("The database is away: what is left is taken over when others notice.")
+            _log.warning("The database is unavailable: other workers take over what is left.")
 
     # -- taking tasks
 
@@ -205,7 +205,7 @@ class Workers:
             try:
                 await self._beat()
             except StoreError as error:
-                _log.warning("The database is away: %s", error)
+                _log.warning("The database is unavailable: %s", error)
             except Exception:
                 _log.exception("A look at the queue failed.")
             try:

@@ -41,7 +41,7 @@ def read_request(body: Mapping[str, Any]) -> Asked:
             raise ConfigurationError(why)
     config = _get(body, "generationConfig") or {}
     if not isinstance(config, dict):
-        raise ConfigurationError("generationConfig is to be an object.")
+        raise ConfigurationError("generationConfig must be an object.")
     for name, why in _CONFIG.items():
         if _get(config, name):
             raise ConfigurationError(why)
@@ -61,7 +61,7 @@ def read_request(body: Mapping[str, Any]) -> Asked:
 def _instructions(content: Any) -> str | None:
     texts = [part.get("text") if isinstance(part, dict) else None for part in _parts(content)]
     if not all(isinstance(text, str) for text in texts) or not isinstance(content or {}, dict):
-        raise ConfigurationError("systemInstruction is to be a content whose parts are texts.")
+        raise ConfigurationError("systemInstruction must be a content whose parts are texts.")
     return "\n\n".join(filter(None, texts)).strip() or None
 
 
@@ -83,7 +83,7 @@ def options_of(agent: Agent, asked: Asked) -> dict[str, Any]:
     if asked.instructions:
         own = agent.instructions
         if own is not None and not isinstance(own, str):
-            raise ConfigurationError("This model makes its own instructions, and takes none.")
+            raise ConfigurationError("This model has its own instructions and takes none.")
         options["instructions"] = f"{own}\n\n{asked.instructions}" if own else asked.instructions
     return options
 

@@ -157,7 +157,7 @@ def _whole(script: Script) -> Reply:
         if "parts" in made:
             return _reply_of(cast(Content, made)["parts"])
         return _reply_of([cast(Part, made)])
-    raise TypeError(f"{type(script).__name__} is no scripted reply; see agentkit.testing.ScriptedModel.")
+    raise TypeError(f"{type(script).__name__} isn't a scripted reply; see agentkit.testing.ScriptedModel.")
 
 
 def chunks_of(whole: Reply) -> Generator[Reply, None, None]:

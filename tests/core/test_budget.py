@@ -250,7 +250,7 @@ def test_a_model_without_a_price_is_refused_before_anything_is_sent(given: str) 
         Agent(models, limits=PRICED, budget=Budget(5)).chat(memory=memory).send_message("hi")
 
     with pytest.raises(
-        ConfigurationError, match=r"Budget\(5, per='day'\): nobody knows what 'unknown' costs"
+        ConfigurationError, match=r"Budget\(5, per='day'\): the price of 'unknown' isn't known"
     ):
         send()
     assert priced.requests == unknown.requests == []

@@ -246,7 +246,7 @@ def test_a_reply_that_does_not_say_its_tier_was_made_in_the_one_asked_for(
 
 def test_a_budget_expects_the_price_of_the_tier_and_is_not_held_where_nobody_knows_it(go: Runner) -> None:
     asked: Any = {"config": {"service_tier": "priority"}, "limits": LIMITS}
-    with pytest.raises(ConfigurationError, match=r"'scripted' costs in the tier 'priority'.*tiers="):
+    with pytest.raises(ConfigurationError, match=r"'scripted' in the tier 'priority' isn't known.*tiers="):
         go(Agent(ScriptedModel(["ok"]), budget=Budget(1.0), **asked), "Hello")
 
 

@@ -465,7 +465,7 @@ def test_a_model_without_a_price_is_refused_before_anything_is_sent(go: Runner, 
     with pytest.raises(ConfigurationError) as caught:
         Agent(scripted, limits=Limits(cost=1))
     assert [model.requests for model in scripted] == [[]] * len(models)
-    assert "nobody knows what 'scripted' costs" in str(caught.value)
+    assert "the price of 'scripted' isn't known" in str(caught.value)
     mend = str(caught.value).partition("Give ")[2].partition(", in dollars")[0].replace("...", "1")
     limits = eval(mend, {"Limits": Limits, "Price": Price})
     assert set(limits.prices) == {"scripted"}
@@ -559,7 +559,7 @@ def test_a_sub_agent_without_a_price_is_refused_before_anything_is_sent(
     stand_in = ScriptedModel([], name="unheard-of")
     tool = tool_of(Agent([ScriptedModel([]), stand_in], name="sub", limits=own))
     model, limits = ScriptedModel(["x"] * 5), Limits(cost=1, prices=FREE)
-    with pytest.raises(ConfigurationError, match="nobody knows what 'unheard-of' costs"):
+    with pytest.raises(ConfigurationError, match="the price of 'unheard-of' isn't known"):
         Agent(model, tools=[tool], limits=limits)
     with pytest.raises(ConfigurationError, match="unheard-of"):
         go(Agent(model, tools=[tool]), "x", limits=limits)

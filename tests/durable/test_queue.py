@@ -92,7 +92,7 @@ def test_a_task_ends_with_an_approval_and_a_decision_is_another_one(queue: Queue
         assert queue.decide("ann", decision) == decided
         assert queue.wait(decided, 30).text == "Allowed."
         late = queue.wait(queue.decide("ann", {waits.pending[0].call_id: Deny("no")}), 30)
-    assert (late.status, "waits" in late.why) == ("failed", True)
+    assert (late.status, "No call is pending" in late.why) == ("failed", True)
     assert [each[0] for each in effects_in(effects)] == ["begin", "end"]
     response = queue.agents["planned"].chat("ann", queue.store).get_history()[2]["parts"][0]
     assert response["functionResponse"]["response"] == {"output": "done by Ann"}
@@ -396,7 +396,7 @@ def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: SessionSt
         (lambda queue: queue.send("a\0b", "Hi"), "printable"),
         (lambda queue: queue.send("ann", "Hi", user_data=object()), "JSON"),
         (lambda queue: queue.send("ann", "Hi", priority=-1), "priority"),
-        (lambda queue: queue.decide("ann", {"x": "yes"}), "no decision"),
+        (lambda queue: queue.decide("ann", {"x": "yes"}), "isn't a decision"),
         (lambda queue: queue.decide("ann", {"x": Approve()}), "No call 'x'"),
         (lambda queue: queue.resolve("ann", "x"), "result="),
         (lambda queue: queue.resolve("ann", "x", retry=True), "No call 'x'"),

@@ -501,7 +501,7 @@ def test_a_customers_key_in_the_url_is_sent_and_never_shown() -> None:
 
 @pytest.mark.parametrize("url", ["", "api.open-meteo.com", "file:///etc/passwd", "https://"])
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no address of a weather service"):
+    with pytest.raises(ConfigurationError, match="isn't the address of a weather service"):
         weather_tools(forecast_url=url)
 
 

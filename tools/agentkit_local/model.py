@@ -147,7 +147,9 @@ class LocalModel(Model):
         if installed is None:
             raise ConfigurationError(_how_to_install())
         if not sys.executable or getattr(sys, "frozen", False):
-            raise ConfigurationError("The embedded model needs a Python interpreter to run in; here is none.")
+            raise ConfigurationError(
+                "The embedded model needs a Python interpreter to run in, and there is none here."
+            )
         library, weights, version = installed
         self._threshold = threshold
         self._timeout = timeout

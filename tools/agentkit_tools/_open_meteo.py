@@ -135,7 +135,9 @@ class OpenMeteo:
     ) -> None:
         for url in (geocoding_url, forecast_url):
             if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-                raise ConfigurationError(f"{url!r} is no address of a weather service: give an http(s) URL.")
+                raise ConfigurationError(
+                    f"{url!r} isn't the address of a weather service: give an http(s) URL."
+                )
         self._geocoding_url = geocoding_url
         self._forecast_url = forecast_url
         self._timeout = timeout
