@@ -104,6 +104,7 @@ class QueuedRuns(Runs):
     async def _begin_to_follow(self, session: Session, task: Task) -> None:
         self._beginning.add(session.stored)
         try:
+            await self._finished(session.stored)
             stored = await asyncio.to_thread(self.store.load, session.stored)
             sent = [n for n, each in enumerate(stored.messages) if each.sender_id == task.message_id]
             if task.message_id is None:  # it goes on: what there was before the decision is told as stored

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from starlette.routing import BaseRoute
 
@@ -48,6 +48,8 @@ class Runs:
         self._live: dict[str, Live] = {}
         self._past: OrderedDict[str, Live] = OrderedDict()
         self._beginning: set[str] = set()
+        self._finishing: dict[str, asyncio.Task[Any]] = {}
+        """Runs of which the last rows are still on their way to the log."""
         self._closed = False
 
     @property
@@ -97,6 +99,7 @@ class Runs:
             raise TooManyRuns("Too many runs go on; try again a little later.")
         self._beginning.add(key)
         try:
+            await self._finished(key)
             live = await self._prepare(session, message, listener)
         except BaseException:
             self._live.pop(key, None)
@@ -105,6 +108,11 @@ class Runs:
             self._beginning.discard(key)
         live.task = asyncio.create_task(self._drive(live, message, said or {}, sender_id))
         await self.tell_list(session.user)
+
+    async def _finished(self, key: str) -> None:
+        """Wait until all is told of the last run of a session: its rows don't belong among those of the next."""
+        while (task := self._finishing.get(key)) is not None:
+            await asyncio.wait([task])
 
     async def _prepare(self, session: Session, message: Any, listener: Listener | None) -> Live:
         try:
@@ -133,16 +141,18 @@ class Runs:
         return live
 
     async def _drive(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> None:
-        pump = asyncio.create_task(self._pump(live))
+        pump, key = asyncio.create_task(self._pump(live)), live.session.stored
         try:
             ended = await self._hear(live, message, said, sender_id)
             live.ended.set()
             live.dirty.set()
             await pump
+            self._finishing[key] = cast("asyncio.Task[Any]", asyncio.current_task())
             await self._finish(live, message, ended)
         finally:
             pump.cancel()
-            self._live.pop(live.session.stored, None)
+            self._live.pop(key, None)
+            self._finishing.pop(key, None)
 
     async def _hear(self, live: Live, message: Any, said: Mapping[str, Said], sender_id: str | None) -> Ended:
         """Go through the events of a run; return what came of it, whatever ended it."""
@@ -275,14 +285,10 @@ class Runs:
     async def snapshot(self, session: Session) -> Row:
         """Tell what is stored as rows, and the cursor from which the log goes on."""
         key, known, stored, cursor = session.stored, None, None, 0
-        while stored is None or known != (
-            self._live.get(key),
-            self._past.get(key),
-        ):  # one began or ended meanwhile
+        # Anew where one began or ended meanwhile. The cursor comes first: of a run that begins then, all is told.
+        while stored is None or known != (self._live.get(key), self._past.get(key)):
             known = live, past = self._live.get(key), self._past.get(key)
-            cursor = await self.log.last(
-                session.stream
-            )  # before: of a run that begins from now on, all is told
+            cursor = await self.log.last(session.stream)
             stored = await asyncio.to_thread(self.store.load, key)
         told = live or past
         if told is not None and live is None and told.version != stored.info.version:

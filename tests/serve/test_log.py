@@ -18,7 +18,7 @@ from agentkit.serve.markdown import Stream, render
 from agentkit.serve.rows import Teller
 from agentkit.serve.runs import Runs
 from agentkit.serve.sessions import User
-from agentkit.testing import ScriptedModel
+from agentkit.testing import ScriptedModel, call
 from tests.serve import hostile
 
 
@@ -217,5 +217,51 @@ def test_whoever_looks_while_a_run_begins_is_told_all_of_it_whatever_time_the_lo
                     said = [row["text"] for row in rows if row["type"] == "user"]
                     assert said.count(text) == 1, (snapshot, rows)
                 assert seen
+
+    asyncio.run(talk())
+
+
+class SlowToEnd(MemoryEventLog):
+    """A log that is long about the last rows of the first run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def append(self, stream: str, rows: Sequence[Row]) -> int:
+        if "end" in kinds(rows):
+            await self.go_on.wait()
+        return await super().append(stream, rows)
+
+
+def test_a_run_that_begins_while_the_end_of_the_last_one_is_told_has_rows_of_its_own() -> None:
+    async def talk() -> None:
+        decided, log, session = asyncio.Event(), SlowToEnd(), User().session("ann")
+
+        async def decide() -> str:
+            """Decide."""
+            await decided.wait()
+            return "decided"
+
+        model = ScriptedModel(["One.", call("decide"), "Two."])
+        with MemoryStore() as store:
+            runs = Runs(Agent(model, tools=[decide]), store, log, RunSettings())
+            await runs.begin(session, ["Hello"])
+            first = runs._live[session.stored].task
+            assert first is not None
+            while runs.is_live(session):
+                await asyncio.sleep(0.001)
+            beginning = asyncio.create_task(runs.begin(session, ["Again"]))
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            log.go_on.set()
+            await asyncio.gather(first, beginning)
+            snapshot = await runs.snapshot(session)
+            assert snapshot["live"] and runs.is_live(session)
+            assert "end" not in kinds(await log.read(session.stream, snapshot["cursor"]))
+            decided.set()
+            while runs.is_live(session):
+                await asyncio.sleep(0.001)
+            assert kinds(await log.read(session.stream, snapshot["cursor"])).count("end") == 1
 
     asyncio.run(talk())
