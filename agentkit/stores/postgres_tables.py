@@ -24,7 +24,9 @@ _PARTS = {
     # As they are: no parser of the server's, with rules and a locale of its own, between our words and the index.
     "index": "array_to_tsvector(array_remove(string_to_array(?, ' '), ''))",
     # The lease of a store whose process has ended: its lock is free. Shared, so that nobody is in the way who asks too.
-    "gone": "pg_try_advisory_xact_lock_shared(s.owner::bigint)",
+    # One that is no lock's number is nobody's.
+    "gone": """CASE WHEN s.owner ~ '^([0-9]{1,18}|[1-8][0-9]{18})$'
+        THEN pg_try_advisory_xact_lock_shared(s.owner::bigint) ELSE true END""",
     "tell": "RETURNING CASE WHEN waited = 1 AND owner IS NULL THEN pg_notify('agentkit', key::text) END",
 }
 _INDEX = ("CREATE INDEX agentkit_messages_by_word ON agentkit_messages USING gin (words)",)

@@ -18,6 +18,7 @@ from agentkit.errors import ConfigurationError, StoreError
 from agentkit.stores._owner import Owner
 from agentkit.stores.dialect import closed, in_midst
 from agentkit.stores.migrations import migrate
+from agentkit.stores.records import parse
 from agentkit.stores.rows import Statement
 from agentkit.stores.sqlite_tables import Tables, filled
 
@@ -110,12 +111,11 @@ class SQLite:
 
     def holder(self, owner: str) -> str:
         """Say which process has a lease."""
-        found = Owner(*json.loads(owner)[1:])
-        return (
-            "another thread or task of this process"
-            if found == Owner.current()
-            else f"another process (pid {found.pid})"
-        )
+        if (found := _read_owner(owner)) is None:
+            return "another process"
+        who = found[1]
+        here = who == Owner.current()
+        return "another thread or task of this process" if here else f"another process (pid {who.pid})"
 
     def wait(self, id: str, seconds: float) -> None:
         """Wait until another connection has written something (SQLite's data version), at most so long."""
@@ -330,14 +330,27 @@ def _text(raw: bytes) -> str | bytes:
         return raw
 
 
-def _gone(owner: str, updated: float) -> bool:
-    """Return whether the process that has a lease has ended, as SQL asks it.
+def _read_owner(owner: str | bytes) -> tuple[float, Owner] | None:
+    """Read what `SQLite.owner` wrote: when, and who; None if it is damaged."""
+    try:
+        match parse(owner):
+            case [float() as taken, str() as host, int() as pid, str() as started] if 0 < pid < 2**31:
+                return taken, Owner(host, pid, started)
+    except ValueError:
+        pass
+    return None
+
+
+def _gone(owner: bytes, updated: float) -> bool:
+    """Return whether the process that has a lease has ended, as SQL asks it; one that can't be read has.
 
     Of one that can't be seen, by the time that it took the lease or stored something; a time that is still to come is
     of a clock that was put back since, and as far away.
     """
-    taken, *who = json.loads(owner)
-    alive, now = Owner(*who).alive(), time.time()
+    if (found := _read_owner(owner)) is None:
+        return True
+    (taken, who), now = found, time.time()
+    alive = who.alive()
     return min(abs(now - taken), abs(now - updated)) >= _UNSEEN if alive is None else not alive
 
 

@@ -22,7 +22,7 @@ _PARTS = {
     "strict": " STRICT",
     "words": "TEXT",
     "index": "?",
-    "gone": "gone(s.owner, s.updated)",
+    "gone": "gone(CAST(s.owner AS BLOB), s.updated)",
     "tell": "",
 }
 # Words were folded in Python, so the tokenizer has only spaces to look for: all else is a letter to "ascii".
