@@ -357,7 +357,7 @@ class Agent(Generic[Deps]):
         Files above the model's `upload_over` are uploaded automatically.
 
         Args:
-            file: A path, bytes, or an open binary file.
+            file: A path, bytes, an open binary file, or an image of Pillow.
             name: The name for the model and for people, if the file has none of its own.
 
         Raises:

@@ -120,7 +120,7 @@ class MediaDelta(_Told):
     """A picture, a piece of sound or a file of the reply; or a plot of code that Gemini ran."""
 
     part: JsonObject
-    """Its part on the wire, with `inlineData`."""
+    """Its part on the wire, with `inlineData`, or `fileData` if it is at a URI."""
 
 
 @dataclass(frozen=True, slots=True)

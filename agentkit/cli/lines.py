@@ -54,9 +54,10 @@ class CallLines:
                 call = self.running.pop((*path, event.call_id), one_line(event.name))
                 return self._clip(f"{indent}{call}{self._came_of(event)}")
             case MediaDelta():
-                blob = event.part.get("inlineData") or {}
-                size = max(1, len(blob.get("data") or "") * 3 // 4096)
-                return self._clip(f"{indent}[{one_line(str(blob.get('mimeType') or 'a file'))}, {size:,} kB]")
+                blob = event.part.get("inlineData") or event.part.get("fileData") or {}
+                kilobytes = f"{max(1, len(blob.get('data') or '') * 3 // 4096):,} kB"
+                kind, size = blob.get("mimeType") or "a file", blob.get("fileUri") or kilobytes
+                return self._clip(f"{indent}[{one_line(f'{kind}, {size}')}]")
             case UploadProgress(name=name, sent=sent, total=total, done=done):
                 said = "uploaded" if done else f"{sent * 100 // max(total, 1)} %"
                 return self._clip(f"{indent}{one_line(name)}: {said}")

@@ -11,7 +11,7 @@ from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.stores.message import Message
-from agentkit.tooling.names import SECONDS, SOURCES
+from agentkit.tooling.names import SECONDS, SOURCES, SUGGESTIONS
 from agentkit.tooling.results import Media, media_in
 from agentkit.wire.content import FunctionResponse, JsonObject, Part, calls_of, model_content, responses_of
 from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
@@ -102,6 +102,12 @@ def told_in(metadata: JsonObject | None) -> Iterator[Source]:
             yield Source.from_wire(each)
 
 
+def told_suggestions(metadata: JsonObject | None) -> list[str]:
+    """List the search suggestions of sub-agents that are noted with their responses."""
+    told = (metadata or {}).get(SUGGESTIONS)
+    return [html for html in told if isinstance(html, str)] if isinstance(told, list) else []
+
+
 class BesideText(ABC):
     """A run, as far as its replies are looked at."""
 
@@ -143,7 +149,9 @@ class BesideText(ABC):
     @property
     def search_suggestions(self) -> str:
         """The HTML that Google's terms ask to be shown along with an answer that rests on its search; else empty."""
-        return "\n".join(dict.fromkeys(filter(None, (suggestions_of(m.metadata) for m in self.replies))))
+        own = [suggestions_of(message.metadata) for message in self.replies]
+        told = [html for message in self.new_messages for html in told_suggestions(message.metadata)]
+        return "\n".join(dict.fromkeys(filter(None, (*own, *told))))
 
     @property
     def media(self) -> tuple[Media, ...]:

@@ -30,7 +30,7 @@ from agentkit.tooling.invoke import (
     refuse,
     succeed,
 )
-from agentkit.tooling.names import ACCEPTED, OWN, SECONDS, SOURCES
+from agentkit.tooling.names import ACCEPTED, OWN, SECONDS, SOURCES, SUGGESTIONS
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject, Part, calls_of, keep
 
@@ -496,6 +496,9 @@ class Calls:
         if run.sources_found:
             said[SOURCES] = [asdict(replace(source, spans=())) for source in run.sources_found]
             run.sources_found.clear()
+        if run.suggestions_found:
+            said[SUGGESTIONS] = [*run.suggestions_found]
+            run.suggestions_found.clear()
         run.history.add(Message(content=content, metadata=said or None))
 
     def _is_own(self, invocation: Invocation) -> bool:

@@ -64,6 +64,7 @@ def _config_in(config: Any) -> JsonObject:
         else:
             generation[key] = value
     generation = _generation_in(generation)
+    _check_shapes(request, generation)
     if any("functionDeclarations" in tool for tool in request.get("tools") or ()):
         raise ConfigurationError(
             "config['tools'] is for the server's own tools; functions go in Agent(tools=[...])."
@@ -77,6 +78,19 @@ def _config_in(config: Any) -> JsonObject:
     if generation:
         request["generationConfig"] = generation
     return request
+
+
+def _check_shapes(request: JsonObject, generation: JsonObject) -> None:
+    """Refuse what is looked into here, and by the traits, before google-genai sees it, and has another shape."""
+    calling = request.get("toolConfig")
+    found = {**generation, **request, **(calling if isinstance(calling, dict) else {})}
+    for key in ("toolConfig", "thinkingConfig", "functionCallingConfig"):
+        if not isinstance(value := found.get(key, {}), dict):
+            kind = type(value).__name__
+            raise ConfigurationError(f"config: {key} is an object, a dict of its fields, not {kind}.")
+    tools = request.get("tools", [])
+    if not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
+        raise ConfigurationError("config['tools'] is a list of tools, each a dict or a types.Tool.")
 
 
 _ONE_OF = frozenset({"responseSchema", "responseJsonSchema"})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentkit.core.beside import told_in
+from agentkit.core.beside import told_in, told_suggestions
 from agentkit.core.history import History
 from agentkit.core.meter import Meter
 from agentkit.core.state import OpenTurn, RunState, Settings, Setup
@@ -104,15 +104,17 @@ class Parked:
 
 def resumed_state(parked: Parked, run: Any, setup: Setup, settings: Settings, meter: Meter) -> RunState:
     """Make the state from which a run goes on."""
-    messages, found = list(parked.messages), list[Source]()
+    messages, found, shown = list(parked.messages), list[Source](), list[str]()
     if parked.opened is not None:
         found += told_in(messages[-1].metadata)
+        shown += told_suggestions(messages[-1].metadata)
         del messages[-2:]  # the calls, and what stands in for their responses
     elif run.stop is not None and messages[-1].content["role"] == "model":
         del messages[-1]  # a reply that was no answer: it is asked for again
     state = RunState(setup, settings, meter, History(messages))
     state.session.started_with, state.session.known = parked.started_with, len(messages)
     state.sources_found += found
+    state.suggestions_found += shown
     state.waiting.resumed = parked.opened
     state.tools.results = dict(run.results)
     return state

@@ -61,7 +61,7 @@ class ServerTools:
             said = {key: value for key, value in result.items() if key not in ("id", "outcome")}
             outcome = str(result.get("outcome") or "")
             yield self._finish(result.get("id") or self._code, "code_execution", outcome, said)
-        elif _object(part, "inlineData"):
+        elif _object(part, "inlineData") or _object(part, "fileData"):
             yield MediaDelta(dict(part))
 
     def beside(self, candidate: Mapping[str, Any]) -> Iterator[Event]:

@@ -171,6 +171,8 @@ class RunState:
         self.session = Session()
         self.sources_found: list[Source] = []
         """What the answers of sub-agents rest on whose responses aren't in the history yet."""
+        self.suggestions_found: list[str] = []
+        """The search suggestions that go with them."""
         self.set_up(setup, meter)
 
     def set_up(self, setup: Setup, meter: Meter) -> None:
@@ -186,6 +188,7 @@ class RunState:
             add_usage=meter.add,
             add_live_usage=meter.add_live,
             add_sources=self.sources_found.extend,
+            add_suggestions=self.suggestions_found.append,
             watched=setup.watched,
             streamed=setup.streamed,
             limit_reached=lambda: meter.reached(turns=False),

@@ -83,9 +83,10 @@ def merged(request: Request, more: JsonObject) -> Request:
 def secrets_in(fields: JsonObject) -> Iterator[Mapping[str, str]]:
     """Go through what may be a secret in a config: the headers that Gemini sends to a user's servers."""
     for tool in fields.get("tools", ()):
-        for server in tool.get("mcpServers") or ():
-            headers = (server.get("streamableHttpTransport") or {}).get("headers")
-            if isinstance(headers, dict):
+        servers = tool.get("mcpServers")
+        for server in servers if isinstance(servers, list) else ():
+            transport = server.get("streamableHttpTransport") if isinstance(server, dict) else None
+            if isinstance(transport, dict) and isinstance(headers := transport.get("headers"), dict):
                 yield {name: value for name, value in headers.items() if isinstance(value, str)}
 
 
@@ -99,6 +100,12 @@ def checked(fields: JsonObject) -> types.GenerateContentConfig:
         return types.GenerateContentConfig.model_validate(fields)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
+    except (AttributeError, TypeError) as error:  # the SDK's enums read what is no text
+        if len(fields) > 1:
+            for key, value in fields.items():
+                checked({key: value})
+        names = "".join(f"[{_snake(key)!r}]" for key in fields)
+        raise ConfigurationError(f"config{names} is not valid: {error}.") from None
     # Of a field for which several types are tried, the first one that isn't there says most.
     first = next((each for each in wrong if each["type"] == "extra_forbidden"), wrong[0])
     place = [_snake(step) for step in first["loc"] if isinstance(step, str)]

@@ -124,6 +124,8 @@ class Faults:
             return self.of_reply(api_error.code, api_error.details, headers)
         if type(exc).__module__ == "google.auth.exceptions":
             return self._of_auth(exc, kind)
+        if kind == "ValidationError" and (wrong := _of_schema(exc)):
+            return ConfigurationError(f"config['response_schema'] is not valid: {wrong}.")
         if kind in ("JSONDecodeError", "UnknownApiResponseError", "ValidationError", "RecursionError"):
             return self.malformed(str(exc))
         if _is_the_sdks(exc):
@@ -243,6 +245,14 @@ class _Mapped:
         finally:
             # The chain ends here: the exceptions below hold requests, and requests hold the key.
             error.__context__ = None
+
+
+def _of_schema(exc: Any) -> str:
+    """Say what is wrong with a schema, which no reply has; empty if an exception of pydantic's is of something else."""
+    if getattr(exc, "title", "") != "Schema":
+        return ""
+    first = exc.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _is_the_sdks(exc: Exception) -> bool:

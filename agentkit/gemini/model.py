@@ -360,11 +360,16 @@ class GeminiModel(Model):
             raise self._faults.of_reply(code, body)
         if wrong := misshapen(body):
             raise self._faults.malformed(wrong)
+        has_others = False
         for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):
+            if place.get("index"):
+                has_others = True
             for key in place.keys() & _TOLD:
                 said = place[key]
                 if said != "STOP" and isinstance(said, (str, list, dict)):  # nearly all say that alone
                     place[key] = self._faults.scrub(said if isinstance(said, str) else repr(said))
+        if has_others:  # `extra_body` may have asked for them: a run follows the first one
+            body["candidates"] = [each for each in body["candidates"] if not each.get("index")]
         return cast(Reply, body)
 
     def _count(self, body: JsonObject) -> int:

@@ -139,7 +139,7 @@ class Chunks:
                 return self._chunk({"text": gap + text})
             case MediaDelta(part):
                 self._spoken = True
-                return self._chunk({"inlineData": part["inlineData"]})
+                return self._chunk({key: part[key] for key in ("inlineData", "fileData") if key in part})
             case ThoughtDelta(text):
                 return self._chunk({"text": text, "thought": True})
         return None

@@ -40,6 +40,8 @@ class RunHandle:
     """Takes a function that returns what the tool has spent so far."""
     add_sources: Callable[[Sequence[Source]], None] = _nowhere
     """Takes what the answer of a sub-agent rests on."""
+    add_suggestions: Callable[[str], None] = _nowhere
+    """Takes the search suggestions that go with it."""
     watched: bool = False
     """Whether somebody watches the run's events as they happen."""
     streamed: bool = False

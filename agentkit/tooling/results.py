@@ -42,13 +42,18 @@ class Media:
     mime_type: str
     name: str | None = None
     """A file name for the model to refer to."""
+    uri: str = ""
+    """Where it is, if the model only says that; `data` is empty then."""
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
-        return f"Media({len(self.data)} bytes, {self.mime_type!r}{name})"
+        return f"Media({self.uri or f'{len(self.data)} bytes'}, {self.mime_type!r}{name})"
 
     def to_wire(self) -> JsonObject:
-        """Return it as a part with base64 `inlineData`."""
+        """Return it as a part: base64 `inlineData`, or `fileData` if all that is known of it is its URI."""
+        if self.uri:
+            found = {"fileUri": self.uri, "mimeType": self.mime_type, "displayName": self.name}
+            return {"fileData": {key: value for key, value in found.items() if value}}
         blob: Blob = {"mimeType": self.mime_type, "data": base64.b64encode(self.data).decode()}
         if self.name:
             blob["displayName"] = self.name
@@ -62,9 +67,13 @@ class Media:
         extension.
 
         Raises:
-            ConfigurationError: The path names no file.
+            ConfigurationError: The path names no file, or the data are at a URI.
             OSError: The file can't be written.
         """
+        if self.uri:
+            raise ConfigurationError(
+                f"Media.save({path!r}): the data aren't here. Fetch them from {self.uri}."
+            )
         file = Path(path)
         if not file.name:
             raise ConfigurationError(f"Media.save({path!r}): give the path of a file.")
@@ -88,16 +97,14 @@ def media_in(parts: Iterable[Part]) -> list[Media]:
     """List the media in parts of a content, those in thoughts left out."""
     found: list[Media] = []
     for part in parts:
-        blob = part.get("inlineData")
+        blob: Any = part.get("inlineData") or part.get("fileData")
         if not part.get("thought") and isinstance(blob, dict):
-            kind, data = (
-                str(blob.get("mimeType") or "application/octet-stream"),
-                decoded(str(blob.get("data"))),
-            )
+            kind = str(blob.get("mimeType") or "application/octet-stream")
+            data, uri = decoded(str(blob.get("data") or "")), str(blob.get("fileUri") or "")
             if found and found[-1].mime_type == kind and _is_raw_sound(kind):  # it came in pieces
                 found[-1] = replace(found[-1], data=found[-1].data + (data or b""))
             else:
-                found.append(Media(data or b"", kind, blob.get("displayName")))
+                found.append(Media(data or b"", kind, blob.get("displayName"), uri))
     return found
 
 

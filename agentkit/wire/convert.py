@@ -30,7 +30,7 @@ from agentkit.wire.content import (
 )
 from agentkit.wire.files import FilePart, UploadedFile, local_file
 from agentkit.wire.history import check
-from agentkit.wire.mime import encode_pil, is_pil, text_in_bytes
+from agentkit.wire.mime import is_pil, text_in_bytes
 from agentkit.wire.signatures import Author
 
 if TYPE_CHECKING:
@@ -306,9 +306,8 @@ def _part_in(item: Any, inline_bytes: int | None = None) -> Part:
         if not item.strip():
             raise ConfigurationError("The text to send is empty.")
         return {"text": item}
-    if is_pil(item):
-        item = encode_pil(item)[0]
-    if isinstance(item, (bytes, bytearray, memoryview, Path)) or callable(getattr(item, "read", None)):
+    is_data = isinstance(item, (bytes, bytearray, memoryview, Path)) or is_pil(item)
+    if is_data or callable(getattr(item, "read", None)):
         return _of_file(item, inline_bytes)
     if isinstance(item, UploadedFile):
         return cast(Part, FilePart.of(item))

@@ -14,7 +14,7 @@ from typing import Any
 from agentkit.errors import ConfigurationError
 from agentkit.wire.arguments import reader
 from agentkit.wire.content import JsonObject, Part
-from agentkit.wire.mime import sniff, text_in_bytes
+from agentkit.wire.mime import encode_pil, is_pil, sniff, text_in_bytes
 
 _BEGINNING = 1 << 16
 """So many bytes are looked at to tell what kind of data a file is."""
@@ -106,7 +106,10 @@ class FilePart(dict[str, Any]):
 
 
 def local_file(value: Any, name: str | None = None) -> LocalFile:
-    """Look at a path, bytes or an open binary file: what kind of data it is, by its content and then by its name.
+    """Look at a path, bytes, an open binary file or an image of Pillow: what kind of data it is.
+
+    Its content says that, and then its name. A file that can be rewound is read from its beginning, as google-genai
+    does.
 
     Raises:
         ConfigurationError: It is no file, or empty, or nobody can tell what kind of data it is.
@@ -114,6 +117,8 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
     """
     path: Path | None = None
     data: bytes | None = None
+    if is_pil(value):
+        value = encode_pil(value)[0]
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)
         name, size = name or path.name, path.stat().st_size
@@ -122,7 +127,7 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
     elif not isinstance(value, (bytes, bytearray, memoryview)) and not callable(getattr(value, "read", None)):
         raise ConfigurationError(f"{value!r:.100} isn't a file: give a path, bytes or an open binary file.")
     else:
-        data = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else value.read()
+        data = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else _read(value)
         if not isinstance(data, bytes):
             raise ConfigurationError(f"{value!r:.100} gives text: open it in binary mode, or give its text.")
         opened = getattr(value, "name", None)
@@ -143,3 +148,11 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
             "{'inlineData': {'mimeType': 'image/png', 'data': ...}}."
         )
     return LocalFile(name=name or "file", mime_type=kind, size=size, path=path, data=data)
+
+
+def _read(file: Any) -> Any:
+    """Read an open file whole: what has just been written to it, or was read before, too."""
+    seekable = getattr(file, "seekable", None)
+    if callable(seekable) and seekable():
+        file.seek(0)
+    return file.read()

@@ -55,6 +55,8 @@ def sources_of(replies: Iterable[tuple[Content, Mapping[str, Any] | None]], text
         is_last = index == len(replies) - 1
         spans = _Spans(content["parts"], text if is_last else None)
         for source in _sources(metadata or {}, spans):
+            if not (source.uri or source.title or source.text):
+                continue
             key = (source.uri,) if source.uri else (source.kind, source.title, source.text)
             known = found.get(key, source)
             found[key] = replace(
@@ -90,12 +92,35 @@ def with_footnotes(text: str, sources: Sequence[Source]) -> str:
 
 
 def marked(text: str, sources: Sequence[Source], *, at: int = 0, first: int = 1) -> str:
-    """Put the marks of footnotes into a text, or into the piece of one that begins at a character of it."""
-    marks = {(end - at, number) for number, each in enumerate(sources, first) for _, end in each.spans}
-    for end, number in sorted(marks, reverse=True):
-        if 0 < end <= len(text):
-            text = f"{text[:end]}[^{number}]{text[end:]}"
+    """Put the marks of footnotes into a text, or into the piece of one that begins at a character of it.
+
+    Code stays as it is: what belongs into a fenced block stands below it.
+    """
+    marks: dict[int, set[int]] = {}
+    blocks = list(_fenced(text)) if "```" in text or "~~~" in text else []
+    for number, each in enumerate(sources, first):
+        for _, end in each.spans:
+            if 0 < end - at <= len(text):
+                below = (last for begin, last in blocks if begin < end - at <= last)
+                marks.setdefault(next(below, end - at), set()).add(number)
+    below_blocks = {last for _, last in blocks}
+    for end in sorted(marks, reverse=True):
+        written = "".join(f"[^{number}]" for number in sorted(marks[end]))
+        text = f"{text[:end]}{chr(10) if end in below_blocks else ''}{written}{text[end:]}"
     return text
+
+
+def _fenced(text: str) -> Iterator[Span]:
+    """Go through the fenced blocks of a Markdown text: from where the first fence begins to the end of the last."""
+    begin, fence, at = 0, "", 0
+    for line in text.splitlines(keepends=True):
+        found = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if found and not fence:
+            begin, fence = at, found[1]
+        elif found and found[1].startswith(fence) and not line[found.end() :].strip():
+            yield begin, at + len(line.rstrip())
+            fence = ""
+        at += len(line)
 
 
 def footnotes(sources: Sequence[Source], *, first: int = 1) -> str:
@@ -185,11 +210,14 @@ class _Spans:
         return None
 
     def _counted(self, at: int, begin: int, end: int) -> Span | None:
-        """Count bytes from a character on; None where they end beyond the text."""
+        """Count bytes from a character on, in whole characters; None where they end beyond the text."""
         raw = (self._text or "")[at:].encode(errors="replace")
         if end > len(raw):
             return None
-        return at + len(raw[:begin].decode(errors="ignore")), at + len(raw[:end].decode(errors="ignore"))
+        within = end < len(raw) and raw[end] & 0xC0 == 0x80  # it ends in the midst of a character
+        return at + len(raw[:begin].decode(errors="ignore")), at + len(
+            raw[:end].decode(errors="ignore")
+        ) + within
 
 
 _NONE: Final[JsonObject] = {}

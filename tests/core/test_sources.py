@@ -11,8 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentkit import Agent, ChatManager, MemoryStore, Result, Run, Source, SQLiteStore, ToolDeferred
-from agentkit.core.beside import told_in
+from agentkit import (
+    Agent,
+    ChatManager,
+    ConfigurationError,
+    MemoryStore,
+    Result,
+    Run,
+    Source,
+    SQLiteStore,
+    ToolDeferred,
+)
+from agentkit.core.beside import told_in, told_suggestions
+from agentkit.events import MediaDelta
 from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import reply
 from agentkit.tooling.results import Media
@@ -300,6 +311,36 @@ def test_footnotes_stand_behind_what_they_support() -> None:
     assert Agent(ScriptedModel(["No sources."])).run("go").text_with_sources() == "No sources."
 
 
+def test_what_the_server_counts_within_a_character_is_that_character() -> None:
+    text = "日🍵茶"
+    for begin, end, words in ((4, 6, "🍵"), (1, 4, "日🍵"), (0, 3, "日"), (8, 10, "茶"), (3, 11, None)):
+        segment = {"startIndex": begin, "endIndex": end}
+        supports = [{"segment": segment, "groundingChunkIndices": [0, 5]}]
+        said = {"groundingMetadata": {"groundingChunks": [page(0)], "groundingSupports": supports}}
+        (source,) = sources_of([({"role": "model", "parts": [{"text": text}]}, said)], text)
+        assert [text[b:e] for b, e in source.spans] == ([words] if words else [])
+
+
+def test_a_source_that_says_nothing_is_none_and_the_others_keep_their_spans() -> None:
+    made = grounded("Tee hält.", "Tee", "hält.")
+    chunks = made["candidates"][0]["groundingMetadata"]["groundingChunks"]
+    chunks[0] = {"web": {"domain": "example.com"}}
+    made["candidates"][0]["urlContextMetadata"] = {"urlMetadata": [{"urlRetrievalStatus": "X"}, None]}
+    run = Agent(ScriptedModel([made])).run("go")
+    assert ([source.title for source in run.sources], supported(run)) == (["page 1"], [["hält."]])
+
+
+def test_code_has_no_footnotes_in_it_they_stand_below(way: Way, tmp_path: Path) -> None:
+    text = "So:\n\n```py\nx = 1\n```\n\n~~~~\n~~~\n42\n~~~~\nDone."
+    made = grounded(text, "x = 1", "So:", "42", "```py\nx = 1\n```")
+    marked = "So:[^2]\n\n```py\nx = 1\n```\n[^1][^4]\n\n~~~~\n~~~\n42\n~~~~\n[^3]\nDone."
+    store = SQLiteStore(tmp_path / "chats.db")
+    agent = Agent(ScriptedModel([made]))
+    assert way.chat(agent, store).send("go").text_with_sources().startswith(f"{marked}\n\n[^1]: ")
+    assert marked in ChatManager(agent, store).export_session("ann", "markdown")
+    store.close()
+
+
 def test_an_agent_around_it_gets_the_sources_and_the_pictures(way: Way) -> None:
     made = grounded("Tee hält.", "Tee hält.")
     made["candidates"][0]["content"]["parts"].append(
@@ -337,10 +378,12 @@ def test_what_a_sub_agents_answer_rests_on_is_among_the_sources_of_the_run_aroun
     assert supported(run) == [["So"], ["it is."]]  # page 0 is a source of its own, too
     assert [source.uri for source in run.sources] == ["https://example.com/0", "https://example.com/1"]
     assert [each.data for each in run.calls[0].media] == [b"hi"]
+    assert run.search_suggestions == Run.from_json(run.to_json()).search_suggestions == HTML
     stored = [message.metadata for message in store.load("ann").messages if message.metadata]
     assert [metadata["agentkitSources"][0]["title"] for metadata in stored[:2]] == ["page 0"] * 2
     assert Run.from_json(run.to_json()).sources == run.sources
     later = way.chat(outer, store).send("and?")
+    assert later.search_suggestions == ""
     assert later.sources == ()  # those of an earlier turn of the chat
 
 
@@ -363,13 +406,15 @@ def test_they_outlast_a_call_beside_it_that_waits(way: Way) -> None:
     assert (run.stop, run.sources) == ("deferred", (page_source(0),))
     run = way.resume(outer, run.to_json(), {run.pending[0].call_id: Result("ok")})
     assert (run.text, run.sources) == ("Done.", (page_source(0),))
+    assert run.search_suggestions == HTML
 
 
 @pytest.mark.parametrize(
-    "odd", ["x", [3], [{"kind": "nothing"}], [{"kind": "web", "spans": 3}], {"kind": "web"}]
+    "odd", [{}, [3], [{"kind": "nothing"}], [{"kind": "web", "spans": 3}], {"kind": "web"}]
 )
 def test_what_an_archive_has_in_their_place_is_left_out(odd: Any) -> None:
     assert list(told_in({"agentkitSources": odd})) == []
+    assert told_suggestions({"agentkitSuggestions": odd}) == []
 
 
 RATINGS = [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH", "blocked": True}]
@@ -418,3 +463,17 @@ def test_media_and_thoughts_of_a_run_are_listed_and_saved(way: Way, tmp_path: Pa
         assert (saved.getframerate(), saved.getnframes()) == (8000, 2)
     assert run.media[1].save(str(tmp_path / "raw.pcm")).read_bytes() == b"\x00\x01\x00\x01"
     assert Media(b"x", "application/x-unknown").save(tmp_path / "x").name == "x"
+
+
+def test_a_file_of_the_reply_that_is_at_an_address_is_one_of_its_media(way: Way, tmp_path: Path) -> None:
+    """On Vertex AI pictures may be written to a bucket."""
+    part: Any = {"fileData": {"fileUri": "gs://b/cup.png", "mimeType": "image/png"}}
+    inner = Agent(ScriptedModel([reply(part), reply(part)]), name="inner")
+    run = way.run(inner, "draw")
+    assert (run.stop, run.media) == (None, (Media(b"", "image/png", uri="gs://b/cup.png"),))
+    assert [event.part for event in way.events if isinstance(event, MediaDelta)] == [part] * way.streamed
+    assert run.media[0].to_wire() == part
+    with pytest.raises(ConfigurationError, match=r"gs://b/cup\.png"):
+        run.media[0].save(tmp_path / "cup")
+    outer = way.run(outer_of(inner, call("inner", request="draw"), "There."), "go")
+    assert [each.uri for each in outer.calls[0].media] == ["gs://b/cup.png"]

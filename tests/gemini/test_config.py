@@ -118,6 +118,12 @@ def test_a_config_is_sent_as_the_sdk_sends_it(make: Make, server: GeminiServer, 
         ({"thinkingConfig": {"includeThoght": 1}}, "['include_thoght']: .* did you mean 'include_thoughts'"),
         ({"tools": [{"google_serach": {}}]}, "['google_serach']: .* did you mean 'google_search'"),
         ({"brand_new_thing": 1}, "extra_body"),
+        (
+            {"temperature": 1, "thinking_config": {"thinking_level": 5}},
+            "config['thinking_config'] is not valid: 'int'",
+        ),
+        ({"response_schema": {"typ": "STRING"}}, "config['response_schema'] is not valid: typ: Extra inputs"),
+        ({"tools": [{"mcp_servers": [5]}]}, "config['tools']['mcp_servers'] is not valid"),
         ({"model_armor_config": {}}, "model_armor_config"),  # of Vertex AI alone
     ],
 )

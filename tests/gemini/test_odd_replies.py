@@ -163,6 +163,21 @@ def test_without_candidates_a_stream_is_empty_as_a_whole_reply_is_and_counts() -
             assert run.usage.total_tokens == 3 * run.turns
 
 
+def test_of_several_candidates_a_run_follows_the_first_and_mixes_none_into_it() -> None:
+    """They may be asked for in `extra_body`; a stream brings them in any order."""
+
+    def piece(index: int, text: str, **more: Any) -> Any:
+        return {"index": index, "content": {"role": "model", "parts": [{"text": text}]}, **more}
+
+    begun, other = {"candidates": [piece(1, "No."), piece(0, "Y")]}, {"candidates": [piece(1, "Never.")]}
+    ended = {"candidates": [piece(0, "es.", finishReason="STOP"), piece(1, "!", finishReason="SAFETY")]}
+    whole = {"candidates": [piece(1, "No."), piece(0, "Yes.", finishReason="STOP")]}
+    for each in WAYS.values():
+        for model in models(saying(*([begun, other, ended] if each.streamed else [whole],))):
+            run = each.run(Agent(model), "x")
+            assert (run.text, run.stop) == ("Yes.", None)
+
+
 def test_a_stream_that_breaks_off_in_its_candidate_is_cut_off_still() -> None:
     for model in models(saying([{"candidates": [{"content": {"parts": [{"text": "x"}]}}]}])):
         with pytest.raises(ModelError, match="truncated"):

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from google import genai
 from google.genai import types
+from PIL import Image
 
 from agentkit import (
     Agent,
@@ -362,6 +363,8 @@ def test_by_hand_sync_and_async(server: GeminiServer, files: FilesApi, video: Pa
     given = types.File(uri=first.uri, mime_type="video/mp4", name="files/f0")
     agent.run(["Again.", given])
     assert sent_files(server) == ["f0"]
+    picture = agent.upload(Image.new("RGB", (2, 2), "red"), name="red.png")
+    assert (picture.mime_type, picture.name, files.kept[-1].data[:4]) == ("image/png", "red.png", b"\x89PNG")
 
 
 def test_through_a_client_of_the_users(server: GeminiServer, files: FilesApi, video: Path) -> None:

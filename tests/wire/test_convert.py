@@ -190,6 +190,10 @@ def test_pictures_of_pillow_and_bytes_in_memory_are_taken() -> None:
     data = base64.b64decode(content["parts"][1]["inlineData"]["data"])
     assert Image.open(io.BytesIO(data)).convert("RGB").getcolors() == [(4, (255, 0, 0))]
     assert user_input(io.BytesIO(PNG)) == user_input(PNG) == user_input(memoryview(PNG))
+    written = io.BytesIO()
+    written.write(PNG)  # and not rewound: google-genai's uploads don't ask for it either
+    for _ in range(2):
+        assert user_input(written) == user_input(PNG)
     with pytest.raises(ConfigurationError, match="binary mode"):
         user_input(io.StringIO("text"))
 

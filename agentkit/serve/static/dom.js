@@ -93,10 +93,11 @@ export function used(usage) {
  */
 export function media(parts) {
   return parts
-    .map((part) => part.inlineData)
+    .map((part) => part.inlineData || part.fileData)
     .filter(Boolean)
     .map((blob) => {
       const kind = String(blob.mimeType || "").toLowerCase();
+      if (blob.fileUri) return make("p.note", visible(`${kind || "file"}, ${blob.fileUri}`));
       if (!blob.data || !/^image\/(png|jpeg|gif|webp)$/.test(kind)) {
         const size = blob.size ?? Math.round((blob.data.length * 3) / 4);
         return make("p.note", visible(`${kind || "file"}, ${Math.ceil(size / 1024).toLocaleString("en")} kB`));
