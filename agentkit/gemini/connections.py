@@ -25,8 +25,8 @@ import httpx2
 from agentkit.gemini.http11 import NEED_DATA, PIECE, Exchange, Head
 from agentkit.gemini.times import Clock
 
-MOST_CONNECTIONS = 100
-"""As many as httpx2 has by default: further requests wait until others are done."""
+MOST_CONNECTIONS = 200
+"""Further requests wait until others are done. macOS lets a process open 256 files, unless told otherwise."""
 KEEPALIVE_SECONDS = 5.0
 """For so long httpx2 keeps a connection that isn't used; the next request after that closes it."""
 _log = logging.getLogger("agentkit.gemini")

@@ -223,8 +223,8 @@ SCENARIOS = (
         ),
         rounds=5,
         short={"runs_per_second": "200 runs at a time, runs a second"},
-        note="All use HTTP clients as they come, with up to 100 connections. No more than the floor's throughput is to"
-        " be had on httpx2.",
+        note="All use HTTP clients as they come: with up to 100 connections on httpx2, where no more than the floor's"
+        " throughput is to be had, and up to 200 of agentkit's own.",
     ),
     Scenario(
         "startup",
