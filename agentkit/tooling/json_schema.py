@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import (
     GenerateJsonSchema,
@@ -15,7 +17,7 @@ from pydantic.json_schema import (
     JsonSchemaValue,
     JsonSchemaWarningKind,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticSerializationError, core_schema
 
 from agentkit.tooling.fields import describe_class
 from agentkit.tooling.results import to_json
@@ -122,11 +124,13 @@ class JsonSchema(GenerateJsonSchema):
         if "$ref" in keys:
             keys = self.get_schema_from_definitions(JsonRef(keys["$ref"])) or {}
         if keys.get("type") in ("array", "object"):
-            return self.handle_invalid_for_json_schema(schema, "a dict whose keys are no text")
+            return self.handle_invalid_for_json_schema(schema, "a dict whose keys can't be strings")
         return made
 
     def encode_default(self, dft: Any) -> Any:
         """Write bytes as the validator takes them, in the alphabet of everything else on the wire."""
+        if not _is_data(dft):
+            raise PydanticSerializationError("it is no data")  # then pydantic declares none
         if type(dft) in _PLAIN or self._config.ser_json_bytes == "base64":
             return to_json(dft)
         try:
@@ -220,13 +224,29 @@ def tidy(schema: JsonObject) -> JsonObject:
 
 
 def set_default(schema: JsonObject, default: Any) -> None:
-    """Declare a default, if JSON can hold it; None only where null may be given."""
+    """Declare a default, if it is data that JSON can hold; None only where null may be given."""
     if default is None and not _allows_null(schema):
         return
     try:
-        schema["default"] = to_json(default)
+        if _is_data(default):
+            schema["default"] = to_json(default)
     except Exception:  # of an object that isn't ours; the function still gets it
         return
+
+
+def _is_data(default: Any) -> bool:
+    """Return whether a default may be shown to a model: not `os.environ`, nor an open file, nor a secret."""
+    if isinstance(default, Mapping):
+        return isinstance(default, (dict, types.MappingProxyType)) and all(map(_is_data, default.values()))
+    if isinstance(default, (list, tuple, set, frozenset)):
+        return all(map(_is_data, default))
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return all(_is_data(getattr(default, each.name)) for each in dataclasses.fields(default))
+    if isinstance(default, BaseModel):
+        return all(map(_is_data, vars(default).values()))
+    return not isinstance(default, Iterator) and not hasattr(
+        default, "get_secret_value"
+    )  # as pydantic names it
 
 
 def _allows_null(schema: JsonObject) -> bool:

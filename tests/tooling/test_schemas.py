@@ -1,16 +1,21 @@
 """The schema says what the validator does, and what can't be declared says why or is left out."""
 
+import io
 import json
 import logging
+import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from datetime import date
+from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Annotated, Any, Literal, Required
 
 import jsonschema
 import pytest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict, Unpack
 
@@ -455,3 +460,71 @@ def test_an_optional_parameter_that_can_not_be_declared_is_left_out(
 def test_a_required_parameter_that_can_not_be_declared_is_refused_as_before() -> None:
     with pytest.raises(ToolDefinitionError, match=r"parameter 'x' has the type .*Client"):
         taking(Client)
+
+
+HIDDEN = SecretStr("hunter2")
+
+
+class Login(BaseModel):
+    user: str = "ann"
+    key: SecretStr = HIDDEN
+
+
+@dataclass
+class Access:
+    login: Login = field(default_factory=Login)
+    key: SecretStr = HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("type", "default"),
+    [
+        (Mapping[str, str], os.environ),
+        (Any, os.environ),
+        (Any, {"deep": [os.environ]}),
+        (SecretStr, SecretStr("hunter2")),
+        (str, SecretStr("hunter2")),
+        (list[SecretStr], [SecretStr("hunter2")]),
+        (Login, Login()),
+        (Access, Access()),
+        (Any, iter(["read"])),
+        (Any, io.StringIO("a line")),
+        (Any, object()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_default_that_is_no_data_or_holds_a_secret_is_not_declared(type: Any, default: Any) -> None:
+    def look(at: Any = default) -> Any:
+        return at
+
+    look.__annotations__["at"] = type
+    made = Tool.of(look)
+    declared = schema_of(made)
+    assert "default" not in declared["properties"]["at"]
+    assert "***" not in str(declared)
+    assert made.bind({}, NO_CONTEXT)() is default
+    if isinstance(default, Iterator):
+        assert list(default)  # nobody has read it
+
+
+class Form(Enum):
+    WHOLE = "whole"
+
+
+def test_a_default_that_is_data_is_declared() -> None:
+    def look(
+        path: Path = Path("a"),
+        day: date = date(2026, 1, 2),
+        form: Form = Form.WHOLE,
+        prices: Mapping[str, int] = MappingProxyType({"tea": 3}),
+        sizes: frozenset[int] = frozenset({1}),
+    ) -> None: ...
+
+    properties = schema_of(Tool.of(look))["properties"]
+    assert [each["default"] for each in properties.values()] == [
+        "a",
+        "2026-01-02",
+        "whole",
+        {"tea": 3},
+        [1],
+    ]
