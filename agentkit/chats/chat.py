@@ -113,7 +113,7 @@ class Chat(_BaseChat[Deps]):
         Raises:
             SessionConflict: Another writer has this session; nothing was sent.
             StoreError: The store can't be written; what it has is intact.
-            AgentError: The chat was interrupted while tools ran, and must be resumed first.
+            HistoryError: Calls of the chat wait for a decision, or it was interrupted while they ran: resume it first.
         """
         return self._stream(message, self._sending(options, output, id, wait), stream=False).drain()
 
@@ -236,7 +236,7 @@ class Chat(_BaseChat[Deps]):
         Counts what the memory would send, but makes no new summary for it. See `Agent.count_tokens`.
 
         Raises:
-            AgentError: The chat was interrupted while tools ran, and must be resumed first.
+            HistoryError: Calls of the chat wait for a decision, or it was interrupted while they ran: resume it first.
         """
         merged: Any = self._merged({**options})
         return self._agent._count(message, merged, output, self._conversation)

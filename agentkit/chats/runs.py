@@ -97,12 +97,14 @@ def _check(session: StoredSession) -> None:
 
 
 def begin(state: RunState, seen: Seen, id: str, given: JsonObject | None = None) -> None:
-    """Let a run begin with a message that follows what was said. Raises AgentError if it can't."""
+    """Let a run begin with a message that follows what was said. Raises HistoryError if calls are open."""
     if seen.has_open_calls:
-        raise AgentError(
+        raise HistoryError(
             f"The chat {id!r} has calls that are not answered yet: they wait for a decision (see "
             "pending), or it broke off while they ran. Finish that first with resume(), or take it back "
-            "with undo()."
+            "with undo().",
+            index=len(seen.contents) - 1,
+            rule=2,
         )
     state.session.given = given
     state.go_on_from(seen.history.copy())

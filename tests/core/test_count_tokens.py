@@ -13,8 +13,8 @@ from google import genai
 
 from agentkit import (
     Agent,
-    AgentError,
     Deny,
+    HistoryError,
     Hooks,
     LastTurns,
     Limits,
@@ -203,7 +203,7 @@ def test_a_chat_whose_calls_wait_says_so(server: GeminiServer, make: Make, runne
     server.script([calls(call("order", {"sku": "a"}))])
     chat = make(tools=[order]).chat()
     assert chat.send_message("Order a").stop == "approval"
-    with pytest.raises(AgentError, match="not answered yet"):
+    with pytest.raises(HistoryError, match="not answered yet"):
         count_next(chat, runner, "And?")
     assert len(server.requests) == 1
 
