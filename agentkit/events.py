@@ -407,7 +407,7 @@ def _usage_in(wire: Any) -> Usage:
     counts = {each.name: wire[_camel(each.name)] for each in dataclasses.fields(Usage)}
     rows = counts.pop("by_model")
     if any(type(count) is not (bool if name == "estimated" else int) for name, count in counts.items()):
-        raise ValueError("a count is no whole number")
+        raise ValueError("a count isn't a whole number")
     return Usage(**counts, by_model=read_by_model([{_snake(key): row[key] for key in row} for row in rows]))
 
 

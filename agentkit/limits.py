@@ -462,13 +462,13 @@ def read_by_model(value: Any) -> tuple[ModelUsage, ...]:
         ValueError: It isn't one.
     """
     if not isinstance(value, (list, tuple)):
-        raise ValueError("by_model is no list")
+        raise ValueError("by_model is not a list")
     return tuple([_read_model_usage(row) for row in value])
 
 
 def _read_model_usage(row: Any) -> ModelUsage:
     if not isinstance(row, dict) or "model" not in row:
-        raise ValueError("by_model has an entry that is no object with a model")
+        raise ValueError("by_model has an entry that isn't an object with a model")
     return ModelUsage(**read_counts(row, _MODEL_USAGE, "by_model: "))
 
 

@@ -143,7 +143,7 @@ class Output(Generic[T]):
         except ValidationError as error:
             return self._parse_meant(text, error)
         except ValueError as error:
-            raise InvalidArguments([f"it is no JSON: {error}"]) from error
+            raise InvalidArguments([f"it isn't valid JSON: {error}"]) from error
         return cast(T, made["result"] if self._wrapped else made)
 
     def _parse_meant(self, text: bytes, error: ValidationError) -> T:
@@ -152,7 +152,7 @@ class Output(Generic[T]):
             given = json.loads(text)
         except (ValueError, RecursionError):
             reason = error.errors()[0]["msg"].removeprefix("Invalid JSON: ")
-            raise InvalidArguments([f"it is no JSON: {reason}"]) from error
+            raise InvalidArguments([f"it isn't valid JSON: {reason}"]) from error
         if self._wrapped and not (isinstance(given, dict) and "result" in given):
             problem = 'give an object with the value in it: {"result": ...}'
             raise InvalidArguments([f"{problem} (got {text.decode(errors='replace'):.60})"]) from error

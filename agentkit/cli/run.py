@@ -166,7 +166,7 @@ def output_of_schema(schema: Any, where: str) -> Any:
     try:
         validator.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise UsageFault(f"-o {where}: it is no JSON schema: {error.message}") from None
+        raise UsageFault(f"-o {where}: it isn't a JSON schema: {error.message}") from None
     if not isinstance(schema, dict):
         raise UsageFault(f"-o {where}: a JSON schema is an object.")
     rules = validator(schema)

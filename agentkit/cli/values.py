@@ -21,7 +21,7 @@ def json_of(text: str, what: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UsageFault(f"{what}: it is no JSON: {error}.") from None
+        raise UsageFault(f"{what}: it isn't valid JSON: {error}.") from None
 
 
 def key_and_value(word: str, wrong: str) -> tuple[str, Any]:

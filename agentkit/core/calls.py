@@ -351,7 +351,12 @@ class Calls:
             try:
                 state = invocation.context._state_after(state)
             except (TypeError, ValueError, RecursionError) as error:
-                made = fail(invocation, ToolError(f"The tool has run, but ctx.state is no JSON now: {error}"))
+                made = fail(
+                    invocation,
+                    ToolError(
+                        f"The tool has run, but ctx.state can't be kept, for it isn't JSON now: {error}"
+                    ),
+                )
         withheld = self._run.outcomes.after_tool is not None and made.kind not in ("timeout", "waits")
         if withheld and not self._gives_output(invocation):
             yield from self._run.outcomes.release(invocation, made)

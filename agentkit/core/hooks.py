@@ -77,7 +77,7 @@ def made_by_hook(said: JsonObject, model: str) -> Reply:
         parts = signed_by_nobody(assembler.parts, model)
     except (ModelError, AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
         raise ConfigurationError(
-            f"A hook returned {said!r:.200}, which is no reply: make one with agentkit.testing.reply(...)."
+            f"A hook returned {said!r:.200}, which isn't a reply: make one with agentkit.testing.reply(...)."
         ) from error
     reply = assembler.reply()
     if "candidates" in reply:

@@ -64,7 +64,7 @@ class Outcomes:
             edit(invocation, copy.deepcopy(args), who, max_chars=self.max_chars)
         except (TypeError, ValueError, RecursionError) as error:
             invocation.function, invocation.args, invocation.outcome = before
-            raise DecisionError(f"Edit(...) of {name!r}: this is no JSON: {error}") from error
+            raise DecisionError(f"Edit(...) of {name!r}: the arguments aren't JSON: {error}") from error
         if (outcome := invocation.outcome) is not None:
             invocation.function, invocation.args, invocation.outcome = before
             raise DecisionError(f"Edit(...) of {name!r}: {outcome.error}") from outcome.error

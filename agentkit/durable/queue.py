@@ -99,7 +99,7 @@ class Queue:
     ) -> None:
         self.agents = {check_id("An agent's name", name): agent for name, agent in by_name(agents).items()}
         if not keep >= 0:
-            raise ConfigurationError(f"Queue(keep={keep!r}): give seconds, from 0 on.")
+            raise ConfigurationError(f"Queue(keep={keep!r}): give a number of seconds, 0 or more.")
         self.store, self.keep = store, keep
         self.deps, self.memory = deps, memory
         self.output = output if output is None or isinstance(output, Output) else Output[Any](output)

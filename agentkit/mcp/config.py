@@ -38,7 +38,7 @@ def servers_in(path: Path) -> Iterator[tuple[Any, JsonObject]]:
 def _server(entry: JsonObject, name: str, where: str) -> tuple[Any, JsonObject]:
     url, command, args = entry.get("url"), entry.get("command"), entry.get("args") or []
     if url and not is_url(url):
-        raise ConfigurationError(f"{where} has a url that is no http(s) address.")
+        raise ConfigurationError(f"{where} has a url that isn't an http(s) address.")
     if not url and not (isinstance(command, str) and isinstance(args, list)):
         raise ConfigurationError(f"{where}: its command must be a text, and its args a list.")
     options: JsonObject = {

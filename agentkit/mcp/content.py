@@ -113,6 +113,6 @@ def _media(data: str, mime_type: str | None, name: str | None = None) -> Media:
     try:
         decoded = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ToolError(f"The MCP server sent media that is no base64: {error}.") from error
+        raise ToolError(f"The MCP server sent media that isn't base64: {error}.") from error
     is_known = mime_type is not None and _MIME.fullmatch(mime_type)
     return Media(decoded, mime_type if is_known and mime_type else _UNKNOWN, name)

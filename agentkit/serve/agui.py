@@ -44,7 +44,7 @@ class AgUi:
         try:
             given = RunAgentInput.model_validate_json(await request.body())
         except ValidationError as error:
-            return JSONResponse({"error": f"This is no RunAgentInput: {error}"[:1000]}, 422)
+            return JSONResponse({"error": f"The body isn't an AG-UI RunAgentInput: {error}"[:1000]}, 422)
         session = user.session(given.thread_id)
         return StreamingResponse(
             self._stream(session, given), media_type="text/event-stream", headers=_HEADERS

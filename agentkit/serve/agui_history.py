@@ -96,14 +96,14 @@ def _compare(theirs: Sequence[Any], known: Sequence[Any]) -> None:
     said = [_text(m.content) for m in theirs if m.role == "user"]
     users = [m.content for m in known if m.role == "user"]
     if theirs and said != users:
-        raise OtherHistory("The messages of the user aren't those of this thread, as it is stored.")
+        raise OtherHistory("The user's messages aren't those of this thread as it is stored.")
     texts = {m.content for m in known if m.role == "assistant" and m.content}
     results = {m.content for m in known if m.role == "tool"}
     for message in theirs:
         odd_text = message.role == "assistant" and message.content and message.content not in texts
         odd_result = message.role == "tool" and _text(message.content) not in results
         if odd_text or odd_result:
-            raise OtherHistory(f"The message {message.id!r} isn't one of this thread, as it is stored.")
+            raise OtherHistory(f"The message {message.id!r} isn't in this thread as it is stored.")
 
 
 def _text(content: Any) -> str:

@@ -87,14 +87,16 @@ def read_text(folder: Path) -> str:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
                 raise ConfigurationError(
-                    f"{path} can't be read: it is no plain file of up to {MAX_BYTES:,} bytes."
+                    f"{path} can't be read: it must be a regular file of at most {MAX_BYTES:,} bytes."
                 )
             return file.read(MAX_BYTES).decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         why = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise ConfigurationError(f"{path} can't be read: {why}.") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} can't be read: it is no UTF-8: {error.reason}.") from error
+        raise ConfigurationError(
+            f"{path} can't be read: it isn't UTF-8 text ({error.reason}). Save it as UTF-8."
+        ) from error
 
 
 def body_of(text: str) -> str:

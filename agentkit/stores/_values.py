@@ -124,7 +124,9 @@ def encode_content(content: Content) -> tuple[str, str, str]:
             plain(content, MAX_DEPTH - MAX_ROW_DEPTH)
         return content["role"], text, text_of(content)
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise StoreError(f"A content that is no JSON of the wire can't be stored: {error}") from error
+        raise StoreError(
+            f"This content can't be stored, for it isn't a JSON object with a role and parts: {error}"
+        ) from error
 
 
 def decode_content(raw: str | bytes) -> Content:
@@ -185,7 +187,9 @@ def encode_usage(usage: Usage | None) -> str | None:
         _make_usage(counts)
         return dumps(counts).decode()
     except (TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"A usage whose counts are no whole numbers can't be stored: {error}") from error
+        raise StoreError(
+            f"This usage can't be stored, for its counts must be whole numbers: {error}"
+        ) from error
 
 
 def decode_usage(raw: str | None) -> Usage | None:
@@ -209,7 +213,7 @@ def _decode_object(raw: str | bytes) -> JsonObject:
     if text.count("{") + text.count("[") > MAX_ROW_DEPTH:
         plain(value, MAX_DEPTH - MAX_ROW_DEPTH)
     if not isinstance(value, dict):
-        raise Damaged("it is no JSON object")
+        raise Damaged("it isn't a JSON object")
     return value
 
 

@@ -166,7 +166,7 @@ def from_archive(archive: Any, where: str) -> Archived:
     version = archive.get("version")
     if type(version) is not int or version < 1:
         raise StoreError(
-            f"{where} is damaged: its version is {short(version)}, not a whole number from 1 on."
+            f"{where} is damaged: its version is {short(version)}, not a whole number of 1 or more."
         )
     if version > VERSION:
         raise StoreVersionError(

@@ -50,7 +50,7 @@ def parse(text: str | bytes) -> Any:
 
 
 def _refuse(number: str) -> NoReturn:
-    raise ValueError(f"{number} is no number of JSON")
+    raise ValueError(f"JSON has no number {number}")
 
 
 def _finite(digits: str) -> float:
@@ -68,13 +68,13 @@ def plain(value: Any, depth: int = 0) -> Any:
         raise Damaged(_DEEP)
     if isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str)]:
-            raise Damaged(f"{odd[0]!r} is no key of JSON")
+            raise Damaged(f"{odd[0]!r} can't be a key in JSON")
         return {key: plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, depth + 1) for item in value]
     if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise Damaged(f"{short(value)} is no value of JSON")
+    raise Damaged(f"{short(value)} has no form in JSON")
 
 
 def read(kind: type[R], value: Any) -> R:
@@ -325,7 +325,7 @@ class CallRecord(Record):
             and part.get("name") == self.name
             and isinstance(part.get("response"), dict)
         ):
-            raise ValueError(f"the response to {self.name!r} is none")
+            raise ValueError(f"what stands as the response to {self.name!r} isn't one")
         return self
 
     @classmethod

@@ -56,7 +56,7 @@ def _read(text: str) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"JSON has no {constant}")
 
 
 def _may_be_left_out(schema: JsonObject, path: Path) -> bool:

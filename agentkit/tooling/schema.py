@@ -182,7 +182,7 @@ class CallSignature:
         try:
             text = dumps(args)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidArguments([f"the arguments are no valid JSON: {error}"]) from error
+            raise InvalidArguments([f"the arguments aren't valid JSON: {error}"]) from error
         try:
             values: dict[str, Any] = self._adapter.validate_json(text)
         except ValidationError as error:
@@ -199,7 +199,7 @@ class CallSignature:
         inside = unpacked(annotation)
         if parameter.kind is Kind.VAR_KEYWORD:
             if not is_typed_dict(inside):
-                raise self._error(name, "unpacks what is no TypedDict. Give a TypedDict.")
+                raise self._error(name, "unpacks something other than a TypedDict. Give a TypedDict.")
             try:
                 fields = typed_dict_fields(inside, self._names)
             except NameError as error:

@@ -150,7 +150,7 @@ class _Scope:
             ) from error
         except Exception as error:
             raise ToolDefinitionError(
-                f"{place}: the annotation of parameter {parameter.name!r}, {annotation!r}, is no type: {error}"
+                f"{place}: the annotation of parameter {parameter.name!r}, {annotation!r}, isn't a type: {error}"
                 " Annotate it with a type."
             ) from error
 

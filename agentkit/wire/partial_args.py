@@ -85,7 +85,7 @@ def _path_of(text: Any) -> Path:
             steps.append(int(match[2]) if name is None else name)
             end = match.end()
     if not 0 < len(steps) < MAX_DEPTH or end != len(text) or not isinstance(steps[0], str):
-        raise ValueError(f"{text!r:.100} is no path of an argument")
+        raise ValueError(f"{text!r:.100} isn't the path of an argument")
     return tuple(steps)
 
 
@@ -105,4 +105,4 @@ def _put(args: Any, path: Path, value: Any) -> None:
                 place[step] = made
             place = place[step]
         else:
-            raise ValueError(f"{path!r:.100} is no place in the arguments")
+            raise ValueError(f"{path!r:.100} isn't a place in the arguments")

@@ -25,13 +25,13 @@ def misshapen(reply: Any) -> str | None:
     Calls may have any: they are told to the model.
     """
     if not isinstance(reply, dict):
-        return "it is no object"
+        return "it isn't an object"
     for name in ("usageMetadata", "promptFeedback"):
         if (said := reply.get(name)) and not isinstance(said, dict):
-            return f"{name} is no object"
+            return f"{name} isn't an object"
     candidates = reply.get("candidates") or []
     if not isinstance(candidates, list):
-        return "candidates is no list"
+        return "candidates isn't a list"
     for candidate in candidates:
         content = candidate.get("content") or {} if isinstance(candidate, dict) else None
         parts = content.get("parts") or [] if isinstance(content, dict) else None
@@ -39,12 +39,12 @@ def misshapen(reply: Any) -> str | None:
             return "a candidate has no list of parts"
         for part in parts:
             if not isinstance(part, dict):
-                return "a part is no object"
+                return "a part isn't an object"
             for key, value in part.items():
                 if type(value) is str or key == "functionCall":
                     continue
                 if key == "text" and value is not None:
-                    return "a part's text is no text"
+                    return "a part's text isn't a string"
                 if not is_json(value):
                     return "a part has something in it that JSON can't hold, or is nested too deep"
     return None

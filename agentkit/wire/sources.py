@@ -43,7 +43,7 @@ class Source:
         kind: Any = wire.get("kind")
         spans = wire.get("spans", ())
         if kind not in get_args(SourceKind) or not isinstance(spans, (list, tuple)):
-            raise ValueError(f"{kind!r:.50} is no kind of source")
+            raise ValueError(f"{kind!r:.50} isn't a kind of source")
         return cls(kind=kind, spans=tuple((int(begin), int(end)) for begin, end in spans), **texts)
 
 

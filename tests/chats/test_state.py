@@ -113,7 +113,7 @@ def test_a_call_that_fails_keeps_nothing(either: Way, store: SessionStore) -> No
     script = [call("put_and_fail", sku="X"), call("spoil"), call("show"), "sorry"]
     run = either.chat(agent(*script), store).send("x")
     assert outputs(run)[0] == "sold out"
-    assert "ctx.state is no JSON" in outputs(run)[1]
+    assert "ctx.state can't be kept, for it isn't JSON" in outputs(run)[1]
     assert outputs(run)[2] == []
     chat = agent().chat("ann", store)
     assert chat.state == {"plan": "gold"}

@@ -463,7 +463,7 @@ def test_a_hook_that_returns_nonsense_is_told_so(go: Runner, where: str) -> None
 )
 @pytest.mark.parametrize("where", ["before_model", "after_model"])
 def test_a_reply_that_is_none_is_told_so(go: Runner, where: str, nonsense: Any) -> None:
-    with pytest.raises(ConfigurationError, match="no reply"):
+    with pytest.raises(ConfigurationError, match="which isn't a reply"):
         go(asking(hooks=Hooks(**{where: lambda *_: nonsense})), "x")
 
 

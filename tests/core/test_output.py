@@ -591,7 +591,7 @@ def test_a_number_that_json_has_not_is_refused_in_every_place() -> None:
     for text in ('{"result": NaN}', '{"result": Infinity}', '{"result": -Infinity}'):
         model = ScriptedModel([reply(text, totalTokenCount=1), '{"result": 1.5}'])
         assert Agent(model).run("go", output=float).output == 1.5
-        assert "no JSON" in json.dumps(model.requests[1]["contents"][-1])
+        assert "valid JSON" in json.dumps(model.requests[1]["contents"][-1])
     text = '{"result": "NaN, Infinity"}'
     assert Agent(ScriptedModel([text])).run("go", output=str).output == "NaN, Infinity"
 

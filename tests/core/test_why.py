@@ -101,7 +101,7 @@ STOPS: dict[str, tuple[Stop, str, Callable[[Way], Any]]] = {
     "malformed": ("malformed", "MALFORMED_FUNCTION_CALL", finished("MALFORMED_FUNCTION_CALL")),
     "empty": ("empty", "STOP", asked(*[""] * 5)),
     "no candidates": ("empty", "NO_CANDIDATES", asked(*[{"candidates": []}] * 5)),
-    "no output": ("output", "no JSON", asked(*["no"] * 5, options={"output": int})),
+    "no output": ("output", "isn't valid JSON", asked(*["no"] * 5, options={"output": int})),
     "an output that is refused": (
         "output",
         "a Sunday",

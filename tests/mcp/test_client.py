@@ -495,7 +495,7 @@ def test_a_config_file_as_people_write_them_is_read(tmp_path: Path, monkeypatch:
         ({"command": ["x"]}, "its command must be a text"),
         ({"command": "x", "env": {"KEY": None}}, "its env must be an object"),
         ({"command": "x", "env": ["KEY=1"]}, "its env must be an object"),
-        ({"url": "ftp://h/mcp"}, "no http"),
+        ({"url": "ftp://h/mcp"}, "isn't an http"),
         ({"url": ""}, "neither a command nor a url"),
     ],
 )

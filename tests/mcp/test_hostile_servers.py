@@ -193,7 +193,7 @@ def test_a_description_is_cut_and_its_orders_do_not_loosen_anything() -> None:
     [
         ("odd content", "ERROR: The MCP server's result is invalid"),
         ("no content", "ERROR: The MCP server's result is invalid"),
-        ("bad media", "ERROR: The MCP server sent media that is no base64"),
+        ("bad media", "ERROR: The MCP server sent media that isn't base64"),
         ("long error", "ERROR: xxxxx"),
         ("sampling", "Sampling not supported"),
         ("roots", "List roots not supported"),

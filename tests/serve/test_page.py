@@ -191,7 +191,7 @@ def test_a_call_is_edited_and_a_wrong_edit_leaves_it_waiting(page: Any) -> None:
     page.click("button:has-text('Edit…')")
     page.fill(".editing textarea", "no json")
     page.click("button:has-text('Run with these')")
-    page.wait_for_selector("text=This is no JSON")
+    page.wait_for_selector("text=This isn't valid JSON")
     page.fill(".editing textarea", '{"sku": 5, "n": "many"}')
     page.click("button:has-text('Run with these')")
     page.wait_for_selector(".banner.bad")

@@ -57,7 +57,7 @@ def test_an_archive_of_an_earlier_version_is_loaded_and_goes_on(version: int) ->
     ("change", "place"),
     [
         (lambda wire: wire["used"]["usage"].update(requests="many"), "used.usage.requests: "),
-        (lambda wire: wire["used"]["usage"].update(requests=float("inf")), "Infinity is no number"),
+        (lambda wire: wire["used"]["usage"].update(requests=float("inf")), "JSON has no number Infinity"),
         (lambda wire: wire["messages"][1]["content"]["parts"].append({}), "contents.1.: a part"),
         (lambda wire: wire["messages"][0].update(given={"limits": {"turns": 0}}), "messages.0..given."),
         (lambda wire: wire["messages"][0].update(files=[{"part": 0}]), "messages.0..files.0..uri: "),
@@ -78,11 +78,11 @@ def test_the_place_of_what_is_damaged_in_a_run_is_named(change: Any, place: str)
 
 def test_a_number_without_end_is_no_json(tmp_path: Path) -> None:
     text = parked().to_json().replace('"startedWith": 0', '"startedWith": 1e999')
-    with pytest.raises(ConfigurationError, match="1e999 is no number of JSON"):
+    with pytest.raises(ConfigurationError, match="JSON has no number 1e999"):
         Run.from_json(text)
     chat = parked_chat(MemoryStore())
     chat.save(tmp_path / "chat.json")
-    with pytest.raises(StoreError, match="it isn't JSON: 1e999 is no number"):
+    with pytest.raises(StoreError, match="it isn't JSON: JSON has no number 1e999"):
         parse_archive((tmp_path / "chat.json").read_text().replace('"tea"', "1e999"), "it")
 
 

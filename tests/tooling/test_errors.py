@@ -83,8 +83,8 @@ class Box(BaseModel, typing.Generic[T]):
         (Literal["\ud800"], "can't be declared: "),
         (list[Literal["a", "\ud800"]], "can't be declared: "),
         (Raw, r"no JSON schema.*an enum with the value \(1, 2\)"),
-        (dict[tuple[int, int], int], "no JSON schema.*a dict whose keys are no text"),
-        (list[dict[Key, int]], "no JSON schema.*a dict whose keys are no text"),
+        (dict[tuple[int, int], int], "no JSON schema.*a dict whose keys can't be strings"),
+        (list[dict[Key, int]], "no JSON schema.*a dict whose keys can't be strings"),
         (Colored, "no JSON schema.*the literal <Plain.RED"),
         (Base64Bytes, "is decoded twice.*Annotate it with bytes"),
         (list[Base64Bytes] | None, "is decoded twice"),
@@ -92,8 +92,8 @@ class Box(BaseModel, typing.Generic[T]):
         (Annotated[int, Field(validation_alias=AliasPath("a", "b"))], "AliasPath.*Give one alias"),
         ("Nowhere", r"'Nowhere', can't be resolved.*Import or define"),
         ("list[Nowhere]", "can't be resolved"),
-        ("not a type", "is no type"),
-        (5, "is no type|no JSON schema|can't be declared"),
+        ("not a type", "isn't a type"),
+        (5, "isn't a type|no JSON schema|can't be declared"),
     ],
 )
 def test_an_undeclarable_parameter_is_named_with_reason_and_mend(annotation: Any, reason: str) -> None:
@@ -134,7 +134,7 @@ def test_a_method_without_its_object_is_refused_when_it_is_registered() -> None:
 def test_unpacking_what_is_no_typed_dict_is_refused() -> None:
     def f(**rest: typing.Unpack[Socket]) -> None: ...  # type: ignore[misc]
 
-    with pytest.raises(ToolDefinitionError, match="'rest' unpacks what is no TypedDict"):
+    with pytest.raises(ToolDefinitionError, match="'rest' unpacks something other than a TypedDict"):
         Tool.of(f)
 
 

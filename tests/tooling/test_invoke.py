@@ -202,7 +202,7 @@ def test_a_missing_item_of_a_tuple_is_placed() -> None:
 def test_args_that_are_no_json_are_bad_arguments(value: Any) -> None:
     outcome = answered(prepared("get_weather", {"city": value}))
     assert outcome.kind == "invalid"
-    assert "no valid JSON" in text_of(outcome)
+    assert "aren't valid JSON" in text_of(outcome)
 
 
 def test_args_nested_beyond_reason_are_bad_arguments() -> None:

@@ -245,7 +245,7 @@ def test_what_is_no_plain_file_is_listed_for_what_it_is_and_not_searched(box: Bo
         {"path": "notes/"},
         {"path": "notes/today.txt", "bytes": 18},
         {"path": "there", "note": "a link, and links aren't followed"},
-        {"path": "there.txt", "note": "no plain file"},
+        {"path": "there.txt", "note": "not a regular file"},
         {"path": "two.txt", "bytes": 11},
     ]
     found = box.call("search_files", text="e")
@@ -263,7 +263,7 @@ def test_what_is_no_plain_file_is_listed_for_what_it_is_and_not_searched(box: Bo
             "'there.txt' is a link, and links aren't followed: it can't",
         ),
         (hard_link, r"'there.txt' has a second name elsewhere \(a hard link\), so it can't be used"),
-        (fifo, "'there.txt' is no plain file: it can't be used"),
+        (fifo, "'there.txt' is not a regular file: it can't be used"),
     ],
 )
 @pytest.mark.parametrize("tool", ["read_file", *WRITING])

@@ -278,10 +278,10 @@ def test_a_place_unknown_in_the_region_said_is_a_retry_that_lists_those_elsewher
 @pytest.mark.parametrize(
     ("city", "complaint"),
     [
-        ("", "'' is no city"),
-        ("  ", "'' is no city"),
-        ("X", "'X' is no city"),
-        ("?!", "is no city"),
+        ("", "'' isn't the name of a city"),
+        ("  ", "'' isn't the name of a city"),
+        ("X", "'X' isn't the name of a city"),
+        ("?!", "isn't the name of a city"),
         ("Par\x00is", "control characters"),
         ("Par\nis", "control characters"),
         ("\ud800\ud800", "control characters"),

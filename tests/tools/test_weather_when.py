@@ -97,7 +97,7 @@ def test_what_was_read_is_taken_out_of_the_rest() -> None:
         ("25 December", "forecast ends on Tuesday 8 December 2026"),
         ("in 20 days", "too far ahead"),
         ("2026-11-22", "is past"),
-        ("2026-13-22", "is no date"),
+        ("2026-13-22", "The date 2026-13-22 doesn't exist"),
         ("30 February", "no day 30 in February"),
         ("the 45th", "no day 45"),
     ],

@@ -299,7 +299,7 @@ def test_a_redirect_to_an_address_that_is_not_public_is_not_followed(host: str, 
     raw = host.encode().decode("latin-1")
     with WebServer() as secret, WebServer(redirect(f"http://{raw}:{secret.port}/")) as first:
         said = failure(first.url(), first, secret, allow_networks=OPEN)
-        assert said in (REFUSED, "The page leads on to an address that is none of a web page.")
+        assert said in (REFUSED, "The page redirects to an address that isn't a web page's.")
         assert (secret.accepted, network.connected) == (0, ["127.0.0.1"])
 
 
@@ -321,7 +321,7 @@ def test_a_redirect_to_what_is_no_plain_web_address_is_not_followed(location: st
     with WebServer() as secret:
         with WebServer(redirect(location.replace("{port}", str(secret.port)))) as first:
             said = failure(first.url(), first, secret, allow_networks=OPEN)
-        assert said == "The page leads on to an address that is none of a web page."
+        assert said == "The page redirects to an address that isn't a web page's."
         assert secret.accepted == 0
 
 

@@ -143,7 +143,7 @@ def fit(value: Json, schema: JsonObject) -> Json:
         return _fit_object(value, schema)
     if kind == "array":
         if not isinstance(value, list):
-            raise ValueError("is no list")
+            raise ValueError("isn't a list")
         return [fit(item, schema.get("items", {})) for item in value]
     if kind == "boolean":
         if not isinstance(value, bool):
@@ -151,7 +151,7 @@ def fit(value: Json, schema: JsonObject) -> Json:
     elif kind in ("integer", "number"):
         value = _fit_number(value, schema, whole=kind == "integer")
     elif isinstance(value, (dict, list, bool)) or value is None:
-        raise ValueError("is no text")
+        raise ValueError("isn't text")
     elif not isinstance(value, str):
         value = f"{value:g}"
     if "enum" in schema:
@@ -166,7 +166,7 @@ def plain(name: str) -> str:
 
 def _fit_object(value: Json, schema: JsonObject) -> JsonObject:
     if not isinstance(value, dict):
-        raise ValueError("is no object")
+        raise ValueError("isn't an object")
     properties: JsonObject = schema.get("properties", {})
     given = {name: v for name, v in value.items() if v is not None and name in properties}
     for name in schema.get("required", ()):
@@ -183,13 +183,13 @@ def _fit_object(value: Json, schema: JsonObject) -> JsonObject:
 
 def _fit_number(value: Json, schema: JsonObject, *, whole: bool) -> int | float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError("is no number")
+        raise ValueError("isn't a number")
     try:
         number = float(value)
     except ValueError:
-        raise ValueError("is no number") from None
+        raise ValueError("isn't a number") from None
     if not math.isfinite(number) or (whole and number != int(number)):
-        raise ValueError("is no whole number" if whole else "is no finite number")
+        raise ValueError("isn't a whole number" if whole else "isn't a finite number")
     low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     above, below = schema.get("exclusiveMinimum", -math.inf), schema.get("exclusiveMaximum", math.inf)
     if not (low <= number <= high and above < number < below):
@@ -201,4 +201,4 @@ def _fit_enum(value: Json, choices: Sequence[Json]) -> Json:
     for choice in choices:
         if choice == value or str(choice).casefold() == str(value).casefold():
             return choice
-    raise ValueError(f"is none of {', '.join(map(str, choices))}")
+    raise ValueError(f"isn't one of {', '.join(map(str, choices))}")

@@ -72,7 +72,7 @@ def tidy_name(city: str) -> str:
         raise ToolRetry("The city has control characters in it. Give its name only.")
     name = " ".join(city.split()).strip(" ,;:?!\"'()")
     if len(name) < 2:
-        raise ToolRetry(f"{city.strip()!r} is no city. Give the name of one, of two letters or more.")
+        raise ToolRetry(f"{city.strip()!r} isn't the name of a city. Give one of two letters or more.")
     return name
 
 

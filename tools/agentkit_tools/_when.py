@@ -122,7 +122,7 @@ def _iso_date(match: re.Match[str]) -> _Days:
     try:
         day = date.fromisoformat(match[0])
     except ValueError:
-        raise ToolRetry(f"{match[0]} is no date.") from None
+        raise ToolRetry(f"The date {match[0]} doesn't exist.") from None
 
     def days(today: date) -> list[int]:
         if day < today:

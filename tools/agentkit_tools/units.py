@@ -197,7 +197,7 @@ def _magnitude(registry: Any, number: Decimal, source: Any, target: Any) -> Deci
         converted = Decimal(quantity.to(target).magnitude)
         if not converted.is_finite():  # the logarithm of zero
             raise ToolError(
-                f"{names.digits(number)[0]} {names.name(source)} is no number of {names.name(target)}."
+                f"{names.digits(number)[0]} {names.name(source)} can't be given in {names.name(target)}."
             )
         return converted
     except (pint.PintError, ArithmeticError, TypeError):  # a logarithmic unit, or °C within a product

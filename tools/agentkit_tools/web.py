@@ -94,7 +94,7 @@ def _told(url: str, reply: Reply, offset: int) -> str:
     """Write what the model is told of a page."""
     text, total, end = reply["text"], reply["total"], offset + len(reply["text"])
     if total < 0:
-        raise ToolError("This is no page of text but another kind of file: it can't be read here.")
+        raise ToolError("This file isn't text, so it can't be read here.")
     if offset and offset >= total:
         raise ToolRetry(f"The page has {total} characters: give a smaller offset.")
     lines = [f"Title: {reply['title']}"] if reply["title"] else []

@@ -34,7 +34,7 @@ export function askForm(call, decide) {
 
   function send() {
     const value = parsed(editor.value, call.kind !== "approval");
-    if (value === undefined) said.textContent = "This is no JSON.";
+    if (value === undefined) said.textContent = "This isn't valid JSON.";
     else if (call.kind !== "approval") give({ kind: "result", value });
     else if (typeof value !== "object" || value === null || Array.isArray(value)) said.textContent = "Give a JSON object.";
     else give({ kind: "edit", args: value });

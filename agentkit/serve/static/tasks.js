@@ -45,7 +45,7 @@ export class Tasks {
     if (shown !== this.shown) {
       this.shown = shown;
       this.body.replaceChildren(...found.tasks.flatMap((/** @type {any} */ each) => this.rows(each)));
-      this.note.textContent = found.tasks.length ? "" : "There are none.";
+      this.note.textContent = found.tasks.length ? "" : "There are no tasks.";
       this.more.hidden = found.tasks.length < limit;
     }
   }

@@ -95,7 +95,7 @@ def problem_of(name: str, *, windows: bool = WINDOWS) -> str | None:
     if not folded.strip("."):
         return 'it may only go down by names, without "." and ".."'
     if _ELSEWHERE.fullmatch(name):
-        return f"{name} is no name"
+        return f"{name} can't be a name"
     if "/" in folded or "\\" in folded:
         return "names are separated by a plain /"
     looks_hidden = folded.startswith(".") and not name.startswith(".")

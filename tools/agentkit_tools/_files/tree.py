@@ -166,7 +166,7 @@ class Tree:
 
 def kind_of(status: os.stat_result) -> str:
     """Say what something is that is neither a file nor a directory."""
-    return "a link, and links aren't followed" if stat.S_ISLNK(status.st_mode) else "no plain file"
+    return "a link, and links aren't followed" if stat.S_ISLNK(status.st_mode) else "not a regular file"
 
 
 @contextmanager

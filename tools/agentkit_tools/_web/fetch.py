@@ -172,7 +172,7 @@ def _follow(address: Address, location: str) -> Address:
     try:
         return read_url(location, base=address)
     except BadUrl:
-        raise ToolError("The page leads on to an address that is none of a web page.") from None
+        raise ToolError("The page redirects to an address that isn't a web page's.") from None
 
 
 async def _read(address: Address, response: httpx2.Response, max_bytes: int) -> Page:
@@ -214,7 +214,7 @@ def _read_type(header: str) -> tuple[Literal["html", "text"], str]:
     if _TEXT.fullmatch(kind):
         return "text", charset
     what = f" ({kind})" if _TYPE.fullmatch(kind) else ""
-    raise ToolError(f"This is no page of text but another kind of file{what}: it can't be read here.")
+    raise ToolError(f"This file{what} isn't text, so it can't be read here.")
 
 
 async def _read_body(response: httpx2.Response, max_bytes: int) -> bytes:

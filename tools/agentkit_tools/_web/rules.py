@@ -70,11 +70,11 @@ def read_hosts(name: str, hosts: Iterable[str]) -> frozenset[str]:
     read = set()
     for host in hosts:
         if not isinstance(host, str):
-            raise ConfigurationError(f"{name}: {host!r:.60} is no host name: give e.g. 'example.com'.")
+            raise ConfigurationError(f"{name}: {host!r:.60} isn't a host name: give e.g. 'example.com'.")
         try:
             address = read_url(f"https://[{host}]" if ":" in host else f"https://{host}")
         except BadUrl as error:
-            raise ConfigurationError(f"{name}: {host!r} is no host name. {error}") from None
+            raise ConfigurationError(f"{name}: {host!r} isn't a host name. {error}") from None
         if (address.target, address.port) != ("/", 443):
             raise ConfigurationError(f"{name}: {host!r} is more than a host name: give e.g. 'example.com'.")
         read.add(address.host)
