@@ -6,7 +6,7 @@ h11 reads replies as well, for as much CPU as all else that a request costs; the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import h11
@@ -22,9 +22,10 @@ _LONGEST_SIZE = 4096
 _HEAD_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\0\r\n\v\f]*)?")
-_FIELD = re.compile(rb"([\w!#$%&'*+.^`|~-]+):[ \t]*([^\0\r\n\v\f]*)")
+_FIELDS = re.compile(rb"(?:[\w!#$%&'*+.^`|~-]+:[^\0\r\n\v\f]*(?:\r?\n|\r?\Z))*")
 _SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,20})(?:;[^\r\n]*)?[ \t]*\r\n")
-_LENGTH = re.compile(r"[0-9]{1,20}")
+_LENGTH = re.compile(r"([0-9]{1,20})(?:[ \t]*,[ \t]*\1)*")
+"""It may stand there more than once."""
 _NOT_GIVEN = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -110,7 +111,7 @@ class Exchange:
             match = _STATUS.fullmatch(lines[0])
             if match is None or match[2] == b"101":
                 raise h11.RemoteProtocolError("A response doesn't begin with a status line of HTTP/1.1.")
-            headers = _fields(lines[1:])
+            headers = _fields(lines[1])
             if match[2] >= b"200":  # what comes before is no reply yet (RFC 9110, 15.2)
                 break
         self._is_kept = self._is_kept and match[1] == b"1" and not _says_close(headers)
@@ -123,8 +124,8 @@ class Exchange:
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
         if coding is not None and coding.lower() != "chunked":
             raise h11.RemoteProtocolError("The transfer-encoding of a response isn't chunked.")
-        lengths = set() if length is None else {each.strip() for each in length.split(",")}
-        if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
+        match = None if length is None else _LENGTH.fullmatch(length)
+        if length is not None and match is None:
             raise h11.RemoteProtocolError("The content-length of a response isn't a number.")
         self._left = 0
         if status in (204, 304):
@@ -133,10 +134,10 @@ class Exchange:
             self._is_kept = self._is_kept and length is None
             self._data[:0] = b"\r\n"  # each chunk begins where the line before it ends
             return self._chunked
-        if length is None:
+        if match is None:
             self._is_kept = False
             return self._until_closed
-        self._left = int(lengths.pop())
+        self._left = int(match[1])
         return self._counted
 
     def _counted(self) -> Any:
@@ -179,7 +180,7 @@ class Exchange:
         lines = self._lines()
         if lines is None:
             return NEED_DATA
-        _fields(lines[1:])
+        _fields(lines[1])
         self._read = None
         return None
 
@@ -189,8 +190,8 @@ class Exchange:
         self._left -= len(piece)
         return piece
 
-    def _lines(self) -> Sequence[bytes] | None:
-        """Take all lines before the first that is empty, once they are there."""
+    def _lines(self) -> tuple[bytes, bytes] | None:
+        """Take the first line, and all others before one that is empty, once they are there."""
         if not self._data:
             return None
         end = _HEAD_END.search(self._data, self._searched)
@@ -202,8 +203,7 @@ class Exchange:
         first, _, rest = bytes(self._data[: end.start()]).partition(b"\n")
         del self._data[: end.end()]
         self._searched = 0
-        lines = _FOLD.sub(b" ", rest).split(b"\n") if rest else []
-        return [line.removesuffix(b"\r") for line in (first, *lines)]
+        return first.removesuffix(b"\r"), _FOLD.sub(b" ", rest)
 
 
 def _says_close(headers: Mapping[str, str]) -> bool:
@@ -211,13 +211,13 @@ def _says_close(headers: Mapping[str, str]) -> bool:
     return said is not None and "close" in map(str.strip, said.lower().split(","))
 
 
-def _fields(lines: Sequence[bytes]) -> dict[str, str]:
+def _fields(lines: bytes) -> dict[str, str]:
+    if not _FIELDS.fullmatch(lines):
+        raise h11.RemoteProtocolError("A header of a response is malformed.")
     headers: dict[str, str] = {}
-    for line in lines:
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            raise h11.RemoteProtocolError("A header of a response is malformed.")
-        name, value = match[1].decode("ascii").lower(), match[2].rstrip(b" \t").decode("latin-1")
+    for line in lines.decode("latin-1").split("\n") if lines else ():
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t\r")
         if name in headers and (
             name == "transfer-encoding" or (name == "content-length" and headers[name] != value)
         ):
