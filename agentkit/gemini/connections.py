@@ -203,8 +203,8 @@ class _AsyncConnection:
     async def send(self, head: Head, body: bytes, clock: Clock) -> None:
         """Send a request."""
         self._clock = clock
-        if (left := clock.left_or_none()) is not None:
-            self._timer = self._loop.call_later(left, self._look)
+        if (left := clock.left_or_none()) is not None:  # soon enough for what comes after the first byte, too
+            self._timer = self._loop.call_later(min(left, clock.times.chunk), self._look)
         data = self.exchange.begin(head, body)
         with suppress(OSError):  # a server may answer, and close, before it has read all
             self._writer.write(data)
