@@ -289,10 +289,11 @@ class Calls:
         if run.context._run.watched:
             yield from map(started_event, invocations)
         run.waiting.began = True
-        yield StartCalls(invocations)
         left = len(invocations)
+        wait: StartCalls | NextNews = StartCalls(invocations)
         while left:
-            news = yield NextNews()
+            news = yield wait
+            wait = NextNews()
             if news is EXPIRED:
                 return True
             if not isinstance(news, CallDone):

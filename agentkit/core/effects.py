@@ -6,7 +6,7 @@ the time of the run is up.
 - `CallModel`: ask the model; the driver gives each chunk to `feed` and sends back None or a `ModelError`. It takes
   what the request `hold`s of a budget first, and settles that however the request ends.
 - `Upload`: bring a file to where the model reads it; sent back is the file, None if it is lost, or a `ModelError`.
-- `StartCalls`: begin to run these calls, at the same time.
+- `StartCalls`: begin to run these calls, at the same time, and wait for what comes first of them.
 - `NextNews`: wait for what comes next of the calls under way: an event that a tool tells, or the `CallDone` of
   one of them. When the last one is done, or the time is up, the driver cancels and leaves what still runs.
 - `Save`: store what happened, before anything else happens; with `later`, perhaps together with the next steps.
@@ -155,7 +155,7 @@ class Upload:
 
 @dataclass(slots=True, eq=False)
 class StartCalls:
-    """Begin to run these calls."""
+    """Begin to run these calls, and wait for what comes first of them."""
 
     invocations: Sequence[Invocation]
 

@@ -24,7 +24,7 @@ from agentkit.wire.files import LocalFile, UploadedFile
 T = TypeVar("T")
 _Done = tuple[int, Any, BaseException | None]
 _Message = Event | _Done | None
-"""None where somebody has ended the run."""
+"""None where it is time to look what has become of the run."""
 
 
 class _Cancelled(Exception):
@@ -65,8 +65,11 @@ class AsyncDriver:
                         await self._save()  # nobody hears of what isn't stored
                     if told:
                         yield step
+                    elif kind is CallModel and not self._stream:
+                        for event in await self._call_model(step):
+                            yield event
                     elif kind is CallModel:
-                        async with aclosing(self._call_model(step)) as events:
+                        async with aclosing(self._stream_model(step)) as events:
                             async for event in events:
                                 yield event
                     elif kind is effects.Upload:
@@ -93,7 +96,8 @@ class AsyncDriver:
     async def _perform(self, step: effects.Performed) -> Any:
         match step:
             case effects.StartCalls(invocations):
-                return self._start(invocations)
+                self._start(invocations)
+                return await self._next_news()
             case effects.NextNews():
                 return await self._next_news()
             case effects.Resolve(function):
@@ -122,34 +126,40 @@ class AsyncDriver:
 
     # -- the model
 
-    async def _call_model(self, step: CallModel) -> AsyncGenerator[Event, None]:
-        model, left = step.model, self._clock.left()
+    async def _call_model(self, step: CallModel) -> Sequence[Event]:
+        left = self._clock.left()
         try:
-            if self._clock.expired():
-                self._value = EXPIRED
-            elif step.hold is not None and (why := await _held(step.hold, step.hold.take)) is not None:
-                step.refused = why
-            elif not self._stream:
-                step.sent = True
-                reply = await self._ask(model.agenerate(step.request, timeout=left), step)
-                for event in step.feed(reply) if reply is not None else ():
-                    yield event
-            else:
-                step.sent = True
-                async with aclosing(model.astream(step.request, timeout=left)) as chunks:
-                    # No scope may be open across a yield: its end would be raised in the caller's code.
-                    while (chunk := await self._ask(anext(chunks, None), step)) is not None:
-                        for event in step.feed(chunk):
-                            yield event
-                        if self._signals.cancelled:
-                            raise _Cancelled
+            if not await self._may_send(step):
+                return ()
+            reply = await self._ask(step.model.agenerate(step.request, timeout=left), step)
+            return () if reply is None else [*step.feed(reply)]
         finally:
-            if step.settle is not None:
-                with threads.logged("A rate limit failed when it was told what a request took."):
-                    await _ask_limit(step.settle)
-            if step.hold is not None:
-                with threads.logged("A budget failed when it was told what a request cost."):
-                    await _held(step.hold, step.hold.settle)
+            await _settle(step)
+
+    async def _stream_model(self, step: CallModel) -> AsyncGenerator[Event, None]:
+        left = self._clock.left()
+        try:
+            if not await self._may_send(step):
+                return
+            async with aclosing(step.model.astream(step.request, timeout=left)) as chunks:
+                # No scope may be open across a yield: its end would be raised in the caller's code.
+                while (chunk := await self._ask(anext(chunks, None), step)) is not None:
+                    for event in step.feed(chunk):
+                        yield event
+                    if self._signals.cancelled:
+                        raise _Cancelled
+        finally:
+            await _settle(step)
+
+    async def _may_send(self, step: CallModel) -> bool:
+        """Return whether there is time for a request, and the budget has room for it."""
+        if self._clock.expired():
+            self._value = EXPIRED
+        elif step.hold is not None and (why := await _held(step.hold, step.hold.take)) is not None:
+            step.refused = why
+        else:
+            step.sent = True
+        return step.sent
 
     async def _upload(self, step: effects.Upload) -> AsyncGenerator[Event, None]:
         file = await threads.call(lambda: files.to_send(step.file, step.model), "agentkit-files")
@@ -231,13 +241,9 @@ class AsyncDriver:
                 return await self._last(done, batch)
             if self._signals.cancelled:  # before anybody could be woken
                 raise _Cancelled
-            try:
-                async with asyncio.timeout(batch.seconds_left(self._clock)):
-                    message = await workers.messages.get()
-            except TimeoutError:
-                continue
+            message = await workers.next(batch.seconds_left(self._clock))
             if message is None:
-                raise _Cancelled
+                continue
             if not isinstance(message, tuple):
                 return message
             if not workers.goes_on(message) and (done := batch.finish(*message)) is not None:
@@ -269,6 +275,16 @@ async def _ask_limit(step: effects.AskLimit) -> Any:
             await threads.off_loop(lambda: undo(said[0]))
         raise
     return said[0]
+
+
+async def _settle(step: CallModel) -> None:
+    """Tell the rate limit and the budget that a request is over."""
+    if step.settle is not None:
+        with threads.logged("A rate limit failed when it was told what a request took."):
+            await _ask_limit(step.settle)
+    if step.hold is not None:
+        with threads.logged("A budget failed when it was told what a request cost."):
+            await _held(step.hold, step.hold.settle)
 
 
 async def _held(hold: Hold, function: Callable[[], T]) -> T:
@@ -307,6 +323,16 @@ class _Workers:
             return
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.messages.put_nowait, message)
+
+    async def next(self, seconds: float | None) -> _Message:
+        """Return what is reported next; None if that takes longer than so many seconds."""
+        if seconds is None:
+            return await self.messages.get()
+        timer = self._loop.call_later(seconds, self.messages.put_nowait, None)
+        try:
+            return await self.messages.get()
+        finally:
+            timer.cancel()
 
     def start(self, index: int, invocation: Invocation) -> None:
         tool, function = invocation.tool, invocation.function

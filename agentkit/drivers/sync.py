@@ -104,7 +104,8 @@ class SyncDriver:
     def _perform(self, step: effects.Performed) -> Any:
         match step:
             case effects.StartCalls(invocations):
-                return self._start(invocations)
+                self._start(invocations)
+                return self._next_news()
             case effects.NextNews():
                 return self._next_news()
             case effects.Resolve(function):
