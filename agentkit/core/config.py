@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from agentkit.errors import ConfigurationError
 from agentkit.tooling.json_schema import JsonSchema, tidy
 from agentkit.wire.content import JsonObject
-from agentkit.wire.convert import fields_of, item_to_wire
+from agentkit.wire.convert import copy_json, fields_of, item_to_wire
 
 _REQUEST_LEVEL = frozenset(  # rule 24
     {
@@ -21,7 +21,6 @@ _REQUEST_LEVEL = frozenset(  # rule 24
 )  # fmt: skip
 _NOT_HERE = {
     "systemInstruction": "give Agent(instructions=...)",
-    "httpOptions": "give GeminiModel(http_options=...)",
     "automaticFunctionCalling": "agentkit runs the calls itself",
     "automaticContinuation": "agentkit makes each request itself",
     "shouldReturnHttpResponse": "agentkit reads the reply itself",
@@ -57,6 +56,8 @@ def _config_in(config: Any) -> JsonObject:
             raise ConfigurationError(f"config[{key!r}] has no effect here: {_NOT_HERE[key]}.")
         if key == "continuationToken" and isinstance(value, bytes):
             request[key] = base64.urlsafe_b64encode(value).decode("ascii")  # as the SDK does
+        elif key == "httpOptions":
+            request[key] = _http_in(value)
         elif key in _REQUEST_LEVEL:
             request[key] = item_to_wire(key, value)
         elif key == "generationConfig":
@@ -78,6 +79,47 @@ def _config_in(config: Any) -> JsonObject:
     if generation:
         request["generationConfig"] = generation
     return request
+
+
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-goog-api-key"})
+_HTTP: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "timeout": (lambda value: type(value) is int and value > 0, "milliseconds, a whole number above 0"),
+    "headers": (
+        lambda value: (
+            isinstance(value, dict) and all(type(each) is str for each in (*value, *value.values()))
+        ),
+        "a dict of texts",
+    ),
+    "extraBody": (lambda value: isinstance(value, dict), "a dict"),
+    "apiVersion": (lambda value: bool(value) and type(value) is str, "a text"),
+}
+"""What `types.HttpOptions` can say of one request."""
+
+
+def _http_in(options: Any) -> JsonObject:
+    """Turn the HTTP options of a request into JSON: how it is sent, and none of its body."""
+    fields = fields_of(options)
+    if not isinstance(fields, Mapping):
+        raise ConfigurationError("config['httpOptions'] is a dict or a types.HttpOptions.")
+    made: JsonObject = {}
+    for key, value in fields.items():
+        if key not in _HTTP:
+            instead = "Agent(retry=...)" if key == "retryOptions" else "GeminiModel(http_options=...)"
+            raise ConfigurationError(
+                f"config['httpOptions'][{key!r}] isn't set for one request: give {instead}."
+            )
+        fits, what = _HTTP[key]
+        if not fits(value):
+            raise ConfigurationError(f"config['httpOptions'][{key!r}] isn't valid: give {what}.")
+        made[key] = (
+            {name.lower(): each for name, each in value.items()} if key == "headers" else copy_json(value)
+        )
+    if secret := _CREDENTIALS & made.get("headers", {}).keys():
+        raise ConfigurationError(
+            f"config['httpOptions']: the header {min(secret)!r} would be stored with a run that stops: give"
+            " GeminiModel(api_key=..., http_options=...)."
+        )
+    return made
 
 
 def _check_shapes(request: JsonObject, generation: JsonObject) -> None:
@@ -107,6 +149,9 @@ def merged_config(*configs: Any) -> JsonObject:
     for config in configs:
         fields = config_in(config)
         said = fields.pop("generationConfig", {})
+        if (old := merged.get("httpOptions")) and (new := fields.get("httpOptions")):
+            headers = {**old.get("headers", {}), **new.get("headers", {})}  # as the SDK merges them
+            fields["httpOptions"] = {**old, **new, **({"headers": headers} if headers else {})}
         if said.keys() & _ONE_OF:
             generation = {key: value for key, value in generation.items() if key not in _ONE_OF}
         merged, generation = {**merged, **fields}, {**generation, **said}

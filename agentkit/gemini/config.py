@@ -21,7 +21,7 @@ from agentkit.wire.content import JsonObject, Request
 from agentkit.wire.convert import camel
 
 _AS_IT_IS = ("contents", "systemInstruction", "continuationToken")
-_NOT_CONFIG = frozenset({*_AS_IT_IS, "tools", "toolConfig", "generationConfig"})
+_NOT_CONFIG = frozenset({*_AS_IT_IS, "tools", "toolConfig", "generationConfig", "httpOptions"})
 _FUNCTIONS = frozenset({"functionDeclarations", "function_declarations"})
 
 

@@ -349,7 +349,10 @@ class GeminiModel(Model):
     def _prepared(self, request: Request, timeout: float | None) -> tuple[Request, Times]:
         """Return a request as the model takes it, and how long it may take."""
         traits = self.traits
-        whole = [max(each, 0.001) for each in (self._timeout, timeout) if each is not None]
+        limit = self._timeout
+        if "httpOptions" in request and "timeout" in (own := request["httpOptions"]):
+            limit = own["timeout"] / 1000
+        whole = [max(each, 0.001) for each in (limit, timeout) if each is not None]
         times = times_for(traits, request, whole=min(whole, default=None), given=self._given_times)
         return as_taken(request, traits), times
 

@@ -13,7 +13,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import suppress
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import unquote_to_bytes
 
 import httpx2
@@ -35,6 +35,8 @@ from agentkit.gemini.sse import SSEDecoder
 from agentkit.gemini.times import Clock, Times
 from agentkit.wire.content import JsonObject, Request, encode_request
 from agentkit.wire.files import LocalFile
+
+_NO_OPTIONS: Final[JsonObject] = {}
 
 
 class OwnWire:
@@ -161,13 +163,15 @@ class OwnWire:
             }
         )
 
-    def _sign(self, method: Method | Literal["files", "models"]) -> tuple[httpx2.URL, dict[str, str]]:
+    def _sign(
+        self, method: Method | Literal["files", "models"], version: str | None = None
+    ) -> tuple[httpx2.URL, dict[str, str]]:
         """Ask the SDK for the URL and the headers of a method. Vertex may fetch a token: this blocks."""
         with self._recorder.lock, self._faults.mapped():
             known = self._signed.get(method)
-            if known is not None:
+            if known is not None and version is None:
                 return known
-            self._record(method)
+            self._record(method, version or self._version)
             recorded = self._recorder.request
             self._faults.hide_headers(recorded.headers)
             self._faults.hide_url(recorded.url)
@@ -183,17 +187,17 @@ class OwnWire:
                 self._faults.hide_headers(headers)
                 url = url.copy_with(userinfo=b"")
             signed = url, headers
-            if "x-goog-api-key" in headers and "authorization" not in headers:
+            if "x-goog-api-key" in headers and "authorization" not in headers and version is None:
                 self._signed[method] = signed
             return signed
 
-    def _record(self, method: Method | Literal["files", "models"]) -> None:
+    def _record(self, method: Method | Literal["files", "models"], version: str | None) -> None:
         """Have the SDK send a request that says nothing, to the recorder.
 
         It is made without validation, for which the SDK would first build its schemas: half the time of it all.
         """
         models = self._sdk.models
-        http = types.HttpOptions(api_version=self._version)
+        http = types.HttpOptions(api_version=version)
         if method == "files":
             with suppress(Recorded):
                 self._sdk.files.get(name="files/x", config=types.GetFileConfig(http_options=http))
@@ -237,9 +241,13 @@ class OwnWire:
             known = await asyncio.to_thread(self._configs.write, fields)
         return with_config(request, known)
 
-    def _encode(self, method: Method, request: Request) -> bytes:
+    def _encode(self, method: Method, request: Request, options: JsonObject) -> bytes:
         try:
-            request = merged(request, self._extra_body)
+            if "httpOptions" in request:
+                request = cast(Request, {key: request[key] for key in request if key != "httpOptions"})  # type: ignore[literal-required]
+            request = merged(
+                request, options.get("extraBody", self._extra_body) if options else self._extra_body
+            )
             if method != "countTokens":
                 return encode_request(request)
             request = counted(self._name, request, vertex=self.vertex)
@@ -248,12 +256,18 @@ class OwnWire:
         except (TypeError, ValueError, RecursionError) as exc:
             raise ConfigurationError(f"The request to {self._name} can't be written as JSON: {exc}") from exc
 
-    def _head(self, method: Method, signed: tuple[httpx2.URL, dict[str, str]], times: Times) -> Head:
+    def _head(
+        self, method: Method, signed: tuple[httpx2.URL, dict[str, str]], times: Times, options: JsonObject
+    ) -> Head:
         """Make a request's head; where all stays the same, it is looked up."""
         url, headers = signed
         limit = None if times.whole is None else server_timeout(times.whole)
         if limit is not None:
             headers = {"x-server-timeout": limit, **headers}
+        if options:
+            own: dict[str, str] = options.get("headers", {})
+            self._faults.hide_headers(own)
+            return Head.of(url, {**headers, **own})
         if method not in self._signed:
             return Head.of(url, headers)
         if (key := (method, limit)) not in self._heads:
@@ -262,10 +276,12 @@ class OwnWire:
 
     def _open(self, method: Method, request: Request, clock: Clock) -> Reading:
         """Send a request and return what begins to come back, once it is known to be a reply."""
-        body = self._encode(method, self._configured(request))
-        signed = self._signed.get(method) or self._sign(method)
+        options = request.get("httpOptions", _NO_OPTIONS)
+        body = self._encode(method, self._configured(request), options)
+        signed = None if options else self._signed.get(method)
+        signed = signed or self._sign(method, options.get("apiVersion"))
         with self._faults.mapped(clock):
-            head = self._head(method, signed, clock.times)
+            head = self._head(method, signed, clock.times, options)
             reading = self._link.send(head, body, clock)
         if reading.status == 200:
             return reading
@@ -277,12 +293,14 @@ class OwnWire:
 
     async def _aopen(self, method: Method, request: Request, clock: Clock) -> AsyncReading:
         """Do the same, async."""
-        body = self._encode(method, await self._aconfigured(request))
-        signed = self._signed.get(method)
+        options = request.get("httpOptions", _NO_OPTIONS)
+        body = self._encode(method, await self._aconfigured(request), options)
+        signed = None if options else self._signed.get(method)
         if signed is None:
-            signed = await asyncio.to_thread(self._sign, method)
+            signed = await asyncio.to_thread(self._sign, method, options.get("apiVersion"))
         with self._faults.mapped(clock):
-            reading = await self._async_link.send(self._head(method, signed, clock.times), body, clock)
+            head = self._head(method, signed, clock.times, options)
+            reading = await self._async_link.send(head, body, clock)
         if reading.status == 200:
             return reading
         try:

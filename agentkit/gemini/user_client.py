@@ -168,27 +168,37 @@ class ClientWire:
             for key, value in beside_config(request).items()
         }
         config: dict[str, Any] = {}
+        own: JsonObject = request.get("httpOptions") or {}
+        extra = self._extra_body
+        if "extraBody" in own:
+            extra = {camel(name): value for name, value in own["extraBody"].items()}
         if method == "countTokens":
             if fields:
                 self._configs = self._configs or Configs.like(self._name, self._client, self._faults)
                 request = with_config(request, self._configs.write(fields))
-            request = merged(request, self._extra_body)
-            body = {**counted(self._name, request, vertex=self.vertex)}
+            request = merged(request, extra)
+            counting = counted(self._name, request, vertex=self.vertex)
+            body = {key: value for key, value in counting.items() if key != "httpOptions"}
             if "model" in body:
                 # The SDK's own contents, ".", would exclude the other field; empty ones are none.
                 body = {"contents": [], "generateContentRequest": body}
         else:
             config = {**fields, **SDK_CONFIG}
-            body = {**merged(cast(Request, body), self._extra_body)}
+            body = {**merged(cast(Request, body), extra)}
             if method == "generateContent":
                 config["should_return_http_response"] = True
         http: dict[str, Any] = {"extra_body": body, "retry_options": {"attempts": 1}}
+        if "apiVersion" in own:
+            http["api_version"] = own["apiVersion"]
+        self._faults.hide_headers(headers := {**own.get("headers", {})})
         if (
             times.whole is not None
         ):  # else the SDK's, which aiohttp takes for that of the whole, would cut a long reply
             http["timeout"] = math.ceil(times.whole * 1000)
             if times.whole < SHORTEST_SERVER_TIMEOUT:
-                http["headers"] = {"X-Server-Timeout": server_timeout(times.whole)}
+                headers.setdefault("X-Server-Timeout", server_timeout(times.whole))
+        if headers:
+            http["headers"] = headers
         return {"model": self._name, "contents": ".", "config": {**config, "http_options": http}}
 
     def _checked(self, fields: JsonObject) -> JsonObject:

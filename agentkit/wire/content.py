@@ -104,6 +104,8 @@ class Request(TypedDict, total=False):
     cachedContent: str
     continuationToken: str
     labels: dict[str, str]
+    httpOptions: JsonObject
+    """How it is sent (timeout, headers, extraBody, apiVersion): of these fields alone none of the body."""
 
 
 class Candidate(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.genai import types
@@ -126,6 +126,22 @@ def test_a_run_that_is_resumed_has_what_it_was_given(either: Way, through: str) 
         "seed": 2,
     }
     assert Run.from_json(again.to_json()).to_json() == again.to_json()
+
+
+def test_http_options_are_merged_field_by_field_and_so_are_headers(either: Way) -> None:
+    given = {"http_options": {"timeout": 9000, "headers": {"X-A": "1", "x-b": "1"}}}
+    model = ScriptedModel([call("pay"), "done"])
+    agent = Agent(model, config={**OWN, **given}, tools=[pay])
+    options = types.HttpOptions(api_version="v1", headers={"X-B": "2"})
+    run = either.run(agent, "pay", config=types.GenerateContentConfig(http_options=options))
+    either.resume(agent, run.to_json(), {run.pending[0].call_id: Approve()})
+    for request in cast("list[dict[str, Any]]", model.requests):
+        assert request["httpOptions"] == {
+            "timeout": 9000,
+            "apiVersion": "v1",
+            "headers": {"x-a": "1", "x-b": "2"},
+        }
+        assert request["generationConfig"]["temperature"] == 0.1
 
 
 def test_a_run_that_was_given_none_is_written_down_without_one(either: Way) -> None:

@@ -12,7 +12,8 @@ from google import genai
 from google.genai import types
 
 from agentkit import Agent, Model, tool
-from agentkit.errors import ConfigurationError
+from agentkit.core.repair import RetryPolicy
+from agentkit.errors import ConfigurationError, ModelError
 from agentkit.gemini.model import GeminiModel
 from agentkit.testing import ScriptedModel, call, reply
 from tests.helpers.gemini import (
@@ -25,7 +26,7 @@ from tests.helpers.gemini import (
     answer_ok,
     every_method,
 )
-from tests.helpers.gemini_server import GeminiServer, calls
+from tests.helpers.gemini_server import GeminiServer, calls, fault, text
 from tests.helpers.gemini_server import call as asked
 from tests.helpers.ways import WAYS, Way, either, way
 
@@ -136,6 +137,55 @@ def test_a_wrong_config_is_refused_at_the_first_request_with_the_nearest_names(
     assert caught.value.__cause__ is None
     assert server.requests == []
     assert "secret-1" not in str(caught.value.__context__)
+
+
+HTTP: Any = {
+    "timeout": 20_000,
+    "headers": {"X-Team": "tea"},
+    "extra_body": {"labels": {"a": "b"}, "generation_config": {"seed": 4}},
+    "api_version": "v1alpha",
+}
+
+
+def test_http_options_of_a_message_are_those_of_the_sdks_request(make: Make, server: GeminiServer) -> None:
+    """And of no request after it."""
+
+    def sent() -> tuple[str, dict[str, str | None], dict[str, Any]]:
+        request, names = server.requests[-1], ("x-team", "x-server-timeout", "x-goog-api-key")
+        return request.path, {name: request.headers.get(name) for name in names}, beside_contents(server)
+
+    server.script(["ok"] * 20)
+    config = types.GenerateContentConfig(temperature=0.5, http_options=types.HttpOptions(**HTTP))
+    sdks_own(server, config)
+    _, headers, body = sent()
+    assert headers == {"x-team": "tea", "x-server-timeout": "20", "x-goog-api-key": KEY}
+    agent = Agent(make("gemini-3.8-flash"))
+    for each in WAYS.values():
+        each.run(agent, "Hello", config=config)
+        path, *rest = sent()
+        assert path.startswith("/v1alpha/models/gemini-3.8-flash:")
+        assert rest == [headers, body]
+        each.run(agent, "Hello")
+        assert sent()[0].startswith("/v1beta/")
+        assert sent()[1:] == ({**dict.fromkeys(headers), "x-goog-api-key": KEY}, {})
+    assert agent.count_tokens("Hello", config=config) > 0
+    path, counted, body = sent()
+    assert (path, counted) == ("/v1alpha/models/gemini-3.8-flash:countTokens", headers)
+    assert body["generateContentRequest"]["generationConfig"] == {"seed": 4, "temperature": 0.5}
+
+
+@pytest.mark.slow
+def test_the_timeout_of_a_message_stands_in_the_place_of_the_models(
+    make: Make, server: GeminiServer, way: Way
+) -> None:
+    def answer(body: Any) -> Any:  # the first one may not get here in its time
+        return fault("hang") if "labels" in body else text("Late.", delay=0.2)
+
+    server.script([answer, answer])
+    agent = Agent(make(timeout=0.1), retry=RetryPolicy(attempts=1))
+    with pytest.raises(ModelError, match=r"didn't answer in full within 0\.05 s"):
+        way.run(agent, "Hello", config={"http_options": {"timeout": 50}, "labels": {"a": "b"}})
+    assert way.run(agent, "Hello", config={"http_options": {"timeout": 20_000}}).text == "Late."
 
 
 @every_method

@@ -340,7 +340,12 @@ def test_config_goes_where_the_server_wants_it() -> None:
     ("config", "words"),
     [
         ({"system_instruction": "x"}, "instructions="),
-        ({"http_options": {}}, "GeminiModel"),
+        ({"http_options": {"base_url": "https://a.example"}}, r"baseUrl.*GeminiModel\(http_options="),
+        ({"http_options": {"retry_options": {"attempts": 3}}}, r"Agent\(retry="),
+        ({"http_options": {"timeout": 0.5}}, "milliseconds"),
+        ({"http_options": {"headers": {"x": 1}}}, "a dict of texts"),
+        ({"http_options": {"headers": {"Authorization": "x"}}}, "'authorization' would be stored"),
+        ({"http_options": 5}, "HttpOptions"),
         ({"candidate_count": 2}, "one candidate"),
         ({"tools": [{"function_declarations": []}]}, "Agent\\(tools"),
         ("hot", "config= is a dict"),
