@@ -37,7 +37,9 @@ def open_store(db: Path | None, *, must_exist: bool = False) -> SQLiteStore:
     from agentkit import SQLiteStore
 
     file = db or data_folder() / "sessions.db"
-    if must_exist and not file.is_file():
+    if file.is_dir():
+        raise UsageFault(f"{file} is a folder: give the path of a file with --db.")
+    if must_exist and not file.exists():
         raise UsageFault(f"There are no sessions yet: {file} isn't there. `agentkit chat` makes it.")
     if db is None:
         private_folder(file.parent)

@@ -127,7 +127,7 @@ def show(
 
 @app.command(help="Find messages that contain all these words.")
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="WORD...", show_default=False)],
+    words: Annotated[list[str], typer.Argument(metavar="WORD", show_default=False)],
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, metavar="N", help="The most to show.")] = 20,
     db: Database = None,
     as_json: AsJson = False,
@@ -234,7 +234,7 @@ def rename(
 
 @app.command(help="Delete sessions.")
 def rm(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Complete ids.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Complete ids.", show_default=False)],
     db: Database = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Don't ask.")] = False,
 ) -> None:

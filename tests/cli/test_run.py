@@ -243,6 +243,7 @@ WRONG = [
     (["chat", AGENT, "--session", " "], "empty"),
     (["chat", AGENT, "--db", "no/such/x.db"], "no folder"),
     (["sessions", "list"], "no sessions yet"),
+    (["sessions", "check", "--db", "."], "is a folder"),
     (["sessions", "import", "nope.json"], "No such file"),
     (["tools", "call", AGENT, "nope"], "no tool 'nope'"),
     (["tools", "call", AGENT, "add", "1"], "key=value"),
