@@ -42,6 +42,7 @@ from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
 from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import model_content, responses_of, user_content
+from tests.helpers.until import given_time
 from tests.helpers.ways import WAYS, Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
@@ -188,7 +189,6 @@ def survey() -> str:
 @tool
 async def linger(ctx: Context[Any]) -> None:
     """Take long."""
-    await asyncio.sleep(0.05)  # its siblings are done by then
     ctx.progress("under way")
     await asyncio.sleep(30)
 
@@ -374,7 +374,7 @@ def test_what_is_not_settled_when_the_time_is_up_waits_on(parked: Parked, shop: 
     waiting = threading.Event()
 
     def hang(args: Any, ctx: Context[Any]) -> None:
-        waiting.wait(10)
+        waiting.wait(60)
 
     script = [[call("order", sku="A"), call("order", sku="B")], "done"]
     agent = Agent(ScriptedModel(script[:1]), tools=shop.tools)
@@ -787,20 +787,27 @@ def test_an_approver_that_fails_ends_the_run_and_nothing_runs(
 def test_an_approver_that_hangs_leaves_the_call_waiting_when_the_time_is_up(
     way: Way, shop: Shop, is_async: bool
 ) -> None:
-    free = threading.Event()
+    free, asked = threading.Event(), list[str]()
 
     def hang(pending: PendingCall, ctx: Context[Any]) -> None:
-        free.wait(10)
+        asked.append(pending.name)
+        free.wait(60)
 
     async def ahang(pending: PendingCall, ctx: Context[Any]) -> None:
-        await asyncio.sleep(10)
+        asked.append(pending.name)
+        await asyncio.sleep(60)
 
-    agent = Agent(ScriptedModel([MIXED, "done"]), tools=shop.tools)
+    agent = Agent(ScriptedModel([*[MIXED] * 6, "done"]), tools=shop.tools)
+    approver = ahang if is_async else hang
     try:
-        run = way.run(agent, "go", approver=ahang if is_async else hang, limits=Limits(seconds=0.4))
+        run = given_time(
+            lambda seconds: way.run(agent, "go", approver=approver, limits=Limits(seconds=seconds)),
+            lambda run: asked,
+        )
     finally:
         free.set()
     assert (run.stop, shop.ran) == ("approval", [])
+    agent = Agent(ScriptedModel(["done"]), tools=shop.tools)
     run = way.resume(agent, run.to_json())
     assert shop.ran == ["stock B"]
     assert way.resume(agent, run, approve(run)).text == "done"
@@ -857,21 +864,32 @@ def test_calls_over_the_limit_are_answered_and_do_not_wait(parked: Parked, shop:
 
 
 def test_an_approved_call_that_takes_too_long_is_given_up(parked: Parked) -> None:
-    async def slow() -> None:
+    begun = list[str]()
+
+    async def slow(ctx: Context[Any]) -> None:
         """Be slow."""
-        await asyncio.sleep(10)
+        begun.append(ctx.tool_name)
+        await asyncio.sleep(60)
 
     agent = Agent(
-        ScriptedModel([[call("slow"), call("slow")], "ok"]),
-        tools=[Tool.of(slow, approval=True, timeout=0.02)],
+        ScriptedModel([[call("slow"), call("slower")], "ok"]),
+        tools=[
+            Tool.of(slow, approval=True, timeout=0.02),
+            Tool.of(slow, name="slower", approval=True, timeout=60),
+        ],
     )
     run = parked.begin(agent)
     run = parked.resume(agent, {run.pending[0].call_id: Approve()})
     assert [type(error) for error in run.errors] == [ToolTimeout]
-    assert len(run.pending) == 1
-    run = parked.resume(agent, approve(run), limits=Limits(seconds=0.01))
+    (waits,) = run.pending
+    run = given_time(
+        lambda seconds: parked.resume(agent, {waits.call_id: Approve()}, limits=Limits(seconds=seconds)),
+        lambda run: "slower" in begun,
+        seconds=0.01,
+    )
     assert run.stop == "seconds"
-    assert "may have taken effect" in responses(run)[1]["error"] or "too long" in responses(run)[1]["error"]
+    assert "too long" in responses(run)[0]["error"]
+    assert "may have taken effect" in responses(run)[1]["error"]
 
 
 def test_a_denied_call_counts_as_no_failure_of_its_tool(either: Way, shop: Shop) -> None:

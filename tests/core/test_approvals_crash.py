@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,11 +37,28 @@ def kill_once(where: str, log: Path, *, after: int, seconds: float) -> None:
         child.send_signal(signal.SIGKILL)
 
 
-def killed(rounds: int, where: str, log: Path) -> int:
-    """Kill and go on so often; return how many writes nobody knew of."""
+def lines_of(log: Path) -> dict[str, Counter[str]]:
+    """Count what the log has: the calls by what was done with them."""
+    lines: dict[str, Counter[str]] = {"said": Counter()}
+    for line in log.read_text().splitlines() if log.exists() else ():
+        what, call_id = line.split()
+        lines.setdefault(what, Counter())[call_id] += 1
+    return lines
+
+
+def was_hit(log: Path) -> bool:
+    """Return whether a kill hit a decision on its way: it was said again."""
+    return any(times > 1 for times in lines_of(log)["said"].values())
+
+
+def killed(where: str, log: Path, *, rounds: int, until: Callable[[Path], bool] = lambda log: True) -> None:
+    """Kill and go on so often, and as often as it takes until something has happened."""
     chosen = random.Random(11)
     seen: list[Content] = []
-    for _ in range(rounds):
+    for done in itertools.count():
+        if done >= rounds and until(log):
+            break
+        assert done < 20 * rounds, "it didn't come to that"
         kill_once(where, log, after=chosen.randint(1, 6), seconds=chosen.uniform(0, 0.05))
         with open_store(where) as store:
             chat = make_agent(log).chat("ann", store, wait=10)
@@ -62,10 +81,7 @@ def killed(rounds: int, where: str, log: Path) -> int:
             assert chat.pending == []
             outputs = [each["response"].get("output") for each in answers]
             assert None not in outputs
-    ran: dict[str, Counter[str]] = {}
-    for line in log.read_text().splitlines():
-        what, call_id = line.split()
-        ran.setdefault(what, Counter())[call_id] += 1
+    ran = lines_of(log)
     turns = sum(bool(calls_of(content)) for content in seen)
     assert len(ran["change"]) == len(ran["mail"]) == turns
     assert set(ran["change"].values()) | set(ran["mail"].values()) == {1}
@@ -74,17 +90,16 @@ def killed(rounds: int, where: str, log: Path) -> int:
     for name in ("order", "pay"):
         for call_id, times in ran[name].items():
             assert times <= ran["said"][call_id]
-    return sum(times > 1 for times in ran["said"].values())
 
 
 @pytest.mark.timeout(120)
 def test_a_chat_killed_while_it_waits_and_goes_on(tmp_path: Path) -> None:
-    killed(2, str(tmp_path / "chats.db"), tmp_path / "log.txt")
+    killed(str(tmp_path / "chats.db"), tmp_path / "log.txt", rounds=2)
 
 
 @pytest.mark.timeout(120)
 def test_a_chat_in_postgresql_killed_while_it_waits_and_goes_on(tmp_path: Path) -> None:
-    killed(1, schema_url(tmp_path), tmp_path / "log.txt")
+    killed(schema_url(tmp_path), tmp_path / "log.txt", rounds=1)
 
 
 @pytest.mark.slow
@@ -92,4 +107,4 @@ def test_a_chat_in_postgresql_killed_while_it_waits_and_goes_on(tmp_path: Path) 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_chat_killed_often_while_it_waits_and_goes_on(tmp_path: Path, kind: str) -> None:
     where = schema_url(tmp_path) if kind == "postgres" else str(tmp_path / "chats.db")
-    assert killed(40, where, tmp_path / "log.txt") > 0  # else no kill hit a decision on its way
+    killed(where, tmp_path / "log.txt", rounds=40, until=was_hit)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from agentkit.run import AsyncRunStream, RunStream
 from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history
 from agentkit.wire.content import responses_of
+from tests.helpers.until import given_time
 from tests.helpers.ways import Way, WayChat, either, way
 
 __all__ = ["either", "way"]
@@ -438,20 +438,31 @@ def pairs_of(events: list[Event]) -> None:
     assert not begun
 
 
+FREE = threading.Event()
+
+
+@pytest.fixture
+def free() -> Iterator[None]:
+    """Have `blocks` block until the test has ended."""
+    FREE.clear()
+    yield
+    FREE.set()
+
+
 def blocks() -> None:
     """Block."""
-    time.sleep(0.7)
+    FREE.wait(60)
 
 
 async def waits() -> None:
     """Wait."""
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(60)
 
 
 async def clings() -> None:
     """Wait, and take time to end."""
     try:
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(60)
     except asyncio.CancelledError:
         await asyncio.sleep(0.05)
 
@@ -464,25 +475,32 @@ def around(inner: Agent, **tool: Any) -> dict[str, Any]:
     }
 
 
-def cut_off(how: str, tool: Any, **watched: Any) -> Agent:
-    """Make an agent of which something is cut off while a tool runs."""
+def _begins(tool: Any, event: Event) -> bool:
+    """Return whether a call of a tool begins, at whatever depth."""
+    while isinstance(event, AgentEvent):
+        event = event.event
+    return isinstance(event, ToolStarted) and event.name == tool.__name__
+
+
+def cut_off(how: str, tool: Any, seconds: float, **watched: Any) -> Agent:
+    """Make an agent of which something is cut off after so many seconds, while a tool runs."""
     model = ScriptedModel([[call(tool.__name__)], "done"])
     if how == "the tool's time":
-        return Agent(model, tools=[tool], tool_timeout=0.2, **watched)
+        return Agent(model, tools=[tool], tool_timeout=seconds, **watched)
     if how == "the run's time":
-        return Agent(model, tools=[tool], limits=Limits(seconds=0.2), **watched)
+        return Agent(model, tools=[tool], limits=Limits(seconds=seconds), **watched)
     if how == "the time of a run inside":
-        inner = Agent(model, name="inner", tools=[tool], limits=Limits(seconds=0.2))
+        inner = Agent(model, name="inner", tools=[tool], limits=Limits(seconds=seconds))
         return Agent(**around(inner), **watched)
     inner = Agent(model, name="inner", tools=[tool])
     if how == "the time of a call with a run inside":
-        return Agent(**around(inner, timeout=0.2), **watched)
+        return Agent(**around(inner, timeout=seconds), **watched)
     if how == "the time of a run around":
-        return Agent(**around(inner), limits=Limits(seconds=0.2), **watched)
+        return Agent(**around(inner), limits=Limits(seconds=seconds), **watched)
     middle = Agent(name="middle", **around(inner))
     if how == "the time of a call two levels up":
-        return Agent(**around(middle, timeout=0.2), **watched)
-    return Agent(**around(middle), limits=Limits(seconds=0.3), **watched)
+        return Agent(**around(middle, timeout=seconds), **watched)
+    return Agent(**around(middle), limits=Limits(seconds=seconds), **watched)
 
 
 @pytest.mark.slow
@@ -499,11 +517,17 @@ def cut_off(how: str, tool: Any, **watched: Any) -> Agent:
         "the time of a run two levels up",
     ],
 )
-def test_each_call_that_begins_ends_also_when_it_is_cut_off(way: Way, how: str, tool: Any) -> None:
+def test_each_call_that_begins_ends_also_when_it_is_cut_off(
+    way: Way, how: str, tool: Any, free: None
+) -> None:
     heard: list[Event] = []
-    agent = cut_off(how, tool, observers=[lambda event, context: heard.append(event)])
-    way.run(agent, "x")
-    assert any(isinstance(event, ToolStarted) for event in heard)
+
+    def run(seconds: float) -> Run[Any]:
+        heard.clear()
+        agent = cut_off(how, tool, seconds, observers=[lambda event, context: heard.append(event)])
+        return way.run(agent, "x")
+
+    given_time(run, lambda run: any(_begins(tool, event) for event in heard))
     pairs_of(heard)
     if way.streamed:
         pairs_of(way.events)
@@ -537,14 +561,12 @@ def stream_of(
 @pytest.mark.parametrize("tool", [blocks, waits], ids=lambda tool: tool.__name__)
 @pytest.mark.parametrize("levels", [0, 1, 2])
 def test_each_call_that_begins_ends_also_when_the_run_is_cancelled(
-    either: Way, tool: Any, levels: int
+    either: Way, tool: Any, levels: int, free: None
 ) -> None:
     agent = nested(Agent(ScriptedModel([[call(tool.__name__)], "done"]), name="inner", tools=[tool]), levels)
 
     def cancel(stream: Any, event: Event) -> None:
-        while isinstance(event, AgentEvent):
-            event = event.event
-        if isinstance(event, ToolStarted) and event.name == tool.__name__:
+        if _begins(tool, event):
             threading.Timer(0.05, stream.cancel).start()
 
     events, run = stream_of(agent, either.is_async, cancel)

@@ -1,10 +1,13 @@
-"""Wait for what another thread, task or process is about to do; never for a time."""
+"""Wait for what another thread, task, process or run is about to do; never for a time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def until(condition: Callable[[], object], seconds: float = 40.0) -> None:
@@ -21,3 +24,11 @@ async def auntil(condition: Callable[[], object], seconds: float = 40.0) -> None
     while not condition():
         assert time.monotonic() < deadline, "it didn't come to that"
         await asyncio.sleep(0.005)
+
+
+def given_time(run: Callable[[float], T], came_to_it: Callable[[T], object], seconds: float = 0.1) -> T:
+    """Have a run whose time is up after so many seconds; with more, until it came so far before its time was up."""
+    while not came_to_it(made := run(seconds)):
+        assert seconds < 40, "it didn't come to that"
+        seconds *= 4
+    return made
