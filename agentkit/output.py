@@ -47,7 +47,8 @@ class Output(Generic[T]):
 
     Args:
         type: Any type that pydantic validates: a model, dataclass, TypedDict, list, union, Literal and so on. For a
-            type checker to see a union or a Literal, write `Output[A | B](A | B)`.
+            type checker to see a union or a Literal, write `Output[A | B](A | B)`; so does mypy need it where the
+            validator is a lambda.
         validator: A function (sync or async) of the value and the context that returns the value to use. It may
             raise `ToolRetry(message)`: the model is told and tries again; or `ToolError`: the run stops.
         retries: How often the model may try again after an invalid value.

@@ -808,7 +808,7 @@ def test_an_approver_that_hangs_leaves_the_call_waiting_when_the_time_is_up(
         free.set()
     assert (run.stop, shop.ran) == ("approval", [])
     agent = Agent(ScriptedModel(["done"]), tools=shop.tools)
-    run = way.resume(agent, run.to_json())
+    run = way.resume(agent, run.to_json(), limits=Limits())
     assert shop.ran == ["stock B"]
     assert way.resume(agent, run, approve(run)).text == "done"
 
@@ -871,22 +871,20 @@ def test_an_approved_call_that_takes_too_long_is_given_up(parked: Parked) -> Non
         begun.append(ctx.tool_name)
         await asyncio.sleep(60)
 
-    agent = Agent(
-        ScriptedModel([[call("slow"), call("slower")], "ok"]),
-        tools=[
-            Tool.of(slow, approval=True, timeout=0.02),
-            Tool.of(slow, name="slower", approval=True, timeout=60),
-        ],
-    )
-    run = parked.begin(agent)
-    run = parked.resume(agent, {run.pending[0].call_id: Approve()})
-    assert [type(error) for error in run.errors] == [ToolTimeout]
-    (waits,) = run.pending
-    run = given_time(
-        lambda seconds: parked.resume(agent, {waits.call_id: Approve()}, limits=Limits(seconds=seconds)),
-        lambda run: "slower" in begun,
-        seconds=0.01,
-    )
+    tools = [
+        Tool.of(slow, approval=True, timeout=0.02),
+        Tool.of(slow, name="slower", approval=True, timeout=60),
+    ]
+
+    def resumed(seconds: float) -> Run:
+        agent = Agent(ScriptedModel([[call("slow"), call("slower")], "ok"]), tools=tools)
+        run = parked.begin(agent)
+        run = parked.resume(agent, {run.pending[0].call_id: Approve()})
+        assert [type(error) for error in run.errors] == [ToolTimeout]
+        assert len(run.pending) == 1
+        return parked.resume(agent, approve(run), limits=Limits(seconds=seconds))
+
+    run = given_time(resumed, lambda run: "slower" in begun)
     assert run.stop == "seconds"
     assert "too long" in responses(run)[0]["error"]
     assert "may have taken effect" in responses(run)[1]["error"]
