@@ -296,8 +296,8 @@ def price_of(model: str, prices: Mapping[str, Price]) -> Price | None:
     return next((prices[known] for known in names if known in prices), None)
 
 
-_AGENTS: Final = re.compile(r"deep-research-")
-"""Agents that the Interactions API alone has: https://ai.google.dev/gemini-api/docs/deep-research"""
+_AGENTS: Final = re.compile(r"(deep-research|antigravity)-")
+"""Agents that the Interactions API alone has, as google-genai 3.6.1 lists them (`AgentOption`)."""
 
 
 def is_agent(name: str) -> bool:

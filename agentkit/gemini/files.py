@@ -189,9 +189,9 @@ def wait_for(
     failures = 0
     while found.get("state") == "PROCESSING":
         yield file.size
-        if time.monotonic() + pause > deadline:
+        time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+        if time.monotonic() >= deadline:  # not before: whoever waits has no time left either
             raise ModelError(f"The file {file.name!r} was not ready in time.", retryable=True)
-        time.sleep(pause)
         pause = min(pause * 1.5, most)
         try:
             found, failures = look(str(found.get("name", ""))), 0

@@ -150,11 +150,11 @@ class Pull(Generic[T]):
             self._got.get()
 
     def _work(self) -> None:
-        iterator: Any = iter(())
+        iterator: Any = None
         try:
-            iterator = self._make()
             while self._asked.get():
                 try:
+                    iterator = self._make() if iterator is None else iterator
                     self._got.put((next(iterator, None), None))
                 except BaseException as error:
                     self._got.put((None, error))

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any, cast
 
 from google import genai
@@ -67,16 +67,13 @@ class ClientWire:
         clock, models = Clock(times), self._client.models
         ask = self._ask(method, request, times)
 
-        def asked() -> Generator[Any, None, None]:
+        def asked() -> Iterator[Any]:
             yield models.count_tokens(**ask) if method == "countTokens" else models.generate_content(**ask)
 
         clock.send()
-        pull = Pull(asked)
-        try:
-            with self._faults.mapped(clock):
-                return self._body(method, pull.next(clock))
-        finally:
-            pull.close()
+        reply = self._pulled(asked, clock)
+        with self._faults.mapped(clock):
+            return self._body(method, reply)
 
     def chunks(self, request: Request, times: Times) -> Generator[JsonObject, None, None]:
         """Send a request and yield the chunks of its reply.
@@ -137,15 +134,25 @@ class ClientWire:
         """Upload a file by the SDK, which says nothing on its way, and wait until it can be used."""
         deadline, clock = time.monotonic() + seconds, Clock.of(seconds)
         yield 0
-        with self._faults.mapped(clock), file.open() as data:
-            about = {"mime_type": file.mime_type, "display_name": file.name}
-            found = self._client.files.upload(file=data, config=cast(Any, about))
+
+        def sent() -> Iterator[types.File]:
+            about: Any = {"mime_type": file.mime_type, "display_name": file.name}
+            with file.open() as data:
+                yield self._client.files.upload(file=data, config=about)
 
         def look(name: str) -> JsonObject:
-            with self._faults.mapped(clock):
-                return _told(self._client.files.get(name=name))
+            return _told(self._pulled(lambda: iter((self._client.files.get(name=name),)), clock))
 
-        return (yield from wait_for(_told(found), file, look, deadline))
+        return (yield from wait_for(_told(self._pulled(sent, clock)), file, look, deadline))
+
+    def _pulled(self, make: Callable[[], Iterator[Any]], clock: Clock) -> Any:
+        """Have the SDK do one thing, and wait for it no longer than a clock says."""
+        pull = Pull(make)
+        try:
+            with self._faults.mapped(clock):
+                return pull.next(clock)
+        finally:
+            pull.close()
 
     def models(self, seconds: float) -> Iterator[JsonObject]:
         """Go through the models that there are, by the SDK."""
@@ -162,11 +169,7 @@ class ClientWire:
 
     def _ask(self, method: Method, request: Request, times: Times) -> dict[str, Any]:
         fields = self._checked(config_of(request))
-        # The SDK takes lists, and says so in its log where it gets something like one.
-        body: JsonObject = {
-            key: list(value) if isinstance(value, (list, tuple)) else value
-            for key, value in beside_config(request).items()
-        }
+        body: JsonObject = beside_config(request)
         config: dict[str, Any] = {}
         own: JsonObject = request.get("httpOptions") or {}
         extra = self._extra_body
@@ -177,8 +180,8 @@ class ClientWire:
                 self._configs = self._configs or Configs.like(self._name, self._client, self._faults)
                 request = with_config(request, self._configs.write(fields))
             request = merged(request, extra)
-            counting = counted(self._name, request, vertex=self.vertex)
-            body = {key: value for key, value in counting.items() if key != "httpOptions"}
+            body = {**counted(self._name, request, vertex=self.vertex)}
+            body.pop("httpOptions", None)
             if "model" in body:
                 # The SDK's own contents, ".", would exclude the other field; empty ones are none.
                 body = {"contents": [], "generateContentRequest": body}
@@ -187,6 +190,10 @@ class ClientWire:
             body = {**merged(cast(Request, body), extra)}
             if method == "generateContent":
                 config["should_return_http_response"] = True
+        # The SDK takes lists, and says so in its log where it gets something like one.
+        body = {
+            key: list(value) if isinstance(value, (list, tuple)) else value for key, value in body.items()
+        }
         http: dict[str, Any] = {"extra_body": body, "retry_options": {"attempts": 1}}
         if "apiVersion" in own:
             http["api_version"] = own["apiVersion"]

@@ -109,7 +109,10 @@ def test_what_it_takes_is_sent(server: GeminiServer, name: str, given: Any) -> N
     model.close()
 
 
-@pytest.mark.parametrize("name", ["deep-research-pro-preview-12-2025", "models/deep-research-max-preview"])
+@pytest.mark.parametrize(
+    "name",
+    ["deep-research-pro-preview-12-2025", "models/deep-research-max-preview", "antigravity-preview-09-2026"],
+)
 def test_an_agent_of_the_interactions_api_is_no_model(name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"agent of the Interactions API alone"):
         Agent(name)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from agentkit import Agent
 from agentkit.errors import ConfigurationError, ModelError
 from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 from agentkit.wire.content import Request, response_part, user_content
@@ -26,6 +27,9 @@ from tests.helpers.gemini import (
     text_in,
 )
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault, reply, text
+from tests.helpers.ways import Way, way
+
+__all__ = ["way"]
 
 
 def without_empty_config(body: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +182,17 @@ def test_tokens_are_counted_with_tools_and_instruction(make: Make, server: Gemin
         inner = received.body["generateContentRequest"]
         assert in_camel_case(inner) == {"model": f"models/{DEFAULT_MODEL}", **request}
         assert received.body.get("contents", []) == []
+
+
+def test_the_sdk_has_nothing_to_say_in_its_log_of_what_it_is_given(
+    make: Make, server: GeminiServer, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script(["ok"])
+    agent = Agent(make())
+    assert agent.count_tokens("Hello") > 0
+    assert asyncio.run(agent.aio.count_tokens("Hello")) > 0
+    way.run(agent, "Hello")
+    assert [each for each in caplog.records if each.name.startswith("google")] == []
 
 
 def test_a_count_without_a_number_is_an_error(make: Make, server: GeminiServer) -> None:

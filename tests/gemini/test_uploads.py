@@ -379,6 +379,31 @@ def test_through_a_client_of_the_users(server: GeminiServer, files: FilesApi, vi
     client.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("silent", ["start", "GET"])
+def test_the_time_of_the_run_bounds_what_a_client_of_the_users_uploads(
+    way: Way, server: GeminiServer, files: FilesApi, video: Path, silent: str
+) -> None:
+    files.looks, files.faults = 10**9, {silent: ["silent"]}
+    client = client_on(server)
+    model = GeminiModel(client=client, upload_over=10)
+    run = way.run(Agent(model, limits=Limits(seconds=0.3)), ["a", video])
+    assert run.stop == "seconds"
+    assert server.requests == []
+    files.released.set()
+    client.close()
+
+
+def test_what_a_client_of_the_users_is_refused_is_told(
+    way: Way, server: GeminiServer, files: FilesApi, video: Path
+) -> None:
+    files.looks, files.faults = 1, {"GET": [403]}
+    client = client_on(server)
+    with pytest.raises(ModelError, match="403"):
+        way.run(Agent(GeminiModel(client=client, upload_over=10)), ["a", video])
+    client.close()
+
+
 def test_vertex_ai_keeps_no_files(video: Path) -> None:
     credentials: Any = __import__("google.auth.credentials").auth.credentials.AnonymousCredentials()
     client = genai.Client(vertexai=True, project="p", location="l", credentials=credentials)
@@ -413,7 +438,8 @@ def test_a_part_that_comes_as_data_uploads_nothing_of_this_machine(
 def test_the_time_of_the_run_bounds_it(way: Way, server: GeminiServer, files: FilesApi, video: Path) -> None:
     files.looks = 10**9
     model = model_on(server)
-    run = way.run(Agent(model, limits=Limits(seconds=0.3)), ["a", video])
+    agent = Agent(model, limits=Limits(seconds=0.3), retry=RetryPolicy(attempts=1))
+    run = way.run(agent, ["a", video])
     assert run.stop == "seconds"
     assert server.requests == []
     model.close()
