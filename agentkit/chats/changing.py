@@ -41,14 +41,14 @@ class Changing:
 
     def clear(self) -> None:
         """Remove all messages."""
-        self._change_if_there(lambda writer: [Cut(0)] if writer.info.messages else [])
+        self._change_if_there(lambda _: [Cut(0)])
 
     def undo(self) -> list[Content]:
         """Remove the last turn; return it, as far as it can be read."""
         removed: list[Content] = []
 
-        def steps(writer: SessionWriter) -> Sequence[Step]:
-            start, contents = self._last_turn(writer)
+        def steps(_: SessionWriter) -> Sequence[Step]:
+            start, contents = self._last_turn()
             removed.extend(contents)
             return [] if start is None else [Cut(start)]
 
@@ -97,21 +97,21 @@ class Changing:
             if self._conversation.must_exist:
                 raise
 
-    def _last_turn(self, writer: SessionWriter) -> tuple[int | None, Sequence[Content]]:
+    def _last_turn(self) -> tuple[int | None, Sequence[Content]]:
         """Find where the last turn begins, and what it has; messages that are damaged may be before it, or in it."""
-        damaged: list[int] = []
+        damaged: list[DamagedMessage] = []
         while True:
-            first = damaged[-1] + 1 if damaged else 0
+            first = damaged[-1].end if damaged else 0
             try:
-                contents = self._sound(first) if damaged else self._conversation.see(writer).contents
+                contents = self._sound(first)
                 break
             except DamagedMessage as error:
-                damaged.append(error.seq)
+                damaged.append(error)
         while not (starts := turn_starts(contents)):
             if not damaged:
                 return (0 if first or contents else None), contents
-            end = damaged.pop()
-            first = damaged[-1] + 1 if damaged else 0
+            end = damaged.pop().seq
+            first = damaged[-1].end if damaged else 0
             before = self._sound(first, end)
             if not end or (before and ends_turn(before[-1])):  # what is damaged begins the turn
                 return end, contents

@@ -480,10 +480,15 @@ class Conversation:
 
     def contents(self, *, curated: bool) -> list[Content]:
         """Return a copy of what was said; `curated`: without the turns that ended without an answer."""
-        seen = self.look()
-        messages = seen.history.messages
+        try:
+            messages: Sequence[Message] = self.look().history.messages
+        except DamagedMessage:
+            raise
+        except StoreError:  # of the ledger or the state: what was said is sound
+            messages = self.messages()
         # Open calls are not yet, or after a crash not any more, part of a valid history.
-        contents = copies_of(messages[:-1] if seen.has_open_calls else messages)
+        is_open = bool(messages) and bool(calls_of(messages[-1].content))
+        contents = copies_of(messages[:-1] if is_open else messages)
         if not curated:
             return contents
         return [content for turn in turns(contents) if ends_turn(turn[-1]) for content in turn]

@@ -74,9 +74,9 @@ class OwnSession:
         return StoredSession(
             info=self.info(id),
             messages=kept.messages[start:end],
-            calls=[*kept.calls.values()],
+            ledger=[*kept.calls.values()],
             summary=next((summary for summary in reversed(kept.summaries) if summary.upto <= until), None),
-            state=next((state for seq, state in reversed(kept.states) if seq <= until), {}),
+            own=next((state for seq, state in reversed(kept.states) if seq <= until), {}),
         )
 
     def info(self, id: str) -> SessionInfo:

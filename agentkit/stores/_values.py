@@ -99,6 +99,14 @@ def session_lost(id: str) -> SessionConflict:
     )
 
 
+def uncounted(id: str, count: int) -> StoreError:
+    """Make the error that a session hasn't the messages that it counts."""
+    return StoreError(
+        f"Session {id!r} is damaged: it counts {count} messages, and has others. Nothing was stored; take what is "
+        "damaged back with undo() or clear()."
+    )
+
+
 def no_open_call(index: int) -> StoreError:
     """Make the error that a step names a call which isn't open."""
     return StoreError(f"The last message has no open call {index}: nothing was stored.")
@@ -192,7 +200,7 @@ def encode_usage(usage: Usage | None) -> str | None:
         ) from error
 
 
-def decode_usage(raw: str | None) -> Usage | None:
+def decode_usage(raw: str | bytes | None) -> Usage | None:
     """Decode a usage; counts that this agentkit doesn't know are left out. Raises Damaged."""
     if raw is None:
         return None

@@ -102,7 +102,23 @@ def to_archive(
         raise StoreError(
             f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
         )
-    where = f"The chat {info.id!r}"
+    archive = written(f"The chat {info.id!r}", info, messages, results, state, opened)
+    return {name: value for name, value in archive.items() if value or name not in _MORE}
+
+
+_MORE = ("results", "state", "calls")
+"""What is left out where there is none."""
+
+
+def written(
+    where: str,
+    info: SessionInfo,
+    messages: Sequence[Message],
+    results: Sequence[StoredResult] = (),
+    state: JsonObject | None = None,
+    calls: Sequence[StoredCall] = (),
+) -> JsonObject:
+    """Make the JSON of a session, which is read back. Raises StoreError if that can't be; it begins with `where`."""
     try:
         archive: JsonObject = {
             "format": FORMAT,
@@ -115,16 +131,12 @@ def to_archive(
             "messages": [_Message.of(message).wire() for message in messages],
             "results": [asdict(result) for result in results if result.seq < len(messages)],
             "state": state or {},
-            "calls": [CallRecord.of(call).wire() for call in opened],
+            "calls": [CallRecord.of(call).wire() for call in calls],
         }
     except Damaged as error:
         raise StoreError(f"{where} is damaged: {error}.") from error
     from_archive(archive, where)
-    return {name: value for name, value in archive.items() if value or name not in _MORE}
-
-
-_MORE = ("results", "state", "calls")
-"""What is left out where there is none."""
+    return archive
 
 
 def archive_text(archive: JsonObject) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, TypeVar
 
 from agentkit.errors import StoreError
 from agentkit.limits import Usage
@@ -33,17 +33,21 @@ from agentkit.stores.steps import Step as Step
 from agentkit.stores.steps import StoredCall as StoredCall
 from agentkit.wire.content import JsonObject
 
+T = TypeVar("T")
+
 
 class DamagedMessage(StoreError):
     """A message can't be read; those before it can.
 
     Attributes:
         seq: Its index in the session.
+        end: The index of the next one that may be sound: several may be missing.
     """
 
-    def __init__(self, message: str, *, seq: int) -> None:
+    def __init__(self, message: str, *, seq: int, end: int | None = None) -> None:
         super().__init__(message)
         self.seq = seq
+        self.end = seq + 1 if end is None else end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +109,32 @@ class StoredSession:
 
     info: SessionInfo
     messages: Sequence[Message]
-    calls: Sequence[StoredCall] = ()
-    """The ledger, in order: empty unless the last message is the model's and has open calls."""
+    ledger: Sequence[StoredCall] | StoreError = ()
+    """See `calls`."""
     summary: StoredSummary | None = None
     """The newest one that still fits the messages."""
-    state: JsonObject = field(default_factory=dict)
-    """The user's own JSON."""
+    own: JsonObject | StoreError = field(default_factory=dict)
+    """See `state`."""
+
+    @property
+    def calls(self) -> Sequence[StoredCall]:
+        """The ledger, in order: empty unless the last message is the model's and has open calls.
+
+        Raises:
+            StoreError: It is damaged; the messages are not.
+        """
+        return _sound(self.ledger)
+
+    @property
+    def state(self) -> JsonObject:
+        """The user's own JSON. Raises StoreError if it is damaged; the messages are not."""
+        return _sound(self.own)
+
+
+def _sound(value: T | StoreError) -> T:
+    if isinstance(value, StoreError):
+        raise StoreError(str(value)) from value
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,10 @@ _PUT = """
     UPDATE {p}sessions SET fence = ?, version = version + ?, messages = ?, usage = COALESCE(?, usage),
         updated = COALESCE(?, updated)"""
 _IF_MINE = " WHERE key = ? AND fence = ?"
-_STAY, _LEAVE = _PUT + _IF_MINE, f"{_PUT}, owner = NULL{_IF_MINE} {{tell}}"
+_IF_COUNTED = (
+    " AND ? = (SELECT COALESCE(max(m.seq), -1) + 1 FROM {p}messages m WHERE m.session = key AND m.seq >= 0)"
+)
+"""Whether the messages are there that the session counts: what is added goes behind them."""
 _MINE = " FROM {p}sessions s WHERE s.key = ? AND s.fence = ?"
 _MY_ROWS = "session = (SELECT key FROM {p}sessions WHERE key = ? AND fence = ?)"
 _MESSAGE = MESSAGE + _MINE
@@ -110,6 +113,7 @@ class Change:
         self._body: list[Statement] = []
         """Without the guard, which is the session's key and the new fence."""
         self._cleared = False
+        self._cut = False
         self._new: dict[int, StoredCall] = {}
         self._changed: list[Statement] = []
         for step in steps:
@@ -119,8 +123,11 @@ class Change:
         """Make the statements that store it, given the fence to show and the one to put."""
         key = self._was.key
         usage = None if self.usage is self._was.usage else values.encode_usage(self.usage)
-        row = (new, self.steps, self.count, usage, self.updated, key, old)
-        made: list[Statement] = [(_LEAVE if release else _STAY, row)]
+        row: tuple[Any, ...] = (new, self.steps, self.count, usage, self.updated, key, old)
+        put = _PUT + (", owner = NULL" if release else "") + _IF_MINE
+        if self.count > self._was.count and not self._cut:
+            put, row = put + _IF_COUNTED, (*row, self._was.count)
+        made: list[Statement] = [(f"{put} {{tell}}" if release else put, row)]
         made += [(text, (*given, key, new)) for text, given in self._body]
         if self._cleared and self._was.calls:
             made.append((_NO_CALLS, (key, new)))
@@ -158,6 +165,7 @@ class Change:
             case Cut():
                 values.check_position(step, step.seq, self.count)
                 self._body += [(text, (step.seq,)) for text in _CUTS]
+                self._cut = True
                 self._clear_calls()
                 self.count, self.updated = step.seq, time.time()
             case AddUsage():

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from agentkit.errors import StoreError
 from agentkit.limits import Usage
 from agentkit.stores import _values as values
 from agentkit.stores.base import (
@@ -31,6 +32,7 @@ from agentkit.wire.history import check_shape
 Statement = tuple[str, tuple[Any, ...]]
 """Text and values. Several of them are one transaction."""
 Row = Sequence[Any]
+T = TypeVar("T")
 
 _INFO = """id, created, updated, version, messages, usage, title, model,
     (SELECT i.text FROM {p}instructions i WHERE i.session = key), expires, parent"""
@@ -219,98 +221,137 @@ def _object(what: str, value: object) -> str | None:
 
 
 def info_of(row: Row) -> SessionInfo:
-    """Make a session's info of a row that `INFO` selects. Usage that can't be read counts as none."""
+    """Make a session's info of a row that `INFO` selects.
+
+    It never fails, for what was said is worth more: usage that can't be read counts as none, and of a text what can be
+    read is shown. `check()` tells.
+    """
     id, created, updated, version, messages, usage, title, model, instructions, expires, parent, *_ = row
-    try:
-        used = values.decode_usage(usage)
-    except Damaged:  # a count: `check()` tells; what was said is worth more
-        used = None
     return SessionInfo(
-        id=plain(id),
+        id=shown(id) or "",
         created=created,
         updated=updated,
         version=version,
-        messages=messages,
-        usage=used or Usage(),
-        title=maybe(title),
-        model=maybe(model),
-        instructions=maybe(instructions),
+        messages=max(0, messages),
+        usage=_usage(usage) or Usage(),
+        title=shown(title),
+        model=shown(model),
+        instructions=shown(instructions),
         expires=expires,
-        parent=maybe(parent),
+        parent=shown(parent),
     )
 
 
 def session_of(
-    info: SessionInfo, messages: Sequence[Row], calls: Sequence[Row], summary: Sequence[Row], state: Sequence[Row],
-    *, start: int = 0,
+    name: str, info: SessionInfo, messages: Sequence[Row], calls: Sequence[Row], summary: Sequence[Row],
+    state: Sequence[Row], *, start: int = 0, end: int | None = None,
 ) -> StoredSession:  # fmt: skip
-    """Make a session of its rows. Raises DamagedMessage or StoreError, which name what can't be read."""
-    try:
-        return StoredSession(
-            info=info,
-            messages=[_message(info.id, start + n, row) for n, row in enumerate(messages)],
-            calls=[_call(row) for row in calls],
-            summary=StoredSummary(upto=summary[0][0], text=plain(summary[0][1])) if summary else None,
-            state=(values.decode_object(state[0][0]) or {}) if state else {},
-        )
-    except ValueError as error:
-        raise Damaged(f"of the ledger, summary or state of session {info.id!r}: {error}") from error
+    """Make a session of its rows, of which `name` has been asked.
+
+    Raises:
+        DamagedMessage: A message can't be read, is missing, or is beyond those that the session counts.
+    """
+
+    def sound(what: str, read: Callable[[], T]) -> T | StoreError:
+        try:
+            return read()
+        except ValueError as error:
+            return StoreError(f"{name} is damaged: the {what} of session {info.id!r} can't be read, {error}.")
+
+    count = info.messages
+    said = [_message(name, info.id, start + n, row) for n, row in enumerate(messages)]
+    upto, until = start + len(said), count if end is None else min(count, end)
+    if upto < until:
+        raise _damaged(name, info.id, upto, f"it isn't there, though {count} are counted", until)
+    if said and upto > count:
+        raise _damaged(name, info.id, max(start, count), f"only {count} are counted", upto)
+    return StoredSession(
+        info=info,
+        messages=said,
+        ledger=sound("ledger", lambda: [*map(_call, calls)]) if calls else (),
+        summary=_summary(summary[0], count) if summary else None,
+        own=sound("state", lambda: values.decode_object(state[0][0]) or {}) if state else {},
+    )
 
 
-def _message(id: str, seq: int, row: Row) -> Message:
-    (
-        found,
-        content,
-        created,
-        usage,
-        finish_reason,
-        model,
-        endpoint,
-        metadata,
-        sender_id,
-        files,
-        cleared,
-        given,
-    ) = row
+def _damaged(name: str, id: str, seq: int, why: object, end: int | None = None) -> DamagedMessage:
+    said = f"message {seq} of session {id!r} can't be read ({why}); those before it can"
+    return DamagedMessage(f"{name} is damaged: {said}.", seq=seq, end=end)
+
+
+def shown(text: str | bytes | None) -> str | None:
+    """Undo `exact`; of bytes, which stand for a text that couldn't be read, make what can be shown."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else maybe(text)
+
+
+def _usage(raw: str | bytes | None) -> Usage | None:
+    """Decode a usage: a count, so that one which can't be read is none."""
     try:
-        if found != seq:
-            raise Damaged("it isn't there")
+        return values.decode_usage(raw)
+    except ValueError:
+        return None
+
+
+def _summary(row: Row, count: int) -> StoredSummary | None:
+    """Make a summary; one that can't be read or doesn't fit is none: all is sent then."""
+    upto, text = row
+    return (
+        None
+        if isinstance(text, bytes) or not 0 <= upto <= count
+        else StoredSummary(upto=upto, text=plain(text))
+    )
+
+
+def _message(name: str, id: str, seq: int, row: Row) -> Message:
+    found, content, created, usage, finish_reason, model, endpoint, metadata, sender_id, *notes = row
+    if found != seq:
+        raise _damaged(name, id, seq, "it isn't there", found)
+    files, cleared, given = notes
+    what = "content"
+    try:
         said = values.decode_content(content)
         check_shape(said, seq)
+        what = "files or cleared"
         listed, stand_ins = values.decode_notes(files, cleared)
+        what = "metadata"
+        about = None if metadata is None else values.decode_object(metadata)
+        what = "given"
+        gave = None if given is None else values.decode_object(given)
+        what = "text"
         return Message(  # most of it is None
             content=said,
             created=created,
-            usage=None if usage is None else values.decode_usage(usage),
+            usage=None if usage is None else _usage(usage),
             finish_reason=None if finish_reason is None else plain(finish_reason),
             model=None if model is None else plain(model),
             endpoint=None if endpoint is None else plain(endpoint),
-            metadata=None if metadata is None else values.decode_object(metadata),
+            metadata=about,
             sender_id=None if sender_id is None else plain(sender_id),
-            given=None if given is None else values.decode_object(given),
+            given=gave,
             files=listed,
             cleared=stand_ins,
         )
     except ValueError as error:
-        raise DamagedMessage(
-            f"message {seq} of session {id!r} can't be read ({error}); those before it can", seq=seq
-        ) from error
+        raise _damaged(name, id, seq, error if what == "content" else f"its {what}: {error}") from error
 
 
 def _call(row: Row) -> StoredCall:
     number, call_id, name, effect, args, started, response, deferred, why, declared = row
-    return StoredCall(
-        index=number,
-        call_id=plain(call_id),
-        name=plain(name),
-        effect=effect,
-        args=values.decode_object(args),
-        started=bool(started),
-        response=values.decode_object(response),  # type: ignore[arg-type]
-        deferred=values.decode_object(deferred),
-        why=maybe(why),
-        declared=maybe(declared),
-    )
+    try:
+        return StoredCall(
+            index=number,
+            call_id=plain(call_id),
+            name=plain(name),
+            effect=effect,
+            args=values.decode_object(args),
+            started=bool(started),
+            response=values.decode_object(response),  # type: ignore[arg-type]
+            deferred=values.decode_object(deferred),
+            why=maybe(why),
+            declared=maybe(declared),
+        )
+    except ValueError as error:
+        raise Damaged(f"call {number}: {error}") from error
 
 
 def is_open(row: Row) -> bool:

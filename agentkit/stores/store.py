@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -15,7 +15,6 @@ from agentkit.errors import StoreError
 from agentkit.stores import _values as values
 from agentkit.stores import rows, search
 from agentkit.stores.base import (
-    DamagedMessage,
     Hit,
     Message,
     SessionInfo,
@@ -61,18 +60,14 @@ class SessionStore:
         Raises:
             SessionNotFound: There is no such session.
             DamagedMessage: One of the messages can't be read. Others can, by `start` and `end`.
-            StoreError: It can't be read.
+            StoreError: It can't be read. Where only its ledger or its state is damaged, whoever asks for that is told.
         """
-        info, *rest = self._db.run(rows.load(id, start, end), write=False)
-        with self._reading():
-            return rows.session_of(rows.info_of(_one(info, id)), *rest, start=start)
+        return self._session(id, self._db.run(rows.load(id, start, end), write=False), start, end)
 
     @checked
     def info(self, id: str) -> SessionInfo:
         """Read what is known of a session without its messages. Raises SessionNotFound."""
-        row = self._row(f"{rows.INFO} WHERE s.id = ?", id)
-        with self._reading():
-            return rows.info_of(row)
+        return rows.info_of(self._row(f"{rows.INFO} WHERE s.id = ?", id))
 
     @checked
     def result(self, id: str, result_id: str) -> str | None:
@@ -105,8 +100,7 @@ class SessionStore:
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         text = f"{rows.INFO} {where} ORDER BY s.updated DESC, s.id DESC LIMIT ?"
         (found,) = self._db.run([(text, (*given, max(0, limit)))], write=False)
-        with self._reading():
-            return [rows.info_of(row) for row in found]
+        return [rows.info_of(row) for row in found]
 
     @checked
     def search(
@@ -125,22 +119,22 @@ class SessionStore:
         statement, given = rows.search(self._db.hits, prefix, distinct=distinct)
         found_by = (self._db.query(wanted), *given, max(0, limit))
         (found,) = self._db.run([(statement, found_by)], write=False)
-        with self._reading():
-            return [
-                Hit(
-                    session_id=plain(id),
-                    seq=seq,
-                    role=role,
-                    created=created,
-                    snippet=search.snippet(values.readable_text(content), wanted),
-                )
-                for id, seq, role, created, content in found
-            ]
+        return [
+            Hit(
+                session_id=rows.shown(id) or "",
+                seq=seq,
+                role=role,
+                created=created,
+                snippet=search.snippet(values.readable_text(content), wanted),
+            )
+            for id, seq, role, created, content in found
+        ]
 
     def check(self) -> Sequence[str]:
         """Look whether the database is sound; return what is wrong with it, one line each. It reads everything."""
         try:
-            return [*self._db.check()] or problems(lambda *given: self._db.run([given], write=False)[0])
+            told = [*self._db.check()]
+            return told or [*problems(self._db.name, lambda given: self._db.run(given, write=False))]
         except StoreError as error:
             return [str(error)]
 
@@ -295,13 +289,17 @@ class SessionStore:
         (found,) = self._db.run([(text, (*given, exact(id)))], again=True)
         _one(found, id)
 
+    def _session(
+        self, id: str, found: Sequence[Any], start: int = 0, end: int | None = None
+    ) -> StoredSession:
+        info, *rest = found
+        return rows.session_of(self._db.name, rows.info_of(_one(info, id)), *rest, start=start, end=end)
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Name the database where a row can't be read."""
         try:
             yield
-        except DamagedMessage as error:
-            raise DamagedMessage(f"{self._db.name} is damaged: {error}.", seq=error.seq) from error
         except ValueError as error:
             raise StoreError(f"{self._db.name} is damaged: a row of it can't be read, {error}.") from error
 
@@ -327,15 +325,17 @@ class SessionStore:
                 self._held.discard(lease)
                 return None
             info, (key, has_calls, sent) = rows.info_of(taken[0]), taken[0][-3:]
-            found: list[list[Any]] = [[], [], [], []]
+            session: Callable[[], StoredSession] | None = None
+            calls: list[Any] = []
             if create is not None and info.version == version:  # it was just made: there is nothing to read
-                info = replace(info, instructions=create.get("instructions"))
+                made = info = replace(info, instructions=create.get("instructions"))
+                session = lambda: StoredSession(info=made, messages=())  # noqa: E731
             elif seen not in (None, info.version):  # nobody else writes by now, or the fence is theirs
-                found = self._db.run(rows.load(lease.id, 0, None)[1:], write=False)
+                found = self._db.run(rows.load(lease.id, 0, None), write=False)
+                session, calls = (lambda: self._session(lease.id, found)), found[2]
             elif has_calls:
-                found[1:2] = self._db.run(rows.load(lease.id, 0, None)[2:3], write=False)
-            session = None if seen in (None, info.version) else lambda: rows.session_of(info, *found)
-            mirror = Mirror(key, info, {call[0]: rows.is_open(call) for call in found[1]})
+                (calls,) = self._db.run(rows.load(lease.id, 0, None)[2:3], write=False)
+            mirror = Mirror(key, info, {call[0]: rows.is_open(call) for call in calls})
             return Writer(self, mirror, lease, session, sent)
         except BaseException:  # an interrupt may come when the lease is stored already
             self._dropped.append(lease)

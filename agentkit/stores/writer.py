@@ -91,10 +91,7 @@ class Writer:
     @property
     def session(self) -> StoredSession | None:
         """The session as it was when the writer came, if that wasn't the version which was seen."""
-        if self._session is None:
-            return None
-        with self._store._reading():
-            return self._session()
+        return None if self._session is None else self._session()
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Store steps, all or none of them; see `SessionWriter.append`."""
@@ -119,10 +116,12 @@ class Writer:
         unknown: UnknownOutcome | None = None
         for _ in range(_SENDS):
             fences.append(lease.new_fence())
+            refused = False
             try:
                 put, *_ = database.run(change.statements(lease.fence, fences[-1], release=release))
                 if put:
                     return fences[-1]
+                refused = True
             except UnknownOutcome as error:
                 unknown = error
             except StoreError as error:
@@ -140,6 +139,8 @@ class Writer:
                 return there
             if there != lease.fence:
                 break
+            if refused:
+                raise values.uncounted(self._mirror.id, self._mirror.count)
         if unknown is not None and there is not None:  # another writer's: ours may have been there before
             raise unknown
         raise values.session_lost(self._mirror.id)

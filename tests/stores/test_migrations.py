@@ -117,8 +117,8 @@ def test_a_database_of_schema_1_takes_what_is_new(reopen: Callable[[], Any]) -> 
     with reopen() as store:
         assert store.result("ann", "run-1-0") == "whole rain"
         assert [result.seq for result in store.results("ann")] == [4, 6]
-        store.write("ann").append([Cut(4)])
-        assert len(contents(store)) == 4 and list(store.results("ann")) == []
+        store.write("ann").append([Cut(2)])
+        assert len(contents(store)) == 2 and list(store.results("ann")) == []
         assert store.check() == []
         store.delete("ann")
         assert list(store.search("weather")) == []
@@ -244,10 +244,8 @@ def test_what_is_damaged_in_an_old_file_stays_so_and_the_rest_is_moved(tmp_path:
         connection.execute("UPDATE sessions SET usage = CAST(x'ff' AS TEXT) WHERE id = 's1'")
         connection.commit()
     with SQLiteStore(tmp_path / "chats.db") as store:
-        assert [problem.split(":")[0] for problem in store.check()] == [
-            "Session 's1', usage",
-            "Session 'ann', message 1",
-        ]
+        damaged, usage = store.check()
+        assert "message 1 of session 'ann' can't be read" in damaged and "Session 's1', usage" in usage
         assert len(store.load("ann", start=2).messages) == 6
         assert len(store.load("s1").messages) == 4
 

@@ -58,7 +58,13 @@ def filled(db: Path) -> Path:
         writer = store.write("ann")
         writer.append([added(user_content(text)) for text in ("red", "green", "blue")])
         writer.append([added(model_content("hm", call_part("f")), usage=Usage(requests=1), calls=[entry])])
-        writer.append([SaveSummary(2, "colours"), SaveResult("r", "whole"), DeferCall(0, {"until": "noon"})])
+        writer.append(
+            [
+                SaveSummary(2, "colours"),
+                SaveResult("r", "whole"),
+                DeferCall(0, {"why": "until noon", "state": None, "pending": []}),
+            ]
+        )
     return db
 
 
@@ -277,17 +283,19 @@ PROBLEMS = {
     "UPDATE messages SET seq = 9 WHERE seq = 3": "has gaps: 4 messages, numbered 0 to 9",
     "UPDATE sessions SET usage = '{'": "'ann', usage: it isn't JSON",
     'UPDATE messages SET usage = \'{"requests": "many"}\' WHERE seq = 3': "message 3, usage: a count",
-    "UPDATE messages SET content = 'oops' WHERE seq = 1": "message 1: it isn't JSON",
-    "UPDATE messages SET content = '[1]' WHERE seq = 1": "message 1: it isn't a JSON object",
-    'UPDATE messages SET content = \'{"role": "user"}\' WHERE seq = 1': "message 1: ",
+    "UPDATE messages SET content = 'oops' WHERE seq = 1": "message 1 of session 'ann' can't be read (it isn't JSON",
+    "UPDATE messages SET content = '[1]' WHERE seq = 1": "can't be read (it isn't a JSON object",
+    'UPDATE messages SET content = \'{"role": "user"}\' WHERE seq = 1': "can't be read (contents[1]",
     "UPDATE messages SET role = 'model' WHERE seq = 1": "message 1: its role",
-    "UPDATE messages SET metadata = '7' WHERE seq = 1": "message 1: it isn't a JSON object",
+    "UPDATE messages SET metadata = '7' WHERE seq = 1": "message 1 of session 'ann' can't be read (its metadata: ",
     "UPDATE messages SET words = 'no' WHERE seq = 1": "index of words",
-    "UPDATE calls SET args = '{'": "call 0 of the ledger: it isn't JSON",
-    "UPDATE calls SET number = 1": "call 1 of the ledger: the last message has no such call",
-    "UPDATE calls SET name = 'g'": "call 0 of the ledger: the last message has no such call",
-    "UPDATE calls SET response = 'x'": "call 0 of the ledger: it isn't JSON",
-    "UPDATE calls SET deferred = '[]'": "call 0 of the ledger: it isn't a JSON object",
+    "UPDATE calls SET args = '{'": "the ledger of session 'ann' can't be read, call 0: it isn't JSON",
+    "UPDATE calls SET number = 1": "'ann' is damaged: its open calls are not those of its last turn",
+    "UPDATE calls SET name = 'g'": "'ann' is damaged: its open calls are not those of its last turn",
+    "UPDATE calls SET effect = 'x'": "call 0 of the ledger: effect: ",
+    "UPDATE calls SET response = 'x'": "the ledger of session 'ann' can't be read, call 0: it isn't JSON",
+    "UPDATE calls SET deferred = '[]'": "the ledger of session 'ann' can't be read, call 0: it isn't a JSON object",
+    "DELETE FROM calls": "'ann' is damaged: ",
     "UPDATE results SET seq = 5": "'ann', result 'r': it belongs to message 5 of 4",
     "UPDATE results SET seq = -1": "'ann', result 'r': it belongs to message -1 of 4",
     "UPDATE results SET session = 9": "results: row 1 belongs to no session",
