@@ -8,6 +8,7 @@ import math
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, cast
 
 from google import genai
@@ -71,7 +72,7 @@ class ClientWire:
             yield models.count_tokens(**ask) if method == "countTokens" else models.generate_content(**ask)
 
         clock.send()
-        reply = self._pulled(asked, clock)
+        (reply,) = self._pulled(asked, clock)
         with self._faults.mapped(clock):
             return self._body(method, reply)
 
@@ -83,17 +84,11 @@ class ClientWire:
         clock = Clock(times)
         ask = self._ask("streamGenerateContent", request, times)
         clock.send()
-        pull: Pull[Any] = Pull(lambda: self._client.models.generate_content_stream(**ask))
-        try:
-            while True:
-                with self._faults.mapped(clock):
-                    chunk = pull.next(clock)
-                if chunk is None:
-                    return
+        pulled = self._pulled(lambda: self._client.models.generate_content_stream(**ask), clock)
+        with closing(pulled):
+            for chunk in pulled:
                 clock.hear()
                 yield in_tier(to_wire(chunk), chunk.sdk_http_response and chunk.sdk_http_response.headers)
-        finally:
-            pull.close()
 
     async def afetch(self, method: Method, request: Request, times: Times) -> JsonObject:
         """Send a request and return the body of its reply, async."""
@@ -141,25 +136,32 @@ class ClientWire:
                 yield self._client.files.upload(file=data, config=about)
 
         def look(name: str) -> JsonObject:
-            return _told(self._pulled(lambda: iter((self._client.files.get(name=name),)), clock))
+            (seen,) = self._pulled(lambda: iter((self._client.files.get(name=name),)), clock)
+            return _told(seen)
 
-        return (yield from wait_for(_told(self._pulled(sent, clock)), file, look, deadline))
+        (found,) = self._pulled(sent, clock)
+        return (yield from wait_for(_told(found), file, look, deadline))
 
-    def _pulled(self, make: Callable[[], Iterator[Any]], clock: Clock) -> Any:
-        """Have the SDK do one thing, and wait for it no longer than a clock says."""
+    def _pulled(self, make: Callable[[], Iterator[Any]], clock: Clock) -> Generator[Any, None, None]:
+        """Go through what the SDK gives, and wait for it no longer than a clock says."""
         pull = Pull(make)
         try:
-            with self._faults.mapped(clock):
-                return pull.next(clock)
+            while True:
+                with self._faults.mapped(clock):
+                    item = pull.next(clock)
+                if item is None:
+                    return
+                yield item
         finally:
             pull.close()
 
     def models(self, seconds: float) -> Iterator[JsonObject]:
         """Go through the models that there are, by the SDK."""
         config: Any = {"page_size": PAGE_SIZE, "http_options": {"timeout": math.ceil(seconds * 1000)}}
-        with self._faults.mapped(Clock.of(seconds)):
-            found = [*self._client.models.list(config=config)]
-        yield from (model.model_dump(mode="json", by_alias=True, exclude_none=True) for model in found)
+        pulled = self._pulled(lambda: iter(self._client.models.list(config=config)), Clock.of(seconds))
+        with closing(pulled):
+            for model in pulled:
+                yield model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def close(self) -> None:
         """Do nothing: the client is the user's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -104,6 +105,21 @@ def test_a_place_where_there_is_none_is_told(server: GeminiServer) -> None:
     http: Any = {"httpx_client": httpx2.Client(transport=InProcess(not_found))}
     with pytest.raises(ModelError, match=r"Not Found\. Check base_url and api_version"):
         GeminiModel.list(api_key=KEY, http_options=http)
+
+
+@either
+@own_or_client
+def test_all_of_it_ends_in_time_however_many_pages_there_are(find: List, own: bool) -> None:
+    asked = itertools.count()
+
+    def endless(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json={"models": [entry("a")], "nextPageToken": f"t{next(asked)}"})
+
+    http: Any = {"httpx_client": httpx2.Client(transport=InProcess(endless))}
+    http |= {"client_args": {"verify": NO_TLS}, "async_client_args": {"verify": NO_TLS, "ssl": NO_TLS}}
+    client = genai.Client(api_key=KEY, http_options=http)
+    with pytest.raises(ModelError, match="The list of models didn't answer in"):
+        find(**({"api_key": KEY, "http_options": http} if own else {"client": client}), timeout=0.03)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"not json", b'{"models": [7, {"name": 3}], "nextPageToken": "x"}'])
