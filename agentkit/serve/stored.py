@@ -8,7 +8,7 @@ from typing import Any
 
 from agentkit import Price
 from agentkit.chats.pending import pending_in
-from agentkit.core.beside import seconds_of
+from agentkit.core.beside import seconds_of, told_suggestions
 from agentkit.core.server_tools import ServerTools
 from agentkit.events import (
     SourcesFound,
@@ -87,6 +87,8 @@ def _message_rows(session: StoredSession, index: int, prices: Mapping[str, Price
         took = chain(seconds_of(message), repeat(None))
         for call_id, response, seconds in zip(call_ids(session, index - 1), responses, took, strict=False):
             _tell_response(teller, call_id, response, seconds)
+        if shown := suggestions_of(session, index):
+            teller.tell(SourcesFound((), shown), suggestions=index)
     else:
         teller.add("user", **user_row(message.content["parts"]))
     return teller.take()
@@ -140,5 +142,6 @@ def _tell_response(
 
 
 def suggestions_of(session: StoredSession, index: int) -> str:
-    """Return the search suggestions of a message: Google's HTML, which its terms ask to show."""
-    return suggestions_in(session.messages[index].metadata)
+    """Return the search suggestions of a message or its sub-agents: Google's HTML, which its terms ask to show."""
+    metadata = session.messages[index].metadata
+    return suggestions_in(metadata) or "\n".join(told_suggestions(metadata))

@@ -100,6 +100,20 @@ def test_a_stream_has_the_text_of_all_turns_and_usage_at_its_end(serve: Any) -> 
     assert len(chunks) > 4
 
 
+def test_media_of_the_reply_are_in_a_stream_as_in_a_whole_one(serve: Any) -> None:
+    parts: list[Any] = [
+        {"inlineData": {"mimeType": "image/png", "data": "aGk="}},
+        {"fileData": {"mimeType": "image/png", "fileUri": "gs://b/cup.png"}},
+    ]
+    models = serve(Agent(ScriptedModel([reply(*parts)] * 2))).client().models
+    whole = models.generate_content(model="agentkit", contents="Draw.")
+    chunks = list(models.generate_content_stream(model="agentkit", contents="Draw."))
+    for replies in ([whole], chunks):
+        made = [part for each in replies for part in each.parts or () if part.inline_data or part.file_data]
+        assert made[0].inline_data.data == b"hi"
+        assert [part.file_data.file_uri for part in made[1:]] == ["gs://b/cup.png"]
+
+
 def test_a_client_of_its_own_keeps_a_chat_streamed_or_not(serve: Any) -> None:
     made = agent("Hello Ann.", "You are Ann.", "Yes, Ann.")
     chat = serve(made).client().chats.create(model="agentkit")

@@ -10,13 +10,13 @@ from agentkit import Agent, MemoryStore
 from agentkit.serve.export import session_html
 from agentkit.serve.live import tells_more
 from agentkit.serve.rows import Teller
-from agentkit.serve.stored import broken_off, stored_rows, waiting
+from agentkit.serve.stored import broken_off, stored_rows, suggestions_of, waiting
 from agentkit.serve.turns import reply_at, turn_of
 from agentkit.stores.base import AddMessage, StoredCall
 from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import reply
-from agentkit.tooling.names import SECONDS
+from agentkit.tooling.names import SECONDS, SUGGESTIONS
 
 
 def kept(*contents: Any, calls: Any = (), metadata: Any = None) -> Any:
@@ -167,6 +167,15 @@ def test_sources_are_told_live_as_they_are_from_the_store() -> None:
         ]
     assert [row["suggestions"] for row in stored if row["type"] == "sources"] == [1]
     assert tells_more(events.run)
+
+
+def test_search_suggestions_of_a_sub_agent_are_told_with_its_answer() -> None:
+    asked = ("model", [call("stock")])
+    session = kept(ASKED, asked, ("user", [RESPONSE]), metadata={SUGGESTIONS: ["<b>tea</b>", "<b>cup</b>"]})
+    rows = rows_of(session)
+    assert kinds(rows)[-2:] == ["tool_finished", "sources"]
+    assert (rows[-1]["sources"], rows[-1]["suggestions"]) == ([], 2)
+    assert suggestions_of(session, 2) == "<b>tea</b>\n<b>cup</b>"
 
 
 def test_media_too_large_to_be_shown_are_told_without_their_data() -> None:
