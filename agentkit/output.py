@@ -118,7 +118,8 @@ class Output(Generic[T]):
             self.schema, self._adapter, self._wrapped = _schema_of(type)
         except Exception as error:
             raise ConfigurationError(
-                f"output={type!r}: there is no JSON schema for it ({reason_of(error)})"
+                f"output={type!r:.200}: there is no JSON schema for it ({reason_of(error)}) Give a type, not a value or"
+                " its name: a pydantic model, a dataclass, list[int] and so on."
             ) from error
         if description is not None:
             self.schema = {**self.schema, "description": description}
@@ -177,6 +178,18 @@ class Output(Generic[T]):
         return made.get("result") if self._wrapped and isinstance(made, dict) else made
 
 
+def validated(spec: Output[T], value: T) -> T:
+    """Return what a validator returned. Raises ConfigurationError if it has forgotten to return anything."""
+    if value is None and spec.validator is not None:
+        try:
+            spec.parse('{"result": null}')
+        except InvalidArguments:
+            raise ConfigurationError(
+                f"The validator of {spec!r} returned None: have it return the value that is to be used."
+            ) from None
+    return value
+
+
 def _schema_of(annotation: Any) -> tuple[JsonObject, TypeAdapter[Any], bool]:
     """Make the schema of an object: anything else is wrapped in one, as arguments of a tool must be."""
     annotation = supported(annotation, {})
@@ -232,7 +245,7 @@ class OutputTaker(Generic[T]):
         return self._take(await checked, text, call_id)
 
     def _take(self, value: T, text: str, call_id: str) -> str:
-        self._given[call_id] = (value, text)
+        self._given[call_id] = (validated(self.spec, value), text)
         return ACCEPTED
 
     def _make_tool(self) -> Tool:

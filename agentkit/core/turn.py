@@ -12,7 +12,7 @@ from agentkit.core.requests import Answer, Ask
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.events import Event, ModelRetry, TurnFinished
 from agentkit.model import Model
-from agentkit.output import Misfit
+from agentkit.output import Misfit, validated
 from agentkit.stores.message import Message
 from agentkit.stores.steps import AddMessage
 from agentkit.tooling.context import Purpose
@@ -254,5 +254,5 @@ def take_json(run: RunState, text: str) -> Generator[Event | Effect, Any, Misfit
     if made is EXPIRED:
         run.end.end("seconds")
         return Misfit("", run.end.why)
-    taker.value = made
+    taker.value = validated(taker.spec, made)
     return None

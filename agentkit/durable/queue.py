@@ -37,7 +37,7 @@ from agentkit.durable.task import (
     read_task,
 )
 from agentkit.durable.workers import Workers, by_name, check_times, queue_of
-from agentkit.errors import ConfigurationError, SessionNotFound
+from agentkit.errors import ConfigurationError, DecisionError, SessionNotFound
 from agentkit.events import from_wire
 from agentkit.memory.base import Memory
 from agentkit.output import Output, OutputType
@@ -259,7 +259,7 @@ class Queue:
         """Return the task that waits for these calls, the chat's last one unless it is named.
 
         Raises:
-            ConfigurationError: One of them waits neither there nor in the chat, which is at rest.
+            DecisionError: One of them waits neither there nor in the chat, which is at rest.
         """
         found = (self.get(task),) if task is not None else self.list(chat=chat, status="done", limit=100)
         asking = [t for t in found if t and t.chat == chat and any(p.call_id in calls for p in t.pending)]
@@ -267,7 +267,7 @@ class Queue:
         if left and not self.list(chat=chat, status=("queued", "running"), limit=1):
             left.difference_update(call.call_id for call in self._waiting(chat))
             if left:
-                raise ConfigurationError(f"No call {min(left)!r} of the chat {chat!r} waits for anybody.")
+                raise DecisionError(f"The chat {chat!r} has no pending call with the id {min(left)!r}.")
         return task or (asking[0].id if asking else None)
 
     def _waiting(self, chat: str) -> builtins.list[PendingCall]:

@@ -365,7 +365,8 @@ def check_times(cron: str) -> None:
         croniter(cron, datetime.now(UTC), second_at_beginning=True).get_next()
     except ValueError as error:
         raise ConfigurationError(
-            f"cron={cron!r:.80}: give times of which one is to come ({error})."
+            f"cron={cron!r:.80}: give times in cron's form, one of which is still to come, such as '0 7 * * *' for"
+            f" seven o'clock each day ({error})"
         ) from error
 
 

@@ -58,6 +58,9 @@ class PendingCall:
     call_ids: tuple[str, ...] = ()
     """The calls that these agents answer, one for each."""
 
+    def __hash__(self) -> int:
+        return hash(self.call_id)
+
     def to_wire(self) -> JsonObject:
         """Return it as JSON."""
         return {

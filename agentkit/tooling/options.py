@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict
@@ -64,9 +65,11 @@ def check_options(source: Any, options: ToolOptions) -> None:
     """
     unknown = options.keys() - ToolOptions.__annotations__.keys()
     if unknown:
-        known = ", ".join(ToolOptions.__annotations__)
+        name, known = min(unknown), list(ToolOptions.__annotations__)
+        near = [each for each in known if each in name] or difflib.get_close_matches(name, known, 1)
+        told = f" Did you mean {near[0]}=?" if near else ""
         raise ToolDefinitionError(
-            f"{place_of(source)}: a tool has no option {min(unknown)!r}; it has: {known}."
+            f"{place_of(source)}: a tool has no option {name!r}.{told} There are: {', '.join(known)}."
         )
     given = {name: value for name, value in options.items() if value is not None or name not in _BY_CODE}
     if problem := problem_of(given):

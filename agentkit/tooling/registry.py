@@ -258,7 +258,7 @@ def _collect(source: Any, box: Toolbox) -> None:
             )
         raise ToolDefinitionError(
             f"tools= can't take {type(source).__name__} {source!r:.200}. Give functions, Tools, ToolRegistries,"
-            " agents, ToolSources, function declarations or pairs (function declarations, handler)."
+            " agents, ToolSources such as MCP(...), function declarations or pairs (function declarations, handler)."
         )
 
 

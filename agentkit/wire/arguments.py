@@ -74,6 +74,8 @@ _FOREIGN: Final[dict[str, tuple[str, ...]]] = {
     ),
     **dict.fromkeys(("functions", "function_declarations", "toolsets"), ("tools=[...]",)),
     **dict.fromkeys(("sub_agents", "handoffs"), ("tools=[other.as_tool()]",)),
+    **dict.fromkeys(("mcp_servers", "mcp"), ("tools=[MCP(...)]",)),
+    "command": ('MCP("uvx mcp-server-time"), the command and its arguments in one text or list',),
     "stream": (".stream(...) of an agent, or .send_message_stream(...) of a chat",),
     **dict.fromkeys(
         ("output_type", "result_type", "output_schema", "response_schema", "response_model", "response_format"),

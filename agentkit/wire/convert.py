@@ -273,7 +273,10 @@ def _user_input(value: UserInput, inline_bytes: int | None) -> list[Content]:
 def _check_said(content: Content) -> None:
     """Refuse a content of the user in which nothing is said, as a misspelt key leaves it."""
     if not content.get("parts"):
-        raise ConfigurationError("A content of the input has no parts: give at least one.")
+        raise ConfigurationError(
+            "A content of the input has no parts. Gemini's form is"
+            ' {"role": "user", "parts": [{"text": "..."}]}.'
+        )
     blobs = [part["inlineData"] for part in content["parts"] if isinstance(part.get("inlineData"), dict)]
     if not all(blob.get("data", "-") for blob in blobs):
         raise ConfigurationError("A part of the input has empty data: there is nothing to send.")

@@ -87,7 +87,7 @@ def check_shape(content: Any, index: int) -> None:
         _fail(index, 4, "a content is an object with the role 'user' or 'model'")
     parts = content.get("parts")
     if not isinstance(parts, list) or not parts:
-        _fail(index, 4, "a content has at least one part")
+        _fail(index, 4, 'a content has at least one part, as in {"role": "user", "parts": [{"text": "..."}]}')
     for part in parts:
         if not isinstance(part, dict) or not part:
             _fail(index, 4, "a part is an object with something in it")

@@ -326,7 +326,8 @@ def test_ids_of_no_call_that_waits_are_refused(parked: Parked, shop: Shop) -> No
     run = parked.begin(agent)
     order, pay = (each.call_id for each in run.pending)
     done = shop.ids[0]
-    for wrong in ("nobody", done, order.upper(), ""):
+    wrongs: list[Any] = ["nobody", done, order.upper(), "", run.pending[1]]
+    for wrong in wrongs:
         with pytest.raises(ConfigurationError, match="There is no pending call with the id") as caught:
             parked.resume(agent, {order: Approve(), wrong: Approve()})
         assert order in str(caught.value)

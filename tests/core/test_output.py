@@ -482,6 +482,17 @@ def test_a_bug_in_a_validator_is_raised(go: Runner, mode: Any, check: Any, on_er
 
 
 @both
+def test_a_validator_that_forgets_to_return_the_value_is_a_mistake(go: Runner, mode: Any) -> None:
+    agent = Agent(ScriptedModel([given(mode, {"result": 3})]))
+    with pytest.raises(ConfigurationError, match="returned None: have it return the value"):
+        go(agent, "go", output=Output(int, mode=mode, validator=lambda value, ctx: None))
+    model = ScriptedModel([given(mode, {"result": 3})])
+    wanted = Output[int | None](int | None, mode=mode, validator=lambda value, ctx: None)
+    run = go(Agent(model), "go", output=wanted)
+    assert (run.output, run.stop) == (None, None)
+
+
+@both
 def test_validators_of_the_type_itself_may_do_the_same(go: Runner, mode: Any) -> None:
     class Odd(BaseModel):
         n: int

@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from agentkit import Agent, Approve, ConfigurationError, Context, Deny, MemoryStore, SQLiteStore, Tool, tool
+from agentkit import (
+    Agent,
+    Approve,
+    ConfigurationError,
+    Context,
+    DecisionError,
+    Deny,
+    MemoryStore,
+    SQLiteStore,
+    Tool,
+    tool,
+)
 from agentkit.durable import Queue, TaskEnded, TaskStarted
 from agentkit.events import TextDelta, ToolFinished
 from agentkit.stores.store import SessionStore
@@ -174,13 +185,13 @@ def test_a_decision_about_no_call_that_waits_is_refused_where_that_can_be_known(
 ) -> None:
     chat = queue.agents["planned"].chat("ann", store)
     (call,) = chat.send_message(plan("asked", say="Allowed.")).pending  # no task's
-    with pytest.raises(ConfigurationError, match="No call 'other' of the chat 'ann'"):
+    with pytest.raises(DecisionError, match="The chat 'ann' has no pending call with the id 'other'"):
         queue.decide("ann", {call.call_id: Approve(), "other": Approve()}, agent="planned")
     early = queue.decide("ann", {call.call_id: Approve()}, agent="planned")
     late = queue.decide("ann", {"other": Approve()})  # the first may come to it
     with queue.workers():
         assert (queue.wait(early, 30).text, queue.wait(late, 30).status) == ("Allowed.", "failed")
-    with pytest.raises(ConfigurationError, match="No call"):
+    with pytest.raises(DecisionError, match="no pending call"):
         queue.decide("ann", {call.call_id: Approve()}, task=late)
 
 
@@ -397,9 +408,9 @@ def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: SessionSt
         (lambda queue: queue.send("ann", "Hi", user_data=object()), "JSON"),
         (lambda queue: queue.send("ann", "Hi", priority=-1), "priority"),
         (lambda queue: queue.decide("ann", {"x": "yes"}), "isn't a decision"),
-        (lambda queue: queue.decide("ann", {"x": Approve()}), "No call 'x'"),
+        (lambda queue: queue.decide("ann", {"x": Approve()}), "no pending call with the id 'x'"),
         (lambda queue: queue.resolve("ann", "x"), "result="),
-        (lambda queue: queue.resolve("ann", "x", retry=True), "No call 'x'"),
+        (lambda queue: queue.resolve("ann", "x", retry=True), "no pending call with the id 'x'"),
         (lambda queue: queue.send("ann", "Hi", delay=float("nan")), "delay"),
         (lambda queue: queue.wait("ann/\ud800"), "no task"),
         (lambda queue: next(queue.watch("ann/\0")), "no task"),

@@ -208,7 +208,8 @@ def test_names_that_gemini_takes_are_taken(name: str) -> None:
         ({"retries": True}, "give a whole number, 0 or more"),
         ({"tags": "db"}, r"tags=\['db'\]"),
         ({"description": 3}, "give a text"),
-        ({"efect": "write"}, "no option 'efect'; it has: name, description, effect"),
+        ({"efect": "write"}, "no option 'efect'. Did you mean effect=. There are: name, description, effect"),
+        ({"requires_approval": True}, "no option 'requires_approval'. Did you mean approval=."),
     ],
 )
 def test_options_that_make_no_sense_are_refused(option: dict[str, Any], reason: str) -> None:

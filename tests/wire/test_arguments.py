@@ -150,6 +150,7 @@ def test_a_function_refuses_what_it_cannot_use(
         (lambda: AGENT(system_prompt="x"), "Did you mean instructions=...?"),
         (lambda: AGENT(max_turns=3), r"Did you mean limits=Limits(turns=...)?"),
         (lambda: LIMITS(max_steps=3), "Limits has no max_steps=. Did you mean turns=...?"),
+        (lambda: AGENT(mcp_servers=[]), "Agent has no mcp_servers=. Did you mean tools=[MCP(...)]?"),
         (lambda: agent().run("x", max_steps=3), "Agent.run has no max_steps=. Did you mean limits=Limits(turns=...)?"),
         (lambda: AGENT(api_key="x"), "Did you mean client=genai.Client(api_key=...)?"),
         (lambda: agent().run("x", api_key="x"), "Did you mean GeminiModel(name, api_key=...) as the model"),
