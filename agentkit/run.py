@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
-from shutil import get_terminal_size
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
@@ -102,6 +101,8 @@ class Run(BesideText, Generic[Out]):
 
         It is as wide as the terminal, or 80 columns.
         """
+        from shutil import get_terminal_size  # here, as it loads all kinds of archives
+
         from agentkit.chats.transcript import transcript
 
         width = max(20, get_terminal_size().columns)

@@ -31,7 +31,6 @@ from agentkit.core.subagents import check_prices
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Limits
 from agentkit.memory.base import Memory
-from agentkit.memory.combine import models_of
 from agentkit.model import Model
 from agentkit.output import AS_GIVEN, Output, OutputTaker, takes_schema
 from agentkit.stores.message import Message
@@ -178,6 +177,8 @@ class RunStarter:
         models = self.models if given.get("model") is None else self._named.each(given["model"])
         memory = chat.memory if chat else None
         if limits.cost is not None or self.settings.budget is not None:
+            from agentkit.memory.combine import models_of  # here, as it is seldom needed
+
             asked = [*models, *(self._named.find(each) for each in models_of(memory))]
             check_prices(limits, asked, toolbox.known(), budget=self.settings.budget)
         if callable(choice):

@@ -6,7 +6,6 @@ give: not an `AttributeError` from somewhere inside.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import sys
@@ -248,6 +247,8 @@ class _Check:
             self._tests[name] = (_test_of(kind), _words(kind), _NO_DEFAULT)
 
     def _no_such(self, name: str) -> str:
+        import difflib  # here, as it is seldom needed
+
         known = [each for each in self._tests if each not in _BOUND]
         told = ""
         if name in _FOREIGN:
