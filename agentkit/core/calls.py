@@ -17,7 +17,6 @@ from agentkit.events import Event, ToolFinished, ToolStarted
 from agentkit.limits import Stop
 from agentkit.stores import steps as store
 from agentkit.stores.message import Message
-from agentkit.tooling.decisions import PendingCall
 from agentkit.tooling.invoke import (
     Invocation,
     Outcome,
@@ -244,10 +243,8 @@ class Calls:
             yield Save(held, later=True)
 
     def _list_pending(self, *, opens: bool = True) -> None:
-        pending: list[PendingCall] = []
-        for invocation in self.invocations:
-            if invocation.outcome is not None:
-                pending += invocation.outcome.pending
+        outcomes = [each.outcome for each in self.invocations if each.outcome is not None]
+        pending = [call for outcome in outcomes for call in outcome.pending]
         self._run.waiting.pending = pending
         if opens:
             self._open = bool(pending)

@@ -45,18 +45,18 @@ class Batch:
         self.invocations = invocations
         self.caller = caller
         self._tool_timeout = tool_timeout
-        self._began: dict[int, float] = {}
+        self.waiting: dict[int, float] = {}
+        """Since when each runs."""
         self._until: dict[int, float] = {}
+        """When the time is up of those that have some."""
         self._in_time: set[int] = set()
-        self.waiting: set[int] = set()
 
     def begin(self, position: int) -> None:
         """Count a call as running, from now on."""
         timeout = self._timeout(position)
-        self._began[position] = time.monotonic()
+        self.waiting[position] = time.monotonic()
         if timeout is not None and timeout < math.inf and not self.asks(position):
             self._until[position] = self.caller.now() + timeout
-        self.waiting.add(position)
 
     def asks(self, position: int) -> Caller | None:
         """Return where a call asks a person, if it does."""
@@ -72,7 +72,7 @@ class Batch:
 
     def seconds_left(self, clock: Clock) -> float | None:
         """Return how long to wait at most: until the first call's time is up, or that of the run."""
-        ends = [self._until[position] for position in self.waiting if position in self._until]
+        ends = [*self._until.values()]
         if clock.deadline is not None:
             ends.append(clock.deadline)
         if not ends:
@@ -81,18 +81,19 @@ class Batch:
 
     def finish(self, position: int, value: Any, error: BaseException | None) -> CallDone | None:
         """Take what came of a call; None is made of one that was left behind before."""
-        if position not in self.waiting:
+        began = self.waiting.pop(position, None)
+        if began is None:
             return None
-        self.waiting.discard(position)
-        return CallDone(position, value, error, time.monotonic() - self._began[position])
+        self._until.pop(position, None)
+        return CallDone(position, value, error, time.monotonic() - began)
 
     def expire(self) -> CallDone | None:
         """Give up the first call whose time is up, if there is one."""
         if not self._until:
             return None
         now = self.caller.now()
-        for position in sorted(self.waiting - self._in_time):
-            if now >= self._until.get(position, float("inf")):
+        for position, until in self._until.items():
+            if now >= until and position not in self._in_time:
                 name = self.invocations[position].context.tool_name
                 error = ToolTimeout(f"Tool {name!r} was not done after {self._timeout(position):g} s.")
                 return self.finish(position, None, error)

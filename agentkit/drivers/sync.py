@@ -321,8 +321,8 @@ class _Workers:
 
     def _discard(self) -> None:
         """Close the coroutines that plain functions returned when nobody waited any more."""
-        with contextlib.suppress(Empty):  # another thread may take it
-            while not self.messages.empty():
+        while not self.messages.empty():
+            with contextlib.suppress(Empty):  # another thread has taken it
                 message = self.messages.get_nowait()
                 if isinstance(message, tuple):
                     threads.discard(message[1])
