@@ -208,7 +208,8 @@ class _AsyncConnection:
         data = self.exchange.begin(head, body)
         with suppress(OSError):  # a server may answer, and close, before it has read all
             self._writer.write(data)
-            await self._writer.drain()
+            if self._writer.transport.get_write_buffer_size():
+                await self._writer.drain()
 
     async def next(self) -> Any:
         """Return what comes next of the reply."""
@@ -376,6 +377,8 @@ async def _dial(host: str, port: int) -> socket.socket:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:  # a name, which may take its time
         addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if len(addresses) == 1:
+        return await _connected(*addresses[0])
     families = [family for family, *_ in addresses]
     turns = sorted(range(len(addresses)), key=lambda at: families[:at].count(families[at]))
     left = deque(addresses[at] for at in turns)
