@@ -18,6 +18,8 @@ class Prefix:
     def __init__(self, *, memory: bool, hook: bool) -> None:
         self._memory, self._hook = memory, hook
         self._last: Request | None = None
+        self._sent: tuple[Content, ...] = ()
+        """Its contents."""
         self._model = ""
         self._view: Sequence[Content] = ()
         """What the last request had of the history, without what was told beside it."""
@@ -30,11 +32,11 @@ class Prefix:
             told: How many of its contents, at the end, are not in the history.
             model: Who is asked.
         """
-        last, view, before = self._last, self._view, self._model
+        last, sent, view, before = self._last, self._sent, self._view, self._model
         if request is last:
             return None
         contents = tuple(request["contents"])
-        self._last, self._model = request, model
+        self._last, self._sent, self._model = request, contents, model
         self._view = contents[: len(contents) - told] if told else contents
         if last is None:
             return None
@@ -42,7 +44,6 @@ class Prefix:
             return "The instructions changed."
         if last.get("tools") != request.get("tools"):
             return _why_tools(last, request)
-        sent = tuple(last["contents"])
         if contents[: len(sent)] == sent:
             return None
         if len(view) < len(sent) and contents[: len(view)] == view:

@@ -126,7 +126,7 @@ _LONGEST_WORDS: Final = 500
 _ENDED = frozenset({"STOP", "FINISH_REASON_UNSPECIFIED"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """What to do about a reply."""
 

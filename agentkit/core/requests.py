@@ -45,7 +45,7 @@ EXPECTED_OUTPUT: Final = 1000
 """Tokens that a first reply is expected to have, where a budget has to be asked before it is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Answer:
     """What came back: the whole reply, who made it, and what it cost."""
 
@@ -56,7 +56,7 @@ class Answer:
     """What of its text was passed on to whoever watches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Ask:
     """A request, and what it is for."""
 

@@ -17,7 +17,7 @@ from agentkit.wire.content import JsonObject, Request
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Times:
     """Seconds that a request may take."""
 
