@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import select
 import socket
 import ssl
@@ -203,8 +204,7 @@ class _AsyncConnection:
     async def send(self, head: Head, body: bytes, clock: Clock) -> None:
         """Send a request."""
         self._clock = clock
-        if (left := clock.left_or_none()) is not None:  # soon enough for what comes after the first byte, too
-            self._timer = self._loop.call_later(min(left, clock.times.chunk), self._look)
+        self._watch(min(clock.left(), clock.times.chunk))  # soon enough for what comes after the first byte
         data = self.exchange.begin(head, body)
         with suppress(OSError):  # a server may answer, and close, before it has read all
             self._writer.write(data)
@@ -229,15 +229,11 @@ class _AsyncConnection:
         """Note that a piece of the reply has come."""
         if self._clock is not None and not self._late:
             self._clock.hear()
-            if self._timer is None or self._timer.when() > self._loop.time() + self._clock.left():
-                self._set_timer()  # else it looks again by itself
+            self._watch(self._clock.left())
 
     def end(self) -> bool:
         """Note that the request is over; return whether the connection can be used again."""
         self._clock = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         return self.exchange.end() and not self._late
 
     def is_over(self) -> bool:
@@ -247,25 +243,31 @@ class _AsyncConnection:
     async def aclose(self) -> None:
         """Close it."""
         self.end()
+        if self._timer is not None:
+            self._timer.cancel()
         self._writer.close()
         try:
             await asyncio.sleep(0)
         finally:
             self._writer.transport.abort()
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._clock is not None and (left := self._clock.left_or_none()) is not None:
-            self._timer = self._loop.call_later(left, self._look)
+    def _watch(self, seconds: float) -> None:
+        """Have a timer look after so many seconds, or earlier: one that is there does for many requests."""
+        when = self._loop.time() + seconds
+        if when < math.inf and (self._timer is None or self._timer.when() > when):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(when, self._look)
 
     def _look(self) -> None:
-        if self._clock is not None and self._clock.passed():
+        self._timer = None
+        if self._clock is None:
+            return
+        if self._clock.passed():
             self._late = True
             self._writer.transport.abort()
         else:
-            self._set_timer()
+            self._watch(self._clock.left())
 
 
 class AsyncAnswer:
