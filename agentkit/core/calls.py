@@ -25,6 +25,7 @@ from agentkit.tooling.invoke import (
     fail,
     hold,
     hold_back,
+    make_ready,
     prepare,
     refuse,
     succeed,
@@ -147,8 +148,7 @@ class Calls:
 
     def _prepare(self, invocation: Invocation, entry: store.StoredCall | None) -> None:
         run, max_chars = self._run, self._run.tools.max_chars
-        ready = prepare(invocation.call, self._tools, invocation.context, max_chars=max_chars)
-        invocation.tool, invocation.function, invocation.outcome = ready.tool, ready.function, ready.outcome
+        make_ready(invocation, self._tools, max_chars=max_chars)
         invocation.approved = entry is not None and was_approved(entry)
         if (
             invocation.tool is not None

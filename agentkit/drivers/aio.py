@@ -314,11 +314,7 @@ class _Workers:
 
     def put(self, message: _Message) -> None:
         """Report from any thread; what comes after the event loop has ended is dropped."""
-        try:
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if here:  # at once, for a tool may be done before the loop turns
+        if asyncio._get_running_loop() is self._loop:  # at once, for a tool may be done before the loop turns
             self.messages.put_nowait(message)
             return
         with contextlib.suppress(RuntimeError):

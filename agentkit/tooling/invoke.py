@@ -90,15 +90,22 @@ def prepare(
 
     A result over `max_chars` of JSON will be cut.
     """
+    invocation = Invocation(call, context)
+    make_ready(invocation, tools, max_chars=max_chars)
+    return invocation
+
+
+def make_ready(invocation: Invocation, tools: Mapping[str, Tool], *, max_chars: int = MAX_CHARS) -> None:
+    """Do the same for one that is there."""
+    call, call_id = invocation.call, invocation.context.call_id
     name: Any = call.get("name")
-    invocation = Invocation(call, context, tools.get(name) if isinstance(name, str) else None)
+    invocation.tool = tools.get(name) if isinstance(name, str) else None
     if invocation.tool is None:
         text = _unknown(str(name or ""), list(tools))
         invocation.outcome = _failed(invocation, "unknown", text, AgentError(text))
-        return invocation
+        return
     args: Any = call.get("args")
-    _bind(invocation, {} if args is None else args, _Shape(invocation.tool.name, context.call_id, max_chars))
-    return invocation
+    _bind(invocation, {} if args is None else args, _Shape(invocation.tool.name, call_id, max_chars))
 
 
 def edit(invocation: Invocation, args: JsonObject, who: str, *, max_chars: int = MAX_CHARS) -> None:
