@@ -42,8 +42,8 @@ def problems(name: str, run: Run) -> Iterator[str]:
             yield from _wrong(f"{who}, usage", values.decode_usage, usage)
             for what, text in zip(("title", "model", "parent", "instructions"), texts, strict=True):
                 yield from _wrong(f"{who}, {what}", maybe, text)
-            if version >= _HIGH:
-                yield f"{who}: its version, {version}, is too high."
+            if not 0 <= version < _HIGH:
+                yield f"{who}: its version is {version}."
             if wrong := [*_wrong(f"{who}, id", _read_id, id)]:
                 yield from wrong
             else:

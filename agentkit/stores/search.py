@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 
 MAX_WORD = 64
 """Characters of a word that count."""
@@ -13,75 +14,72 @@ MAX_WORDS = 32
 """Different words of a query that count."""
 INDEXED = 1_000_000
 """Bytes of a message's different words that are indexed: PostgreSQL holds 1 MiB of them for a row."""
-_CHUNK, _FOLDED = 2048, 512
+_CHUNK, _PIECE = 2048, 512
 
 # Scripts that are written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\s{_UNSPACED}]+")
+_RUN = re.compile(rf"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 # Combining classes of marks that are letters in their scripts: vowels and tones of Thai, viramas, kana voicing ...
 _LETTER_MARKS = frozenset({0, 7, 8, 9, 84, 91, 103, 107, 118, 122, 129, 130, 132})
 
 
-class _Table(dict[int, str]):
-    """What becomes of a character of a decomposed text: itself, a space, or nothing if it is an accent."""
+class _Folded(dict[int, str]):
+    """What becomes of a character: letters and digits, spaces, or nothing if it is an accent; up to 18 characters."""
 
     def __missing__(self, code: int) -> str:
-        char = chr(code)
-        match unicodedata.category(char)[0]:
-            case "M":
-                to = char if unicodedata.combining(char) in _LETTER_MARKS else ""
-            case "L" | "N":
-                to = char
-            case _:
-                to = "" if char in "\u200c\u200d\u00ad" else " "
+        apart = unicodedata.normalize("NFKD", chr(code).casefold())
+        to = unicodedata.normalize("NFC", "".join(map(_fold_one, apart)).casefold())
         self[code] = to
         return to
 
 
-_TABLE = _Table()
+def _fold_one(char: str) -> str:
+    match unicodedata.category(char)[0]:
+        case "M":
+            return char if unicodedata.combining(char) in _LETTER_MARKS else ""
+        case "L" | "N":
+            return char
+        case _:
+            return "" if char in "\u200c\u200d\u00ad" else " "
+
+
+_FOLDED_CHARS = _Folded()
 
 
 def fold(text: str) -> list[str]:
-    """Split a text into its words, without case, accents and ligatures.
+    """List the different words of a text, without case, accents and ligatures, in the order in which they come.
 
     Where a script has no spaces, each pair of neighbours is a word; the last character stands alone, so that each
     character begins one.
     """
     if text.isascii():
-        return [word[:MAX_WORD] for word in _ASCII_WORD.findall(text.lower())]
+        return [*dict.fromkeys([word[:MAX_WORD] for word in _ASCII_WORD.findall(text.lower())])]
     # By pieces: to put the marks of a letter in order takes a time that grows with the square of their number.
-    letters = "".join(_letters(piece) for _, piece in _pieces(text, _FOLDED))
-    words: list[str] = []
-    for token in _TOKEN.findall(letters):
-        if _IS_UNSPACED.match(token):
-            words += [token[n : n + 2] for n in range(len(token))]
-        else:
-            words.append(token[:MAX_WORD])
-    return words
-
-
-def _letters(text: str) -> str:
-    letters = unicodedata.normalize("NFKD", text.casefold()).translate(_TABLE).casefold()
-    return unicodedata.normalize("NFC", letters)
+    pieces = (piece.translate(_FOLDED_CHARS) for _, piece in _pieces(text, _PIECE))
+    letters = "".join([unicodedata.normalize("NFC", piece) for piece in pieces])
+    words: dict[str, None] = {}
+    for token in dict.fromkeys(letters.split()):
+        for part in dict.fromkeys(_RUN.findall(token)) if _IS_UNSPACED.search(token) else (token,):
+            if _IS_UNSPACED.match(part):
+                words.update(dict.fromkeys([part[n : n + 2] for n in range(len(part))]))
+            else:
+                words[part[:MAX_WORD]] = None
+    return [*words]
 
 
 def indexed(text: str) -> str:
-    """Fold a text to what an index holds of it: its words, with a space between them."""
+    """Fold a text to what an index holds of it: its different words, with a space between them."""
     words = fold(text)
-    if len(text) > INDEXED // 12:  # a character may become four, of three bytes each
-        left, seen = INDEXED, set[str]()
-        for number, word in enumerate(words):
-            if word not in seen:
-                seen.add(word)
-                left -= len(word.encode()) + 1
-                if left < 0:
-                    return " ".join(words[:number])
-    return " ".join(words)
+    made = " ".join(words)
+    if len(made.encode()) <= INDEXED:
+        return made
+    ends = accumulate(len(word.encode()) + 1 for word in words)
+    return " ".join(words[: bisect_right([*ends], INDEXED)])
 
 
 def query(text: str) -> list[str]:

@@ -330,7 +330,9 @@ class SessionStore:
             if create is not None and info.version == version:  # it was just made: there is nothing to read
                 made = info = replace(info, instructions=create.get("instructions"))
                 session = lambda: StoredSession(info=made, messages=())  # noqa: E731
-            elif seen not in (None, info.version):  # nobody else writes by now, or the fence is theirs
+            elif seen is not None and (
+                seen < 0 or seen != info.version
+            ):  # nobody else writes by now, or the fence is theirs
                 found = self._db.run(rows.load(lease.id, 0, None), write=False)
                 session, calls = (lambda: self._session(lease.id, found)), found[2]
             elif has_calls:

@@ -8,6 +8,7 @@ import pytest
 
 from agentkit.limits import Usage
 from agentkit.stores.base import AddUsage, Cut, SaveSummary
+from agentkit.stores.search import INDEXED, indexed
 from agentkit.stores.store import SessionStore
 from agentkit.wire.content import model_content
 from tests.helpers.stored_chats import CALL, LEDGER, NOON, RAIN, added, made, say
@@ -202,6 +203,11 @@ LONG = {
     "one word again and again": "cat " * 250_000,
     "accents": "déjà vu naïve " * 70_000,
     "Chinese": "".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(330_000)),
+    "what becomes eighteen letters": "\ufdfa" * 300_000,
+    "what becomes words of two scripts": "\u32c0" * 330_000,
+    "what becomes a word in kana": "".join(chr(0x3300 + n * 7 % 88) for n in range(330_000)),
+    "Hebrew with points": "\ufb2c" * 330_000,
+    "Thai": "".join(chr(0x0E01 + n * 7 % 46) for n in range(333_000)),
     "marks": "a" + "\u0301\u0323" * 200_000,
     "spaces": " \n" * 500_000,
     "odd": "\0\ud800🦉" * 200_000,
@@ -219,6 +225,13 @@ def test_a_megabyte_is_stored_searched_and_shown_in_linear_time(store: SessionSt
         assert len(hit.snippet) < 300
     assert [hit.seq for hit in store.search("needle")] == [1]
     assert time.process_time() - began < 30  # of minutes, were it quadratic
+
+
+def test_an_index_has_each_word_once() -> None:
+    assert indexed("Cat cats CAT " * 100_000) == "cat cats"
+    assert len(indexed("\ufdfa" * 100_000)) < 100  # each is eighteen letters, in four words
+    long = indexed(" ".join(f"\ufdfa{n}" for n in range(100_000)))
+    assert INDEXED - 100 < len(long.encode()) <= INDEXED
 
 
 def test_what_is_beyond_the_first_megabyte_of_different_words_is_not_found(store: SessionStore) -> None:
