@@ -309,6 +309,22 @@ def test_a_collected_model_leaves_no_connection(server: GeminiServer) -> None:
     asyncio.run(work())
 
 
+def test_a_model_that_is_collected_as_its_loop_ends_leaves_no_task_behind(
+    server: GeminiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script(["ok", *[text("ok", delay=0.05)] * 8])
+
+    async def work() -> None:
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+        model.generate(HELLO)
+        await asyncio.gather(*[model.agenerate(HELLO) for _ in range(8)])
+
+    asyncio.run(work())
+    gc.collect()
+    assert not caplog.records  # asyncio tells of tasks that were under way
+    server.wait(lambda: server.open_connections == 0)
+
+
 def test_a_loop_that_ended_without_goodbye_is_forgotten() -> None:
     transport = InProcess(answer_ok)
     options = {"async_client_args": {"transport": AsyncInProcess(transport)}}
