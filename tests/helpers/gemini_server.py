@@ -34,6 +34,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -180,7 +181,8 @@ class GeminiServer:
         self._thread.join()
         with self._lock:
             for connection in self._sockets:
-                connection.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # its client has just gone
+                    connection.shutdown(socket.SHUT_RDWR)
         self.wait(lambda: self.open_connections == 0)
         self._http.server_close()
 
