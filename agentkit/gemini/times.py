@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -162,3 +164,44 @@ class Pull(Generic[T]):
             if hasattr(iterator, "close"):
                 iterator.close()
             self._got.put((None, None))
+
+
+def called(function: Callable[[], T], clock: Clock) -> T:
+    """Call a function that blocks as long as it likes; wait for it no longer than a clock says.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    pull = Pull(lambda: iter((function(),)))
+    try:
+        return cast(T, pull.next(clock))
+    finally:
+        pull.close()
+
+
+async def acalled(function: Callable[[], T], clock: Clock) -> T:
+    """Do the same without holding up the event loop, which may close before the function has ended."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if ended.done():
+            return
+        if error is not None:
+            ended.set_exception(error)
+        else:
+            ended.set_result(cast(T, result))
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(tell, result, error)
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work,), name="agentkit-call", daemon=True).start()
+    async with asyncio.timeout(clock.left_or_none()):
+        return await ended

@@ -6,14 +6,13 @@ first use.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 import httpx2
@@ -32,9 +31,11 @@ from agentkit.gemini.protocol import SDK_CONFIG, Method, counted, in_tier, serve
 from agentkit.gemini.recording import NOTHING, Configs, Recorded, Recorder
 from agentkit.gemini.secrets import hide_options
 from agentkit.gemini.sse import SSEDecoder
-from agentkit.gemini.times import Clock, Times
+from agentkit.gemini.times import Clock, Times, acalled, called
 from agentkit.wire.content import JsonObject, Request, encode_request
 from agentkit.wire.files import LocalFile
+
+T = TypeVar("T")
 
 _NO_OPTIONS: Final[JsonObject] = {}
 
@@ -131,8 +132,9 @@ class OwnWire:
 
     def models(self, seconds: float) -> Iterator[JsonObject]:
         """Go through the models that there are, page by page."""
-        url, headers = self._sign("models")
-        api = Api(self._clients.client(), url, headers, self._faults, time.monotonic() + seconds)
+        deadline = time.monotonic() + seconds
+        url, headers = self._asked(lambda: self._sign("models"), Clock.of(seconds))
+        api = Api(self._clients.client(), url, headers, self._faults, deadline)
         asked: set[object] = {""}
         while True:
             page = api.get(url)
@@ -222,23 +224,34 @@ class OwnWire:
             else:
                 list(models.generate_content_stream(**asked, config=config))
 
-    def _configured(self, request: Request) -> Request:
+    def _asked(self, function: Callable[[], T], clock: Clock) -> T:
+        """Have the SDK asked about something: with Vertex AI it may fetch a token first, which takes its time."""
+        if not self._sdk.vertexai:
+            return function()
+        with self._faults.mapped(clock):
+            return called(function, clock)
+
+    def _configured(self, request: Request, clock: Clock) -> Request:
         """Write the config in a request as the SDK does, which is asked once about each.
 
         Raises:
             ConfigurationError: The SDK refuses it.
         """
         fields = config_of(request)
-        return with_config(request, self._configs.write(fields)) if fields else request
+        if not fields:
+            return request
+        known = self._configs.written(fields) or self._asked(lambda: self._configs.write(fields), clock)
+        return with_config(request, known)
 
-    async def _aconfigured(self, request: Request) -> Request:
+    async def _aconfigured(self, request: Request, clock: Clock) -> Request:
         """Do as `_configured`; the SDK is asked in a thread, for the first time it takes long."""
         fields = config_of(request)
         if not fields:
             return request
         known = self._configs.written(fields)
         if known is None:
-            known = await asyncio.to_thread(self._configs.write, fields)
+            with self._faults.mapped(clock):
+                known = await acalled(lambda: self._configs.write(fields), clock)
         return with_config(request, known)
 
     def _encode(self, method: Method, request: Request, options: JsonObject) -> bytes:
@@ -277,9 +290,10 @@ class OwnWire:
     def _open(self, method: Method, request: Request, clock: Clock) -> Reading:
         """Send a request and return what begins to come back, once it is known to be a reply."""
         options = request.get("httpOptions", _NO_OPTIONS)
-        body = self._encode(method, self._configured(request), options)
+        body = self._encode(method, self._configured(request, clock), options)
         signed = None if options else self._signed.get(method)
-        signed = signed or self._sign(method, options.get("apiVersion"))
+        if signed is None:
+            signed = self._asked(lambda: self._sign(method, options.get("apiVersion")), clock)
         with self._faults.mapped(clock):
             head = self._head(method, signed, clock.times, options)
             reading = self._link.send(head, body, clock)
@@ -294,10 +308,11 @@ class OwnWire:
     async def _aopen(self, method: Method, request: Request, clock: Clock) -> AsyncReading:
         """Do the same, async."""
         options = request.get("httpOptions", _NO_OPTIONS)
-        body = self._encode(method, await self._aconfigured(request), options)
+        body = self._encode(method, await self._aconfigured(request, clock), options)
         signed = None if options else self._signed.get(method)
         if signed is None:
-            signed = await asyncio.to_thread(self._sign, method, options.get("apiVersion"))
+            with self._faults.mapped(clock):
+                signed = await acalled(lambda: self._sign(method, options.get("apiVersion")), clock)
         with self._faults.mapped(clock):
             head = self._head(method, signed, clock.times, options)
             reading = await self._async_link.send(head, body, clock)

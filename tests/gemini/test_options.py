@@ -39,6 +39,7 @@ from tests.helpers.gemini import (
     text_in,
 )
 from tests.helpers.gemini_server import GeminiServer
+from tests.helpers.until import until
 
 
 @every_method
@@ -363,6 +364,28 @@ def test_vertex_credentials_that_google_refuses_are_a_model_error(
     with pytest.raises(ModelError, match="no access token") as caught:
         GeminiModel().generate(HELLO)
     assert caught.value.retryable
+
+
+@pytest.mark.slow
+@every_method
+def test_a_token_that_never_comes_is_waited_for_no_longer_than_a_request_may_take(
+    vertex: list[str], ask: GetReply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def silent(credentials: Any, request: Any) -> None:
+        released.wait(60)
+        credentials.token = "late"
+
+    monkeypatch.setattr("google.oauth2.service_account.Credentials.refresh", silent)
+    request: Any = {**HELLO, "generationConfig": {"seed": 1}}
+    for asked in (HELLO, request):  # the SDK is asked about a config first
+        with pytest.raises(ModelError, match=r"didn't answer in full within 0\.2 s") as caught:
+            ask(GeminiModel(timeout=0.2), asked)
+        assert caught.value.reached is False
+    released.set()
+    late = ("agentkit-read", "agentkit-call")
+    until(lambda: not any(each.name in late for each in threading.enumerate()))
 
 
 @every_method
