@@ -100,7 +100,7 @@ def open_queue(text: str) -> Iterator[Queue]:
     else:
         found = find_object(text)
         if not isinstance(found, Queue):
-            raise UsageFault(f"{text} isn't a Queue but {type(found).__name__}.")
+            raise UsageFault(f"{text} is a {type(found).__name__}, not a Queue.")
         with found:
             yield found
 
@@ -125,8 +125,10 @@ def _load(place: str) -> ModuleType:
         raise UsageFault("The target is empty: give file.py, file.py:name or module:name.")
     path = Path(place)
     if not path.is_file() and (path.suffix == ".py" or "/" in place or "\\" in place):
-        what = "a folder; give a file in it" if path.is_dir() else "no file"
-        raise UsageFault(f"{place}: there is {what}.")
+        is_folder = path.is_dir()
+        raise UsageFault(
+            f"{place} is a folder: give a file in it." if is_folder else f"There is no file {place}."
+        )
     try:
         return _load_file(path) if path.is_file() else _load_module(place)
     except UsageFault:

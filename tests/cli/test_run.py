@@ -217,7 +217,10 @@ WRONG = [
         "did you mean 'thinking_budget'",
     ),
     (["run", "tools_file.py", "x", "-c", ".=1"], "is empty"),
-    (["run", "tools_file.py", "x", "-m", "local", "-c", "http_options={}"], "GeminiModel(http_options=...)"),
+    (
+        ["run", "tools_file.py", "x", "-m", "local", "-c", 'http_options={"base_url": "u"}'],
+        "GeminiModel(http_options=...)",
+    ),
     (["run", "tools_file.py", "x", "-s", "nope.txt"], "no such file"),
     (["run", "tools_file.py", "x", "-s", "bytes.txt"], "isn't UTF-8"),
     (["run", "tools_file.py", "x", "-c", "temperature"], "key=value"),

@@ -108,7 +108,7 @@ def test_the_page_of_a_queue_lists_its_tasks(folder: Path, queue: Queue) -> None
         (("tasks", "list", "--status", "odd", "-q", "tasks.db"), "is not one of 'queued'"),
         (("tasks", "decide", "ann/m1", "-q", "tasks.db"), "Give one of --approve"),
         (("tasks", "decide", "ann/m1", "--approve", "-q", "tasks.db"), "no such call waits"),
-        (("tasks", "list", "-q", "tools_file.py:add"), "isn't a Queue but function"),
+        (("tasks", "list", "-q", "tools_file.py:add"), "is a function, not a Queue"),
         (("worker", "my_queue.py:nothing"), "has no 'nothing'"),
         (("run", "my_queue.py:queue", "Hi"), "is a queue"),
         (("tools", "list", "-t", "my_queue.py:queue"), "is a queue"),
