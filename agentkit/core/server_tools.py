@@ -34,7 +34,6 @@ class ServerTools:
         self._mark = mark
         self._made = 0
         self._open: dict[str, str] = {}
-        self._code = ""
         self._told: set[str] = set()
         """Tools whose calls are parts, and what was searched for and read besides."""
 
@@ -54,13 +53,11 @@ class ServerTools:
             yield self._finish(answer.get("id"), _name(answer), "", _object(answer, "response"))
         elif code := _object(part, "executableCode"):
             args = {key: value for key, value in code.items() if key != "id"}
-            started = self._start("code_execution", args, code.get("id"))
-            self._code = started.call_id
-            yield started
+            yield self._start("code_execution", args, code.get("id"))
         elif result := _object(part, "codeExecutionResult"):
             said = {key: value for key, value in result.items() if key not in ("id", "outcome")}
             outcome = str(result.get("outcome") or "")
-            yield self._finish(result.get("id") or self._code, "code_execution", outcome, said)
+            yield self._finish(result.get("id"), "code_execution", outcome, said)
         elif _object(part, "inlineData") or _object(part, "fileData"):
             yield MediaDelta(dict(part))
 
@@ -100,7 +97,11 @@ class ServerTools:
         return ServerToolStarted(own, name, args)
 
     def _finish(self, call_id: Any, name: str, status: str, result: JsonObject) -> ServerToolFinished:
-        own = str(call_id or next((key for key, open in self._open.items() if open == name), ""))
+        own = str(call_id or "")
+        if (
+            own not in self._open
+        ):  # it has no id of its own, or that of nothing that was told: the first one ends
+            own = next((key for key, open in self._open.items() if open == name), own)
         return ServerToolFinished(own, self._open.pop(own, name), status, result)
 
 

@@ -92,6 +92,19 @@ def test_code_without_an_id_is_paired_and_each_reply_has_ids_of_its_own(streamed
     assert {event.status for event in events if isinstance(event, ServerToolFinished)} == {"OUTCOME_FAILED"}
 
 
+def test_results_end_what_began_first_where_their_ids_say_nothing(streamed: Way) -> None:
+    code = {"executableCode": {"language": "PYTHON", "code": "1"}}
+    result = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}
+    strange = {"codeExecutionResult": {"outcome": "OUTCOME_FAILED", "id": "x9"}}
+    streamed.run(Agent(ScriptedModel([[code, code, result, strange, "So."]])), "go")
+    begun = [each.call_id for each in streamed.events if isinstance(each, ServerToolStarted)]
+    ended = [each for each in streamed.events if isinstance(each, ServerToolFinished)]
+    assert len(set(begun)) == 2
+    assert [(each.call_id, each.status) for each in ended] == [
+        *zip(begun, ["OUTCOME_OK", "OUTCOME_FAILED"], strict=True)
+    ]
+
+
 def test_a_search_and_pages_read_by_2x_are_told_once_with_arguments_and_status(streamed: Way) -> None:
     page = {"retrievedUrl": "https://a.example", "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_ERROR"}
     chunks = [
