@@ -121,7 +121,7 @@ class AsyncChatManager(Generic[Deps]):
         await (await self.get(id)).resolve(call_id, **said)
 
     async def undo(self, id: str) -> builtins.list[Content]:
-        """Take back the last message of a chat and all that followed; return it."""
+        """Remove the last message of a chat and everything after it; return the contents removed."""
         return await (await self.get(id)).undo()
 
     async def info(self, id: str) -> SessionInfo:

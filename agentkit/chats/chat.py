@@ -246,7 +246,7 @@ class Chat(_BaseChat[Deps]):
         self._conversation.change(lambda chat: chat.clear())
 
     def undo(self) -> list[Content]:
-        """Remove the user's last message and everything after it; return the message."""
+        """Remove the user's last message and everything after it; return the contents removed."""
         return [copy_content(content) for content in self._conversation.change(lambda chat: chat.undo())]
 
     def fork(self, *, at: int | None = None, id: str | None = None) -> Chat[Deps]:
@@ -406,7 +406,7 @@ class AsyncChat(_BaseChat[Deps]):
         await self._change(lambda chat: chat.clear())
 
     async def undo(self) -> list[Content]:
-        """Take back the last message of the user and all that followed; return it."""
+        """Remove the user's last message and everything after it; return the contents removed."""
         return [copy_content(content) for content in await self._change(lambda chat: chat.undo())]
 
     async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat[Deps]:

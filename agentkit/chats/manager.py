@@ -189,7 +189,7 @@ class ChatManager(Generic[Deps]):
         self.get(id).resolve(call_id, **said)
 
     def undo(self, id: str) -> builtins.list[Content]:
-        """Remove the last message of a chat and everything after it; return the message."""
+        """Remove the last message of a chat and everything after it; return the contents removed."""
         return self.get(id).undo()
 
     def info(self, id: str) -> SessionInfo:
