@@ -339,8 +339,8 @@ class Agent(Generic[Deps]):
                 that.
             deps: What tools get as `ctx.deps`, unless a message brings its own.
             wait: Seconds that a message waits if another writer has the session; 0 is not at all. By default, messages
-                sent in this process wait for one another indefinitely, and a writer in another process raises
-                `SessionConflict` at once.
+                sent in this process wait for one another indefinitely, while a change of a chat that is being answered,
+                such as `clear()`, and a writer in another process raise `SessionConflict` at once.
 
         Raises:
             HistoryError: The history breaks a rule of the server.

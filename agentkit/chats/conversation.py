@@ -321,9 +321,11 @@ class Conversation:
     # -- one at a time
 
     @contextmanager
-    def _turn(self, wait: float | None) -> Iterator[tuple[Turn, Callable[[], float]]]:
+    def _turn(
+        self, wait: float | None, *, change: bool = False
+    ) -> Iterator[tuple[Turn, Callable[[], float]]]:
         """Wait for the turn among this process's writers; give it, and what says how long to wait for others."""
-        key = self._refuse_itself()
+        key = self._refuse_itself(change=change)
         wait, left = self._deadline(wait)
         turn = TURNS.enter(key, wait)
         if turn is None:
@@ -334,15 +336,17 @@ class Conversation:
             TURNS.leave(turn)
 
     @asynccontextmanager
-    async def _aturn(self, wait: float | None) -> AsyncIterator[tuple[Turn, Callable[[], float]]]:
+    async def _aturn(
+        self, wait: float | None, *, change: bool = False
+    ) -> AsyncIterator[tuple[Turn, Callable[[], float]]]:
         """Do the same in an event loop."""
         for _ in range(3):  # a stream that was dropped is closed when the loop turns
             with suppress(SessionConflict):
-                key = self._refuse_itself()
+                key = self._refuse_itself(change=change)
                 break
             await asyncio.sleep(0)
         else:
-            key = self._refuse_itself()
+            key = self._refuse_itself(change=change)
         wait, left = self._deadline(wait)
         turn = await TURNS.aenter(key, wait)
         if turn is None:
@@ -352,11 +356,20 @@ class Conversation:
         finally:
             TURNS.leave(turn)
 
-    def _refuse_itself(self) -> tuple[Any, str]:
-        """Raise SessionConflict if whoever has the turn is who asks; return the key of the turn."""
+    def _refuse_itself(self, *, change: bool) -> tuple[Any, str]:
+        """Raise SessionConflict if whoever has the turn is who asks, or may be; return the key of the turn.
+
+        A thread that a tool started by itself knows nothing of the run, and can't be told from anybody else's. Did its
+        change wait, the tool might wait for it, and what the run said would be gone after its end.
+        """
         key = (self.store.identity, self.id)
         if (holder := TURNS.holder(key)) is not None:
             holder.refuse_holder()
+            if change and holder.runs and self._wait is None:
+                raise SessionConflict(
+                    f"The chat {self.id!r} is answering a message, in this process. Nothing was changed; do it when "
+                    "the run has ended, or open the chat with `wait=` seconds."
+                )
         return key
 
     def _deadline(self, wait: float | None) -> tuple[float | None, Callable[[], float]]:
@@ -513,12 +526,12 @@ class Conversation:
 
     def change(self, function: Callable[[Changing], T]) -> T:
         """Wait for the turn, and change the session."""
-        with self._turn(None) as (turn, left):
+        with self._turn(None, change=True) as (turn, left):
             return function(Changing(self, turn, left()))
 
     async def achange(self, function: Callable[[Changing], T]) -> T:
         """Do the same in an event loop, without blocking it."""
-        async with self._aturn(None) as (turn, left):
+        async with self._aturn(None, change=True) as (turn, left):
             return await self._until_free(left, lambda: function(Changing(self, turn, 0)))
 
     async def _until_free(self, left: Callable[[], float], function: Callable[[], T]) -> T:

@@ -33,6 +33,11 @@ class Turn:
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[object] | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether a run has it, and not a change."""
+        return self._thread is not None
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Mark what happens now, and what it starts, as the work of the one who has this turn."""

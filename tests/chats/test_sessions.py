@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +129,7 @@ def test_who_waits_asynchronously_may_be_cancelled_and_the_next_has_the_turn() -
 
 HOLD = """
 import sys
+import threading
 from agentkit.stores.{module} import {name}
 store = {name}({where!r})
 writer = store.write("ann", create={{}})
@@ -206,6 +208,40 @@ def test_a_tool_that_changes_its_own_chat_is_refused_at_once(
     assert mine.send_message("x").text == "ok"
     assert "from within its own run" in str(errors[0])
     check_history(mine.get_history())
+
+
+@pytest.mark.parametrize("name", ["clear", "undo", "state"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_change_from_a_thread_that_knows_nothing_of_the_run_is_refused_and_made_never(
+    store: SessionStore | None, name: str, pooled: bool
+) -> None:
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            changes(mine)[name]()
+        except SessionConflict as error:
+            errors.append(error)
+
+    def meddle() -> str:
+        """Meddle."""
+        if pooled:
+            pool.submit(act).result(30)
+        else:
+            thread = threading.Thread(target=act)
+            thread.start()
+            thread.join(30)
+            assert not thread.is_alive()
+        return "done"
+
+    agent = Agent(ScriptedModel([call("meddle"), "ok"]), tools=[meddle])
+    mine = agent.chat("ann", store)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()  # its thread is older than the run
+        assert mine.send_message("x").text == "ok"
+    assert "is answering a message" in str(errors[0])
+    assert len(mine.get_history()) == 4
+    changes(mine)[name]()
 
 
 def test_an_async_tool_and_what_it_starts_are_refused_too(store: SessionStore | None) -> None:
