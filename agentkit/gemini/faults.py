@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ _HTTP_PACKAGES = frozenset(
 _LASTING = frozenset({"InvalidURL", "LocalProtocolError", "TooManyRedirects", "UnsupportedProtocol"})
 _BEFORE = _LASTING | {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}
 _LONGEST_MESSAGE = 2000
+_MOST_PASSING = 4096
+"""So many secrets of single requests are known: far more than those of the requests under way at a time."""
 _TELLING_NOTHING = frozenset(
     {
         "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent",
@@ -46,9 +49,12 @@ class Faults:
         self._name = name
         self._is_model = is_model
         self._secrets: set[str] = set()
+        self._passing: deque[str] = deque(maxlen=_MOST_PASSING)
+        """Those of single requests, each of which may have others."""
 
-    def hide(self, secrets: Iterable[object], *, shortest: int = 8) -> None:
-        """Keep these out of every message from now on."""
+    def hide(self, secrets: Iterable[object], *, shortest: int = 8, passing: bool = False) -> None:
+        """Keep these out of every message from now on; `passing` ones until many other requests have been made."""
+        keep = self._passing.extend if passing else self._secrets.update
         for secret in secrets:
             if isinstance(secret, str):
                 # An error may quote it, of bytes or not, with its line breaks escaped.
@@ -59,13 +65,13 @@ class Faults:
                     repr(secret.encode(errors="backslashreplace"))[2:-1],
                 }
                 # A secret of a few letters would be "found" in ordinary words; no service gives one out.
-                self._secrets |= {form for form in forms - {self._name} if len(form) >= shortest}
+                keep(form for form in forms - {self._name} if len(form) >= shortest)
 
-    def hide_headers(self, headers: Mapping[str, str] | None) -> None:
+    def hide_headers(self, headers: Mapping[str, str] | None, *, passing: bool = False) -> None:
         """Keep request headers out of every message, but for those that say nothing about anybody."""
         for name, value in (headers or {}).items():
             if name.lower() not in _TELLING_NOTHING:
-                self.hide([value, value.rpartition(" ")[2]])
+                self.hide([value, value.rpartition(" ")[2]], passing=passing)
 
     def hide_url(self, url: object) -> None:
         """Keep the credentials in an address, and its parameters, out of every message."""
@@ -92,7 +98,7 @@ class Faults:
     def scrub(self, text: str) -> str:
         """Replace the secrets in a text."""
         # A longer secret may hold a shorter one: "Bearer KEY" and "KEY".
-        for secret in sorted(self._secrets, key=len, reverse=True):
+        for secret in sorted({*self._secrets, *self._passing}, key=len, reverse=True):
             text = text.replace(secret, "[secret]")
         return text
 

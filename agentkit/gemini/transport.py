@@ -279,7 +279,7 @@ class OwnWire:
             headers = {"x-server-timeout": limit, **headers}
         if options:
             own: dict[str, str] = options.get("headers", {})
-            self._faults.hide_headers(own)
+            self._faults.hide_headers(own, passing=True)
             return Head.of(url, {**headers, **own})
         if method not in self._signed:
             return Head.of(url, headers)

@@ -199,7 +199,7 @@ class ClientWire:
         http: dict[str, Any] = {"extra_body": body, "retry_options": {"attempts": 1}}
         if "apiVersion" in own:
             http["api_version"] = own["apiVersion"]
-        self._faults.hide_headers(headers := {**own.get("headers", {})})
+        self._faults.hide_headers(headers := {**own.get("headers", {})}, passing=True)
         if (
             times.whole is not None
         ):  # else the SDK's, which aiohttp takes for that of the whole, would cut a long reply

@@ -409,6 +409,15 @@ FAULTS = [
 ]
 
 
+def test_headers_of_single_requests_are_hidden_and_forgotten_after_many_others() -> None:
+    faults = Faults("gemini-x")
+    faults.hide(["the key of all"])
+    for number in range(3_000):
+        faults.hide_headers({"x-request-id": f"request-{number:06d}"}, passing=True)
+    said = "the key of all, request-002999, request-000000"
+    assert faults.scrub(said) == "[secret], [secret], request-000000"
+
+
 @every_method
 def test_no_error_shows_the_key(model: GeminiModel, server: GeminiServer, ask: Ask) -> None:
     for what in FAULTS:
