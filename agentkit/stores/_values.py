@@ -218,7 +218,7 @@ def _make_usage(counts: JsonObject) -> Usage:
 def _decode_object(raw: str | bytes) -> JsonObject:
     text = raw if isinstance(raw, str) else raw.decode()
     value = parse(text)
-    if text.count("{") + text.count("[") > MAX_ROW_DEPTH:
+    if len(text) > MAX_ROW_DEPTH and text.count("{") + text.count("[") > MAX_ROW_DEPTH:
         plain(value, MAX_DEPTH - MAX_ROW_DEPTH)
     if not isinstance(value, dict):
         raise Damaged("it isn't a JSON object")

@@ -86,20 +86,16 @@ class SQLite:
             try:
                 self._in_transaction = True
                 connection = self._connected()
+                if write and not self.memory:
+                    self._prepare_to_write(connection, durable=durable)
+                begin = "BEGIN IMMEDIATE" if write else "BEGIN"
                 try:
-                    if write and not self.memory:
-                        self._prepare_to_write(connection, durable=durable)
-                    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                    found = []
-                    for text, values in statements:
-                        cursor = connection.execute(filled(text), values)
-                        found.append(cursor.fetchall() or [()] * cursor.rowcount)
-                    connection.execute("COMMIT")
-                    return found
-                except BaseException:
-                    with suppress(sqlite3.Error):
-                        connection.rollback()
-                    raise
+                    return _send(connection, begin, statements)
+                except sqlite3.OperationalError as error:
+                    if connection.text_factory is _text or "decode" not in str(error):
+                        raise
+                    connection.text_factory = _text  # from now on: it is slower
+                    return _send(connection, begin, statements)
             except _FAULTS as error:
                 raise self._in_words(error) from error
             finally:
@@ -262,6 +258,7 @@ class SQLite:
         connection.execute("PRAGMA foreign_keys = ON")
         if not self.memory:
             self._use_wal(connection)
+        connection.text_factory = str
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         until = time.monotonic() + self._busy_timeout
@@ -307,6 +304,21 @@ class SQLite:
                 return "has a message of this sender's id in this session already: nothing was stored"
             case _:
                 return f"can't be used: {error}"
+
+
+def _send(connection: sqlite3.Connection, begin: str, statements: Sequence[Statement]) -> list[list[Any]]:
+    try:
+        connection.execute(begin)
+        found = []
+        for text, values in statements:
+            cursor = connection.execute(filled(text), values)
+            found.append(cursor.fetchall() or [()] * cursor.rowcount)
+        connection.execute("COMMIT")
+        return found
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.rollback()
+        raise
 
 
 @lru_cache(maxsize=4)

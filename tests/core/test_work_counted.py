@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 MOST = {
     ("none", "sync"): {"calls": 748, "encodes": 11, "decodes": 2, "statements": 0, "commits": 0},
     ("none", "async"): {"calls": 820, "encodes": 11, "decodes": 2, "statements": 0, "commits": 0},
-    ("sqlite", "sync"): {"calls": 968, "encodes": 19, "decodes": 2, "statements": 29, "commits": 5},
-    ("sqlite", "async"): {"calls": 1116, "encodes": 19, "decodes": 2, "statements": 29, "commits": 5},
+    ("sqlite", "sync"): {"calls": 971, "encodes": 19, "decodes": 2, "statements": 29, "commits": 5},
+    ("sqlite", "async"): {"calls": 1119, "encodes": 19, "decodes": 2, "statements": 29, "commits": 5},
 }
 BYTES = {
     "none": {"bytes_encoded": 640, "bytes_decoded": 780},
