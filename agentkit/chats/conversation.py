@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from agentkit.stores.store import SessionStore
 
 T = TypeVar("T")
-Merge = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Restart = Callable[[Mapping[str, Any]], None]
 _SLICE = 0.25
 """Seconds for which a thread may wait for another process, in async: a cancellation waits for its end."""
