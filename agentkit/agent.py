@@ -89,7 +89,7 @@ class Agent(Generic[Deps]):
         client: A `genai.Client` for Gemini models, for Vertex AI, proxies or transports of your own.
         on_error: `"respond"`: if a tool raises, the model is told that it failed and the exception is in `run.errors`;
             `"raise"`: the exception ends the run.
-        tool_timeout: Seconds that a call may take if its tool sets no timeout; None is no limit.
+        tool_timeout: Seconds that a call may take if its tool sets no timeout; None means no limit.
         retry: How transient failures of a model are retried.
         approver: Decides at once about calls that need approval. Without one, the run stops and they are pending.
         hooks: Functions to call before and after each request and each tool call.

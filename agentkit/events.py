@@ -338,7 +338,7 @@ def from_wire(wire: Mapping[str, Any], *, read_run: Callable[[str], Any] | None 
         read_run: Reads the run of a `RunFinished`: `Run.from_json`; without it, the run stays JSON.
 
     Raises:
-        ConfigurationError: It is no event, or one of a newer agentkit.
+        ConfigurationError: It isn't an event, or is one of a newer agentkit.
     """
     if not isinstance(wire, Mapping):
         raise ConfigurationError(f"This isn't an event: {wire!r:.200}.")

@@ -62,7 +62,7 @@ LANDING: Final[frozenset[Stop]] = frozenset({"turns", "tool_calls", "tokens", "s
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How far a run may go; None is no limit. A run that reaches a limit ends as `on_limit` says.
+    """How far a run may go; None means no limit. A run that reaches a limit ends as `on_limit` says.
 
     Sub-agents (`Agent.as_tool`) count towards the limits of the outer run as they go.
     """

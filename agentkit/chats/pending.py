@@ -50,7 +50,7 @@ def resolve(
     """Make the steps that say what became of a call that nobody knows of: its result, or that it may run again.
 
     Raises:
-        ConfigurationError: There is no such call, or the result is none.
+        ConfigurationError: There is no such call, or the result can't be taken.
     """
     unknown = {call.call_id: call for call in ledger if call.started and call.response is None}
     entry = unknown.get(call_id)

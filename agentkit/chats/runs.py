@@ -47,11 +47,11 @@ class Seen:
     summary: tuple[int, str] | None = None
     usage: Usage = field(default_factory=Usage)
     half: bool = False
-    """Whether the last content is a reply that was no answer: cut off, or blocked in the midst of it."""
+    """Whether the last content is a reply that isn't an answer: cut off, or blocked in the midst of it."""
 
     @classmethod
     def of(cls, session: StoredSession) -> Seen:
-        """See a session that was read. Raises DamagedMessage or StoreError if it is no history."""
+        """See a session that was read. Raises DamagedMessage or StoreError if it isn't a history."""
         _check(session)
         last = next((message.usage for message in reversed(session.messages) if message.usage), None)
         return cls(
@@ -157,7 +157,7 @@ def connect(state: RunState, store: Store, read_result: Callable[[str], str | No
 class Journal:
     """What stores the steps of a run.
 
-    The first thing it stores takes the place of a reply that was no answer; the first message has the sender's id.
+    The first thing it stores takes the place of a reply that wasn't an answer; the first message has the sender's id.
 
     Args:
         writer: Of the session.

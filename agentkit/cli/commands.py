@@ -98,7 +98,7 @@ def made_app(table: dict[str, Entry] = COMMANDS) -> typer.Typer:
             )
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            """Refuse what is no command before pydantic is loaded for options; a target in its place is named."""
+            """Refuse what isn't a command before pydantic is loaded for options; a target in its place is named."""
             if args and not args[0].startswith("-"):
                 if args[0].endswith(".py") or ":" in args[0]:
                     ctx.fail(

@@ -32,7 +32,7 @@ def open_store(db: Path | None, *, must_exist: bool = False) -> SQLiteStore:
 
     Raises:
         UsageFault: It has to be there, and isn't; or its folder can't be made.
-        StoreError: It is no such file.
+        StoreError: It isn't such a file.
     """
     from agentkit import SQLiteStore
 

@@ -142,7 +142,7 @@ def read_instructions(text: str) -> str:
     """Return instructions: the text itself, or what is in the file that it names.
 
     Raises:
-        UsageFault: It is the name of a file that isn't there, or of one that is no text.
+        UsageFault: It is the name of a file that isn't there, or of one that isn't text.
     """
     path = Path(text)
     try:

@@ -317,7 +317,7 @@ def agent_of(found: Any, choose: Callable[[], Any]) -> Agent[Any]:
     """Return an agent that was found, or have the function that was found make one.
 
     Args:
-        found: What `find_target` returned, if it is no list.
+        found: What `find_target` returned, if it isn't a list.
         choose: Chooses the model, for a function that is to be told it.
 
     Raises:

@@ -67,7 +67,7 @@ class Approvals:
         """Refuse decisions that fit no call that waits, before anything is done.
 
         Raises:
-            DecisionError: An id is none of theirs, or what is said is no decision.
+            DecisionError: An id is none of theirs, or what is said isn't a decision.
         """
         waiting = [entry.call_id for entry in ledger if entry.response is None]
         for entry in ledger:

@@ -240,7 +240,7 @@ class Loop:
     ) -> Generator[Event | Effect, Any, tuple[JsonObject, dict[str, Tool]] | None]:
         """Make what the next turn has beside the history: instructions, tools, whether it must make a call.
 
-        None if the time of the run is up. A tool choice that is no function forces the first turn alone: forced on
+        None if the time of the run is up. A tool choice that isn't a function forces the first turn alone: forced on
         each, a run never ends (rule 9).
         """
         setup, settings, tools = self._run.setup, self._run.settings, self._run.tools

@@ -49,8 +49,8 @@ class RateLimit:
     was counted for a minute, and with nothing else for a minute after it or until `settle` makes it smaller.
 
     Args:
-        requests_per_minute: Requests in any 60 seconds; None is no limit.
-        tokens_per_minute: Tokens in any 60 seconds; None is no limit. Gemini's own limit counts tokens sent
+        requests_per_minute: Requests in any 60 seconds; None means no limit.
+        tokens_per_minute: Tokens in any 60 seconds; None means no limit. Gemini's own limit counts tokens sent
             (https://ai.google.dev/gemini-api/docs/rate-limits). Without either limit, only the pauses after a 429
             are shared.
         clock: Returns seconds that never go back.

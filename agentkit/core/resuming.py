@@ -110,7 +110,7 @@ def resumed_state(parked: Parked, run: Any, setup: Setup, settings: Settings, me
         shown += told_suggestions(messages[-1].metadata)
         del messages[-2:]  # the calls, and what stands in for their responses
     elif run.stop is not None and messages[-1].content["role"] == "model":
-        del messages[-1]  # a reply that was no answer: it is asked for again
+        del messages[-1]  # a reply that wasn't an answer: it is asked for again
     state = RunState(setup, settings, meter, History(messages))
     state.session.started_with, state.session.known = parked.started_with, len(messages)
     state.sources_found += found

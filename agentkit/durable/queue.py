@@ -175,8 +175,8 @@ class Queue:
             priority: The lower goes first.
 
         Raises:
-            ConfigurationError: Something is no decision, or is about a call that doesn't wait: where a task of the chat
-                is still to end, which may come to it, the new task fails instead.
+            ConfigurationError: Something isn't a decision, or is about a call that doesn't wait: where a task of the
+                chat is still to end, which may come to it, the new task fails instead.
         """
         wire = {
             check_id("A call's id", call): decision_to_wire(each) for call, each in sorted(decisions.items())

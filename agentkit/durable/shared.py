@@ -67,8 +67,8 @@ class SharedRateLimit(RateLimit):
     Args:
         store: A `SQLiteStore` of a file, or a `PostgresStore`.
         name: Of the quota: a project and a model, say.
-        requests_per_minute: Requests in any 60 seconds; None is no limit.
-        tokens_per_minute: Tokens in any 60 seconds; None is no limit.
+        requests_per_minute: Requests in any 60 seconds; None means no limit.
+        tokens_per_minute: Tokens in any 60 seconds; None means no limit.
     """
 
     def __init__(

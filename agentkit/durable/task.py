@@ -122,7 +122,7 @@ def read_task(row: Any) -> Task:
 
 
 def decision_to_wire(decision: Decision) -> dict[str, Any]:
-    """Make JSON of a decision. Raises ConfigurationError if it is none, or can't be written down."""
+    """Make JSON of a decision. Raises ConfigurationError if it isn't one, or can't be written down."""
     match decision:
         case Approve():
             wire: dict[str, Any] = {"kind": "approve"}

@@ -100,7 +100,7 @@ def checked(fields: JsonObject) -> types.GenerateContentConfig:
         return types.GenerateContentConfig.model_validate(fields)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)
-    except (AttributeError, TypeError) as error:  # the SDK's enums read what is no text
+    except (AttributeError, TypeError) as error:  # the SDK's enums read what isn't text
         if len(fields) > 1:
             for key, value in fields.items():
                 checked({key: value})

@@ -33,7 +33,7 @@ _TELLING_NOTHING = frozenset(
         "transfer-encoding", "x-goog-api-client", "x-server-timeout",
     }
 )  # fmt: skip
-"""Headers whose values are no secret of anybody's."""
+"""Headers whose values aren't secret."""
 _WIRES_WORD = re.compile(r"[A-Z_]+|[a-z]+/[a-z0-9.+-]+|[a-z]+")
 
 CREDENTIALS_HELP = (

@@ -112,7 +112,7 @@ class Exchange:
             if match is None or match[2] == b"101":
                 raise h11.RemoteProtocolError("A response doesn't begin with a status line of HTTP/1.1.")
             headers = _fields(lines[1])
-            if match[2] >= b"200":  # what comes before is no reply yet (RFC 9110, 15.2)
+            if match[2] >= b"200":  # what comes before isn't the reply yet (RFC 9110, 15.2)
                 break
         self._is_kept = self._is_kept and match[1] == b"1" and not _says_close(headers)
         status = int(match[2])

@@ -55,7 +55,7 @@ class GeminiModel(Model):
             closed), `timeout` (milliseconds, instead of the argument), `extra_body` (top-level fields to set in each
             request, token counts too). `api_version` is v1beta unless it or GOOGLE_GENAI_API_VERSION is set, and the
             SDK's default on Vertex AI. `retry_options` are ignored, because the run retries.
-        timeout: Seconds that a whole request may take. None is no limit but the run's, and no deadline for the
+        timeout: Seconds that a whole request may take. None means no limit but the run's, and no deadline for the
             server.
         connect_timeout: Seconds to connect, 10 by default. A `client=` has its own.
         first_byte_timeout: Seconds from sending a request until the reply begins. By default 15 minutes if the model
@@ -357,7 +357,7 @@ class GeminiModel(Model):
         return as_taken(request, traits), times
 
     def _reply(self, body: JsonObject) -> Reply:
-        """Tell an error that came with status 200, as an event of a stream does, and what is no reply at all."""
+        """Tell an error that came with status 200, as an event of a stream does, and what isn't a reply at all."""
         if (error := body.get("error")) is not None:
             code = error.get("code") if isinstance(error, dict) else None
             raise self._faults.of_reply(code, body)

@@ -18,7 +18,7 @@ class SSEDecoder:
         self._after_cr = False
         self._at_start = True
         self.stray: list[bytes] = []
-        """Lines that are no field of an event: a gateway answered with something else, e.g. plain JSON."""
+        """Lines that aren't fields of an event: a gateway answered with something else, e.g. plain JSON."""
 
     def feed(self, data: bytes) -> list[str]:
         """Take the next bytes and list the data of the events that they complete."""

@@ -29,7 +29,7 @@ class Times:
     chunk: float
     """Without any byte of a reply that has begun."""
     whole: float | None = None
-    """In all; None is no limit."""
+    """In all; None means no limit."""
     slow: bool = False
     """Whether the reply may be very long in coming."""
 

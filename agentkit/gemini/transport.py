@@ -349,7 +349,7 @@ class OwnWire:
         return reply
 
     def _last(self, decoder: SSEDecoder) -> list[JsonObject]:
-        """Read what the end of the stream completes; a body that is no stream may be an error in JSON."""
+        """Read what the end of the stream completes; a body that isn't a stream may be an error in JSON."""
         chunks = [self._parse(event) for event in decoder.end()]
         if not chunks and decoder.stray:
             body = parse_body(b"\n".join(decoder.stray))

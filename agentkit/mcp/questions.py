@@ -89,7 +89,7 @@ def question_of(params: Any) -> JsonObject:
 
 
 def _answer(decision: Decision, question: JsonObject) -> JsonObject | None:
-    """Return a decision as the protocol has it, with the defaults of a form's fields; None where it is no answer."""
+    """Return a decision as the protocol has it, with the defaults of a form's fields; None where it isn't an answer."""
     if isinstance(decision, Deny):
         return {"action": "decline"}
     if "url" in question:

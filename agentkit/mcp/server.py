@@ -59,7 +59,7 @@ def make_server(
         approvals: What becomes of calls that need approval. `"ask"`: the person at the client is asked by
             elicitation; where the client can't, the call is refused. `"refuse"`: they all are.
         ask: Whether the agent itself is a tool, `ask`, too.
-        timeout: Seconds that a call may take where its tool sets none; None is no limit.
+        timeout: Seconds that a call may take where its tool sets none; None means no limit.
 
     Raises:
         ConfigurationError: Something in it can't work.

@@ -19,7 +19,7 @@ from agentkit.errors import ConfigurationError, how_to_install
 log = logging.getLogger("agentkit.mcp")
 
 MAX_UNREADABLE = 100
-"""Lines of a server that are no messages, after which the connection is ended."""
+"""Lines of a server that aren't messages, after which the connection is ended."""
 _WRAPPERS = ("npx", "uvx", "uv", "bunx", "pipx", "node", "python", "python3", "docker")
 
 

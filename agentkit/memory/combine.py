@@ -45,7 +45,7 @@ def combine(memory: Memory | Iterable[Memory]) -> Memory:
     A memory of your own may stand anywhere but before `Summarize` and after `TokenBudget`.
 
     Raises:
-        ConfigurationError: One of them is no memory, or the order makes no sense.
+        ConfigurationError: One of them isn't a memory, or the order makes no sense.
     """
     memories = tuple(_each(memory))
     for index, one in enumerate(memories):

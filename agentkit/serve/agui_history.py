@@ -128,10 +128,10 @@ def _part(part: Any) -> Any:
 
 
 def decision_of(entry: Any) -> Said:
-    """Read the answer to an interrupt. What isn't clearly an approval is none.
+    """Read the answer to an interrupt; only what clearly is an approval counts as one.
 
     Raises:
-        ConfigurationError: It is no answer.
+        ConfigurationError: It isn't an answer.
     """
     payload = entry.payload if isinstance(entry.payload, dict) else {}
     if entry.status == "cancelled" or payload.get("approved") is False:

@@ -107,7 +107,7 @@ class KnownHosts:
 class SameOrigin:
     """Refuse what another origin sends: every WebSocket, and every request that could change something.
 
-    A browser tells with these where they come from; clients that are no browsers don't, and have no cookie.
+    A browser tells with these where they come from; clients that aren't browsers don't, and have no cookie.
     Bodies are JSON only: no form of another page makes that.
     """
 

@@ -78,7 +78,7 @@ class Teller:
         return rows
 
     def add(self, kind: str, **data: Any) -> None:
-        """Add a row that is no event's."""
+        """Add a row that belongs to no event."""
         self._flush()
         self._append({"type": kind, **data})
 

@@ -164,7 +164,7 @@ def readable_text(raw: str | bytes) -> str:
 
 
 def decode_object(raw: str | bytes | None) -> JsonObject | None:
-    """Decode an object; None is none. Raises Damaged."""
+    """Decode an object; None stays None. Raises Damaged."""
     return None if raw is None else _decode_object(raw)
 
 
@@ -178,7 +178,7 @@ def decode_notes(files: str | None, cleared: str | None) -> tuple[Sequence[JsonO
 
 
 def encode_usage(usage: Usage | None) -> str | None:
-    """Encode a usage, what is zero left out; None is none. Raises StoreError if it couldn't be decoded."""
+    """Encode a usage, what is zero left out; None stays None. Raises StoreError if it couldn't be decoded."""
     if usage is None:
         return None
     try:

@@ -255,7 +255,7 @@ def write_archive(path: Path, archive: JsonObject) -> None:
 
 
 def _mode(path: Path) -> int | None:
-    """Return the permissions of a file, or None if there is none. Raises OSError if it is no plain file."""
+    """Return the permissions of a file, or None if there is none. Raises OSError if it isn't a regular file."""
     try:
         status = path.stat()
     except FileNotFoundError:

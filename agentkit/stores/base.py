@@ -87,7 +87,7 @@ class SessionInfo:
     created: float
     """In seconds since 1970 (UTC), as are the others."""
     updated: float
-    """When a message was last added or removed; a new title is no use of it."""
+    """When a message was last added or removed; a new title doesn't count as use."""
     version: int = 0
     """Counts up with every step that is stored: the same version, the same session."""
     messages: int = 0

@@ -63,7 +63,7 @@ _DEEP = f"it is nested more than {MAX_DEPTH} deep"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Copy a value of JSON. Raises Damaged if it is none, or nested too deep."""
+    """Copy a value of JSON. Raises Damaged if it isn't one, or is nested too deep."""
     if depth > MAX_DEPTH:
         raise Damaged(_DEEP)
     if isinstance(value, Mapping):
@@ -451,7 +451,7 @@ def read_run(text: str | bytes) -> RunRecord:
     """Read what `Run.to_json` wrote.
 
     Raises:
-        ConfigurationError: It is no run, or damaged, or of a newer agentkit.
+        ConfigurationError: It isn't a run, or is damaged, or of a newer agentkit.
     """
     try:
         wire = plain(parse(text))

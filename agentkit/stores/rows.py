@@ -285,7 +285,7 @@ def shown(text: str | bytes | None) -> str | None:
 
 
 def _usage(raw: str | bytes | None) -> Usage | None:
-    """Decode a usage: a count, so that one which can't be read is none."""
+    """Decode a usage; one that can't be read counts as missing."""
     try:
         return values.decode_usage(raw)
     except ValueError:
@@ -293,7 +293,7 @@ def _usage(raw: str | bytes | None) -> Usage | None:
 
 
 def _summary(row: Row, count: int) -> StoredSummary | None:
-    """Make a summary; one that can't be read or doesn't fit is none: all is sent then."""
+    """Make a summary; None for one that can't be read or doesn't fit: then everything is sent."""
     upto, text = row
     return (
         None

@@ -49,7 +49,7 @@ class Doc:
     """A docstring, taken apart."""
 
     description: str = ""
-    """The text, what it says of the result, and words on what is no parameter."""
+    """The text, what it says of the result, and words on what isn't a parameter."""
     parameters: dict[str, str] = field(default_factory=dict)
 
 

@@ -104,7 +104,7 @@ class JsonSchema(GenerateJsonSchema):
         return made | ({"contentEncoding": encoding} if encoding else {})
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
-        """Refuse what the validator never accepts from JSON: bytes, and an enum's member that is no text or number."""
+        """Refuse what the validator never accepts from JSON: bytes, and members of enums but text and numbers."""
         for value in schema["expected"]:
             if not isinstance(value, _PLAIN):
                 return self.handle_invalid_for_json_schema(schema, f"the literal {value!r}")

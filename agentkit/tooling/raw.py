@@ -65,7 +65,7 @@ def wire_declaration(declaration: Any) -> FunctionDeclaration:
     OpenAI are read too, see `agentkit.tooling.foreign`.
 
     Raises:
-        ToolDefinitionError: It is no function declaration, or a parameter has a name that Gemini doesn't take.
+        ToolDefinitionError: It isn't a function declaration, or a parameter has a name that Gemini doesn't take.
     """
     try:
         fields = fields_of_declaration(declaration)

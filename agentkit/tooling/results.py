@@ -113,7 +113,7 @@ def _is_raw_sound(mime_type: str) -> bool:
 
 
 def decoded(data: str) -> bytes | None:
-    """Decode base64 in either alphabet: the SDK writes the URL's, and the server takes both. None if it is none."""
+    """Decode base64 in either alphabet: the SDK writes the URL's, and the server takes both. None if it isn't any."""
     try:
         return base64.b64decode(data.translate(str.maketrans("-_", "+/")) + "==")
     except ValueError:
@@ -202,7 +202,7 @@ def is_plain(value: Any) -> bool:
 
 
 def _has_nan(value: Any, *, in_model: bool = False) -> bool:
-    """Return whether a number in a model, which pydantic makes null by itself, is none that JSON can hold."""
+    """Return whether a number in a model, which pydantic makes null by itself, is one that JSON can't hold."""
     if not in_model and is_plain(value):
         return False
     if isinstance(value, float):

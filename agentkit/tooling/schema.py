@@ -128,7 +128,7 @@ class CallSignature:
         self.schema = self._declare()
 
     def _read_doc(self, function: Callable[..., Any], every: set[str]) -> Doc:
-        """Read the docstring; words on `**kwargs`, which are no parameter for the model, stay in the description."""
+        """Read the docstring; words on `**kwargs`, which the model has no parameter for, stay in the description."""
         open_ended = [p for p in self._parameters if p.kind is Kind.VAR_KEYWORD]
         unpack = [unpacked(p.annotation) for p in open_ended]
         keys = {key for each in unpack if is_typed_dict(each) for key in each.__annotations__}

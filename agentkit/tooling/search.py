@@ -63,7 +63,7 @@ class TermIndex:
                 self._having[term].append((position, weight))
 
     def scores(self, terms: AbstractSet[str]) -> list[float]:
-        """Score each document by the terms that it has; 0.0 is none of them."""
+        """Score each document by the terms that it has; 0.0 for none of them."""
         hits: defaultdict[int, list[float]] = defaultdict(list)
         for term in terms:
             having = self._having.get(term, ())

@@ -57,7 +57,7 @@ class Tool:
     approval: Approval = False
     """Whether a person must approve a call, or a function of its arguments and context that says so."""
     timeout: float | None = None
-    """Seconds that a call may take; `math.inf` is no limit, None the agent's default."""
+    """Seconds that a call may take; `math.inf` means no limit, None the agent's default."""
     retries: int = 2
     """Failures in a row after which the next one is final: the model is told to stop."""
     tags: frozenset[str] = frozenset()

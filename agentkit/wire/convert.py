@@ -87,7 +87,7 @@ def fields_of(value: Any) -> Any:
     The values stay as they are; what is None isn't there. Anything else is given back.
 
     Raises:
-        ConfigurationError: A key of the dict is no str.
+        ConfigurationError: A key of the dict isn't a str.
     """
     if isinstance(value, BaseModel):
         # Not model_dump: that would go into the user's own data.

@@ -112,7 +112,7 @@ def local_file(value: Any, name: str | None = None) -> LocalFile:
     does.
 
     Raises:
-        ConfigurationError: It is no file, or empty, or nobody can tell what kind of data it is.
+        ConfigurationError: It isn't a file, or is empty, or nobody can tell what kind of data it is.
         OSError: It can't be read.
     """
     path: Path | None = None

@@ -82,7 +82,7 @@ def _fail(index: int, rule: int, what: str) -> NoReturn:
 
 
 def check_shape(content: Any, index: int) -> None:
-    """Raise HistoryError, with an index, if this is no content: rule 4, and what 1 and 6 say of a part alone."""
+    """Raise HistoryError, with an index, if this isn't a content: rule 4, and what 1 and 6 say of a part alone."""
     if not isinstance(content, dict) or content.get("role") not in ("user", "model"):
         _fail(index, 4, "a content is an object with the role 'user' or 'model'")
     parts = content.get("parts")

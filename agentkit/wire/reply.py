@@ -57,7 +57,7 @@ class ReplyAssembler:
         self._reply: dict[str, Any] = {}
         self._candidate: dict[str, Any] = {}
         self._grown: dict[int, list[Any]] = {}
-        """The lists in that which are no chunk's."""
+        """The lists in that which belong to no chunk."""
         self._parts: list[Part] = []
         self._texts: list[str] = []
         """Of the last part, if that is plain text: it is joined when somebody asks for it."""

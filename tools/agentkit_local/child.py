@@ -85,7 +85,7 @@ def next_request(lines: SimpleQueue[bytes]) -> dict[str, Any]:
 def _serve(library: str, weights: str, parent: int) -> None:  # pragma: no cover - as above
     """Answer requests until the parent is gone; then end at once, even in the middle of one."""
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever the library prints is no reply
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever the library prints isn't a reply
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def listen() -> None:

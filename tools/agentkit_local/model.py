@@ -176,7 +176,7 @@ class LocalModel(Model):
     def prepare_for(self, request: Request) -> None:
         """Get ready for requests with the tools of this one, without waiting: start the child, let it read them.
 
-        Only the first set of tools is read ahead, and only if it is no larger than the shortlist: of more,
+        Only the first set of tools is read ahead, and only if it isn't larger than the shortlist: of more,
         the request decides which the engine is shown.
         """
         tools, forced = _offered(request)

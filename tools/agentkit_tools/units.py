@@ -38,7 +38,7 @@ def convert(
             minutes, hours, days, weeks, bytes, MB, GB, degrees celsius, fahrenheit, mph.
 
     Raises:
-        ToolRetry: A unit isn't known, the amount is no number, or the question isn't fully understood.
+        ToolRetry: A unit isn't known, the amount isn't a number, or the question isn't fully understood.
         ToolError: The units measure different things, or pint isn't installed.
     """
     registry = names.registry()

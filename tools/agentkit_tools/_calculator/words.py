@@ -28,7 +28,7 @@ class Token:
 
     @property
     def is_word(self) -> bool:
-        """Whether it is made of letters and is no number."""
+        """Whether it is made of letters and isn't a number."""
         return self.number is None and self.ordinal is None and self.text[0].isalpha()
 
 

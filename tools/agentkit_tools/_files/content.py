@@ -68,7 +68,7 @@ def write_bytes(
 
     Raises:
         ToolRetry: It is a directory, or changed since it was read.
-        ToolError: It is no plain file.
+        ToolError: It isn't a regular file.
     """
     old = _writable(directory, name, path)
     temporary = f".agentkit-{secrets.token_hex(8)}.tmp"

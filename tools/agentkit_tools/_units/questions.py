@@ -1,7 +1,7 @@
 """What a question about units asks for: which measures are to be given in which units. Pure functions.
 
 A question is split in every way that its words allow, and whoever knows the units decides which of these has
-a meaning: in `5 ft 11 in cm` the `in` is no inch, in `5 ft 11 in in cm` the first one is.
+a meaning: in `5 ft 11 in cm` the `in` isn't an inch, in `5 ft 11 in in cm` the first one is.
 """
 
 from __future__ import annotations

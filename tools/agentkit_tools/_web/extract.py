@@ -34,7 +34,7 @@ class Request(TypedDict):
 
 
 class Reply(TypedDict):
-    """What it answers. Of a file that is no text, `total` is -1."""
+    """What it answers. Of a file that isn't text, `total` is -1."""
 
     title: str
     text: str

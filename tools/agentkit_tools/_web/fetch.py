@@ -200,7 +200,7 @@ def _read_type(header: str) -> tuple[Literal["html", "text"], str]:
     """Read a Content-Type header: how to read the page, and its charset.
 
     Raises:
-        ToolError: It is no text.
+        ToolError: It isn't text.
     """
     message = Message()
     message["Content-Type"] = header

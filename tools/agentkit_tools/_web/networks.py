@@ -91,7 +91,7 @@ def read_networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
     """Read the networks that a developer allows beside the public Internet.
 
     Raises:
-        ConfigurationError: One is no network, or not within one private or loopback range.
+        ConfigurationError: One isn't a network, or isn't within one private or loopback range.
     """
     if isinstance(texts, str):
         raise ConfigurationError(f"allow_networks are several: allow_networks=[{texts!r}].")

@@ -36,7 +36,7 @@ class Rules:
 
         Raises:
             Forbidden: Its host or port isn't among those that may be fetched.
-            Refused: Its host is no public one.
+            Refused: Its host isn't a public one.
         """
         if self.allow_hosts is not None and not _covers(self.allow_hosts, address.host):
             raise Forbidden("This site isn't among those that may be fetched.")
@@ -63,7 +63,7 @@ def read_hosts(name: str, hosts: Iterable[str]) -> frozenset[str]:
     """Read host names as a developer writes them.
 
     Raises:
-        ConfigurationError: One is no host name.
+        ConfigurationError: One isn't a host name.
     """
     if isinstance(hosts, str):
         raise ConfigurationError(f"{name} are several: {name}=[{hosts!r}].")
