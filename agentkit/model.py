@@ -115,28 +115,7 @@ class Model(ABC):
 
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:
         """Count the tokens of a request, async."""
-        loop = asyncio.get_running_loop()
-        counted: asyncio.Future[int] = loop.create_future()
-
-        def tell(tokens: int | None, error: BaseException | None) -> None:
-            if counted.done():
-                return
-            if error is not None:
-                counted.set_exception(error)
-            else:
-                counted.set_result(tokens or 0)
-
-        def work() -> None:
-            tokens = error = None
-            try:
-                tokens = self.count_tokens(request, timeout=timeout)
-            except BaseException as raised:
-                error = raised
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(tell, tokens, error)
-
-        _start(work)
-        return await counted
+        return await call_in_thread(lambda: self.count_tokens(request, timeout=timeout))
 
     @property
     def uploads_to(self) -> str | None:
@@ -162,6 +141,16 @@ class Model(ABC):
 
     def prepare_for(self, request: Request) -> None:  # noqa: B027 - most models need not
         """Prepare for the first requests. By default this does nothing."""
+
+
+async def call_in_thread(function: Callable[[], T]) -> T:
+    """Call a function that blocks in a thread of its own: nobody who gives up waits for it, nor does a loop's end."""
+
+    def once() -> Generator[tuple[T], None, None]:
+        yield (function(),)
+
+    async with aclosing(_in_thread(once)) as results:
+        return (await anext(results))[0]
 
 
 async def _in_thread(make: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:

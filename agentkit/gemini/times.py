@@ -8,12 +8,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
-from agentkit.model import Traits
+from agentkit.model import Traits, call_in_thread
 from agentkit.wire.content import JsonObject, Request
 
 T = TypeVar("T")
@@ -181,27 +180,5 @@ def called(function: Callable[[], T], clock: Clock) -> T:
 
 async def acalled(function: Callable[[], T], clock: Clock) -> T:
     """Do the same without holding up the event loop, which may close before the function has ended."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if ended.done():
-            return
-        if error is not None:
-            ended.set_exception(error)
-        else:
-            ended.set_result(cast(T, result))
-
-    def work() -> None:
-        result, error = None, None
-        try:
-            result = function()
-        except BaseException as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(tell, result, error)
-
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(work,), name="agentkit-call", daemon=True).start()
     async with asyncio.timeout(clock.left_or_none()):
-        return await ended
+        return await call_in_thread(function)

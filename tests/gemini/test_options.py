@@ -384,7 +384,7 @@ def test_a_token_that_never_comes_is_waited_for_no_longer_than_a_request_may_tak
             ask(GeminiModel(timeout=0.2), asked)
         assert caught.value.reached is False
     released.set()
-    late = ("agentkit-read", "agentkit-call")
+    late = ("agentkit-read", "agentkit-model")
     until(lambda: not any(each.name in late for each in threading.enumerate()))
 
 
