@@ -45,12 +45,13 @@ ALONE = "!"
 _ANY = "SELECT 1 FROM {{engine}}workflow_status WHERE status = 'ENQUEUED' AND queue_name IN ({names}) LIMIT 1"
 _OLDEST = "ORDER BY priority, created_at LIMIT ?"
 _MINE = "status = 'PENDING' AND owner_xid = ?"
-# A worker takes what is first in these queues, and the streams of that; it tells so, and reads what it has.
-_TAKE = """WITH next AS MATERIALIZED (
+# A worker takes what is first in these queues, and the streams of that; it tells so, and reads what it has. One that
+# others took for dead takes nothing until it has noticed: they would take that over at once, and count a death.
+_TAKE = """WITH me AS MATERIALIZED (SELECT id FROM {{p}}queue_workers WHERE id = ?{alive}), next AS MATERIALIZED (
         SELECT workflow_uuid FROM ({first}) AS found ORDER BY priority, created_at LIMIT ?)
     UPDATE {{engine}}workflow_status SET status = 'PENDING', owner_xid = ?, executor_id = ?, application_version = ?,
     started_at_epoch_ms = {now}, updated_at = {now}, recovery_attempts = coalesce(recovery_attempts, 0) + 1
-    WHERE workflow_uuid IN (SELECT workflow_uuid FROM next) AND status = 'ENQUEUED'"""
+    WHERE workflow_uuid IN (SELECT workflow_uuid FROM next) AND status = 'ENQUEUED' AND EXISTS (SELECT 1 FROM me)"""
 _STREAMS = f"""INSERT INTO {{p}}event_streams (stream, seq, lost, fence, ended, updated)
     SELECT 'task:' || workflow_uuid, {{now}} + 1, {{now}}, owner_xid, 0, {{now}} / 1000.0
     FROM {{engine}}workflow_status WHERE {_MINE} ON CONFLICT (stream) DO UPDATE SET
@@ -136,7 +137,7 @@ class Engine:
 
         Args:
             queues: Whose.
-            worker: Its id.
+            worker: Its id, as it is registered; one that isn't gets none.
             most: How many.
             alone: Whether it may take one that may have killed workers.
         """
@@ -153,10 +154,11 @@ class Engine:
             first.append(_FIRST.format(names=_marks(queues), lock=lock))
             values += [*(f"{name}{ALONE}" for name in queues), 1]
         now = POSTGRES_NOW if self.postgres else SQLITE_NOW
-        take = _TAKE.format(first=" UNION ALL ".join(first), now=now)
+        alive = " FOR KEY SHARE" if self.postgres else ""
+        take = _TAKE.format(first=" UNION ALL ".join(first), now=now, alive=alive)
         *_, rows = self.run(
             [
-                (take, (*values, most, fence, worker, _VERSION)),
+                (take, (worker, *values, most, fence, worker, _VERSION)),
                 (_STREAMS.replace("{now}", now), (fence,)),
                 (_TELL, (fence,)),
                 *([(_NOTIFY, (fence,))] if self.postgres else []),

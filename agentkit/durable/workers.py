@@ -224,6 +224,7 @@ class Workers:
                 each.end("lost")
             self.id = f"{self.id.rpartition(':')[0]}:{secrets.token_hex(4)}"
             await off_loop(self._register)
+            self._wake.set()
             return
         found = {fence + id for id, fence in mine}
         for key in held - found:

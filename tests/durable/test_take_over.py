@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentkit.durable import Queue, TaskEnded, TaskStarted
+from agentkit.durable.engine import Claimed
+from agentkit.durable.workers import Workers
 from tests.helpers.queue_worker import Worker, effects_in, plan
 from tests.helpers.until import until
 
@@ -140,6 +144,34 @@ def test_a_frozen_worker_whose_tasks_were_taken_writes_nothing_more(
         )
     assert sum(isinstance(event, TaskEnded) for _, event in queue.watch(task)) == 1
     assert len(queue.agents["planned"].chat("ann", queue.store).get_history()) == 4
+
+
+def test_a_worker_that_was_taken_for_dead_takes_nothing_until_it_has_noticed(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, beat = queue.engine.claim, Workers._beat
+    claimed: list[list[Claimed]] = []
+    looks = threading.Event()
+
+    def noted(*args: Any, **options: Any) -> list[Claimed]:
+        claimed.append(claim(*args, **options))
+        return claimed[-1]
+
+    async def held(workers: Workers) -> None:
+        if looks.is_set():
+            await beat(workers)
+
+    monkeypatch.setattr(queue.engine, "claim", noted)
+    monkeypatch.setattr(Workers, "_beat", held)
+    with queue.workers():
+        queue.engine.run([("DELETE FROM {p}queue_workers", ())])
+        task = queue.send("ann", plan("read"))
+        before = len(claimed)
+        until(lambda: len(claimed) >= before + 2)
+        assert not any(claimed)
+        looks.set()
+        done = queue.wait(task, 30)
+    assert (done.text, done.attempts, done.deaths) == ("Done.", 1, 0)
 
 
 def cut_off(queue: Queue, worker: Worker) -> None:
