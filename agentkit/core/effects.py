@@ -95,10 +95,12 @@ class CallModel:
             if not FOUND.isdisjoint(candidate):
                 self.rests = True
                 yield from self.server.beside(candidate)
-            if candidate.get("finishReason"):
-                yield from self.server.end()
-                if self.rests:
-                    yield from found(self.assembler, self.begun)
+
+    def end(self) -> Iterator[Event]:
+        """Tell what is known once the whole reply has come: a stream may say what it rests on behind its last word."""
+        yield from self.server.end()
+        if self.rests:
+            yield from found(self.assembler, self.begun)
 
     def _output_so_far(self, read: Callable[[str], Any]) -> Iterator[Event]:
         length = len(self.begun) + self.assembler.length

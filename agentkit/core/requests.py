@@ -179,6 +179,7 @@ class Requests:
         if said is not None and "candidates" in said:
             call = self._call_of(ask, request, model)
             yield from call.feed(made_by_hook(said, model.name))
+            yield from call.end()
             reply, usage = call.assembler.reply(), Usage()
         else:
             sent = yield from self._send(ask, request if said is None else cast(Request, said))
@@ -288,6 +289,8 @@ class Requests:
                 call.hold = self._hold(self._budget, call)
             try:
                 result = yield call
+                if result is None:
+                    yield from call.end()
             except BaseException as raised:
                 self._keep_partial(call)
                 if isinstance(raised, GeneratorExit):  # cancelled

@@ -18,6 +18,7 @@ from agentkit.events import (
     ServerToolStarted,
     SourcesFound,
     TextDelta,
+    TurnFinished,
 )
 from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import fault, reply
@@ -132,6 +133,30 @@ def test_a_search_and_pages_read_by_2x_are_told_once_with_arguments_and_status(s
     assert finished[-1] == ("url_context", "URL_RETRIEVAL_STATUS_ERROR")
     (found,) = [event for event in streamed.events if isinstance(event, SourcesFound)]
     assert (found.sources[0].uri, found.suggestions) == ("https://a.example", "<b>tea</b>")
+
+
+@pytest.mark.parametrize("last", ["with its last word", "behind it", "behind its usage"])
+def test_sources_are_told_wherever_in_a_stream_they_stand(streamed: Way, last: str) -> None:
+    grounding = {
+        "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}],
+        "groundingSupports": [{"segment": {"endIndex": 3, "text": "Tee"}, "groundingChunkIndices": [0]}],
+        "webSearchQueries": ["tea"],
+    }
+    said: Any = {"content": {"parts": [{"text": "Tee."}]}, "finishReason": "STOP"}
+    chunks: list[Any] = [{"candidates": [said]}, {"candidates": [{"groundingMetadata": grounding}]}]
+    if last == "with its last word":
+        chunks = [{"candidates": [{**said, "groundingMetadata": grounding}]}]
+    elif last == "behind its usage":
+        chunks.insert(1, {"usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 4}})
+    with GeminiServer([stream(chunks)]) as server:
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+        run = streamed.run(Agent(model), "go")
+        model.close()
+    told = [e for e in streamed.events if isinstance(e, (ServerToolFinished, SourcesFound, TurnFinished))]
+    assert [type(event).__name__ for event in told] == ["ServerToolFinished", "SourcesFound", "TurnFinished"]
+    assert isinstance(told[1], SourcesFound)
+    assert told[1].sources == run.sources
+    assert run.sources[0].spans == ((0, 3),)
 
 
 def test_calls_of_3x_are_told_from_their_parts_alone(streamed: Way) -> None:
