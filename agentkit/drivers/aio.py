@@ -133,6 +133,9 @@ class AsyncDriver:
                 return ()
             reply = await self._ask(step.model.agenerate(step.request, timeout=left), step)
             return () if reply is None else [*step.feed(reply)]
+        except ModelError as error:  # it is no reply
+            self._fail(error, step)
+            return ()
         finally:
             await _settle(step)
 
@@ -148,6 +151,8 @@ class AsyncDriver:
                         yield event
                     if self._signals.cancelled:
                         raise _Cancelled
+        except ModelError as error:  # it is no chunk of one
+            self._fail(error, step)
         finally:
             await _settle(step)
 
@@ -181,14 +186,17 @@ class AsyncDriver:
         try:
             said: T | None = await self._in_time(doing)
         except ModelError as error:
-            if step is not None:
-                step.failed = error
-            self._value = EXPIRED if self._clock.expired() else error
+            self._fail(error, step)
             return None
         if said is not EXPIRED:
             return said
         self._value = EXPIRED
         return None
+
+    def _fail(self, error: ModelError, step: CallModel | None) -> None:
+        if step is not None:
+            step.failed = error
+        self._value = EXPIRED if self._clock.expired() else error
 
     async def _count(self, counting: Awaitable[int]) -> Any:
         tokens = await self._ask(counting)

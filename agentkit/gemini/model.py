@@ -21,7 +21,6 @@ from agentkit.traits import is_agent, traits_of
 from agentkit.wire.arguments import checked
 from agentkit.wire.content import JsonObject, Reply, Request
 from agentkit.wire.files import LocalFile, UploadedFile
-from agentkit.wire.reply import misshapen
 
 if TYPE_CHECKING:
     from google import genai
@@ -357,20 +356,24 @@ class GeminiModel(Model):
         return as_taken(request, traits), times
 
     def _reply(self, body: JsonObject) -> Reply:
-        """Tell an error that came with status 200, as an event of a stream does, and what isn't a reply at all."""
+        """Tell an error that came with status 200, as an event of a stream does, and what isn't a reply at all.
+
+        Contents and usage are looked at once, by whoever puts the reply together (`ReplyAssembler`).
+        """
         if (error := body.get("error")) is not None:
             code = error.get("code") if isinstance(error, dict) else None
             raise self._faults.of_reply(code, body)
-        if wrong := misshapen(body):
-            raise self._faults.malformed(wrong)
         has_others = False
-        for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):
-            if place.get("index"):
-                has_others = True
-            for key in place.keys() & _TOLD:
-                said = place[key]
-                if said != "STOP" and isinstance(said, (str, list, dict)):  # nearly all say that alone
-                    place[key] = self._faults.scrub(said if isinstance(said, str) else repr(said))
+        try:
+            for place in (body.get("promptFeedback") or {}, *(body.get("candidates") or ())):
+                if place.get("index"):
+                    has_others = True
+                for key in place.keys() & _TOLD:
+                    said = place[key]
+                    if said != "STOP" and isinstance(said, (str, list, dict)):  # nearly all say that alone
+                        place[key] = self._faults.scrub(said if isinstance(said, str) else repr(said))
+        except (AttributeError, TypeError):
+            raise self._faults.malformed("a candidate or promptFeedback isn't an object") from None
         if has_others:  # `extra_body` may have asked for them: a run follows the first one
             body["candidates"] = [each for each in body["candidates"] if not each.get("index")]
         return cast(Reply, body)

@@ -131,3 +131,26 @@ def test_a_model_without_stream_can_not_be_made() -> None:
 
     with pytest.raises(TypeError, match="stream"):
         Nothing()  # type: ignore[abstract]
+
+
+class Odd(Mine):
+    """Whatever it says has another shape than a reply's."""
+
+    def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
+        return next(self.stream(request))
+
+    async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
+        return self.generate(request)
+
+    def stream(self, request: Request, *, timeout: float | None = None) -> Generator[Reply, None, None]:
+        self.requests.append(request)
+        said: Any = {"candidates": "x"} if len(self.requests) == 1 else reply("Fine.")
+        yield said
+
+
+def test_what_is_no_reply_is_asked_for_again_in_every_way_of_running(way: Way) -> None:
+    model = Odd()
+    run = way.run(Agent(model, retry=RetryPolicy(attempts=2, base=0, cap=0)), "x")
+    assert (run.text, run.usage.requests, run.usage.given_up) == ("Fine.", 2, 1)
+    with pytest.raises(ModelError, match="odd shape"):
+        way.run(Agent(Odd(), retry=RetryPolicy(attempts=1)), "x")
