@@ -14,7 +14,8 @@ from agentkit.stores.message import Message
 from agentkit.tooling.names import SECONDS, SOURCES, SUGGESTIONS
 from agentkit.tooling.results import Media, media_in
 from agentkit.wire.content import FunctionResponse, JsonObject, Part, calls_of, model_content, responses_of
-from agentkit.wire.sources import Source, sources_of, suggestions_of, with_footnotes
+from agentkit.wire.footnotes import with_footnotes
+from agentkit.wire.sources import Source, sources_of, suggestions_of
 
 if TYPE_CHECKING:
     from agentkit.core.resuming import Parked

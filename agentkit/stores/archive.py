@@ -33,7 +33,8 @@ from agentkit.stores.records import (
     sound,
 )
 from agentkit.wire.content import JsonObject, calls_of, text_of
-from agentkit.wire.sources import footnotes, marked, sources_of
+from agentkit.wire.footnotes import footnotes, marked
+from agentkit.wire.sources import sources_of
 
 FORMAT, VERSION = "agentkit.chat", 5
 """Version 2 brought results; version 3 what is known about a message, and the state; version 4 calls that wait;

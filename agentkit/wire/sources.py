@@ -5,7 +5,6 @@ The server counts bytes of UTF-8 from the beginning of a part; here, positions a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
@@ -78,63 +77,6 @@ def suggestions_of(metadata: Mapping[str, Any] | None) -> str:
 def shift(source: Source, by: int) -> Source:
     """Return a source whose spans stand so many characters further on."""
     return replace(source, spans=tuple((begin + by, end + by) for begin, end in source.spans))
-
-
-def with_footnotes(text: str, sources: Sequence[Source]) -> str:
-    """Put a Markdown footnote behind all that a source supports; at the end, those that support no words of it."""
-    if not sources:
-        return text
-    rest = "".join(f"[^{number}]" for number, source in enumerate(sources, 1) if not source.spans)
-    made = marked(text, sources)
-    if rest and re.match(r"\s*(```|~~~|\|)", text.rstrip().rpartition("\n")[2]):
-        rest = f"\n\n{rest}"
-    return f"{made.rstrip()}{rest}\n\n{footnotes(sources)}"
-
-
-def marked(text: str, sources: Sequence[Source], *, at: int = 0, first: int = 1) -> str:
-    """Put the marks of footnotes into a text, or into the piece of one that begins at a character of it.
-
-    Code stays as it is: what belongs into a fenced block stands below it.
-    """
-    marks: dict[int, set[int]] = {}
-    blocks = list(_fenced(text)) if "```" in text or "~~~" in text else []
-    for number, each in enumerate(sources, first):
-        for _, end in each.spans:
-            if 0 < end - at <= len(text):
-                below = (last for begin, last in blocks if begin < end - at <= last)
-                marks.setdefault(next(below, end - at), set()).add(number)
-    below_blocks = {last for _, last in blocks}
-    for end in sorted(marks, reverse=True):
-        written = "".join(f"[^{number}]" for number in sorted(marks[end]))
-        text = f"{text[:end]}{chr(10) if end in below_blocks else ''}{written}{text[end:]}"
-    return text
-
-
-def _fenced(text: str) -> Iterator[Span]:
-    """Go through the fenced blocks of a Markdown text: from where the first fence begins to the end of the last."""
-    begin, fence, at = 0, "", 0
-    for line in text.splitlines(keepends=True):
-        found = re.match(r" {0,3}(`{3,}|~{3,})", line)
-        if found and not fence:
-            begin, fence = at, found[1]
-        elif found and found[1].startswith(fence) and not line[found.end() :].strip():
-            yield begin, at + len(line.rstrip())
-            fence = ""
-        at += len(line)
-
-
-def footnotes(sources: Sequence[Source], *, first: int = 1) -> str:
-    """Write sources as footnotes in Markdown, one a line."""
-    return "\n".join(f"[^{number}]: {_linked(source)}" for number, source in enumerate(sources, first))
-
-
-def _linked(source: Source) -> str:
-    title = " ".join((source.title or source.uri or source.text[:80] or source.kind).split())
-    title = re.sub(r"([\\\[\]<>*_`!])", r"\\\1", title)
-    if not re.match(r"https?://", source.uri, re.I):
-        return title
-    uri = re.sub(r"[\s<>\\]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), source.uri)
-    return f"[{title}](<{uri}>)"
 
 
 def _sources(metadata: Mapping[str, Any], spans: _Spans) -> Iterator[Source]:

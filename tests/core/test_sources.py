@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from agentkit import (
     Agent,
@@ -28,6 +31,7 @@ from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import reply
 from agentkit.tooling.results import Media
 from agentkit.wire.content import Content, Part, call_part, text_in
+from agentkit.wire.footnotes import marked
 from agentkit.wire.metadata import merged
 from agentkit.wire.reply import ReplyAssembler
 from agentkit.wire.sources import sources_of
@@ -339,6 +343,94 @@ def test_code_has_no_footnotes_in_it_they_stand_below(way: Way, tmp_path: Path) 
     assert way.chat(agent, store).send("go").text_with_sources().startswith(f"{marked}\n\n[^1]: ")
     assert marked in ChatManager(agent, store).export_session("ann", "markdown")
     store.close()
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            "Tee ",
+            "`x`",
+            "``a ` b`` ",
+            "`a\nb`",
+            "日🍵 ",
+            "| ",
+            "\n",
+            " [t](https://a.example/b_(c))",
+            "<https://a.example>",
+        ]
+    ),
+    min_size=1,
+    max_size=5,
+).map(lambda pieces: re.sub(r"\s*\n\s*", "\n", "".join(pieces)).strip() or "Tee")
+MARKDOWN = st.lists(
+    st.one_of(
+        LINES,
+        st.just("| a | b |\n|---|:-:|\n| `1` | 2 |\n| 3 | |"),
+        st.just("a | b\n--|--\nc | d"),
+        st.just("```py\n| code |\n```"),
+    ),
+    min_size=1,
+    max_size=3,
+).map("\n\n".join)
+
+
+def rendered(text: str) -> list[Any]:
+    """Say what a Markdown text is, its footnotes left out."""
+
+    def said(tokens: Any) -> list[Any]:
+        found = []
+        for token in tokens or ():
+            content = " ".join(re.sub(r"\[\^\d+\]", "", token.content).split()) if not token.children else ""
+            if token.type == "inline" or content or token.type not in ("text", "softbreak"):
+                found.append((token.type, token.attrs, content, said(token.children)))
+        return [each for each in found if each != ("text", {}, "", [])]
+
+    return said(MarkdownIt("commonmark").enable("table").parse(text))
+
+
+@given(MARKDOWN, st.data())
+def test_footnotes_leave_code_links_and_tables_what_they_are(text: str, data: st.DataObject) -> None:
+    end = data.draw(st.integers(1, len(text)))
+    made = marked(text, [replace(page_source(1), spans=((0, end),))])
+    assert "[^1]" in made
+    assert rendered(made.replace("```\n[^1]", "```")) == rendered(text), made
+
+
+@pytest.mark.parametrize(
+    ("text", "supported", "expected"),
+    [
+        ("Call `a.b()` now.", "Call `a.b", "Call `a.b()`[^1] now."),
+        ("Call ``a`b`` now.", "a`", "Call ``a`b``[^1] now."),
+        ("See [tea](https://t.example/a) now.", "https://t", "See [tea](https://t.example/a)[^1] now."),
+        ("See <https://t.example/a> now.", "t.ex", "See <https://t.example/a>[^1] now."),
+        ("Tea.\n\n# More", "Tea.\n\n", "Tea.[^1]\n\n# More"),
+        ("| a | b |\n|---|---|\n| c | d |", "| c | d |", "| a | b |\n|---|---|\n| c | d[^1] |"),
+        ("| a | b |\n|---|---|\n| c | d |", "| c |", "| a | b |\n|---|---|\n| c[^1] | d |"),
+        ("| a | b |\n|---|---|\n| c | d |", "a | b |\n|--", "| a | b[^1] |\n|---|---|\n| c | d |"),
+        ("| a | b |\n|---|---|\n| c | d |", "|\n| ", "| a | b[^1] |\n|---|---|\n| c | d |"),
+        ("a | b\n--|--\n`c` | d", "--\n`", "a | b\n--|--\n`c`[^1] | d"),
+        ("a | b\n--|--\nc | d \\|", "d \\|", "a | b\n--|--\nc | d \\|[^1]"),
+        ("```\n| a |\n|---|\n```\nDone.", "| a", "```\n| a |\n|---|\n```\n[^1]\nDone."),
+        ("a | b, says it.", "a |", "a |[^1] b, says it."),
+        ("It is \\`so.", "It is \\`", "It is \\`[^1]so."),
+    ],
+)
+def test_a_mark_stands_where_it_breaks_nothing(text: str, supported: str, expected: str) -> None:
+    run = Agent(ScriptedModel([grounded(text, supported)])).run("go")
+    assert run.text_with_sources() == f"{expected}\n\n[^1]: [page 0](<https://example.com/0>)"
+
+
+def test_sources_without_words_stand_below_a_table_at_the_end() -> None:
+    text = "a | b\n--|--\nc | d"
+    made = grounded(text, "c | d")
+    made["candidates"][0]["groundingMetadata"]["groundingSupports"] = []
+    marked_text = Agent(ScriptedModel([made])).run("go").text_with_sources()
+    assert marked_text.startswith(f"{text}\n\n[^1]\n\n[^1]: ")
+
+
+def test_many_unmatched_backticks_take_no_time() -> None:
+    text = " ".join("`" * (1 + number % 500) for number in range(2000)) + "[a" * 20000 + "|" * 20000
+    assert len(marked(text, [replace(page_source(1), spans=((0, len(text)),))])) == len(text) + 4
 
 
 def test_an_agent_around_it_gets_the_sources_and_the_pictures(way: Way) -> None:
