@@ -220,7 +220,7 @@ class Turn:
 
     def _message(self, parts: Sequence[Part], answer: Answer | None, finish_reason: str | None) -> Message:
         model: Model = self._run.requests.model if answer is None else answer.model
-        said = {} if answer is None else shifted(beside(answer.reply), len(self._begun))
+        said = {} if answer is None else shifted(beside(answer.reply), self._begun)
         if self._said:
             said = merged(self._said, counted_on(self._said, said))
         return Message(

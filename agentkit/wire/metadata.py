@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from agentkit.wire.content import Json, JsonObject, Part, Reply, is_json
@@ -108,22 +108,50 @@ def _longer(old: list[Any], more: list[Any], grown: dict[int, list[Any]] | None)
     return longer
 
 
-def shifted(metadata: JsonObject | None, parts: int) -> JsonObject:
-    """Return what was said of a reply whose parts stand behind so many others."""
-    if not parts or not metadata:
+def shifted(metadata: JsonObject | None, before: Sequence[Part], *, joined: bool = False) -> JsonObject:
+    """Return what was said of a reply that goes on behind these parts: where it counts parts and bytes, on from them.
+
+    Args:
+        metadata: What was said.
+        before: The parts that stand before those of the reply.
+        joined: Whether its first text became one with the last of them.
+    """
+    if not before or not metadata:
         return metadata or {}
-    grounding = metadata.get("groundingMetadata")
-    supports = grounding.get("groundingSupports") if isinstance(grounding, dict) else None
-    if not isinstance(grounding, dict) or not isinstance(supports, list):
-        return metadata
-    moved = []
-    for support in supports:
-        segment = support.get("segment") if isinstance(support, dict) else None
-        if isinstance(segment, dict):
-            index = segment.get("partIndex") or 0
-            support = {**support, "segment": {**segment, "partIndex": index + parts}}
-        moved.append(support)
-    return {**metadata, "groundingMetadata": {**grounding, "groundingSupports": moved}}
+    made, parts = dict(metadata), len(before) - joined
+    grounding, cited = metadata.get("groundingMetadata"), metadata.get("citationMetadata")
+    if isinstance(grounding, dict) and isinstance(supports := grounding.get("groundingSupports"), list):
+        last = len(before[-1].get("text", "").encode(errors="replace")) if joined else 0
+        moved = [_support_moved(support, parts, last) for support in supports]
+        made["groundingMetadata"] = {**grounding, "groundingSupports": moved}
+    if isinstance(cited, dict):  # those count from the beginning of the text
+        said = "".join(part.get("text") or "" for part in before if not part.get("thought"))
+        by = len(said.encode(errors="replace"))
+        lists = {key: value for key, value in cited.items() if isinstance(value, list)}
+        made["citationMetadata"] = {
+            **cited,
+            **{key: [_counted_from(each, by) for each in value] for key, value in lists.items()},
+        }
+    return made
+
+
+def _support_moved(support: Any, parts: int, last: int) -> Any:
+    """Count the part of a support on, and in the first part the bytes too."""
+    segment = support.get("segment") if isinstance(support, dict) else None
+    if not isinstance(segment, dict):
+        return support
+    index = segment.get("partIndex")
+    index = index if type(index) is int else 0
+    segment = segment if index else _counted_from(segment, last)
+    return {**support, "segment": {**segment, "partIndex": index + parts}}
+
+
+def _counted_from(segment: Any, by: int) -> Any:
+    """Count a segment's bytes on by so many; one that names none stays as it is."""
+    if not by or not isinstance(segment, dict) or type(end := segment.get("endIndex")) is not int:
+        return segment
+    begin = segment.get("startIndex")
+    return {**segment, "startIndex": (begin if type(begin) is int else 0) + by, "endIndex": end + by}
 
 
 def counted_on(before: Mapping[str, Any], added: JsonObject) -> JsonObject:

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from agentkit.errors import ModelError
 from agentkit.wire.content import JsonObject, Part, Reply, is_json
-from agentkit.wire.metadata import counted_on, merged
+from agentkit.wire.metadata import counted_on, merged, shifted
 from agentkit.wire.partial_args import CallInPieces, is_piece
 
 _PLAIN_TEXT: Final = frozenset({"text", "thought"})
@@ -93,7 +93,7 @@ class ReplyAssembler:
         candidates: Any = chunk.get("candidates")
         if not candidates:
             return []
-        candidate = counted_on(self._candidate, candidates[0]) if whole else candidates[0]
+        candidate = self._behind(candidates[0]) if whole else candidates[0]
         self._candidate = merged(self._candidate, candidate, self._grown)
         self._candidate.pop("content", None)
         parts: list[Part] = []
@@ -104,6 +104,16 @@ class ReplyAssembler:
                 parts.append(each)
                 self._join(each)
         return parts
+
+    def _behind(self, candidate: Any) -> Any:
+        """Return what goes on with the reply so far: what it says of its parts and sources, counted on from those."""
+        first: Any = next(iter((candidate.get("content") or {}).get("parts") or ()), {})
+        joined = "text" in first and _PLAIN_TEXT.issuperset(first) and self._is_joined(first)
+        return counted_on(self._candidate, shifted(candidate, self.parts, joined=joined))
+
+    def _is_joined(self, text: Part) -> bool:
+        """Return whether a plain text becomes one with the last part."""
+        return bool(self._texts) and bool(self._parts[-1].get("thought")) == bool(text.get("thought"))
 
     def _join(self, part: Part) -> None:
         if is_piece(part, self._call):
@@ -118,7 +128,7 @@ class ReplyAssembler:
             return
         if "text" in part and not part.get("thought"):
             self.length += len(part["text"])
-        if plain and self._texts and bool(self._parts[-1].get("thought")) == bool(part.get("thought")):
+        if plain and self._texts and self._is_joined(part):
             self._texts.append(part["text"])
             return
         self._end_text()

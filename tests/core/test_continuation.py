@@ -10,7 +10,7 @@ import pytest
 
 from agentkit import Agent, Context, Limits, ModelError, RetryPolicy, SQLiteStore, tool
 from agentkit.core.hooks import Hooks
-from agentkit.events import TextDelta, TurnFinished
+from agentkit.events import SourcesFound, TextDelta, TurnFinished
 from agentkit.gemini.model import GeminiModel
 from tests.helpers.gemini import KEY
 from tests.helpers.gemini_server import GeminiServer, Reply, fault, stream
@@ -82,23 +82,41 @@ def test_pieces_are_one_reply_and_their_usage_adds_up(way: Way, server: GeminiSe
         assert (finished.usage.total_tokens, finished.finish_reason) == (45, "STOP")
 
 
-def test_each_piece_counts_its_own_sources(way: Way, server: GeminiServer) -> None:
-    def resting_on(uri: str, words: str) -> Any:
-        support = {"segment": {"endIndex": len(words), "text": words}, "groundingChunkIndices": [0]}
-        return {"groundingChunks": [{"web": {"uri": uri}}], "groundingSupports": [support]}
+@pytest.mark.parametrize("quoted", [True, False])
+@pytest.mark.parametrize("how", ["on request", "cut off"])
+def test_each_piece_counts_its_own_sources(way: Way, server: GeminiServer, quoted: bool, how: str) -> None:
+    def resting_on(uri: str, words: str, said: str) -> Any:
+        begin = len(said[: said.index(words)].encode())
+        segment: Any = {"startIndex": begin, "endIndex": begin + len(words.encode())}
+        segment |= {"text": words} if quoted else {}
+        return {
+            "groundingChunks": [{"web": {"uri": uri}}],
+            "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}],
+        }
 
-    pieces = [("One.", "https://1.example"), (" Two.", "https://2.example")]
+    def cited(uri: str, words: str, said: str) -> Any:
+        begin = len(said[: said.index(words)].encode())
+        return {"citations": [{"uri": uri, "startIndex": begin, "endIndex": begin + len(words.encode())}]}
+
+    pieces = [("Eins 🍵. ", "Eins 🍵", "🍵."), ("Zwei 日本. ", "日本", "Zwei"), ("Drei é.", "Drei é", "é")]
+    goes_on = "CONTINUATION" if how == "on request" else "MAX_TOKENS"
     server.script(
         [
-            piece(said(words), token=token, reason=reason, groundingMetadata=resting_on(uri, words))
-            for (words, uri), token, reason in zip(
-                pieces, ("dG9r", None), ("CONTINUATION", "STOP"), strict=True
+            piece(
+                said(text),
+                token=f"dG9r{number}" if how == "on request" and number < 3 else None,
+                reason=goes_on if number < 3 else "STOP",
+                groundingMetadata=resting_on(f"https://{number}.example", words, text),
+                citationMetadata=cited(f"https://cited.example/{number}", cite, text),
             )
+            for number, (text, words, cite) in enumerate(pieces, 1)
         ]
     )
-    run = way.run(agent_at(server), "Count.")
-    found = [(run.text[begin:end], source.uri) for source in run.sources for begin, end in source.spans]
-    assert found == pieces
+    run = way.run(agent_at(server, on_max_tokens="continue"), "Count.")
+    found = [run.text[begin:end] for source in run.sources for begin, end in source.spans]
+    assert found == ["Eins 🍵", "日本", "Drei é", "🍵.", "Zwei", "é"]
+    told = [source for event in way.events if isinstance(event, SourcesFound) for source in event.sources]
+    assert not way.streamed or {*told} == {*run.sources}
 
 
 def test_a_call_may_come_in_the_last_piece_or_in_one_before(way: Way, server: GeminiServer) -> None:
