@@ -335,8 +335,8 @@ class Agent(Generic[Deps]):
             history: What a new conversation starts with: dicts in either casing, or `types.Content`.
             memory: Which part of the history is sent: one of `agentkit.memory`, or a list of them. By default
                 everything.
-            config: Further settings of each request, merged over the agent's config; a message's own is merged over
-                that.
+            config: Further settings of each request, merged over the agent's config field by field; an object in a
+                field, such as `thinking_config`, replaces it as a whole. A message's own is merged over that.
             deps: What tools get as `ctx.deps`, unless a message brings its own.
             wait: Seconds that a message waits if another writer has the session; 0 is not at all. By default, messages
                 sent in this process wait for one another indefinitely, while a change of a chat that is being answered,
