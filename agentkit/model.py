@@ -11,7 +11,7 @@ from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from agentkit.errors import ConfigurationError
+from agentkit.errors import ConfigurationError, ModelError
 from agentkit.wire.content import Reply, Request, encode_request
 from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import ReplyAssembler
@@ -90,9 +90,13 @@ class Model(ABC):
     def generate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request."""
         assembler = ReplyAssembler()
-        with closing(self.stream(request, timeout=timeout)) as chunks:
-            for chunk in chunks:
-                assembler.add(chunk)
+        try:
+            with closing(self.stream(request, timeout=timeout)) as chunks:
+                for chunk in chunks:
+                    assembler.add(chunk)
+        except ModelError:
+            if not assembler.finished:
+                raise
         return assembler.reply()
 
     def count_tokens(self, request: Request, *, timeout: float | None = None) -> int:
@@ -108,9 +112,13 @@ class Model(ABC):
     async def agenerate(self, request: Request, *, timeout: float | None = None) -> Reply:
         """Answer a request, async."""
         assembler = ReplyAssembler()
-        async with aclosing(self.astream(request, timeout=timeout)) as chunks:
-            async for chunk in chunks:
-                assembler.add(chunk)
+        try:
+            async with aclosing(self.astream(request, timeout=timeout)) as chunks:
+                async for chunk in chunks:
+                    assembler.add(chunk)
+        except ModelError:
+            if not assembler.finished:
+                raise
         return assembler.reply()
 
     async def acount_tokens(self, request: Request, *, timeout: float | None = None) -> int:

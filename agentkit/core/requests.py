@@ -289,18 +289,20 @@ class Requests:
                 call.hold = self._hold(self._budget, call)
             try:
                 result = yield call
-                if result is None:
+                # What fails behind its last word takes nothing from a reply.
+                is_whole = not call.refused if result is None else call.assembler.finished
+                if is_whole:
                     yield from call.end()
             except BaseException as raised:
                 self._keep_partial(call)
                 if isinstance(raised, GeneratorExit):  # cancelled
                     self._count_given_up(call)
                 raise
+            if is_whole:
+                return call
             if call.refused:
                 self._end.end("cost", call.refused)
                 return None
-            if result is None:
-                return call
             self._count_given_up(call)
             if result is EXPIRED:
                 self._keep_partial(call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import google.auth.credentials
@@ -13,11 +14,12 @@ import pytest
 from google import genai
 from google.genai import types
 
-from agentkit import Agent, ModelError, RetryPolicy, Run, tool
+from agentkit import Agent, Limits, ModelError, RetryPolicy, Run, SQLiteStore, tool
 from agentkit.errors import AgentError
 from agentkit.events import TurnFinished
 from agentkit.gemini.model import GeminiModel
 from tests.helpers.gemini import KEY, AsyncInProcess, InProcess, answer_ok
+from tests.helpers.raw_server import RawServer
 from tests.helpers.ways import WAYS, Way, way
 
 __all__ = ["way"]
@@ -263,3 +265,47 @@ def test_a_client_whose_credentials_give_no_token_is_a_model_error(
         way.run(Agent(GeminiModel(client=client), retry=RetryPolicy(attempts=1)), "x")
     assert isinstance(caught.value, ModelError)
     assert (caught.value.retryable, caught.value.status) == (retryable, "UNAUTHENTICATED")
+
+
+def in_chunks(body: bytes, *headers: str) -> bytes:
+    """Make an answer that is streamed, and whose end doesn't come."""
+    head = "\r\n".join(
+        ["HTTP/1.1 200 OK", "content-type: text/event-stream", "transfer-encoding: chunked", *headers]
+    )
+    return b"%s\r\n\r\n%x\r\n%s\r\n" % (head.encode(), len(body), body)
+
+
+BROKEN: dict[str, bytes] = {
+    "the connection breaks": b"",
+    "an error follows": b'data: {"error": {"code": 503, "message": "overloaded"}}\r\n\r\n',
+    "half an event follows": b'data: {"candi\r\n\r\n',
+    "no reply follows": b'data: {"candidates": [{"content": {"parts": "x"}}]}\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_fails_behind_the_last_word_takes_nothing_from_a_reply(
+    way: Way, broken: str, tmp_path: Path
+) -> None:
+    events = [said({"text": "Tea "}, finishReason=None), said({"text": "lasts."})]
+    body = b"".join(b"data: " + json.dumps(each).encode() + b"\r\n\r\n" for each in events) + BROKEN[broken]
+    with RawServer([in_chunks(body, "connection: close")]) as server:
+        model = GeminiModel("gemini-4-neon", api_key=KEY, http_options={"base_url": server.url})
+        store = SQLiteStore(tmp_path / "chats.db")
+        run = way.chat(Agent(model, retry=RetryPolicy(attempts=1)), store).send("x")
+        assert (run.text, run.stop, run.usage.given_up) == ("Tea lasts.", None, 0)
+        assert [message.content for message in store.load("ann").messages] == run.contents
+        store.close()
+        model.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_reply_that_is_whole_is_one_though_its_connection_stays_open(is_async: bool) -> None:
+    whole = b"data: " + json.dumps(said({"text": "Tea lasts."})).encode() + b"\r\n\r\n"
+    with RawServer([in_chunks(whole)]) as server:
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+        run = Way(is_async=is_async, streamed=True).run(Agent(model, limits=Limits(seconds=0.5)), "x")
+        assert (run.text, run.stop) == ("Tea lasts.", None)
+        assert run.contents[-1]["role"] == "model"
+        model.close()
