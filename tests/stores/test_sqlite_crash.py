@@ -58,10 +58,10 @@ def run(what: str, *args: object) -> Any:
     return [json.loads(told) for told in out.splitlines()]
 
 
-def kill_again_and_again(db: Path, rounds: int) -> None:
+def kill_again_and_again(db: Path, rounds: int, seed: int = 7) -> None:
     with SQLiteStore(db) as store:
         store.create("ann")
-    chosen, seen = random.Random(7), 0
+    chosen, seen = random.Random(seed), 0
     for _ in range(rounds):
         with child("append", db, "ann") as process:
             assert line(process) == "ready"
@@ -111,9 +111,10 @@ def test_a_kill_while_what_was_stored_is_moved_into_the_file_loses_nothing(db: P
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_many_kills_lose_no_step_and_tear_none(db: Path) -> None:
-    kill_again_and_again(db, 200)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(4))
+def test_many_kills_lose_no_step_and_tear_none(db: Path, seed: int) -> None:
+    kill_again_and_again(db, 50, seed)
 
 
 def turns_of(session: StoredSession) -> list[str]:
