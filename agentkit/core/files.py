@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from agentkit.core.effects import EXPIRED, Effect, Upload, Wait
 from agentkit.core.end import RunEnd
@@ -14,10 +14,14 @@ from agentkit.errors import ModelError
 from agentkit.events import Event, FileLost, ModelRetry
 from agentkit.model import Model
 from agentkit.stores.message import Message
+from agentkit.tooling.results import decoded
 from agentkit.wire.content import Content, JsonObject, Part, Request, keep
-from agentkit.wire.files import FilePart, LocalFile, UploadedFile, file_uri
+from agentkit.wire.files import FilePart, LocalFile, UploadedFile, file_uri, inline_size
 
 Uploading = Generator[Event | Effect, Any, Any]
+MOST_INLINE: Final = 90_000_000
+"""Characters of data in the user's contents of a request. The Gemini API takes 100 MB of a request in all
+(https://ai.google.dev/gemini-api/docs/file-input-methods)."""
 
 
 class Files:
@@ -32,6 +36,8 @@ class Files:
         self._jitter = jitter
         self._told: set[str] = set()
         """Those that were told to be lost."""
+        self._moved: dict[tuple[int, str], tuple[Part, Part]] = {}
+        """Parts whose data was uploaded, by their identity and where it was, and those that stand for them."""
 
     def upload(self, file: LocalFile | UploadedFile, model: Model) -> Uploading:
         """Return a file as it is where the model reads it, uploaded if need be; None if it is to be had nowhere.
@@ -99,7 +105,33 @@ class Files:
                 self._history.renew(uri, now)
             if now.uri != uri:
                 changed[uri] = now.part()
-        return _with_parts(request, changed) if changed else request
+        if changed:
+            request = _with_parts(request, lambda part: changed.get(file_uri(part), part))
+        return (yield from self._lightened(request, model))
+
+    def _lightened(self, request: Request, model: Model) -> Generator[Event | Effect, Any, Request | None]:
+        """Return a request with the data in its user's contents uploaded, if that is more than a request may have.
+
+        All of it is, once and for this run: requests to come extend this one.
+        """
+        at = model.uploads_to
+        if self._history.inline <= MOST_INLINE or not at:
+            return request
+        blobs = _blobs_in(request)
+        if sum(map(inline_size, blobs)) <= MOST_INLINE:
+            return request
+        for part in blobs:
+            blob: Any = part["inlineData"]
+            if (id(part), at) not in self._moved and (data := decoded(blob["data"])) is not None:
+                kind, name = str(blob.get("mimeType", "")), str(blob.get("displayName") or "file")
+                file = yield from self.upload(
+                    LocalFile(name=name, mime_type=kind, size=len(data), data=data), model
+                )
+                if file is EXPIRED:
+                    return None
+                rest = {key: value for key, value in part.items() if key != "inlineData"}
+                self._moved[id(part), at] = part, cast(Part, rest | file.part())
+        return _with_parts(request, lambda part: self._moved.get((id(part), at), (part, part))[1])
 
     def forget(self, request: Request, error: ModelError) -> bool:
         """Note that a server has none of the files in a request, if it says so; return whether it does."""
@@ -120,13 +152,23 @@ def _files_in(request: Request) -> set[str]:
     }
 
 
-def _with_parts(request: Request, changed: Mapping[str, Part]) -> Request:
-    """Return a request with other parts in the place of some files, by their URIs."""
+def _blobs_in(request: Request) -> list[Part]:
+    """List the parts with data in the user's contents; what a model made is signed, and stays as it is."""
+    return [
+        part
+        for content in request["contents"]
+        for part in (content["parts"] if content["role"] == "user" else ())
+        if inline_size(part)
+    ]
+
+
+def _with_parts(request: Request, instead: Callable[[Part], Part]) -> Request:
+    """Return a request with other parts in the place of some."""
 
     def made(content: Content) -> Content:
-        if not any(file_uri(part) in changed for part in content["parts"]):
+        parts = [instead(part) for part in content["parts"]]
+        if all(new is old for new, old in zip(parts, content["parts"], strict=True)):
             return content
-        parts = [changed.get(file_uri(part), part) for part in content["parts"]]
         return keep({"role": content["role"], "parts": parts})
 
     return cast(Request, {**request, "contents": [made(content) for content in request["contents"]]})

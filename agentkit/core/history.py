@@ -21,7 +21,7 @@ from agentkit.wire.content import (
     authored,
 )
 from agentkit.wire.convert import authored_in
-from agentkit.wire.files import UploadedFile, file_uri
+from agentkit.wire.files import UploadedFile, file_uri, inline_size
 from agentkit.wire.metadata import server_tool_read
 from agentkit.wire.placing import holds_media, media_placed
 from agentkit.wire.signatures import Author, foreign_to, signed_for
@@ -52,6 +52,8 @@ class History:
         """Files that are referred to, by the URI that stands in their content: as they are now."""
         self.renewed: set[int] = set()
         """Which messages have files that were uploaded again, and aren't stored so yet."""
+        self.inline = 0
+        """Characters of data in the user's contents."""
         self._holds_media = False
         self._placed: dict[tuple[int, frozenset[str]], tuple[Content, Content]] = {}
         """Contents as models that take these kinds of media get them, with what they are made of."""
@@ -80,6 +82,8 @@ class History:
             for index, part in enumerate(message.content["parts"]):
                 if "functionResponse" in part and index not in own:
                     self._note(part["functionResponse"])
+                elif "inlineData" in part:
+                    self.inline += inline_size(part)
 
     def renew(self, uri: str, file: UploadedFile) -> None:
         """Note where a file is now that was uploaded again; `uri` stands in the contents, which stay as they are."""

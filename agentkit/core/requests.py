@@ -334,7 +334,7 @@ class Requests:
 
     def _new_call(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
         model = ask.model or self.model
-        if self._history.files:
+        if self._history.files or self._history.inline:
             found = yield from self.files.sent(request, model)
             if found is None:
                 return None

@@ -90,6 +90,13 @@ def file_uri(part: Mapping[str, Any]) -> str:
     return str(data.get("fileUri", "")) if isinstance(data, dict) else ""
 
 
+def inline_size(part: Mapping[str, Any]) -> int:
+    """Return how many characters of base64 are in a part; 0 if it is none with data."""
+    blob = part.get("inlineData")
+    data = blob.get("data") if isinstance(blob, dict) else None
+    return len(data) if isinstance(data, str) else 0
+
+
 class FilePart(dict[str, Any]):
     """A part of a file, from the input to where it is uploaded. No part that comes as data is one."""
 

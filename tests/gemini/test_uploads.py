@@ -26,12 +26,13 @@ from agentkit import (
     RetryPolicy,
     SQLiteStore,
 )
-from agentkit.events import FileLost, MessageAdded, UploadProgress
+from agentkit.core import files as core_files
+from agentkit.events import FileLost, MessageAdded, PrefixChanged, UploadProgress
 from agentkit.gemini import files as gemini_files
 from agentkit.testing import ScriptedModel
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini import KEY, NO_TLS
-from tests.helpers.gemini_server import GeminiServer
+from tests.helpers.gemini_server import GeminiServer, call, calls
 from tests.helpers.ways import Way, way
 
 __all__ = ["way"]
@@ -443,3 +444,75 @@ def test_the_time_of_the_run_bounds_it(way: Way, server: GeminiServer, files: Fi
     assert run.stop == "seconds"
     assert server.requests == []
     model.close()
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_files, "MOST_INLINE", 3000)
+
+
+def pictures(tmp_path: Path, count: int) -> list[Path]:
+    """Make pictures of which two go into a request of `little_room`."""
+    paths = [tmp_path / f"{number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes([number]) * 1000)
+    return paths
+
+
+def test_small_files_that_are_too_much_together_are_uploaded(
+    way: Way, server: GeminiServer, files: FilesApi, tmp_path: Path, little_room: None
+) -> None:
+    store = SQLiteStore(tmp_path / "chats.db")
+    server.script(["One.", "Two.", "Three.", "Four."])
+    agent = Agent(model_on(server))
+    chat = way.chat(agent, store)
+    one, two, three, four = pictures(tmp_path, 4)
+    chat.send(["What is it?", one, two])
+    assert not files.kept
+    chat.send(["And this?", three])
+    chat.send(["And this?", four])
+    chat.send("So?")
+    assert [file.data for file in files.kept] == [path.read_bytes() for path in (one, two, three, four)]
+    kinds = [
+        ["fileData" in p for c in r.body["contents"] for p in c["parts"] if "text" not in p]
+        for r in server.requests
+    ]
+    assert kinds == [[False] * 2, [True] * 3, [True] * 4, [True] * 4]
+    stored = [part for message in store.load("ann").messages for part in message.content["parts"]]
+    assert (
+        sum("inlineData" in part for part in stored) == 4
+    )  # they are sent otherwise, and stay what they are
+    store.close()
+
+
+def test_so_are_those_of_one_message_and_each_request_of_its_run_extends_the_last(
+    way: Way, server: GeminiServer, files: FilesApi, tmp_path: Path, little_room: None
+) -> None:
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    server.script([calls(call("look")), "Tea."])
+    run = way.run(Agent(model_on(server), tools=[look]), ["What?", *pictures(tmp_path, 3)])
+    assert run.text == "Tea."
+    assert len(files.kept) == 3
+    assert server.requests[1].body["contents"][:1] == server.requests[0].body["contents"]
+    assert not heard(way.events, PrefixChanged)
+
+
+def test_where_nothing_can_be_uploaded_all_is_sent(way: Way, tmp_path: Path, little_room: None) -> None:
+    model = ScriptedModel(["Tea."])
+    way.run(Agent(model), ["What?", *pictures(tmp_path, 3)])
+    assert sum("inlineData" in part for part in model.requests[0]["contents"][0]["parts"]) == 3
+
+
+def test_data_that_cannot_be_uploaded_fails_the_run_and_one_whose_time_is_up_ends(
+    way: Way, server: GeminiServer, files: FilesApi, tmp_path: Path, little_room: None
+) -> None:
+    files.faults["start"] = [400]
+    with pytest.raises(ModelError, match="400"):
+        way.run(Agent(model_on(server)), ["What?", *pictures(tmp_path, 3)])
+    files.looks = 10**6
+    run = way.run(Agent(model_on(server), limits=Limits(seconds=0.2)), ["What?", *pictures(tmp_path, 3)])
+    assert run.stop == "seconds"
+    assert not server.requests
