@@ -38,6 +38,8 @@ class Files:
         """Those that were told to be lost."""
         self._moved: dict[tuple[int, str], tuple[Part, Part]] = {}
         """Parts whose data was uploaded, by their identity and where it was, and those that stand for them."""
+        self._forgotten: dict[Any, str] = {}
+        """What the server had no more when it was sent, and under which URI: nothing is uploaded again twice."""
 
     def upload(self, file: LocalFile | UploadedFile, model: Model) -> Uploading:
         """Return a file as it is where the model reads it, uploaded if need be; None if it is to be had nowhere.
@@ -124,8 +126,9 @@ class Files:
             blob: Any = part["inlineData"]
             if (id(part), at) not in self._moved and (data := decoded(blob["data"])) is not None:
                 kind, name = str(blob.get("mimeType", "")), str(blob.get("displayName") or "file")
+                lost = self._forgotten.get((id(part), at), "")
                 file = yield from self.upload(
-                    LocalFile(name=name, mime_type=kind, size=len(data), data=data), model
+                    LocalFile(name=name, mime_type=kind, size=len(data), data=data, lost=lost), model
                 )
                 if file is EXPIRED:
                     return None
@@ -134,15 +137,18 @@ class Files:
         return _with_parts(request, lambda part: self._moved.get((id(part), at), (part, part))[1])
 
     def forget(self, request: Request, error: ModelError) -> bool:
-        """Note that a server has none of the files in a request, if it says so; return whether it does."""
+        """Note that a server has none of the files in a request, if it says so; return whether that is new."""
         if error.code not in (403, 404) or "file" not in str(error).lower():
             return False
-        sent = _files_in(request)
-        gone = {
-            uri: file for uri, file in self._history.files.items() if file.uri in sent and file.expires != 0
-        }
-        self._history.files |= {uri: replace(file, expires=0.0) for uri, file in gone.items()}
-        return bool(gone)
+        sent, known, files = _files_in(request), self._forgotten, self._history.files
+        uploaded = {key: file.uri for key, file in files.items() if file.expires != 0}
+        gone = {key: uri for key, uri in uploaded.items() if uri in sent and key not in known}
+        stand_in = {key: file_uri(part) for key, (_, part) in self._moved.items()}
+        moved = {key: uri for key, uri in stand_in.items() if uri in sent and key not in known}
+        self._forgotten |= gone | moved
+        self._history.files |= {key: replace(files[key], expires=0.0) for key in gone}
+        self._moved = {key: each for key, each in self._moved.items() if key not in moved}
+        return bool(gone or moved)
 
 
 def _files_in(request: Request) -> set[str]:

@@ -32,7 +32,7 @@ from agentkit.gemini import files as gemini_files
 from agentkit.testing import ScriptedModel
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini import KEY, NO_TLS
-from tests.helpers.gemini_server import GeminiServer, call, calls
+from tests.helpers.gemini_server import GeminiServer, call, calls, fault
 from tests.helpers.ways import Way, way
 
 __all__ = ["way"]
@@ -328,6 +328,18 @@ def test_a_file_that_was_deleted_before_its_time_is_uploaded_again(
     model.close()
 
 
+def test_one_that_is_refused_again_once_it_is_there_ends_the_run(
+    way: Way, server: GeminiServer, files: FilesApi, video: Path
+) -> None:
+    words = "You do not have permission to access the File or it may not exist."
+    server.script([fault(403, status="PERMISSION_DENIED", message=words)] * 9)
+    model = model_on(server)
+    with pytest.raises(ModelError, match="permission"):
+        way.run(Agent(model), ["a", video])
+    assert len(server.requests) == len(files.kept) == 2
+    model.close()
+
+
 def test_a_message_on_the_way_brings_its_file(server: GeminiServer, files: FilesApi, video: Path) -> None:
     from tests.helpers.gemini_server import call as called
     from tests.helpers.gemini_server import calls
@@ -498,6 +510,25 @@ def test_so_are_those_of_one_message_and_each_request_of_its_run_extends_the_las
     assert len(files.kept) == 3
     assert server.requests[1].body["contents"][:1] == server.requests[0].body["contents"]
     assert not heard(way.events, PrefixChanged)
+
+
+def test_those_that_were_deleted_before_their_time_are_uploaded_again_once(
+    way: Way, server: GeminiServer, files: FilesApi, tmp_path: Path, little_room: None
+) -> None:
+    words = "You do not have permission to access the File or it may not exist."
+    server.script(["One.", "Two.", *[fault(403, status="PERMISSION_DENIED", message=words)] * 9])
+    store = MemoryStore()
+    model = model_on(server)
+    chat = way.chat(Agent(model), store)
+    chat.send(["What?", *pictures(tmp_path, 3)])
+    for file in files.kept:
+        file.gone = True
+    assert chat.send("And?").text == "Two."
+    assert sent_files(server) == ["f3", "f4", "f5"]
+    with pytest.raises(ModelError, match="permission"):
+        chat.send("So?")
+    assert len(files.kept) == 9
+    model.close()
 
 
 def test_where_nothing_can_be_uploaded_all_is_sent(way: Way, tmp_path: Path, little_room: None) -> None:
