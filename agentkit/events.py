@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
@@ -429,33 +429,29 @@ class OpenCalls:
     def __init__(self) -> None:
         self._begun: dict[tuple[str, ...], ToolStarted | ServerToolStarted | AgentEvent] = {}
 
-    def before(self, event: Event) -> list[Event]:
-        """Note an event; return what has to be told before it: the ends of calls inside one that ends."""
+    def in_order(self, event: Event) -> Sequence[Event]:
+        """Note an event; return it, after the ends of calls inside one that ends."""
         if not self._begun and not isinstance(event, (ToolStarted, ServerToolStarted, AgentEvent)):
-            return []
+            return (event,)
         inner = _inside(event)
         around = event.call_ids if isinstance(event, AgentEvent) else ()
+        inside: list[tuple[str, ...]] = []
         if isinstance(inner, (ModelRetry, ModelChanged, TurnFinished)):
-            return self._end([key for key in self._begun if key[:-1] == around and self._is_server(key)])
-        if not isinstance(inner, (ToolStarted, ToolFinished, ServerToolStarted, ServerToolFinished)):
-            return []
-        key = (*around, inner.call_id)
-        if isinstance(inner, (ToolStarted, ServerToolStarted)):
-            self._begun[key] = event  # type: ignore[assignment] # one of the two
-            return []
-        self._begun.pop(key, None)
-        if isinstance(event, AgentEvent) or isinstance(inner, ServerToolFinished):
-            return []
-        return self._end([key for key in self._begun if key[0] == inner.call_id])
+            inside = [key for key in self._begun if key[:-1] == around and self._is_server(key)]
+        elif isinstance(inner, (ToolStarted, ServerToolStarted)):
+            self._begun[*around, inner.call_id] = event  # type: ignore[assignment] # one of the two
+        elif isinstance(inner, (ToolFinished, ServerToolFinished)):
+            self._begun.pop((*around, inner.call_id), None)
+            if event is inner and isinstance(inner, ToolFinished):
+                inside = [key for key in self._begun if key[0] == inner.call_id]
+        return (*self.end(inside), event) if inside else (event,)
 
     def _is_server(self, key: tuple[str, ...]) -> bool:
         return isinstance(_inside(self._begun[key]), ServerToolStarted)
 
-    def left(self) -> list[Event]:
-        """Return the ends of all calls that are still open."""
-        return self._end(list(self._begun))
-
-    def _end(self, keys: list[tuple[str, ...]]) -> list[Event]:
+    def end(self, keys: Sequence[tuple[str, ...]] | None = None) -> list[Event]:
+        """Return the ends of calls, of all that are still open by default, the last one first."""
+        keys = list(self._begun) if keys is None else keys
         return [_cut_off(self._begun.pop(key)) for key in reversed(keys)]
 
 

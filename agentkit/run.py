@@ -22,7 +22,7 @@ from agentkit.limits import Stop, Usage
 from agentkit.stores.message import Message, copies_of
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.wire.arguments import checked
-from agentkit.wire.content import Content, JsonObject, copy_content, text_of
+from agentkit.wire.content import Content, JsonObject, copy_content, text_in
 from agentkit.wire.convert import UserInput, user_input
 from agentkit.wire.history import check
 
@@ -286,7 +286,7 @@ def _last_text(state: RunState) -> str:
     last = next((message for message in reversed(own) if message.content["role"] == "model"), None)
     if last is None or not (last is own[-1] or not turns or last.usage is turns[-1]):
         return ""
-    return text_of(last.content)
+    return text_in(last.content["parts"])
 
 
 def resume_of(
@@ -334,12 +334,13 @@ class _Stream(Generic[Out]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._state.context.run_id!r}, {'over' if self._run else 'going on'})"
 
-    def __init__(self, state: RunState, resumed: Parked | None) -> None:
+    def __init__(self, events: Any, state: RunState, resumed: Parked | None) -> None:
+        self._events = events
         self._state = state
         self._observers = state.settings.observers
         self._open = OpenCalls()
         self._ahead: deque[Event] = deque()
-        """What is told before more is asked of the run."""
+        """What is told next, before more is asked of the run."""
         self._resumed = resumed
         self._said = [] if resumed is None else [resumed.said]
         self._shared: Parked | None = None
@@ -380,18 +381,6 @@ class _Stream(Generic[Out]):
             raise AgentError("The run still goes on: read its events to the end, or close the stream, first.")
         return self._run
 
-    def _told(self, event: Event) -> Event:
-        """Return what is to be told next: an event, or what has to be told before it."""
-        if before := self._open.before(event):
-            self._ahead += [*before, event]
-            event = self._ahead.popleft()
-        return self._tell(event)
-
-    def _last(self) -> Event:
-        """Return what is told at the end: the ends of calls that were cut off, then that of the run."""
-        self._ahead += [*self._open.left(), RunFinished(self._end())]
-        return self._tell(self._ahead.popleft())
-
     def _tell(self, event: Event) -> Event:
         """Let the observers hear of an event; one that fails ends nothing."""
         if isinstance(event, TextDelta):
@@ -407,6 +396,7 @@ class _Stream(Generic[Out]):
         return event
 
     def _end(self) -> Run[Out]:
+        """Take down what came of the run; told next are the ends of calls that were cut off, then that of the run."""
         if self._run is None:
             if not self._state.end.over:  # closed before it began
                 if self._state.end.stop is None:
@@ -419,6 +409,7 @@ class _Stream(Generic[Out]):
             ):
                 self._give_back()  # nothing was done
             self._run = make_run(self._state, "".join(self._said), self._shared)
+            self._ahead += (*self._open.end(), RunFinished(self._run))
         return self._run
 
     def _break_off(self) -> Run[Out]:
@@ -426,9 +417,6 @@ class _Stream(Generic[Out]):
         run = self._end()
         while self._ahead:
             self._tell(self._ahead.popleft())
-        if self._observers:
-            for event in (*self._open.left(), RunFinished(run)):
-                self._tell(event)
         return run
 
     def _give_back(self) -> None:
@@ -454,27 +442,21 @@ class RunStream(_Stream[Out]):
     reply that was under way is in `run.text`, not in `run.contents`.
     """
 
-    def __init__(
-        self,
-        events: Generator[Event, None, None],
-        state: RunState,
-        resumed: Parked | None,
-    ) -> None:
-        super().__init__(state, resumed)
-        self._events = events
+    _events: Generator[Event, None, None]
 
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
-        if self._ahead:
-            return self._tell(self._ahead.popleft())
         try:
-            return self._told(next(self._events))
+            if not self._ahead:
+                self._ahead += self._open.in_order(next(self._events))
+            return self._tell(self._ahead.popleft())
         except StopIteration:
             if self._run is not None:
                 raise
-            return self._last()
+            self._end()
+            return self._tell(self._ahead.popleft())
         except BaseException as error:
             self._fail(error)
             raise
@@ -523,14 +505,7 @@ class AsyncRunStream(_Stream[Out]):
     It ends as `RunStream` does; a cancelled task ends it too.
     """
 
-    def __init__(
-        self,
-        events: AsyncGenerator[Event, None],
-        state: RunState,
-        resumed: Parked | None,
-    ) -> None:
-        super().__init__(state, resumed)
-        self._events = events
+    _events: AsyncGenerator[Event, None]
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
@@ -541,14 +516,15 @@ class AsyncRunStream(_Stream[Out]):
         return self
 
     async def __anext__(self) -> Event:
-        if self._ahead:
-            return self._tell(self._ahead.popleft())
         try:
-            return self._told(await anext(self._events))
+            if not self._ahead:
+                self._ahead += self._open.in_order(await anext(self._events))
+            return self._tell(self._ahead.popleft())
         except StopAsyncIteration:
             if self._run is not None:
                 raise
-            return self._last()
+            self._end()
+            return self._tell(self._ahead.popleft())
         except BaseException as error:
             self._fail(error)
             raise

@@ -197,7 +197,7 @@ class QueuedRuns(Runs):
         async for _, event in self.queue.watch(task):
             match event:
                 case TaskStarted(attempt) if attempt > 1:  # what wasn't whole is told anew
-                    for cut in calls.left():
+                    for cut in calls.end():
                         live.hear(cut)
                     live.hear(ModelRetry(attempt, 0.0, "Another worker goes on.", discarded=partial))
                     partial = ""
@@ -206,9 +206,8 @@ class QueuedRuns(Runs):
                 case TaskEnded(task=ended):
                     return await self._came_of(live, ended, usage)
                 case _:
-                    for cut in calls.before(event):
-                        live.hear(cut)
-                    live.hear(event)
+                    for each in calls.in_order(event):
+                        live.hear(each)
                     if isinstance(event, (TextDelta, ThoughtDelta)):
                         partial += event.text
                     elif isinstance(event, (TurnFinished, ToolStarted)):
