@@ -243,10 +243,13 @@ class KeptContent(dict[str, Any]):
             known = self._json = dumps(self)
         return known
 
-    def release(self) -> None:
-        """Keep the JSON no longer: somebody else does. It is encoded anew where it is asked for."""
-        if hasattr(self, "_json"):
-            del self._json
+    def hand_over_json(self) -> bytes:
+        """Return the content as JSON, for somebody else to keep: it is encoded anew where it is asked for again."""
+        known: bytes | None = getattr(self, "_json", None)
+        if known is None:
+            return dumps(self)
+        del self._json
+        return known
 
 
 def keep(content: Content) -> Content:
@@ -285,9 +288,7 @@ class Joined:
         for content in contents[upto:]:
             if self._json:
                 self._json += b","
-            self._json += content_json(content)
-            if isinstance(content, KeptContent):
-                content.release()
+            self._json += content.hand_over_json() if isinstance(content, KeptContent) else dumps(content)
         if contents:
             self._upto, self._last = len(contents), contents[-1]
         return bytes(self._json)

@@ -131,22 +131,13 @@ class ReplyAssembler:
         if plain and self._texts and self._is_joined(part):
             self._texts.append(part["text"])
             return
-        self._end_text()
-        self._parts.append(part)
-        if plain:
-            self._texts.append(part["text"])
-
-    def _end_text(self) -> None:
-        """Put what came of the last text together."""
-        if len(self._texts) > 1:
-            self._parts[-1] = cast(Part, {**self._parts[-1], "text": "".join(self._texts)})
-        self._texts = []
+        self.parts.append(part)
+        self._texts = [part["text"]] if plain else []
 
     def _end_call(self) -> None:
         assert self._call is not None
-        self._end_text()
-        self._parts.append(self._call.part())
-        self._call = None
+        self.parts.append(self._call.part())
+        self._texts, self._call = [], None
 
     @property
     def parts(self) -> list[Part]:
