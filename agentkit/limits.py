@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from operator import attrgetter
@@ -379,10 +379,15 @@ class Usage:
         return total_of((self, other))
 
 
-def total_of(usages: Sequence[Usage]) -> Usage:
-    """Add up usages in one go; a single one stays as it is."""
-    if len(usages) == 1:
-        return usages[0]
+NO_USAGE: Final = Usage()
+"""Of nothing so far."""
+
+
+def total_of(usages: Iterable[Usage]) -> Usage:
+    """Add up usages in one go; a single one stays as it is, whatever `NO_USAGE` is beside it."""
+    usages = [usage for usage in usages if usage is not NO_USAGE]
+    if len(usages) < 2:
+        return usages[0] if usages else NO_USAGE
     by: dict[tuple[str, bool, str], list[ModelUsage]] = {}
     for usage in usages:
         for used in usage.by_model:

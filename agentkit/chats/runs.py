@@ -240,7 +240,7 @@ def settle(
             steps.append(SaveState(state.session.state))  # a step that had it with a result may have failed
         steps += [AddMessage(message) for message in messages[stored:]]
         for message in messages[stored:]:
-            state.note_stored(message)  # its usage is stored with it
+            state.meter.note_stored(message.usage)  # its usage is stored with it
     else:
         state.history.cut(started_with)
         if stored > started_with:

@@ -4,64 +4,35 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from agentkit.core.effects import EXPIRED, Effect, Resolve
-from agentkit.core.end import RunEnd
-from agentkit.core.history import History
-from agentkit.core.hooks import Hooks
 from agentkit.core.outcomes import Outcomes
-from agentkit.core.toolset import ToolSet
 from agentkit.errors import DecisionError, ToolDeferred
 from agentkit.events import Event
 from agentkit.stores.steps import StoredCall
-from agentkit.tooling.context import Context
 from agentkit.tooling.decisions import Approve, Decision, Deny, Edit, PendingCall, Result
 from agentkit.tooling.invoke import Invocation, args_of, edit, fail, hold, prepare
 from agentkit.tooling.tool import Tool
 from agentkit.wire.content import JsonObject
 
+if TYPE_CHECKING:
+    from agentkit.core.state import RunState
+
 Settling = Generator[Event | Effect, Any, None]
-Approver = Callable[[PendingCall, Context[Any]], Any]
 
 _SAID = (Approve, Deny, Edit, Result)
 _HOOK_SAYS = (Edit, Deny, Result)
 
 
 class Approvals:
-    """Settles what becomes of calls before any of them runs.
+    """Settles what becomes of calls before any of them runs."""
 
-    Args:
-        approver: Decides at once about calls that need approval; without one they wait.
-        decisions: What was said of calls that the run stopped for, by their ids.
-        guarded: Whether untrusted words in the history make sensitive calls need approval.
-        tools: Those of the run: they say whose words are untrusted.
-        output: The tool that takes the structured output, if any: nobody is asked about its calls.
-    """
-
-    def __init__(
-        self,
-        hooks: Hooks,
-        *,
-        approver: Approver | None,
-        decisions: Mapping[str, Decision],
-        guarded: bool,
-        tools: ToolSet,
-        output: Tool | None,
-        outcomes: Outcomes,
-        history: History,
-        end: RunEnd,
-    ) -> None:
-        self.decisions = decisions
-        self._hook = hooks.before_tool
-        self._approver = approver
-        self._guarded = guarded
-        self._tools = tools
-        self._output = output
+    def __init__(self, run: RunState, outcomes: Outcomes) -> None:
+        self._run = run
         self._outcomes = outcomes
-        self._history = history
-        self._end = end
+        self._decisions = run.setup.decisions
 
     def check(self, ledger: Sequence[StoredCall]) -> None:
         """Refuse decisions that fit no call that waits, before anything is done.
@@ -72,7 +43,7 @@ class Approvals:
         waiting = [entry.call_id for entry in ledger if entry.response is None]
         for entry in ledger:
             waiting += [call.call_id for call in waiting_inside(entry)]
-        for call_id, decision in self.decisions.items():
+        for call_id, decision in self._decisions.items():
             if call_id not in waiting:
                 raise DecisionError(f"There is no pending call with the id {call_id!r}. Pending: {waiting}.")
             if not isinstance(decision, _SAID):
@@ -80,7 +51,7 @@ class Approvals:
                     f"{decision!r:.100} isn't a decision: give Approve(), Deny(why), Edit(args) or Result(value)."
                 )
         for entry in ledger:
-            if is_unknown(entry) and entry.call_id in self.decisions:
+            if is_unknown(entry) and entry.call_id in self._decisions:
                 raise DecisionError(
                     f"Nobody knows whether the call {entry.call_id!r} of {entry.name!r} took effect: find out, and"
                     " say so with chat.resolve(call_id, result=...) or chat.resolve(call_id, retry=True)."
@@ -93,26 +64,27 @@ class Approvals:
             DecisionError: What a person, a hook or the approver said can't be done. The call waits.
         """
         if entry is not None and entry.deferred is not None:
-            self._go_on(invocation, entry, entry.deferred, tools)
+            self._resume(invocation, entry, entry.deferred, tools)
             return
-        decision = self.decisions.get(invocation.context.call_id)
+        decision = self._decisions.get(invocation.context.call_id)
         if self._is_settled(invocation):
             self._answer_anyway(invocation, decision)
             return
         if decision is None and invocation.approved:
             decision = Approve()
         changed = _changed(invocation, entry) if isinstance(decision, (Approve, Edit)) else None
-        if self._hook is not None and not (self._output is not None and invocation.tool is self._output):
-            yield from self._hear_hook(self._hook, invocation)
+        hook, output = self._run.settings.hooks.before_tool, self._run.output
+        if hook is not None and not (output is not None and invocation.tool is output.tool):
+            yield from self._hear_hook(hook, invocation)
             if self._is_settled(invocation):
                 return
         if changed is not None:
             decision = None
         if decision is None and (why := changed or self._why_not(invocation)):
             pending = hold(invocation, "approval", why)
-            if self._approver is None:
+            if self._run.setup.approver is None:
                 return
-            decision = yield from self._ask(self._approver, pending, invocation)
+            decision = yield from self._ask(self._run.setup.approver, pending, invocation)
             if decision is None:
                 return
             self._check(decision, _SAID, invocation)
@@ -123,7 +95,7 @@ class Approvals:
             self._outcomes.say(invocation, decision, "A person")
 
     def _is_settled(self, invocation: Invocation) -> bool:
-        return invocation.outcome is not None or self._end.stop is not None
+        return invocation.outcome is not None or self._run.end.stop is not None
 
     def _answer_anyway(self, invocation: Invocation, decision: Decision | None) -> None:
         """Hear what was said of a call that can't run: its tool is gone, say, since it began to wait."""
@@ -153,8 +125,8 @@ class Approvals:
             return None
         if held:
             return held if isinstance(held, str) else f"The tool {tool.name!r} needs approval."
-        if self._guarded and (tool.effect == "write" or tool.sensitive):
-            source = self._history.untrusted(self._tools.all)
+        if self._run.setup.guarded and (tool.effect == "write" or tool.sensitive):
+            source = self._run.history.untrusted(self._run.tools.all)
             if source:
                 return (
                     f"Words that {source!r} brought in may be a stranger's; {tool.name!r} could act on them."
@@ -163,14 +135,14 @@ class Approvals:
 
     def _hear_hook(self, hook: Any, invocation: Invocation) -> Settling:
         said = yield from self._ask(hook, args_of(invocation), invocation)
-        if self._end.stop is None and said is not None:
+        if self._run.end.stop is None and said is not None:
             self._check(said, _HOOK_SAYS, invocation)
             self._outcomes.say(invocation, said, "The program")
 
     def _ask(self, function: Any, about: Any, invocation: Invocation) -> Generator[Event | Effect, Any, Any]:
         said = yield Resolve(lambda: function(about, invocation.context))
         if said is EXPIRED:
-            self._end.end("seconds")
+            self._run.end.end("seconds")
             return None
         return said
 
@@ -182,11 +154,11 @@ class Approvals:
                 f"{said!r:.100} isn't a valid decision for the call of {invocation.context.tool_name!r}: give {names}."
             )
 
-    def _go_on(
+    def _resume(
         self, invocation: Invocation, entry: StoredCall, deferred: JsonObject, tools: Mapping[str, Tool]
     ) -> None:
         """Go on with a call whose result was to come later."""
-        decisions, inside = self.decisions, waiting_inside(entry)
+        decisions, inside = self._decisions, waiting_inside(entry)
         invocation.args = deferred.get("args")
         said = decisions.get(entry.call_id)
         if said is not None and not (inside and isinstance(said, Approve)):

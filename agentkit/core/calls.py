@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from agentkit.core.approvals import is_unknown, waiting_inside, was_approved, why_unknown
+from agentkit.core.approvals import Approvals, is_unknown, waiting_inside, was_approved, why_unknown
 from agentkit.core.effects import EXPIRED, CallDone, Effect, NextNews, Resolve, Save, StartCalls, Steps
 from agentkit.core.log import note_in_order
+from agentkit.core.outcomes import Outcomes
 from agentkit.core.subagents import Mistake
 from agentkit.errors import AgentError, DecisionError, ToolDeferred, ToolError, ToolRetry
 from agentkit.events import Event, ToolFinished, ToolStarted
@@ -59,16 +60,18 @@ class Calls:
         self._resumed = ledger is not None
         self._entries = {entry.index: entry for entry in ledger or ()}
         self._begun: set[int] = set()
-        self._open = self._resumed  # what waits goes on waiting until it is settled what becomes of it
+        self._unsettled = self._resumed  # what waits goes on waiting until it is settled what becomes of it
         self._closing = "the run was cancelled before"
         self._mistake: DecisionError | None = None
         self._stored_state = run.session.state
+        self._outcomes = Outcomes(run.settings.hooks, run.end, max_chars=run.tools.max_chars)
+        self._approvals = Approvals(run, self._outcomes)
         self.invocations: list[Invocation] = []
         self._untold: list[ToolFinished] = []
 
     # -- the whole of it
 
-    def answer(self) -> Steps:
+    def respond(self) -> Steps:
         """Give every call its one response, in one content, whatever happens (rule 2); or leave the turn open."""
         end = self._run.end
         self._run.history.hear(self._message)
@@ -76,22 +79,22 @@ class Calls:
             self._look()
             if self._resumed:
                 yield from self._check_decisions()
-            if self._run.waiting.pending:
-                end.end("unknown_effect")
-                return
+                if self._list_pending():
+                    end.end("unknown_effect")
+                    return
             if not self._resumed and self._run.session.append is not None:
                 entries = [self._entry(index, at_first=True) for index in range(len(self.invocations))]
                 yield Save([store.AddMessage(self._message, entries)], later=True)
-                self._run.note_stored(self._message)
+                self._run.meter.note_stored(self._message.usage)
             yield from self._settle()
-            yield from self._store_waiting()
-            self._list_pending()
+            if self._run.session.append is not None:
+                yield from self._store_waiting()
+            self._unsettled = False
             if end.stop is None:
                 yield from self._make_calls()
             else:
                 self._closing = _TIME_UP
-            self._list_pending()
-            if self._open:
+            if self._list_pending():
                 yield from self._leave_open()
                 return
         except Exception:
@@ -104,10 +107,8 @@ class Calls:
             output = self._run.output is not None and any(map(self._gives_output, self.invocations))
             yield Save([*self._wholes(), store.AddMessage(self._run.history.messages[-1])], later=output)
             yield from self._untold
-        if end.stop is None and self._run.meter.out_of_calls:
-            end.end(
-                "tool_calls", f"The limit of {self._run.meter.limits.tool_calls} function calls is reached."
-            )
+        if end.stop is None and (limit := self._run.meter.calls_reached()):
+            end.end(*limit)
 
     def take_output_again(self) -> Steps:
         """Take the structured output that a call gave before the run stopped: it isn't kept with the response."""
@@ -143,8 +144,6 @@ class Calls:
                 hold(invocation, "unknown_effect", why_unknown(entry))
             elif not unknown:  # nothing is run before a person has said what became of those
                 self._prepare(invocation, entry)
-        if self._resumed:
-            self._list_pending(opens=False)
 
     def _prepare(self, invocation: Invocation, entry: store.StoredCall | None) -> None:
         run, max_chars = self._run, self._run.tools.max_chars
@@ -160,7 +159,7 @@ class Calls:
         if self._gives_output(invocation):
             return  # it does nothing: it is how the answer is given
         run.meter.tool_calls += 1
-        if run.meter.out_of_calls:
+        if run.meter.calls_reached():
             text = "The limit of tool calls is reached; this call was not run."
             invocation.outcome = refuse(invocation, text, "refused")
 
@@ -171,7 +170,7 @@ class Calls:
 
     def _check_decisions(self) -> Steps:
         try:
-            self._run.approvals.check(list(self._entries.values()))
+            self._approvals.check(list(self._entries.values()))
         except DecisionError:
             yield from self._keep_waiting("No valid decision was made.", anew=True)
             raise
@@ -183,7 +182,7 @@ class Calls:
             if invocation.stored or run.end.stop is not None:
                 continue
             try:
-                yield from run.approvals.settle(invocation, self._entries.get(index), self._tools)
+                yield from self._approvals.settle(invocation, self._entries.get(index), self._tools)
             except DecisionError as error:
                 if not self._resumed:
                     invocation.outcome = None
@@ -210,7 +209,8 @@ class Calls:
                 else:
                     hold(invocation, "approval", why)
             front = front or self._name_if_waiting(index)
-        yield from self._store_waiting()
+        if self._run.session.append is not None:
+            yield from self._store_waiting()
 
     def _queue_behind_waiting(self) -> None:
         """Let what runs in order wait behind a call that waits; what only reads goes on beside."""
@@ -231,8 +231,6 @@ class Calls:
     def _store_waiting(self) -> Steps:
         """Store why calls wait for a decision, and what was declared, where a store doesn't know it yet."""
         held: list[store.Step] = []
-        if self._run.session.append is None:
-            return
         for index in filter(self._is_waiting, range(len(self.invocations))):
             entry, known = self._entry(index), self._entries.get(index)
             if entry.why is not None and (
@@ -242,12 +240,11 @@ class Calls:
         if held:
             yield Save(held, later=True)
 
-    def _list_pending(self, *, opens: bool = True) -> None:
+    def _list_pending(self) -> bool:
+        """List the calls that somebody must say something about; return whether there are any."""
         outcomes = [each.outcome for each in self.invocations if each.outcome is not None]
-        pending = [call for outcome in outcomes for call in outcome.pending]
-        self._run.waiting.pending = pending
-        if opens:
-            self._open = bool(pending)
+        self._run.waiting.pending = pending = [call for outcome in outcomes for call in outcome.pending]
+        return bool(pending)
 
     # -- running them
 
@@ -355,9 +352,9 @@ class Calls:
                         f"The tool has run, but ctx.state can't be kept, for it isn't JSON now: {error}"
                     ),
                 )
-        withheld = self._run.outcomes.after_tool is not None and made.kind not in ("timeout", "waits")
+        withheld = self._outcomes.after_tool is not None and made.kind not in ("timeout", "waits")
         if withheld and not self._gives_output(invocation):
-            yield from self._run.outcomes.release(invocation, made)
+            yield from self._outcomes.release(invocation, made)
         else:
             invocation.outcome = made
         if state is not self._run.session.state:
@@ -474,11 +471,8 @@ class Calls:
         # Those behind were not looked at yet when it broke off.
         for call in calls_of(self._message.content)[len(invocations) :]:
             invocations.append(Invocation(call, run.call_context(call, "")))
-        still_open = self._open
-        self._list_pending()
-        self._open = self._open or still_open  # what waits is not lost to what breaks off the others
-        self._give_up_begun()
-        if self._open:
+        if self._list_pending() or self._unsettled:  # what waits is not lost to what breaks off the others
+            self._give_up_begun()
             run.waiting.open(self._message, [self._entry(index) for index in range(len(invocations))])
         for index, invocation in enumerate(invocations):
             if invocation.outcome is None:

@@ -28,11 +28,12 @@ from agentkit.core.rate_limit import RateLimit
 from agentkit.core.server_tools import FOUND, ServerTools, found
 from agentkit.errors import ModelError
 from agentkit.events import Event, MediaDelta, OutputDelta, TextDelta, ThoughtDelta, UploadProgress
+from agentkit.limits import Usage
 from agentkit.model import Model
 from agentkit.stores.steps import Step
 from agentkit.tooling.caller import Caller
 from agentkit.tooling.invoke import Invocation
-from agentkit.wire.content import Reply, Request
+from agentkit.wire.content import Reply, Request, UsageMetadata
 from agentkit.wire.files import LocalFile, UploadedFile
 from agentkit.wire.reply import ReplyAssembler
 
@@ -122,6 +123,10 @@ class CallModel:
         error = self.failed
         refused = error is not None and error.code is not None and not self.assembler.parts
         return not self.sent or refused or (error is not None and not error.reached)
+
+    def usage_in(self, told: UsageMetadata | None) -> Usage:
+        """Read counts of tokens as those of this request: of its model, in the tier that it asks for."""
+        return Usage.from_wire(told, self.model.name, asked_tier=self.request.get("serviceTier"))
 
     def again(self) -> CallModel:
         """Return the same request, to be made once more."""
@@ -235,18 +240,26 @@ EFFECTS = frozenset({CallModel, Upload, StartCalls, NextNews, Resolve, Wait, Ext
 Steps = Generator[Event | Effect, Any, None]
 
 
+def drop(_: Event) -> None:
+    """Drop what a tool tells while no one listens, as the late words of one that was left behind."""
+
+
+def _do_nothing() -> None:
+    """Wake nobody."""
+
+
+@dataclass(slots=True, eq=False)
 class Signals:
     """How tools, callers and other threads reach the driver of a run."""
 
-    def __init__(self) -> None:
-        self.cancelled = False
-        """Set from any thread to end a sync run."""
-        self.report: Callable[[Event], None] = drop
-        """Where tools that run tell how far they are; a driver sets it for as long as it listens."""
-        self.wake: Callable[[], None] = _do_nothing
-        """Makes a driver that waits look whether the run was cancelled."""
-        self.caller = Caller()
-        """Where tools that ask a person are called; of a sub-agent's run, that of the run around it."""
+    cancelled: bool = False
+    """Set from any thread to end a sync run."""
+    report: Callable[[Event], None] = drop
+    """Where tools that run tell how far they are; a driver sets it for as long as it listens."""
+    wake: Callable[[], None] = _do_nothing
+    """Makes a driver that waits look whether the run was cancelled."""
+    caller: Caller = field(default_factory=Caller)
+    """Where tools that ask a person are called; of a sub-agent's run, that of the run around it."""
 
     def unplug(self) -> None:
         """Let nobody be told or woken any more."""
@@ -256,11 +269,3 @@ class Signals:
         """End the run at the next instant at which the driver looks."""
         self.cancelled = True
         self.wake()
-
-
-def drop(_: Event) -> None:
-    """Drop what a tool tells while no one listens, as the late words of one that was left behind."""
-
-
-def _do_nothing() -> None:
-    """Wake nobody."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
 
 from agentkit.limits import LANDING, Stop
@@ -22,26 +23,26 @@ _WHY: Final[dict[Stop, str]] = {
 }
 
 
+@dataclass(slots=True, eq=False)
 class RunEnd:
     """Whether and how a run has ended, and how its last reply did; its methods alone set `stop`, `why` and `limit`."""
 
-    def __init__(self) -> None:
-        self.stop: Stop | None = None
-        """Why the run ended without an answer."""
-        self.why = ""
-        """That in words."""
-        self.limit: Stop | None = None
-        """The limit that was reached, also if the run came to an answer all the same."""
-        self.finish_reason: str | None = None
-        self.metadata: JsonObject | None = None
-        """What the last reply said beside its content, if it isn't in the history: it was blocked, say."""
-        self.partial = ""
-        """Text of a reply that was broken off; it is not in the history."""
-        self.errors: list[Exception] = []
-        """What tools raised, timeouts and used up retries, in order."""
-        self.answered = False
-        self.over = False
-        """Whether the loop has ended."""
+    stop: Stop | None = None
+    """Why the run ended without an answer."""
+    why: str = ""
+    """That in words."""
+    limit: Stop | None = None
+    """The limit that was reached, also if the run came to an answer all the same."""
+    finish_reason: str | None = None
+    metadata: JsonObject | None = None
+    """What the last reply said beside its content, if it isn't in the history: it was blocked, say."""
+    partial: str = ""
+    """Text of a reply that was broken off; it is not in the history."""
+    errors: list[Exception] = field(default_factory=list)
+    """What tools raised, timeouts and used up retries, in order."""
+    answered: bool = False
+    over: bool = False
+    """Whether the loop has ended."""
 
     def end(self, stop: Stop, why: str = "", *, said: str = "") -> None:
         """End the run without an answer.
@@ -69,7 +70,7 @@ class RunEnd:
         """Add to why the run ended, in words, what else there is to say of it."""
         self.why = f"{self.why} {also}".strip()
 
-    def go_on(self) -> None:
+    def reopen(self) -> None:
         """Let the run go on: after an answer, since there is more to say, or after a limit, for its last turn."""
         self.answered, self.stop, self.why, self.partial = False, None, "", ""
         self.metadata = None

@@ -6,12 +6,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from agentkit.core.effects import EXPIRED, Effect, Upload, Wait
+from agentkit.core.effects import EXPIRED, Effect, Upload
 from agentkit.core.end import RunEnd
 from agentkit.core.history import History
-from agentkit.core.repair import RetryPolicy
+from agentkit.core.repair import Retries
 from agentkit.errors import ModelError
-from agentkit.events import Event, FileLost, ModelRetry
+from agentkit.events import Event, FileLost
 from agentkit.model import Model
 from agentkit.stores.message import Message
 from agentkit.tooling.results import decoded
@@ -27,13 +27,10 @@ MOST_INLINE: Final = 90_000_000
 class Files:
     """Sees to it that the model can read the files that it is sent."""
 
-    def __init__(
-        self, history: History, end: RunEnd, *, retry: RetryPolicy, jitter: Callable[[], float]
-    ) -> None:
+    def __init__(self, history: History, end: RunEnd, retries: Callable[[], Retries]) -> None:
         self._history = history
         self._end = end
-        self._retry = retry
-        self._jitter = jitter
+        self._retries = retries
         self._told: set[str] = set()
         """Those that were told to be lost."""
         self._moved: dict[tuple[int, str], tuple[Part, Part]] = {}
@@ -49,21 +46,16 @@ class Files:
         Raises:
             ModelError: It can't be uploaded.
         """
-        attempt, waited = 1, 0.0
-        while True:
-            result = yield Upload(file, model)
-            if isinstance(result, ModelError):
-                delay = self._retry.delay(result, attempt=attempt, waited=waited, jitter=self._jitter())
-                if delay is None:
-                    raise result
-                attempt, waited = attempt + 1, waited + delay
-                yield ModelRetry(attempt, delay, str(result))
-                result = yield Wait(delay)
-                if result is not EXPIRED:
-                    continue
-            if result is EXPIRED:
-                self._end.end("seconds")
-            return result
+        retries = self._retries()
+        while isinstance(result := (yield Upload(file, model)), ModelError):
+            in_time = yield from retries.wait(result)
+            if in_time is None:
+                raise result
+            if not in_time:
+                return EXPIRED
+        if result is EXPIRED:
+            self._end.end("seconds")
+        return result
 
     def added(self, message: Message, model: Model) -> Generator[Event | Effect, Any, Message | None]:
         """Return a message with its files uploaded and noted; None if the time of the run is up."""

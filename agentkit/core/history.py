@@ -139,33 +139,34 @@ class History:
         """Return all contents as they are sent; each is encoded once, however often it is."""
         return GrownContents.of(self.contents, self._joined)
 
-    def taken_by(self, model: Model, request: Request, told: Sequence[Message]) -> Request:
+    def taken_by(self, model: Model, request: Request, aside: Sequence[Message]) -> Request:
         """Return a request as a model takes it: without what others signed, and with media of results in their place.
 
         Args:
             model: Who is asked.
-            request: Its contents are some of the history, perhaps changed by a hook, and those of `told`.
-            told: Messages that are sent and are not in the history.
+            request: Its contents are some of the history, perhaps changed by a hook, and those of `aside`.
+            aside: Messages that are sent and are not in the history.
         """
         contents = request["contents"]
         if self._holds_media or not isinstance(contents, GrownContents):
             contents = self._with_media_placed(contents, model.traits.media_in_responses)
-        contents = self._signed_for(contents, model, told)
+        if self._authors or aside:
+            contents = self._signed_for(contents, model, aside)
         return (
             request if contents is request["contents"] else cast(Request, {**request, "contents": contents})
         )
 
     def _signed_for(
-        self, contents: Sequence[Content], model: Model, told: Sequence[Message]
+        self, contents: Sequence[Content], model: Model, aside: Sequence[Message]
     ) -> Sequence[Content]:
         """Return contents without what others signed (rules 3 and 13)."""
         authors = self._authors
-        if told:
-            authors = authors | {(message.model, message.endpoint) for message in told if message.model}
-        reader = (model.name, model.traits.endpoint) if authors else None
-        if reader is None or authors == {reader} or not any(foreign_to(reader, author) for author in authors):
+        if aside:
+            authors = authors | {(message.model, message.endpoint) for message in aside if message.model}
+        reader = model.name, model.traits.endpoint
+        if authors == {reader} or not any(foreign_to(reader, author) for author in authors):
             return contents
-        known = self._by_content(told)
+        known = self._by_content(aside)
         return signed_for(
             contents,
             model.name,
@@ -194,14 +195,14 @@ class History:
             self._placed[id(content), kinds] = content, made
         return made
 
-    def _by_content(self, told: Sequence[Message]) -> dict[int, Author]:
-        return {id(m.content): (m.model, m.endpoint) for m in (*self.messages, *told) if m.model}
+    def _by_content(self, aside: Sequence[Message]) -> dict[int, Author]:
+        return {id(m.content): (m.model, m.endpoint) for m in (*self.messages, *aside) if m.model}
 
     def copies(
-        self, contents: Sequence[Content], copies: Sequence[Content], told: Sequence[Message]
+        self, contents: Sequence[Content], copies: Sequence[Content], aside: Sequence[Message]
     ) -> list[Content]:
         """Note on copies of contents who made them, as `taken_by` has to know of what a hook returns."""
-        known = self._by_content(told)
+        known = self._by_content(aside)
         pairs = zip(contents, copies, strict=True)
         return [authored(copy, *known.get(id(content), (None, None))) for content, copy in pairs]
 

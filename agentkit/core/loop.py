@@ -69,9 +69,10 @@ class Loop:
             fresh = yield from self._begin()
             if fresh is not None:
                 yield from self._turns(fresh=fresh)
-            if self._lands():
+            if run.end.stop in LANDING and self._may_land():
                 yield from self._land()
-            run.end.note(run.meter.why_cost_unknown())
+            if run.meter.limits.cost is not None:
+                run.end.note(run.meter.why_cost_unknown())
         except GeneratorExit:
             if not run.end.answered and run.end.stop is None:
                 run.end.end("cancelled")
@@ -85,7 +86,7 @@ class Loop:
         run = self._run
         self._base = run.setup.config
         resumed = run.waiting.resumed
-        if run.approvals.decisions and resumed is None:
+        if run.setup.decisions and resumed is None:
             raise DecisionError("No call is pending: there is nothing to decide.")
         if not (yield from self._add_files()):
             return None
@@ -96,7 +97,7 @@ class Loop:
         if resumed is not None:
             if not (yield from self._ask_sources()):
                 return None
-            yield from self._answer(resumed.message, run.tools.every(), resumed=True)
+            yield from self._respond(resumed.message, run.tools.every(), resumed=True)
         elif last["role"] == "model":
             yield from self._take_up_answer(last)
         return fresh and resumed is None
@@ -117,7 +118,7 @@ class Loop:
         if views.memory is not None:
             chosen = yield from views.choose(views.memory, plan[0], summarises=False)
             if chosen is None and run.end.stop == "too_large":
-                run.end.go_on()
+                run.end.reopen()
             else:
                 view = chosen
         if view is not None:
@@ -130,10 +131,10 @@ class Loop:
             raise ModelError(f"The tokens were not counted. {self._run.end.why}", retryable=True)
         return self._tokens
 
-    def _lands(self) -> bool:
+    def _may_land(self) -> bool:
         """Return whether the model gets a last turn: as the limits say, and to answer if it goes round in circles."""
         stop, meter = self._run.end.stop, self._run.meter
-        if stop not in LANDING or meter.outer_reached():
+        if meter.outer_reached():
             return False
         return meter.limits.on_limit == "answer" or (stop == "repeats" and not meter.reached())
 
@@ -158,9 +159,10 @@ class Loop:
                 else:
                     end.end(*limit)
                 return
-            end.go_on()
-            if run.output is not None:
-                run.output.value = None
+            if end.answered:  # there is more to say
+                end.reopen()
+                if run.output is not None:
+                    run.output.value = None
             if run.inbox.contents:
                 yield from self._take_messages()
             plan = yield from self._plan(first=fresh and not run.meter.turns)
@@ -170,7 +172,7 @@ class Loop:
             nudge, self._nudge = self._nudge, None
             message = yield from Turn(run, base, list(tools), nudge=nudge).take()
             if message is not None:
-                yield from self._answer(message, run.tools.known(tools, message.content))
+                yield from self._respond(message, run.tools.known(tools, message.content))
 
     def _land(self) -> Steps:
         """Give the model a last turn, to answer without tools."""
@@ -179,7 +181,7 @@ class Loop:
         assert stop is not None
         if stop == "seconds":
             yield Extend(run.meter.limits.answer_seconds)
-        end.go_on()
+        end.reopen()
         if not (yield from self._instruct()):
             end.end(stop, why)
             end.partial = partial
@@ -198,7 +200,7 @@ class Loop:
                 message = yield from Turn(run, base, list(tools), nudge=nudge, last=True).take()
                 if message is None or output is None or output.tool is None:
                     break
-                yield from self._answer(message, tools)
+                yield from self._respond(message, tools)
                 if end.answered or end.stop is not None:
                     break
         except ModelError:
@@ -213,8 +215,7 @@ class Loop:
     def _add_files(self) -> Generator[Event | Effect, Any, bool]:
         """Upload what the run was given, as far as that is needed; return False if the time of the run is up."""
         run = self._run
-        for index in range(run.session.known, len(run.history)):
-            message = run.history.messages[index]
+        for index, message in enumerate(run.history.messages[run.session.known :], run.session.known):
             made = yield from run.requests.files.added(message, run.requests.model)
             if made is None:
                 return False
@@ -320,11 +321,11 @@ class Loop:
         allowed = [name for name in choice if name in names]
         return forced(base, allowed) if allowed else base
 
-    def _answer(self, message: Message, tools: Mapping[str, Tool], *, resumed: bool = False) -> Steps:
+    def _respond(self, message: Message, tools: Mapping[str, Tool], *, resumed: bool = False) -> Steps:
         """Answer the calls of a turn, and see what follows from that."""
         run, turn = self._run, self._run.waiting.resumed
         calls = Calls(run, message, tools, turn.calls if resumed and turn else None)
-        yield from calls.answer()
+        yield from calls.respond()
         if run.output is not None and run.output.tool is not None:
             if resumed and run.waiting.left is None:
                 yield from calls.take_output_again()
@@ -364,7 +365,7 @@ class Loop:
         before, now = contents[-4:-2], contents[-2:]
         earlier = calls_of(before[0])
         same = len(earlier) == len(calls) and all(map(_are_same, earlier, calls))
-        same = same and _told(before[1]) == _told(now[1])
+        same = same and _comparable(before[1]) == _comparable(now[1])
         if same and all(call["name"] in self._run.tools.polling for call in calls):
             same = False
         self._repeated = self._repeated + 1 if same else 1
@@ -379,7 +380,7 @@ def _are_same(call: FunctionCall, other: FunctionCall) -> bool:
     return call["name"] == other["name"] and (call.get("args") or {}) == (other.get("args") or {})
 
 
-def _told(content: Content) -> list[Any]:
+def _comparable(content: Content) -> list[Any]:
     """Return the responses of a content, without ids and without how often a call has failed by now."""
     return [
         (

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agentkit.limits import Limits, Stop, Usage, total_of
+from agentkit.limits import NO_USAGE, Limits, Stop, Usage, total_of
 from agentkit.traits import PRICES, Price
 
 Reached = tuple[Stop, str]
 """A limit that is reached, and that in words."""
-_NONE = Usage()
-
-
-def _sum(*usages: Usage) -> Usage:
-    """Add up usages; nothing is added to none."""
-    return total_of([usage for usage in usages if usage is not _NONE] or [_NONE])
 
 
 class Meter:
@@ -29,12 +23,12 @@ class Meter:
     def __init__(self, limits: Limits, *, outer: Callable[[], Reached | None] | None = None) -> None:
         self.limits = limits
         self.turns: list[Usage] = []
-        self._of_turns = (0, _NONE)
+        self._of_turns = (0, NO_USAGE)
         """That of so many turns: it is added up when somebody asks for it, as limits do before each turn."""
         self.earlier: tuple[Usage, ...] = ()
         """Those before the run was resumed; limits don't count them."""
         self.tool_calls = 0
-        self._before = _NONE
+        self._before = NO_USAGE
         self._outer = outer
         self._others: list[Usage] = []
         self._live: list[Callable[[], Usage]] = []
@@ -64,13 +58,13 @@ class Meter:
 
     def joined(self, usages: Sequence[Usage]) -> Usage:
         """Add up turns that gave one reply: they are stored with its message, together."""
-        total = _sum(*usages)
+        total = total_of(usages)
         self._loose = [other for other in self._loose if all(other is not each for each in usages)]
         self._loose.append(total)
         return total
 
-    def note_stored(self, usage: Usage) -> None:
-        """Note that a turn's usage is stored with its message."""
+    def note_stored(self, usage: Usage | None) -> None:
+        """Note that a turn's usage is stored with its message, where anybody stores that."""
         if self._loose and self._loose[-1] is usage:
             self._loose.pop()
         else:
@@ -81,23 +75,20 @@ class Meter:
         count, of_turns = self._of_turns
         new = self.turns[count:]
         if new:
-            of_turns = _sum(of_turns, *new)
+            of_turns = total_of([of_turns, *new])
             self._of_turns = count + len(new), of_turns
-        beside = self._beside_turns()
-        return of_turns if beside is _NONE else _sum(beside, of_turns)
+        return total_of([*self._beside_turns(), of_turns])
 
     def total(self) -> Usage:
         """Add up everything, what came before the run was resumed too."""
-        return _sum(self._before, self.usage())
+        return total_of([self._before, self.usage()])
 
     def loose(self) -> Usage:
         """Add up what isn't stored with a message: replies that were not taken, summaries, tools."""
-        return _sum(self._beside_turns(), *self._loose)
+        return total_of([*self._beside_turns(), *self._loose])
 
-    def _beside_turns(self) -> Usage:
-        if not (self._others or self._live):
-            return _NONE
-        return _sum(*self._others, *(spent() for spent in self._live))
+    def _beside_turns(self) -> list[Usage]:
+        return [*self._others, *(spent() for spent in self._live)]
 
     def reached(self, *, turns: bool = True) -> Reached | None:
         """Return the limit that is reached, if any, of the run around a sub-agent's too.
@@ -126,10 +117,12 @@ class Meter:
         why = None if self.limits.cost is None else self.usage().why_incomplete(self.prices)
         return f"A part of the cost isn't known, and not counted: {why}." if why else ""
 
-    @property
-    def out_of_calls(self) -> bool:
-        """Whether more function calls were made than the run may make."""
-        return self.limits.tool_calls is not None and self.tool_calls > self.limits.tool_calls
+    def calls_reached(self) -> Reached | None:
+        """Return the limit of function calls, if more were made than the run may make."""
+        most = self.limits.tool_calls
+        if most is None or self.tool_calls <= most:
+            return None
+        return "tool_calls", f"The limit of {most} function calls is reached."
 
     def share_left(self, share: float) -> dict[str, Any]:
         """Return a share of what is left of limits that count: tokens, cost and tool calls, where they are limited.

@@ -24,12 +24,12 @@ class Prefix:
         self._view: Sequence[Content] = ()
         """What the last request had of the history, without what was told beside it."""
 
-    def why_changed(self, request: Request, told: int, model: str) -> str | None:
+    def why_changed(self, request: Request, aside: int, model: str) -> str | None:
         """Say in words why a request doesn't extend the last one; None where it does, or is the first.
 
         Args:
             request: What is sent.
-            told: How many of its contents, at the end, are not in the history.
+            aside: How many of its contents, at the end, are not in the history.
             model: Who is asked.
         """
         last, sent, view, before = self._last, self._sent, self._view, self._model
@@ -37,7 +37,7 @@ class Prefix:
             return None
         contents = tuple(request["contents"])
         self._last, self._sent, self._model = request, contents, model
-        self._view = contents[: len(contents) - told] if told else contents
+        self._view = contents[: len(contents) - aside] if aside else contents
         if last is None:
             return None
         if last.get("systemInstruction") != request.get("systemInstruction"):

@@ -1,4 +1,4 @@
-"""What to do about a reply, and about a model that fails: pure functions.
+"""What to do about a reply, and about a model that fails.
 
 A reply ends in one of five ways: its calls are run, it is the answer, it is continued, the model is asked
 again, or the run stops. `judge` decides by the finish reason, for which `RULES` is the table, and by what is
@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from reprlib import repr as short
 from typing import Any, Final, Literal
 
+from agentkit.core.effects import EXPIRED, Effect, Wait
+from agentkit.core.end import RunEnd
 from agentkit.errors import ConfigurationError, ModelError
+from agentkit.events import Event, ModelRetry
 from agentkit.limits import Stop
 from agentkit.wire.arguments import checked
 from agentkit.wire.content import Reply, is_json, parts_of, text_in
@@ -341,3 +344,29 @@ class RetryPolicy:
         if error.retry_after is not None:
             seconds = error.retry_after + jitter * 0.25
         return seconds if waited + seconds <= self.total else None
+
+
+@dataclass(slots=True, eq=False)
+class Retries:
+    """The retries of one request, whatever it asks for."""
+
+    policy: RetryPolicy
+    jitter: Callable[[], float]
+    """Gives random numbers in [0, 1)."""
+    end: RunEnd
+    made: int = 0
+    waited: float = 0.0
+    """Seconds."""
+
+    def wait(self, error: ModelError) -> Generator[Event | Effect, Any, bool | None]:
+        """Wait before the request is made again; return whether there was time, or None if it isn't made again."""
+        attempt = self.made + 1
+        delay = self.policy.delay(error, attempt=attempt, waited=self.waited, jitter=self.jitter())
+        if delay is None:
+            return None
+        self.made, self.waited = attempt, self.waited + delay
+        yield ModelRetry(attempt + 1, delay, str(error))
+        if (yield Wait(delay)) is EXPIRED:
+            self.end.end("seconds")
+            return False
+        return True

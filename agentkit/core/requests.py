@@ -18,12 +18,12 @@ from agentkit.core.hooks import Hooks, check_request, made_by_hook
 from agentkit.core.meter import Meter
 from agentkit.core.prefix import Prefix
 from agentkit.core.rate_limit import RateLimit, Slot
-from agentkit.core.repair import MAX_CONTINUED, RetryPolicy
+from agentkit.core.repair import MAX_CONTINUED, Retries, RetryPolicy
 from agentkit.core.server_tools import ServerTools
 from agentkit.core.takes import check_takes
 from agentkit.errors import ConfigurationError, ModelError
-from agentkit.events import Event, ModelChanged, ModelRetry, PrefixChanged, RequestDelayed
-from agentkit.limits import Usage, no_price
+from agentkit.events import Event, ModelChanged, PrefixChanged, RequestDelayed
+from agentkit.limits import NO_USAGE, Usage, no_price, total_of
 from agentkit.memory.sizes import estimate
 from agentkit.model import Model
 from agentkit.stores.message import Message
@@ -46,7 +46,7 @@ EXPECTED_OUTPUT: Final = 1000
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Answer:
+class ModelReply:
     """What came back: the whole reply, who made it, and what it cost."""
 
     reply: Reply
@@ -62,7 +62,7 @@ class Ask:
 
     request: Request
     purpose: Purpose
-    told: Sequence[Message] = ()
+    aside: Sequence[Message] = ()
     """Messages in it that are not in the history."""
     begun: str = ""
     """The beginning of the text, where an earlier reply had it and was cut off."""
@@ -70,11 +70,6 @@ class Ask:
     """Makes, of a text that is JSON, what whoever watches gets to see of it."""
     model: Model | None = None
     """Who is asked, if not the run's own models."""
-
-    @property
-    def quiet(self) -> bool:
-        """Whether the reply is not for whoever watches."""
-        return self.purpose == "summary"
 
 
 class Requests:
@@ -110,14 +105,14 @@ class Requests:
         self._context = context
         self._hooks = hooks
         self._retry = retry
+        self._retries = partial(Retries, retry, jitter, end)
         self._limit = rate_limit
         self._budget = budget
         self._prefix = prefix
-        self._jitter = jitter
         self._meter = meter
         self._end = end
         self._history = history
-        self.files = Files(history, end, retry=retry, jitter=jitter)
+        self.files = Files(history, end, self._retries)
         self._made = 0
         """How many requests were made."""
         self.last_usage: Usage | None = None
@@ -127,14 +122,14 @@ class Requests:
         """Make the context that hooks and functions of a turn get."""
         return self._context.at(turn=len(self._meter.turns), purpose=purpose)
 
-    def ask(self, ask: Ask) -> Generator[Event | Effect, Any, Answer | None]:
+    def ask(self, ask: Ask) -> Generator[Event | Effect, Any, ModelReply | None]:
         """Send a request and return what came back; None where the run has ended or, of a summary, a hook denied it.
 
         Raises:
             ModelError: No model answered.
             ConfigurationError: A hook returned what can't be sent or taken.
         """
-        pieces: list[Answer] = []
+        pieces: list[ModelReply] = []
         next_ask = ask
         while True:
             try:
@@ -168,48 +163,48 @@ class Requests:
                 answer = replace(answer, reply=made_by_hook(said, answer.model.name))
         return answer
 
-    def _ask_once(self, ask: Ask) -> Generator[Event | Effect, Any, Answer | None]:
+    def _ask_once(self, ask: Ask) -> Generator[Event | Effect, Any, ModelReply | None]:
         """Send one request, which the developer's hook hears of before; count what comes back."""
         request, model = ask.request, ask.model or self.model
         said: Any = None
         if self._hooks.before_model is not None:
-            said = yield from self._hear_before(self._hooks.before_model, request, ask.purpose, ask.told)
+            said = yield from self._hear_before(self._hooks.before_model, request, ask.purpose, ask.aside)
             if isinstance(said, Deny) or self._end.stop is not None:
                 return None
         if said is not None and "candidates" in said:
-            call = self._call_of(ask, request, model)
+            call = self._call(ask, request, model)
             yield from call.feed(made_by_hook(said, model.name))
             yield from call.end()
-            reply, usage = call.assembler.reply(), Usage()
+            reply, usage = call.assembler.reply(), NO_USAGE
         else:
             sent = yield from self._send(ask, request if said is None else cast(Request, said))
             if sent is None:
                 return None
             call, model = sent, sent.model
             reply = call.assembler.reply()
-            usage = Usage.from_wire(
-                reply.get("usageMetadata"), model.name, asked_tier=call.request.get("serviceTier")
-            )
+            usage = call.usage_in(reply.get("usageMetadata"))
         if ask.purpose == "summary":
             self._meter.add(usage)
         else:
             self._meter.add_turn(usage)
             self.last_usage = usage
-        return Answer(reply=reply, model=model, usage=usage, shown=call.assembler.text if call.shown else "")
+        return ModelReply(
+            reply=reply, model=model, usage=usage, shown=call.assembler.text if call.shown else ""
+        )
 
     # -- a reply in pieces (rule 17)
 
-    def _has_room(self, pieces: Sequence[Answer], ask: Ask) -> bool:
+    def _has_room(self, pieces: Sequence[ModelReply], ask: Ask) -> bool:
         """Return whether the limits leave room for one more piece of a reply."""
         if ask.purpose == "last_turn":  # which no limit holds
             return len(pieces) <= MAX_CONTINUED
         return self._meter.reached() is None
 
-    def _note_partial(self, ask: Ask, pieces: Sequence[Answer]) -> None:
-        if pieces and not ask.quiet:
+    def _note_partial(self, ask: Ask, pieces: Sequence[ModelReply]) -> None:
+        if pieces and ask.purpose != "summary":
             self._end.partial = self._end.partial or ask.begun
 
-    def _joined(self, pieces: Sequence[Answer], purpose: Purpose) -> Answer:
+    def _joined(self, pieces: Sequence[ModelReply], purpose: Purpose) -> ModelReply:
         """Make one reply of its pieces: what came of each stands behind what came before, and usage adds up."""
         whole = ReplyAssembler()
         for piece in pieces:
@@ -221,17 +216,17 @@ class Requests:
             reply = cast(Reply, {**piece.reply, "candidates": candidates, "usageMetadata": None})
             whole.add(reply, whole=True)
         usages = [piece.usage for piece in pieces]
-        usage = sum(usages, Usage()) if purpose == "summary" else self._meter.joined(usages)
+        usage = total_of(usages) if purpose == "summary" else self._meter.joined(usages)
         shown = "".join(piece.shown for piece in pieces)
-        return Answer(reply=whole.reply(), model=pieces[-1].model, usage=usage, shown=shown)
+        return ModelReply(reply=whole.reply(), model=pieces[-1].model, usage=usage, shown=shown)
 
     # -- hooks
 
-    def _hear_before(self, hook: Any, request: Request, purpose: Purpose, told: Sequence[Message]) -> Asking:
+    def _hear_before(self, hook: Any, request: Request, purpose: Purpose, aside: Sequence[Message]) -> Asking:
         """Show the hook a copy of the request; what it returns, or has changed in place, is what it says."""
         body = encode_request(request)
         given = json.loads(body)
-        given["contents"] = self._history.copies(request["contents"], given["contents"], told)
+        given["contents"] = self._history.copies(request["contents"], given["contents"], aside)
         said = yield from self._hear(hook, given, purpose, ("contents", "candidates"))
         if said is None and given.get("contents") and _encoded(given) == body:
             return None
@@ -277,10 +272,18 @@ class Requests:
         Raises:
             ModelError: None of them answers.
         """
-        call, attempt, waited = (yield from self._new_call(ask, request)), 1, 0.0
-        while call is not None:
+        call, retries = None, self._retries()
+        while True:
+            model = ask.model or self.model
+            if call is None:
+                sent: Request | None = request
+                if self._history.files or self._history.inline:
+                    sent = yield from self.files.sent(request, model)
+                if sent is None:
+                    return None
+                call = self._call(ask, sent, model)
             if ask.purpose != "summary" and (
-                why := self._prefix.why_changed(call.request, len(ask.told), call.model.name)
+                why := self._prefix.why_changed(call.request, len(ask.aside), model.name)
             ):
                 yield PrefixChanged(why)
             if self._limit is not None and not (yield from self._take_slot(self._limit, call)):
@@ -288,9 +291,9 @@ class Requests:
             if self._budget is not None:
                 call.hold = self._hold(self._budget, call)
             try:
-                result = yield call
+                error = yield call
                 # What fails behind its last word takes nothing from a reply.
-                is_whole = not call.refused if result is None else call.assembler.finished
+                is_whole = not call.refused if error is None else call.assembler.finished
                 if is_whole:
                     yield from call.end()
             except BaseException as raised:
@@ -304,62 +307,57 @@ class Requests:
                 self._end.end("cost", call.refused)
                 return None
             self._count_given_up(call)
-            if result is EXPIRED:
+            if error is EXPIRED:
                 self._keep_partial(call)
                 self._end.end("seconds")
                 return None
-            # A continuation token says nothing to another model.
-            can_fall_back = ask.model is None and bool(self._fallbacks) and "continuationToken" not in request
-            leave = can_fall_back and (result.retry_after or 0.0) > self._retry.cap
-            if (
-                self._limit is not None and result.code == 429 and not leave
-            ):  # another model has its own quota
-                slow_down, seconds = self._limit.slow_down, result.retry_after
-                yield AskLimit(self._limit, partial(slow_down, seconds))
-            delay = self._delay(call, result, attempt, waited, leave=leave)
-            if delay is None and can_fall_back and result.retryable and not self._end.partial:
-                self.model = self._fallbacks.pop(0)
-                yield ModelChanged(call.model.name, self.model.name, str(result))
-                call, attempt, waited = (yield from self._new_call(ask, request)), 1, 0.0
-                continue
-            if delay is None and self.files.forget(call.request, result):
-                call = yield from self._new_call(ask, request)
-                continue
-            if delay is None:
-                raise result
-            if not (yield from self._wait(delay, attempt, result)):
+            call = yield from self._recover(ask, call, error, retries)
+            if self._end.stop is not None:
                 return None
-            call, attempt, waited = call.again(), attempt + 1, waited + delay
+
+    def _recover(
+        self, ask: Ask, call: CallModel, error: ModelError, retries: Retries
+    ) -> Generator[Event | Effect, Any, CallModel | None]:
+        """Return a request that failed, to be made again; None if it has to be made anew, or the time is up.
+
+        Raises:
+            ModelError: There is nothing more to try.
+        """
+        # A continuation token says nothing to another model.
+        can_fall_back = (
+            ask.model is None and bool(self._fallbacks) and "continuationToken" not in call.request
+        )
+        # Where more stand in for a model, nobody waits as long as the server asks.
+        leave = can_fall_back and (error.retry_after or 0.0) > self._retry.cap
+        if self._limit is not None and error.code == 429 and not leave:  # another model has its own quota
+            yield AskLimit(self._limit, partial(self._limit.slow_down, error.retry_after))
+        if call.shown or leave:
+            self._keep_partial(call)
+        elif (in_time := (yield from retries.wait(error))) is not None:
+            return call.again() if in_time else None
+        if can_fall_back and error.retryable and not self._end.partial:
+            self.model = self._fallbacks.pop(0)
+            retries.made, retries.waited = 0, 0.0
+            yield ModelChanged(call.model.name, self.model.name, str(error))
+        elif not self.files.forget(call.request, error):
+            raise error
         return None
 
-    def _new_call(self, ask: Ask, request: Request) -> Generator[Event | Effect, Any, CallModel | None]:
-        model = ask.model or self.model
-        if self._history.files or self._history.inline:
-            found = yield from self.files.sent(request, model)
-            if found is None:
-                return None
-            request = found
-        return self._call_of(ask, self._history.taken_by(model, request, ask.told), model)
-
-    def _call_of(self, ask: Ask, request: Request, model: Model) -> CallModel:
+    def _call(self, ask: Ask, request: Request, model: Model) -> CallModel:
+        """Make the effect that asks a model, if it takes the request."""
+        request = self._history.taken_by(model, request, ask.aside)
         # At first of those too that may stand in: what they don't take is known before anything is sent.
         for each in dict.fromkeys((model,) if self._made else (model, self.model, *self._fallbacks)):
             check_takes(each, request)
         self._made += 1
-        server = ServerTools(f"{self._context.run_id}-{self._made}")
-        return CallModel(request, model, quiet=ask.quiet, begun=ask.begun, so_far=ask.so_far, server=server)
-
-    def _delay(
-        self, call: CallModel, error: ModelError, attempt: int, waited: float, *, leave: bool
-    ) -> float | None:
-        """Return how long to wait before a request is made again; None if it is not.
-
-        Where more stand in for a model, nobody waits as long as the server asks: they `leave` it.
-        """
-        if call.shown or leave:
-            self._keep_partial(call)
-            return None
-        return self._retry.delay(error, attempt=attempt, waited=waited, jitter=self._jitter())
+        return CallModel(
+            request,
+            model,
+            quiet=ask.purpose == "summary",
+            begun=ask.begun,
+            so_far=ask.so_far,
+            server=ServerTools(f"{self._context.run_id}-{self._made}"),
+        )
 
     def _keep_partial(self, call: CallModel) -> None:
         if not call.quiet:
@@ -370,16 +368,8 @@ class Requests:
         if call.free:
             return
         told = call.assembler.reply().get("usageMetadata")
-        usage = Usage.from_wire(told, call.model.name, asked_tier=call.request.get("serviceTier"))
+        usage = call.usage_in(told)
         self._meter.add(usage if told and call.assembler.finished else replace(usage, given_up=1))
-
-    def _wait(self, delay: float, attempt: int, error: ModelError) -> Generator[Event | Effect, Any, bool]:
-        """Wait before a request is made again; return whether there was time for it."""
-        yield ModelRetry(attempt + 1, delay, str(error))
-        if (yield Wait(delay)) is EXPIRED:
-            self._end.end("seconds")
-            return False
-        return True
 
     # -- the rate limit
 
@@ -439,8 +429,7 @@ class Requests:
             if call.free:
                 return 0.0
             told = call.assembler.reply().get("usageMetadata")
-            tier = call.request.get("serviceTier")
-            return Usage.from_wire(told, call.model.name, asked_tier=tier).cost(prices) if told else None
+            return call.usage_in(told).cost(prices) if told else None
 
         return Hold(budget, usd, self.context(), cost)
 
@@ -453,7 +442,7 @@ class Requests:
             "promptTokenCount": self._expected_tokens(call.request),
             "candidatesTokenCount": min(output, most) if type(most) is int else output,
         }
-        return Usage.from_wire(guess, call.model.name, asked_tier=call.request.get("serviceTier"))
+        return call.usage_in(guess)
 
     # -- counting
 
@@ -471,7 +460,7 @@ class Requests:
             request = cast(Request, said)
         if isinstance(said, Deny) or (isinstance(said, dict) and "candidates" in said):
             return _estimated(request)
-        attempt, waited = 1, 0.0
+        retries = self._retries()
         while True:
             model = self.model
             sent = yield from self.files.sent(request, model)
@@ -481,12 +470,11 @@ class Requests:
                 return None
             if not isinstance(result, ModelError):
                 return cast(int, result)
-            delay = self._retry.delay(result, attempt=attempt, waited=waited, jitter=self._jitter())
-            if delay is None:
+            in_time = yield from retries.wait(result)
+            if in_time is None:
                 return _estimated(request)
-            if not (yield from self._wait(delay, attempt, result)):
+            if not in_time:
                 return None
-            attempt, waited = attempt + 1, waited + delay
 
 
 def _token_of(reply: Reply) -> str | None:

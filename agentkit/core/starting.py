@@ -204,7 +204,7 @@ class RunStarter:
             given=given,
             run_id=run_id,
             session_id=chat.id if chat else None,
-            watched=where.stream or self.settings.watched or (outer is not None and outer.watched),
+            watched=where.stream or len(self.settings.observers) > 1 or (outer is not None and outer.watched),
             streamed=where.stream,
         )
         return setup, Meter(limits, outer=outer._run.limit_reached if outer else None)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentkit.core.approvals import Approvals, Approver
 from agentkit.core.budget import Budget
 from agentkit.core.effects import Signals
 from agentkit.core.end import RunEnd
@@ -16,7 +15,7 @@ from agentkit.core.history import History
 from agentkit.core.hooks import Hooks
 from agentkit.core.inbox import Inbox
 from agentkit.core.meter import Meter
-from agentkit.core.outcomes import Outcomes
+from agentkit.core.options import Approver
 from agentkit.core.prefix import Prefix
 from agentkit.core.rate_limit import RateLimit
 from agentkit.core.repair import RetryPolicy
@@ -63,11 +62,6 @@ class Settings:
     """Whether a text that was cut off is continued."""
     observers: Sequence[Observer] = ()
     """Hear of every event, in order; the first is the log."""
-
-    @property
-    def watched(self) -> bool:
-        """Whether an observer of the developer's hears of each event."""
-        return len(self.observers) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,37 +199,23 @@ class RunState:
 
     def _plug(self, setup: Setup) -> None:
         """Make the parts that share the history, the end and the meter."""
-        history, end = self.history, self.end
+        settings, history, end = self.settings, self.history, self.end
         self.requests = Requests(
             setup.models,
             self.context,
-            hooks=self.settings.hooks,
-            retry=self.settings.retry,
-            rate_limit=self.settings.rate_limit,
-            budget=self.settings.budget,
-            prefix=Prefix(memory=setup.memory is not None, hook=self.settings.hooks.before_model is not None),
+            hooks=settings.hooks,
+            retry=settings.retry,
+            rate_limit=settings.rate_limit,
+            budget=settings.budget,
+            prefix=Prefix(memory=setup.memory is not None, hook=settings.hooks.before_model is not None),
             jitter=random.random,
             meter=self.meter,
             end=end,
             history=history,
         )
-        self.views = Views(
-            setup.memory, self.settings.model_of, requests=self.requests, end=end, history=history
-        )
+        self.views = Views(setup.memory, settings.model_of, requests=self.requests, end=end, history=history)
         self.tools = ToolSet(
-            setup.toolbox, output=self.output, history=history, max_chars=self.settings.max_result_chars
-        )
-        self.outcomes = Outcomes(self.settings.hooks, end, max_chars=self.settings.max_result_chars)
-        self.approvals = Approvals(
-            self.settings.hooks,
-            approver=setup.approver,
-            decisions=setup.decisions,
-            guarded=setup.guarded,
-            tools=self.tools,
-            output=self.output.tool if self.output is not None else None,
-            outcomes=self.outcomes,
-            history=history,
-            end=end,
+            setup.toolbox, output=self.output, history=history, max_chars=settings.max_result_chars
         )
 
     @property
@@ -270,11 +250,6 @@ class RunState:
             turn=len(self.meter.turns),
             _run=base._run,
         )
-
-    def note_stored(self, message: Message) -> None:
-        """Note that a message is stored with its usage, where anybody stores it."""
-        if message.usage is not None:
-            self.meter.note_stored(message.usage)
 
     def note_outcomes(self, invocations: Sequence[Invocation]) -> None:
         """Take in what came of a turn's calls: errors, results that were cut, how often each tool has failed."""

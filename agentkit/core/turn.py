@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from agentkit.core.effects import EXPIRED, Effect, Resolve, Save, Steps
-from agentkit.core.repair import MAX_CONTINUED, MAX_REPAIRS, Verdict, judge
-from agentkit.core.requests import Answer, Ask
+from agentkit.core.repair import CONTINUE, MAX_CONTINUED, MAX_REPAIRS, Verdict, judge
+from agentkit.core.requests import Ask, ModelReply
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.events import Event, ModelRetry, TurnFinished
 from agentkit.model import Model
@@ -26,6 +26,7 @@ from agentkit.wire.content import (
     keep,
     parts_of,
     text_in,
+    text_of,
     user_content,
 )
 from agentkit.wire.metadata import beside, counted_on, merged, shifted
@@ -56,51 +57,35 @@ class Turn:
         self._base = base
         self._names = names
         self._last = last
-        self._told = [_user(nudge)] if nudge else []
-        self._begun: list[Part] = []
-        """Of a text that was cut off and goes on."""
-        self._said: JsonObject = {}
-        """What was said beside those parts."""
-        self._cut: list[Message] = []
-        """That, and that it is to go on."""
-        self._again: list[Message] = []
-        """What was wrong with the try before."""
+        self._aside = [_user(nudge)] if nudge else []
+        """Messages that are sent and are not in the history."""
+        self._partial: Message | None = None
+        """The reply so far, if its text was cut off and goes on."""
+        self._correction: Message | None = None
+        """What the model is told of an unusable reply."""
         self._repairs = self._continued = self._misfits = 0
 
     def take(self) -> Asked:
         """Return the reply if it makes calls; else add it to the history, or end the run, and return None."""
-        end = self._run.end
+        run, end = self._run, self._run.end
         purpose: Purpose = "last_turn" if self._last else "turn"
-        while True:
-            if not self._last and (limit := self._run.meter.reached()):
-                end.end(*limit)
-                break
-            answer = yield from self._ask(purpose)
-            if answer is None:
-                break
+        while (answer := (yield from self._ask(purpose))) is not None:
             verdict = self._judge(answer)
-            if (
-                verdict.finish_reason == "CONTINUATION"
-                and not self._last
-                and (limit := self._run.meter.reached())
-            ):
-                verdict = Verdict("stop", verdict.finish_reason, limit[0], why=limit[1], is_ours=True)
             end.finish_reason = verdict.finish_reason
-            parts = [*self._begun, *parts_of(answer.reply)]
+            parts = parts_of(answer.reply)
+            if self._partial is not None:
+                parts = [*self._partial.content["parts"], *parts]
             finished = TurnFinished(
-                len(self._run.meter.turns),
-                answer.usage,
-                verdict.finish_reason,
-                answer.model.name,
-                verdict.words,
+                len(run.meter.turns), answer.usage, verdict.finish_reason, answer.model.name, verdict.words
             )
             if verdict.action == "calls":
                 yield finished
                 return self._message(parts, answer, verdict.finish_reason)
-            if verdict.action == "answer" and self._run.output is not None:
+            if verdict.action == "answer" and run.output is not None:
                 verdict = yield from self._take_output(parts, verdict)
                 parts = without_fence(parts) if verdict.action == "answer" else parts
-            if not self._goes_on(verdict):
+            used_up = verdict.action == "retry" and self._repairs == MAX_REPAIRS
+            if used_up or verdict.action in ("answer", "stop"):
                 yield from self._finish(verdict, parts, answer)
                 yield finished
                 return None
@@ -108,16 +93,22 @@ class Turn:
             yield from self._prepare(verdict, parts, answer)
             if not self._last:
                 purpose = "continuation" if verdict.action == "continue" else "repair"
-        if self._begun:  # what there is of a text that could not be continued
-            stop, why = end.stop, end.why
-            yield from self._finish(
-                Verdict("stop", "MAX_TOKENS", stop, why=why, is_ours=True), self._begun, None
-            )
+                if limit := run.meter.reached():
+                    end.end(*limit)
+                    break
+        if self._partial is not None:  # the rest of it could not be had
+            verdict = Verdict("stop", "MAX_TOKENS", end.stop, why=end.why, is_ours=True)
+            yield from self._finish(verdict, self._partial.content["parts"], None)
         return None
 
-    def _ask(self, purpose: Purpose) -> Generator[Event | Effect, Any, Answer | None]:
+    def _ask(self, purpose: Purpose) -> Generator[Event | Effect, Any, ModelReply | None]:
         """Send what the memory chooses of the history, with what is said beside it."""
-        run, aside = self._run, [*self._told, *self._cut, *self._again]
+        run, aside, begun = self._run, [*self._aside], ""
+        if self._partial is not None:
+            aside += [self._partial, _user(CONTINUE)]
+            begun = text_of(self._partial.content)
+        if self._correction is not None:
+            aside.append(self._correction)
         try:
             view: Sequence[Content] | None = run.history.whole()
             if run.views.memory is not None:
@@ -126,60 +117,54 @@ class Turn:
                 return None
             contents = (*view, *(message.content for message in aside)) if aside else view
             request = cast(Request, {"contents": contents, **self._base})
-            begun = text_in(self._begun) if self._begun else ""
             so_far = run.output.spec.so_far if run.output is not None and run.output.native else None
-            ask = Ask(request=request, purpose=purpose, told=aside, begun=begun, so_far=so_far)
+            ask = Ask(request=request, purpose=purpose, aside=aside, begun=begun, so_far=so_far)
             answer = yield from run.requests.ask(ask)
         except BaseException:
-            run.end.partial = run.end.partial or text_in(self._begun)
+            run.end.partial = run.end.partial or begun
             raise
         if answer is not None:
             run.views.note(view, run.requests.last_usage or answer.usage, self._base)
         return answer
 
-    def _judge(self, answer: Answer) -> Verdict:
+    def _judge(self, answer: ModelReply) -> Verdict:
         run = self._run
-        native = run.output is not None and run.output.native
-        return judge(
-            answer.reply,
-            () if native else self._names,
-            allowed=self._allowed(),
-            continue_text=run.settings.continue_text and self._continued < MAX_CONTINUED,
-        )
-
-    def _allowed(self) -> Sequence[str]:
-        """Name the tools that may be called in this turn."""
         calling = self._base.get("toolConfig", {}).get("functionCallingConfig", {})
         allowed: Sequence[str] = calling.get("allowedFunctionNames") or self._names
-        return () if calling.get("mode") == "NONE" else allowed
+        verdict = judge(
+            answer.reply,
+            () if run.output is not None and run.output.native else self._names,
+            allowed=() if calling.get("mode") == "NONE" else allowed,
+            continue_text=run.settings.continue_text and self._continued < MAX_CONTINUED,
+        )
+        if (
+            verdict.finish_reason == "CONTINUATION"
+            and not self._last
+            and (limit := run.meter.reached()) is not None
+        ):
+            return Verdict("stop", verdict.finish_reason, limit[0], why=limit[1], is_ours=True)
+        return verdict
 
-    def _goes_on(self, verdict: Verdict) -> bool:
-        """Return whether the model is asked again."""
-        if verdict.action == "retry":
-            return self._repairs < MAX_REPAIRS
-        return verdict.action in ("continue", "misfit")
-
-    def _prepare(self, verdict: Verdict, parts: list[Part], answer: Answer) -> Steps:
+    def _prepare(self, verdict: Verdict, parts: list[Part], answer: ModelReply) -> Steps:
         """Prepare to ask again: for the rest of a text, for a usable reply, or for an output that fits."""
         said = self._message(parts, answer, None)
         self._run.history.hear(said)  # it is sent again, though it isn't in the history
         if verdict.action == "continue":
             self._continued += 1
-            self._begun, self._said, self._again = parts, said.metadata or {}, []
-            self._cut = [said, _user(verdict.nudge or "")]
+            self._partial, self._correction = said, None
         elif verdict.action == "misfit":
-            shown = text_in(self._begun) + answer.shown
+            begun = "" if self._partial is None else text_of(self._partial.content)
             self._misfits += 1
-            self._told += [said, _user(verdict.nudge or "")]
+            self._aside += [said, _user(verdict.nudge or "")]
             tool = self._run.output.tool if self._run.output is not None else None
             if tool is not None:
                 self._base = forced(self._base, [tool.name])
-            self._begun, self._said, self._cut, self._again = [], {}, [], []
-            yield ModelRetry(1 + self._misfits, 0.0, "OUTPUT", shown)
+            self._partial = self._correction = None
+            yield ModelRetry(1 + self._misfits, 0.0, "OUTPUT", begun + answer.shown)
         else:
             self._repairs += 1
             if verdict.nudge:
-                self._again = [_user(verdict.nudge)]
+                self._correction = _user(verdict.nudge)
             why = f"{verdict.finish_reason}: {verdict.words}" if verdict.words else verdict.finish_reason
             yield ModelRetry(1 + self._repairs, 0.0, why, answer.shown)
 
@@ -201,7 +186,7 @@ class Turn:
         why = end.why or wrong.why
         return Verdict("stop", verdict.finish_reason, end.stop or "output", why=why, is_ours=True)
 
-    def _finish(self, verdict: Verdict, parts: Sequence[Part], answer: Answer | None) -> Steps:
+    def _finish(self, verdict: Verdict, parts: Sequence[Part], answer: ModelReply | None) -> Steps:
         """Add a reply that ends the run; calls in one that isn't whole are left out, since they are never run."""
         run = self._run
         if verdict.action == "answer":
@@ -214,15 +199,18 @@ class Turn:
             message = self._message(parts, answer, run.end.finish_reason)
             run.history.add(message)
             yield Save([AddMessage(message)], later=not run.context._run.watched)
-            run.note_stored(message)
+            run.meter.note_stored(message.usage)
         elif answer is not None:
             run.end.metadata = beside(answer.reply)
 
-    def _message(self, parts: Sequence[Part], answer: Answer | None, finish_reason: str | None) -> Message:
+    def _message(
+        self, parts: Sequence[Part], answer: ModelReply | None, finish_reason: str | None
+    ) -> Message:
         model: Model = self._run.requests.model if answer is None else answer.model
-        said = {} if answer is None else shifted(beside(answer.reply), self._begun)
-        if self._said:
-            said = merged(self._said, counted_on(self._said, said))
+        said = None if answer is None else beside(answer.reply)
+        if self._partial is not None:
+            before, said = self._partial.metadata, shifted(said, self._partial.content["parts"])
+            said = merged(before, counted_on(before, said)) if before else said
         return Message(
             content=keep({"role": "model", "parts": list(parts)}),
             model=model.name,
