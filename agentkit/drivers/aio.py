@@ -346,7 +346,7 @@ class _Workers:
         elif tool.is_async:
             self.wait_for(index, function)
         else:
-            threads.in_thread(function, lambda *result: self._done(index, *result), tool.name)
+            threads.pool.run(function, lambda *result: self._done(index, *result), tool.name)
 
     def _done(self, index: int, value: Any, error: BaseException | None) -> None:
         self.batch.note_done(index)

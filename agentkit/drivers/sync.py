@@ -306,7 +306,7 @@ class _Workers:
         self._cancels[index] = self._handle.start(function, self._done(index, awaited))
 
     def in_thread(self, index: int, function: Callable[[], Any], name: str) -> None:
-        threads.in_thread(function, self._done(index), name)
+        threads.pool.run(function, self._done(index), name)
 
     def _done(self, index: int, awaited: Any = None) -> threads.Done:
         def done(value: Any, error: BaseException | None) -> None:

@@ -46,8 +46,9 @@ class Threads:
         self._lock = threading.Lock()
         self._idle: list[SimpleQueue[_Job | None]] = []
 
-    def run(self, job: _Job) -> None:
-        """Give a job to a thread that waits, the last one first; or to a new one."""
+    def run(self, function: Callable[[], Any], done: Done, name: str) -> None:
+        """Call a function in a thread that waits, the last one first, or in a new one: in a copy of the context."""
+        job = function, done, name, contextvars.copy_context()
         with self._lock:
             jobs = self._idle.pop() if self._idle else None
         if jobs is not None:
@@ -55,7 +56,7 @@ class Threads:
             return
         jobs = SimpleQueue()
         jobs.put(job)
-        threading.Thread(target=self._work, args=(jobs,), name=job[2], daemon=True).start()
+        threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True).start()
 
     def close_idle(self) -> None:
         """End the threads that wait."""
@@ -92,11 +93,6 @@ class Threads:
 
 
 pool = Threads()
-
-
-def in_thread(function: Callable[[], Any], done: Done, name: str) -> None:
-    """Call a function in a thread that nothing else runs in, in a copy of the caller's context."""
-    pool.run((function, done, name, contextvars.copy_context()))
 
 
 async def settle(function: Callable[[], Any]) -> tuple[Any, BaseException | None]:
@@ -136,7 +132,7 @@ def begin(function: Callable[[], T], name: str) -> asyncio.Future[T]:
         except RuntimeError:  # the loop has ended
             discard(value)
 
-    in_thread(function, done, name)
+    pool.run(function, done, name)
     return result
 
 

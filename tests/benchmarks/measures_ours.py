@@ -129,7 +129,7 @@ def own_parts(contender: Any, answers: Answers, *, turns: int, repeat: int) -> M
     clock = Clock()
     for _ in range(repeat * turns):
         done: SimpleQueue[Any] = SimpleQueue()
-        threads.in_thread(int, lambda *result, done=done: done.put(result), "nothing")
+        threads.pool.run(int, lambda *result, done=done: done.put(result), "nothing")
         done.get()
     handover = clock.lap()[0] / repeat
     return {
