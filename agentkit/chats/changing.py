@@ -24,6 +24,9 @@ from agentkit.wire.history import ends_turn, turn_starts
 if TYPE_CHECKING:
     from agentkit.chats.conversation import Conversation
 
+_NEAR = 20
+"""Messages in which the beginning of the last turn is looked for first."""
+
 
 class Changing:
     """The changes of a conversation, for who has its turn.
@@ -47,8 +50,8 @@ class Changing:
         """Remove the last turn; return it, as far as it can be read."""
         removed: list[Content] = []
 
-        def steps(_: SessionWriter) -> Sequence[Step]:
-            start, contents = self._last_turn()
+        def steps(writer: SessionWriter) -> Sequence[Step]:
+            start, contents = self._last_turn(writer.info.messages)
             removed.extend(contents)
             return [] if start is None else [Cut(start)]
 
@@ -97,11 +100,18 @@ class Changing:
             if self._conversation.must_exist:
                 raise
 
-    def _last_turn(self) -> tuple[int | None, Sequence[Content]]:
-        """Find where the last turn begins, and what it has; messages that are damaged may be before it, or in it."""
+    def _last_turn(self, count: int) -> tuple[int | None, Sequence[Content]]:
+        """Find where the last turn begins, and what it has; it is read from the end, as far as needed."""
+        first = count
+        while (found := self._turn_since(first := max(0, count - 3 * (count - first) - _NEAR))) is None:
+            pass
+        return found
+
+    def _turn_since(self, low: int) -> tuple[int | None, Sequence[Content]] | None:
+        """Find the last turn in messages of which some may be damaged; None if it may begin before them."""
         damaged: list[DamagedMessage] = []
         while True:
-            first = damaged[-1].end if damaged else 0
+            first = damaged[-1].end if damaged else low
             try:
                 contents = self._sound(first)
                 break
@@ -109,9 +119,9 @@ class Changing:
                 damaged.append(error)
         while not (starts := turn_starts(contents)):
             if not damaged:
-                return (0 if first or contents else None), contents
+                return None if low else ((0 if first or contents else None), contents)
             end = damaged.pop().seq
-            first = damaged[-1].end if damaged else 0
+            first = damaged[-1].end if damaged else low
             before = self._sound(first, end)
             if not end or (before and ends_turn(before[-1])):  # what is damaged begins the turn
                 return end, contents

@@ -20,6 +20,7 @@ from agentkit import (
     ChatManager,
     Context,
     Limits,
+    MemoryStore,
     ModelError,
     SessionConflict,
     SessionNotFound,
@@ -28,7 +29,7 @@ from agentkit import (
 )
 from agentkit.chats.chat import Chat
 from agentkit.drivers import threads
-from agentkit.stores.base import DamagedMessage
+from agentkit.stores.base import DamagedMessage, StoredSession
 from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import Request, model_content, user_content
@@ -528,9 +529,14 @@ def test_a_damaged_chat_is_undone_turn_by_turn_and_can_be_cleared(damaged: Damag
     assert chat.send_message("two").text == "to two"
 
 
+@pytest.mark.parametrize("near", [1, 20])
 @pytest.mark.parametrize("lost", [4, 5, 6])
 @pytest.mark.parametrize("kind", STORES)
-def test_undoing_a_damaged_turn_leaves_the_sound_one_before_it(kind: str, lost: int, tmp_path: Path) -> None:
+def test_undoing_a_damaged_turn_leaves_the_sound_one_before_it(
+    kind: str, lost: int, near: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentkit.chats.changing._NEAR", near)
+
     def look() -> str:
         """Look."""
         return "seen"
@@ -551,6 +557,36 @@ def test_undoing_a_damaged_turn_leaves_the_sound_one_before_it(kind: str, lost: 
         chat = damage(0)
         assert [len(chat.undo()), chat.info.messages] == [2, 2]
         assert [len(chat.undo()), chat.info.messages] == [1, 0]
+
+
+@pytest.mark.parametrize("calls", [0, 6, 60])
+def test_undo_reads_little_more_than_the_turn_that_it_removes(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    history = [make(f"{n}") for n in range(500) for make in (user_content, model_content)]
+    read: list[int] = []
+    with MemoryStore() as store:
+        agent = Agent(
+            ScriptedModel([call("look")] * calls + ["done"]),
+            tools=[look],
+            limits=Limits(turns=99, repeats=None),
+        )
+        agent.chat("ann", store, history=history).send_message("go")
+        chat = agent.chat("ann", store)
+        load = store.load
+
+        def noted(id: str, *, start: int = 0, end: int | None = None) -> StoredSession:
+            read.append(len(history) + 2 * calls + 2 - start)
+            return load(id, start=start, end=end)
+
+        monkeypatch.setattr(store, "load", noted)
+        assert len(chat.undo()) == 2 + 2 * calls
+        assert read and max(read) <= 20 + 4 * (2 + 2 * calls)
+        assert chat.get_history() == history
 
 
 def test_a_damaged_chat_can_be_cleared(damaged: Damaged) -> None:
