@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentkit.chats.pending import resolve
+from agentkit.chats.runs import backwards
 from agentkit.errors import SessionNotFound
 from agentkit.stores.archive import Archived
 from agentkit.stores.base import (
@@ -14,7 +15,6 @@ from agentkit.stores.base import (
     DamagedMessage,
     SaveResult,
     SaveState,
-    SessionWriter,
     Step,
 )
 from agentkit.stores.turns import Turn
@@ -23,9 +23,6 @@ from agentkit.wire.history import ends_turn, turn_starts
 
 if TYPE_CHECKING:
     from agentkit.chats.conversation import Conversation
-
-_NEAR = 20
-"""Messages in which the beginning of the last turn is looked for first."""
 
 
 class Changing:
@@ -50,8 +47,8 @@ class Changing:
         """Remove the last turn; return it, as far as it can be read."""
         removed: list[Content] = []
 
-        def steps(writer: SessionWriter) -> Sequence[Step]:
-            start, contents = self._last_turn(writer.info.messages)
+        def steps(count: int) -> Sequence[Step]:
+            start, contents = self._last_turn(count)
             removed.extend(contents)
             return [] if start is None else [Cut(start)]
 
@@ -76,24 +73,24 @@ class Changing:
     def resolve(self, call_id: str, result: Any, *, retry: bool) -> None:
         """Say what became of a call that nobody knows of: its result, or that it may run again."""
 
-        def steps(writer: SessionWriter) -> Sequence[Step]:
-            seen = self._conversation.see(writer)
+        def steps(_: int) -> Sequence[Step]:
+            seen = self._conversation.look_back()
             content = seen.contents[-1] if seen.contents else None
             return resolve(content, seen.calls, call_id, result, retry=retry)
 
         self._change(steps)
 
-    def _change(self, make: Callable[[SessionWriter], Sequence[Step]], *, create: bool = False) -> None:
-        """Become the writer, and store steps that are made of what is there."""
-        writer = self._conversation.write(self._turn, self._wait, create=create)
+    def _change(self, make: Callable[[int], Sequence[Step]], *, create: bool = False) -> None:
+        """Become the writer, and store steps that are made of what is there: of so many messages."""
+        writer = self._conversation.write(self._turn, self._wait, create=create, read=False)
         try:
-            if steps := make(writer):
+            if steps := make(writer.info.messages):
                 writer.append(steps, release=True)
                 self._conversation.forget()
         finally:
             writer.release()
 
-    def _change_if_there(self, make: Callable[[SessionWriter], Sequence[Step]]) -> None:
+    def _change_if_there(self, make: Callable[[int], Sequence[Step]]) -> None:
         try:
             self._change(make)
         except SessionNotFound:
@@ -101,14 +98,15 @@ class Changing:
                 raise
 
     def _last_turn(self, count: int) -> tuple[int | None, Sequence[Content]]:
-        """Find where the last turn begins, and what it has; it is read from the end, as far as needed."""
-        first = count
-        while (found := self._turn_since(first := max(0, count - 3 * (count - first) - _NEAR))) is None:
-            pass
-        return found
+        """Find where the last turn begins, and what it has; messages that are damaged may be before it, or in it."""
+        found = None
+        for low in backwards(count):
+            if (found := self._turn_behind(low)) is not None:
+                break
+        return found or (None, [])
 
-    def _turn_since(self, low: int) -> tuple[int | None, Sequence[Content]] | None:
-        """Find the last turn in messages of which some may be damaged; None if it may begin before them."""
+    def _turn_behind(self, low: int) -> tuple[int, Sequence[Content]] | None:
+        """Find the last turn among the messages from a number on; None if it begins before, or there is none."""
         damaged: list[DamagedMessage] = []
         while True:
             first = damaged[-1].end if damaged else low
@@ -119,7 +117,7 @@ class Changing:
                 damaged.append(error)
         while not (starts := turn_starts(contents)):
             if not damaged:
-                return None if low else ((0 if first or contents else None), contents)
+                return (0, contents) if not low and (first or contents) else None
             end = damaged.pop().seq
             first = damaged[-1].end if damaged else low
             before = self._sound(first, end)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from typing_extensions import TypeVar, Unpack
 
 from agentkit.chats.changing import Changing
-from agentkit.chats.conversation import Conversation, TokenUsage
+from agentkit.chats.conversation import Conversation
+from agentkit.chats.token_usage import TokenUsage
 from agentkit.core.options import going_on
 from agentkit.core.resuming import Resume, Sending
 from agentkit.drivers.threads import off_loop

@@ -26,6 +26,7 @@ from agentkit.chats.given import Given, given_of
 from agentkit.chats.own_session import OwnSession
 from agentkit.chats.pending import pending_in
 from agentkit.chats.runs import Journal, Seen
+from agentkit.chats.token_usage import TokenUsage, has_counted, token_usage
 from agentkit.core.history import History
 from agentkit.core.resuming import Sending
 from agentkit.core.state import RunState
@@ -34,9 +35,7 @@ from agentkit.errors import ConfigurationError, SessionConflict, SessionExists, 
 from agentkit.events import Event
 from agentkit.limits import Usage
 from agentkit.memory.base import Memory
-from agentkit.memory.combine import Chain, combine
-from agentkit.memory.sizes import estimate
-from agentkit.memory.tokens import TokenBudget
+from agentkit.memory.combine import combine
 from agentkit.stores.archive import to_archive
 from agentkit.stores.base import (
     DamagedMessage,
@@ -60,21 +59,6 @@ T = TypeVar("T")
 Restart = Callable[[Mapping[str, Any]], None]
 _SLICE = 0.25
 """Seconds for which a thread may wait for another process, in async: a cancellation waits for its end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenUsage:
-    """How full a chat is."""
-
-    current: int
-    """Tokens of all that the next request will have to take along, as of the last reply."""
-    max: int | None
-    """What the chat's `TokenBudget` allows to be sent, or None without one."""
-
-    @property
-    def remaining(self) -> int | None:
-        """What is left of `max`; older turns are left out when it is used up."""
-        return None if self.max is None else max(0, self.max - self.current)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,9 +376,15 @@ class Conversation:
             raise
 
     def write(
-        self, turn: Turn, wait: float, sender_id: str | None = None, *, create: bool = False
+        self,
+        turn: Turn,
+        wait: float,
+        sender_id: str | None = None,
+        *,
+        create: bool = False,
+        read: bool = True,
     ) -> SessionWriter:
-        """Become the session's writer."""
+        """Become the session's writer; `read`: who comes with the session, if it isn't as it was last seen."""
         if self._begins_with and not self.must_exist:
             self.create()
             create = False
@@ -402,7 +392,7 @@ class Conversation:
             self.id,
             wait=wait,
             create=self._settings if create and not self.must_exist else None,
-            seen=-1 if self._seen.version is None else self._seen.version,
+            seen=(-1 if self._seen.version is None else self._seen.version) if read else None,
             sender_id=sender_id,
             turn=turn,
         )
@@ -438,18 +428,25 @@ class Conversation:
 
     def look(self) -> Seen:
         """See what is stored now."""
-        self._seen = self._read(
-            self._stored,
-            lambda: Seen(history=History(self._begins_with), state=self._begins_with_more["state"] or {}),
-        )
-        return self._seen
+        return self.look_back(None)
 
-    def _stored(self) -> Seen:
-        seen = self._seen
-        if self.store.info(self.id).version != seen.version:
-            seen = Seen.of(self.store.load(self.id))
-        self.must_exist = True
-        return seen
+    def look_back(self, enough: Callable[[Sequence[Message]], bool] | None = bool) -> Seen:
+        """See what is stored now, but of the messages the last turns only: as many as are enough."""
+
+        def stored() -> Seen:
+            info = self.store.info(self.id)
+            self.must_exist = True
+            if info.version == self._seen.version:
+                return self._seen
+            seen, whole = runs.see(lambda start: self.store.load(self.id, start=start), info.messages, enough)
+            self._seen = seen if whole else self._seen
+            return seen
+
+        return self._read(stored, self._begin)
+
+    def _begin(self) -> Seen:
+        self._seen = Seen(history=History(self._begins_with), state=self._begins_with_more["state"] or {})
+        return self._seen
 
     def _read(self, stored: Callable[[], T], begins_with: Callable[[], T]) -> T:
         """Read what is stored or, of a session that isn't there yet, what it would begin with."""
@@ -483,7 +480,7 @@ class Conversation:
 
     def state(self) -> JsonObject:
         """Return a copy of the chat's state."""
-        return copy.deepcopy(self.look().state)
+        return copy.deepcopy(self.look_back().state)
 
     def archive(self) -> JsonObject:
         """Make the JSON of the session; see `to_archive`."""
@@ -507,18 +504,11 @@ class Conversation:
 
     def token_usage(self) -> TokenUsage:
         """Say how full the chat is."""
-        seen = self.look()
-        usage = seen.sent.usage or Usage()
-        last = next(
-            (n for n in reversed(range(len(seen.contents))) if seen.contents[n]["role"] == "model"), None
-        )
-        added = seen.contents[last + 1 :] if last is not None else seen.contents
-        current = usage.prompt_tokens + usage.candidates_tokens + estimate(added, {})
-        return TokenUsage(current=current, max=_token_limit(self.memory))
+        return token_usage(self.look_back(has_counted), self.memory)
 
     def pending(self) -> list[PendingCall]:
         """List the calls that wait: for a decision, for their results, or to be resolved."""
-        seen = self.look()
+        seen = self.look_back()
         return pending_in(seen.contents[-1], seen.calls) if seen.has_open_calls else []
 
     # -- changes
@@ -565,7 +555,9 @@ class Conversation:
             wait=self._wait,
             messages=messages,
             results=[result for result in self.results() if result.seq < end],
-            state=self.store.load(self.id, start=end, end=end).state if self.must_exist else self.state(),
+            state=self._read(
+                lambda: self.store.load(self.id, start=end, end=end).state, lambda: self._begin().state
+            ),
             model=info.model,
             instructions=info.instructions,
             title=info.title,
@@ -588,11 +580,6 @@ class Conversation:
 
 def _copied(messages: Sequence[Message]) -> list[Message]:
     return [replace(message, content=copy_content(message.content)) for message in messages]
-
-
-def _token_limit(memory: Memory | None) -> int | None:
-    chain = memory.memories if isinstance(memory, Chain) else (memory,)
-    return next((each.tokens for each in chain if isinstance(each, TokenBudget)), None)
 
 
 def _as_messages(history: Sequence[Message]) -> list[Message]:

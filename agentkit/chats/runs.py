@@ -5,7 +5,8 @@ All that a chat knows of a run's state is here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from agentkit.core.history import History
@@ -32,6 +33,8 @@ from agentkit.wire.content import Content, JsonObject, calls_of, user_content
 from agentkit.wire.history import check, check_order, turn_starts
 
 Store = Callable[[Sequence[Step]], None]
+_NEAR = 20
+"""How many messages are read first, of those at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,37 @@ class Seen:
     def has_open_calls(self) -> bool:
         """Whether the last content has calls that are not answered yet."""
         return bool(self.contents and calls_of(self.contents[-1]))
+
+
+def see(
+    load: Callable[[int], StoredSession], count: int, enough: Callable[[Sequence[Message]], bool] | None
+) -> tuple[Seen, bool]:
+    """See a session, and say whether it is the whole.
+
+    Args:
+        load: Reads it, of its messages those from a number on.
+        count: How many it has.
+        enough: Whether its last turns are enough; by default the whole is seen.
+    """
+    for start in (0,) if enough is None else backwards(count):
+        session = load(start)
+        if start and enough is not None:
+            contents = [message.content for message in session.messages]
+            starts = turn_starts(contents)
+            messages = session.messages[starts[0] :] if starts else ()
+            with suppress(DamagedMessage):  # told of the whole, with its number there
+                if enough(messages):
+                    return Seen.of(replace(session, messages=messages)), False
+    return Seen.of(session), True
+
+
+def backwards(count: int) -> Iterator[int]:
+    """Say from where to read, each time further back, whoever looks for something near the end of so many messages."""
+    back = _NEAR
+    while back < count:
+        yield count - back
+        back *= 4
+    yield 0
 
 
 def _check(session: StoredSession) -> None:

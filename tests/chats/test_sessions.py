@@ -535,7 +535,7 @@ def test_a_damaged_chat_is_undone_turn_by_turn_and_can_be_cleared(damaged: Damag
 def test_undoing_a_damaged_turn_leaves_the_sound_one_before_it(
     kind: str, lost: int, near: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentkit.chats.changing._NEAR", near)
+    monkeypatch.setattr("agentkit.chats.runs._NEAR", near)
 
     def look() -> str:
         """Look."""

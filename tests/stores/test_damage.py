@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ from agentkit.agent import Agent
 from agentkit.chats.chat import Chat
 from agentkit.chats.manager import ChatManager
 from agentkit.errors import SessionConflict, StoreError
-from agentkit.stores.base import DamagedMessage, SaveSummary
+from agentkit.limits import Usage
+from agentkit.stores.base import DamagedMessage, Message, SaveSummary
 from agentkit.stores.store import SessionStore
 from agentkit.testing.scripted import ScriptedModel
-from agentkit.wire.content import Request
+from agentkit.wire.content import Request, call_part, model_content, response_part, user_content
 from tests.helpers.stored_chats import ASK, CALL, LEDGER, added, made, texts
 
 
@@ -123,6 +125,48 @@ def test_a_count_that_does_not_fit_is_named_and_what_is_sound_is_of_use(
     assert chat_of(store).send_message("more").text == "to more" and [*store.check()] == []
     damage(store, change)
     store.delete("ann")
+
+
+def test_what_reads_the_end_reads_no_more_however_long_a_chat_is(store: SessionStore) -> None:
+    turn = [
+        Message(content=user_content("x")),
+        Message(content=model_content("y"), usage=Usage(prompt_tokens=3)),
+    ]
+    store.create("ann", messages=turn * 400, state={"a": 1})
+    damage(store, "UPDATE {p}messages SET content = '{' WHERE seq = 5")  # what reads that, says so
+    asked: dict[str, Callable[[Chat], Any]] = {
+        "pending": lambda chat: chat.pending,
+        "state": lambda chat: dict(chat.state),
+        "usage": lambda chat: chat.token_usage.current,
+        "undo": lambda chat: len(chat.undo()),
+        "left": lambda chat: chat.info.messages,
+    }
+    found = {name: ask(chat_of(store)) for name, ask in asked.items()}
+    assert found == {"pending": [], "state": {"a": 1}, "usage": 3, "undo": 2, "left": 798}
+    with pytest.raises(DamagedMessage):
+        chat_of(store).get_history()
+
+
+@pytest.mark.parametrize("steps", [1, 31, 32, 33, 300])
+def test_the_last_turn_is_undone_however_long_it_is(store: SessionStore, steps: int) -> None:
+    call = model_content(call_part("f", {}))
+    answer = user_content(response_part({"name": "f", "args": {}}, {"output": 1}))
+    turn = [user_content("x"), *[call, answer] * steps, model_content("y")]
+    messages = [Message(content=content) for content in turn]
+    messages[1] = Message(content=call, usage=Usage(prompt_tokens=7))
+    store.create("ann", messages=messages * 3)
+    for left in (2, 1, 0):
+        chat = chat_of(store)
+        assert chat.pending == [] and chat.token_usage.current == 7
+        assert chat.undo() == turn and chat.info.messages == left * len(turn)
+    assert chat_of(store).undo() == []
+
+
+def test_a_fork_has_the_state_of_its_place_whoever_forks(store: SessionStore) -> None:
+    chat = three_turns(store)
+    chat.state = {"turns": 3}
+    assert dict(chat_of(store).fork(at=2).state) == dict(chat.fork(at=2).state) == {"last": "two"}
+    assert dict(chat_of(store).fork().state) == {"turns": 3}
 
 
 def said_or_none(store: SessionStore) -> list[str] | None:
