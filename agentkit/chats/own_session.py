@@ -70,6 +70,7 @@ class OwnSession:
 
     def load(self, id: str, *, start: int = 0, end: int | None = None) -> StoredSession:
         """Return the session; see `SessionStore.load`."""
+        values.check_start(start)
         kept, until = self._kept, len(self._kept.messages) if end is None else end
         return StoredSession(
             info=self.info(id),

@@ -69,6 +69,14 @@ def check_results(results: Sequence[StoredResult], messages: int) -> None:
             )
 
 
+def check_start(start: int) -> None:
+    """Raise ConfigurationError unless messages can be read from this number on."""
+    if start < 0:
+        raise ConfigurationError(
+            f"start={start}: messages are numbered from 0; to read the last n, give info.messages - n."
+        )
+
+
 def first_version() -> int:
     """Make the version that a new session begins with: not one that a deleted session of its id had."""
     return time.time_ns()

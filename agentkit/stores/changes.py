@@ -32,17 +32,27 @@ from agentkit.stores.base import (
     Step,
     StoredCall,
 )
-from agentkit.stores.rows import CALL, MESSAGE, RESULT, STATE, Statement, call_row, files_column, message_row
+from agentkit.stores.rows import (
+    ALL,
+    CALL,
+    MESSAGE,
+    RESULT,
+    STATE,
+    Statement,
+    call_row,
+    files_column,
+    message_row,
+)
 from agentkit.stores.schema import exact
 
 _PUT = """
     UPDATE {p}sessions SET fence = ?, version = version + ?, messages = ?, usage = COALESCE(?, usage),
         updated = COALESCE(?, updated)"""
 _IF_MINE = " WHERE key = ? AND fence = ?"
-_IF_COUNTED = (
-    " AND ? = (SELECT COALESCE(max(m.seq), -1) + 1 FROM {p}messages m WHERE m.session = key AND m.seq >= 0)"
-)
-"""Whether the messages are there that the session counts: what is added goes behind them."""
+_IF_COUNTED = """
+    AND ? = (SELECT COALESCE(max(m.seq), -1) + 1 FROM {p}messages m
+             WHERE m.session = key AND m.seq >= 0 AND m.seq < ?)"""
+"""Whether the messages are there that the session counts, or that a cut leaves: what is added goes behind them."""
 _MINE = " FROM {p}sessions s WHERE s.key = ? AND s.fence = ?"
 _MY_ROWS = "session = (SELECT key FROM {p}sessions WHERE key = ? AND fence = ?)"
 _MESSAGE = MESSAGE + _MINE
@@ -53,14 +63,10 @@ _CALL = CALL + _MINE
 _GIVEN = f"UPDATE {{p}}messages SET given = ? WHERE seq = ? AND {_MY_ROWS}"
 _NO_CALLS = f"DELETE FROM {{p}}calls WHERE {_MY_ROWS}"
 _FILES = f"UPDATE {{p}}messages SET files = ? WHERE seq = ? AND {_MY_ROWS}"
-_CUTS = tuple(
-    f"DELETE FROM {{p}}{table} WHERE {beyond} AND {_MY_ROWS}"
-    for table, beyond in (
-        ("messages", "seq >= ?"),
-        ("results", "seq >= ?"),
-        ("summaries", "upto > ?"),
-        ("states", "seq > ?"),
-    )
+_CUTS = tuple(f"DELETE FROM {{p}}{table} WHERE seq >= ? AND {_MY_ROWS}" for table in ("messages", "results"))
+_CUTS_AFTER = tuple(
+    f"DELETE FROM {{p}}{table} WHERE {column} > ? AND {_MY_ROWS}"
+    for table, column in (("summaries", "upto"), ("states", "seq"))
 )
 
 
@@ -113,7 +119,8 @@ class Change:
         self._body: list[Statement] = []
         """Without the guard, which is the session's key and the new fence."""
         self._cleared = False
-        self._cut = False
+        self._cut = ALL
+        """From which message on the steps remove what was there."""
         self._new: dict[int, StoredCall] = {}
         self._changed: list[Statement] = []
         for step in steps:
@@ -125,8 +132,9 @@ class Change:
         usage = None if self.usage is self._was.usage else values.encode_usage(self.usage)
         row: tuple[Any, ...] = (new, self.steps, self.count, usage, self.updated, key, old)
         put = _PUT + (", owner = NULL" if release else "") + _IF_MINE
-        if self.count > self._was.count and not self._cut:
-            put, row = put + _IF_COUNTED, (*row, self._was.count)
+        stay = min(self._was.count, self._cut)
+        if self.count > stay:
+            put, row = put + _IF_COUNTED, (*row, stay, self._cut)
         made: list[Statement] = [(f"{put} {{tell}}" if release else put, row)]
         made += [(text, (*given, key, new)) for text, given in self._body]
         if self._cleared and self._was.calls:
@@ -164,8 +172,10 @@ class Change:
                 self._body.append((_GIVEN, (given, step.seq)))
             case Cut():
                 values.check_position(step, step.seq, self.count)
-                self._body += [(text, (step.seq,)) for text in _CUTS]
-                self._cut = True
+                low = step.seq or -ALL  # all go, those whose numbers are damaged, too
+                self._body += [(text, (low,)) for text in _CUTS]
+                self._body += [(text, (step.seq,)) for text in _CUTS_AFTER]
+                self._cut = min(self._cut, step.seq)
                 self._clear_calls()
                 self.count, self.updated = step.seq, time.time()
             case AddUsage():

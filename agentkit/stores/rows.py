@@ -79,7 +79,8 @@ _CALLS = f"""SELECT number, call_id, name, effect, args, started, response, defe
     FROM {{p}}calls WHERE {_BY_ID} ORDER BY number"""
 _SUMMARY = f"SELECT upto, text FROM {{p}}summaries WHERE {_BY_ID} AND upto <= ? ORDER BY id DESC LIMIT 1"
 _STATE = f"SELECT state FROM {{p}}states WHERE {_BY_ID} AND seq <= ? ORDER BY seq DESC LIMIT 1"
-_ALL = 2**62
+ALL = 2**62
+"""More than any number of a message."""
 
 
 # -- statements
@@ -112,7 +113,7 @@ def search(hits: Callable[[str], str], prefix: str, *, distinct: bool) -> Statem
 
 def load(id: str, start: int, end: int | None) -> list[Statement]:
     """Read a session: to be given to `session_of`."""
-    who, until = (exact(id),), _ALL if end is None else end
+    who, until = (exact(id),), ALL if end is None else end
     return [
         (f"{INFO} WHERE s.id = ?", who),
         (_MESSAGES, (*who, start, until)),

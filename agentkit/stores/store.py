@@ -58,10 +58,12 @@ class SessionStore:
         Summary and state are as they were when there were `end` messages.
 
         Raises:
+            ConfigurationError: `start` is negative.
             SessionNotFound: There is no such session.
             DamagedMessage: One of the messages can't be read. Others can, by `start` and `end`.
             StoreError: It can't be read. Where only its ledger or its state is damaged, whoever asks for that is told.
         """
+        values.check_start(start)
         return self._session(id, self._db.run(rows.load(id, start, end), write=False), start, end)
 
     @checked

@@ -11,9 +11,9 @@ import pytest
 from agentkit.agent import Agent
 from agentkit.chats.chat import Chat
 from agentkit.chats.manager import ChatManager
-from agentkit.errors import SessionConflict, StoreError
+from agentkit.errors import ConfigurationError, SessionConflict, StoreError
 from agentkit.limits import Usage
-from agentkit.stores.base import DamagedMessage, Message, SaveSummary
+from agentkit.stores.base import Cut, DamagedMessage, Message, SaveSummary
 from agentkit.stores.store import SessionStore
 from agentkit.testing.scripted import ScriptedModel
 from agentkit.wire.content import Request, call_part, model_content, response_part, user_content
@@ -127,6 +127,25 @@ def test_a_count_that_does_not_fit_is_named_and_what_is_sound_is_of_use(
     store.delete("ann")
 
 
+def test_what_is_added_behind_a_cut_is_refused_if_other_messages_are_there(store: SessionStore) -> None:
+    three_turns(store)
+    writer = store.write("ann")
+    damage(store, "DELETE FROM {p}messages WHERE seq > 1")
+    with pytest.raises(StoreError, match="'ann' is damaged: it counts 6 messages"):
+        writer.append([Cut(4), added(user_content("four"))])
+    assert len(store.load("ann", end=2).messages) == 2
+    writer.append([Cut(2), added(user_content("four"))])  # those are there
+    writer.append([Cut(3), added(user_content("five"))], release=True)
+    assert texts(store, "ann") == ["one", "to one", "four", "five"] and store.check() == []
+
+
+def test_messages_whose_numbers_are_damaged_go_when_a_chat_is_cleared(store: SessionStore) -> None:
+    chat = three_turns(store)
+    damage(store, "UPDATE {p}messages SET seq = -3 WHERE seq = 3")
+    chat.clear()
+    assert [*store.check()] == [] and not store._db.run([("SELECT id FROM {p}messages", ())], write=False)[0]
+
+
 def test_what_reads_the_end_reads_no_more_however_long_a_chat_is(store: SessionStore) -> None:
     turn = [
         Message(content=user_content("x")),
@@ -167,6 +186,14 @@ def test_a_fork_has_the_state_of_its_place_whoever_forks(store: SessionStore) ->
     chat.state = {"turns": 3}
     assert dict(chat_of(store).fork(at=2).state) == dict(chat.fork(at=2).state) == {"last": "two"}
     assert dict(chat_of(store).fork().state) == {"turns": 3}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_negative_start_is_a_wrong_argument(store: SessionStore, kept: bool) -> None:
+    chat = three_turns(store) if kept else Agent(ScriptedModel([echo])).chat()
+    chat.send_message("x")
+    with pytest.raises(ConfigurationError, match="start=-2: messages are numbered from 0"):
+        chat.get_messages(-2)
 
 
 def said_or_none(store: SessionStore) -> list[str] | None:
