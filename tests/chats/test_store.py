@@ -20,6 +20,7 @@ from agentkit import (
     Limits,
     MemoryStore,
     ModelError,
+    Run,
     SessionConflict,
     SessionNotFound,
     StoreError,
@@ -34,7 +35,7 @@ from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
 from tests.helpers.stored_chats import added
-from tests.helpers.until import auntil
+from tests.helpers.until import auntil, given_time
 from tests.stores.conftest import STORES
 
 
@@ -726,10 +727,16 @@ def test_a_write_broken_off_under_way_is_told_apart_from_one_that_never_ran(stor
     @tool(effect="write")
     async def pay() -> None:
         """Pay."""
+        paying.append(1)
         await asyncio.sleep(30)
 
-    chat = Agent(ScriptedModel([[call("pay"), call("pay")]]), tools=[pay]).chat("ann", store)
-    run = chat.send_message("x", limits=Limits(seconds=0.8))
+    paying = list[int]()
+
+    def broken_off(seconds: float) -> Run[Any]:
+        agent = Agent(ScriptedModel([[call("pay"), call("pay")]]), tools=[pay])
+        return agent.chat(f"ann-{seconds}", store).send_message("x", limits=Limits(seconds=seconds))
+
+    run = given_time(broken_off, lambda _: paying)
     under_way, never = (response["error"] for response in outputs(run.contents))
     assert "may have taken effect" in under_way
     assert "Not run" in never

@@ -37,6 +37,7 @@ from agentkit.tooling.decisions import Approve, PendingCall
 from agentkit.wire.content import model_content, user_content
 from tests.helpers.gemini_server import GeminiServer, text
 from tests.helpers.runners import Runner, responses
+from tests.helpers.until import given_time
 
 KEY = "test-key-0123456789"
 EVERY = ("before_model", "after_model", "before_tool", "after_tool")
@@ -491,23 +492,29 @@ def test_what_is_no_function_is_refused_at_once(bad: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", EVERY)
 def test_the_limit_of_seconds_holds_while_a_hook_hangs(go: Runner, kind: Any, where: str) -> None:
-    end = threading.Event()
+    begun, end = threading.Event(), threading.Event()
 
     def hang(*_: Any) -> None:
+        begun.set()
         end.wait(50)
 
     async def ahang(*_: Any) -> None:
+        begun.set()
         await asyncio.sleep(30)
 
     function: Any = hang if kind(hang) is hang else ahang
-    agent = Agent(
-        ScriptedModel([call("secret"), "never"]),
-        tools=[secret],
-        hooks=Hooks(**{where: function}),
-        limits=Limits(seconds=0.5),
-    )
+
+    def hung(seconds: float) -> Run:
+        agent = Agent(
+            ScriptedModel([call("secret"), "never"]),
+            tools=[secret],
+            hooks=Hooks(**{where: function}),
+            limits=Limits(seconds=seconds),
+        )
+        return go(agent, "x")
+
     began = time.monotonic()
-    run = go(agent, "x")
+    run = given_time(hung, lambda _: begun.is_set())
     end.set()
     assert run.stop == "seconds"
     assert time.monotonic() - began < 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -42,6 +43,7 @@ from tests.helpers.gemini_server import call as server_call
 from tests.helpers.gemini_server import calls as server_calls
 from tests.helpers.gemini_server import fault as server_fault
 from tests.helpers.runners import NO_WAIT, Runner, responses
+from tests.helpers.until import given_time
 
 FREE = {"scripted": Price(input=0, output=0)}
 DEAR = {"scripted": Price(input=1e6, output=1e6)}  # a dollar a token
@@ -50,11 +52,6 @@ DEAR = {"scripted": Price(input=1e6, output=1e6)}  # a dollar a token
 def add(a: int, b: int) -> int:
     """Add two numbers."""
     return a + b
-
-
-def sleep_sync() -> None:
-    """Sleep."""
-    time.sleep(1.5)
 
 
 async def sleep_async() -> None:
@@ -227,10 +224,13 @@ def test_an_output_in_the_turn_that_reaches_a_limit_is_taken(go: Runner) -> None
     assert (run.output, run.stop, run.limit) == (2, None, "tool_calls")
     assert "limit" in responses(run)[1]["error"]
     script = [[call("sleep_async"), call("final_result", result=2)]]
-    agent = Agent(
-        ScriptedModel(script), tools=[Tool.of(sleep_async, effect="read")], limits=Limits(seconds=0.5)
-    )
-    run = go(agent, "x", output=Output(int, mode="tool"))
+    tools = [Tool.of(sleep_async, effect="read")]
+
+    def cut_off(seconds: float) -> Run:
+        agent = Agent(ScriptedModel(script), tools=tools, limits=Limits(seconds=seconds))
+        return go(agent, "x", output=Output(int, mode="tool"))
+
+    run = given_time(cut_off, responses)
     assert (run.output, run.stop) == (2, None)
 
 
@@ -307,9 +307,14 @@ class Hanging(ScriptedModel):
 
 
 def test_a_model_that_hangs_leaves_time_for_an_answer(go: Runner) -> None:
-    model = Hanging(["done"], hangs=1)
     began = time.monotonic()
-    run = go(Agent(model, limits=Limits(seconds=0.1, on_limit="answer", answer_seconds=30)), "x")
+
+    def hung(seconds: float) -> tuple[Hanging, Run]:
+        model = Hanging(["done"], hangs=1)
+        limits = Limits(seconds=seconds, on_limit="answer", answer_seconds=30)
+        return model, go(Agent(model, limits=limits), "x")
+
+    model, run = given_time(hung, lambda made: len(made[0].timeouts) == 2)
     assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
     assert time.monotonic() - began < 20
     assert 10 < (model.timeouts[1] or 0) <= 30
@@ -326,21 +331,42 @@ def test_a_model_that_hangs_in_its_last_turn_is_cut_off_after_answer_seconds(go:
 
 
 def test_text_that_was_broken_off_gives_way_to_the_answer_and_stays_without_one() -> None:
-    limits = Limits(seconds=0.4, on_limit="answer", answer_seconds=30)
-    with Agent(Hanging(["done"], hangs=1), limits=limits).stream("x") as events:
-        told = "".join(event.text for event in events if isinstance(event, TextDelta))
-    assert (told, events.run.text) == ("Well, done", "done")
-    with Agent(Hanging([reply(finish_reason="SAFETY")], hangs=1), limits=limits).stream("x") as events:
-        assert events.drain().text == "Well, "
+    def broken_off(answer: Any) -> tuple[str, Run]:
+        def hung(seconds: float) -> tuple[Hanging, str, Run]:
+            model = Hanging([answer], hangs=1)
+            limits = Limits(seconds=seconds, on_limit="answer", answer_seconds=30)
+            with Agent(model, limits=limits).stream("x") as events:
+                told = "".join(event.text for event in events if isinstance(event, TextDelta))
+            return model, told, events.run
+
+        came = given_time(hung, lambda made: len(made[0].timeouts) == 2 and made[1].startswith("Well, "))
+        return came[1:]
+
+    told, run = broken_off("done")
+    assert (told, run.text) == ("Well, done", "done")
+    assert broken_off(reply(finish_reason="SAFETY"))[1].text == "Well, "
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [sleep_sync, sleep_async])
-def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, function: Any) -> None:
-    model = ScriptedModel([[call(function.__name__), call("add", a=1, b=1)], "done"])
-    limits = Limits(seconds=0.7, on_limit="answer")
-    tools = [Tool.of(function, effect="read"), Tool.of(add, effect="read")]
-    run = go(Agent(model, tools=tools, limits=limits), "x")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, is_async: bool) -> None:
+    released = threading.Event()
+
+    def hang() -> None:
+        """Hang."""
+        released.wait(50)
+
+    tools = [
+        Tool.of(sleep_async if is_async else hang, name="hang", effect="read"),
+        Tool.of(add, effect="read"),
+    ]
+
+    def hung(seconds: float) -> Run:
+        model = ScriptedModel([[call("hang"), call("add", a=1, b=1)], "done"])
+        return go(Agent(model, tools=tools, limits=Limits(seconds=seconds, on_limit="answer")), "x")
+
+    run = given_time(hung, lambda run: {"output": 2} in responses(run))
+    released.set()
     assert (run.text, run.stop, run.limit) == ("done", None, "seconds")
     late, fine = responses(run)
     assert "time of the run was up" in late["error"]
@@ -348,18 +374,19 @@ def test_a_tool_that_hangs_leaves_time_for_an_answer(go: Runner, function: Any) 
 
 
 def test_the_time_that_is_left_holds_for_a_last_turn_that_another_limit_leaves(go: Runner) -> None:
-    model = Hanging([ADD], hangs=0)
-    model._hangs = 0
-    limits = Limits(turns=1, seconds=0.4, on_limit="answer", answer_seconds=30)
+    def hung(seconds: float) -> tuple[Hanging, Run]:
+        model = Hanging([call("then_hang")], hangs=0)
 
-    def then_hang() -> int:
-        """Have the model hang from now on."""
-        model._hangs = 9
-        return 1
+        def then_hang() -> int:
+            """Have the model hang from now on."""
+            model._hangs = 9
+            return 1
 
-    model._script = [call("then_hang")]
+        limits = Limits(turns=1, seconds=seconds, on_limit="answer", answer_seconds=30)
+        return model, go(Agent(model, tools=[then_hang], limits=limits), "x")
+
     began = time.monotonic()
-    run = go(Agent(model, tools=[then_hang], limits=limits), "x")
+    _, run = given_time(hung, lambda made: len(made[0].timeouts) == 2 and responses(made[1]))
     assert (run.stop, run.limit) == ("turns", "turns")
     assert time.monotonic() - began < 20
 

@@ -50,7 +50,7 @@ from agentkit.events import (
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, call_part, model_content, responses_of, user_content
 from tests.helpers.runners import NO_WAIT, Runner, responses
-from tests.helpers.until import auntil, until
+from tests.helpers.until import auntil, given_time, until
 
 
 def add(a: int, b: int) -> int:
@@ -594,8 +594,12 @@ def test_the_limit_of_tokens_stops_before_the_next_turn(go: Runner) -> None:
 @pytest.mark.parametrize("function", [slow_sync, slow_async])
 def test_the_limit_of_seconds_cuts_tools_off(go: Runner, function: Any) -> None:
     began = time.monotonic()
-    model = ScriptedModel([call(function.__name__)])
-    run = go(Agent(model, tools=[function], limits=Limits(seconds=0.25)), "x")
+
+    def cut_off(seconds: float) -> Run:
+        model = ScriptedModel([call(function.__name__)])
+        return go(Agent(model, tools=[function], limits=Limits(seconds=seconds)), "x")
+
+    run = given_time(cut_off, responses)
     assert run.stop == "seconds"
     assert "error" in responses(run)[0]
     assert time.monotonic() - began < 10

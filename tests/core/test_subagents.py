@@ -32,6 +32,7 @@ from agentkit import (
 from agentkit.events import AgentEvent, Event, RunFinished, ToolStarted
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import responses_of
+from tests.helpers.until import given_time
 from tests.helpers.ways import Way, either, way
 
 __all__ = ["either", "way"]
@@ -401,22 +402,30 @@ def test_an_inner_outage_ends_a_run_that_raises(either: Way) -> None:
 
 @pytest.mark.parametrize("how", ["close", "seconds", "timeout"])
 def test_the_end_of_the_outer_run_ends_the_inner_one(either: Way, how: str) -> None:
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     async def linger(ctx: Context[Any]) -> None:
         """Linger."""
+        begun.set()
         ctx.progress("under way")
         try:
             await asyncio.sleep(30)
         finally:
             ended.set()
 
-    model = ScriptedModel([call("linger")])
-    inner = Agent(model, tools=[linger], name="inner").as_tool(timeout=0.5 if how == "timeout" else 30)
-    agent = Agent(ScriptedModel([asks("inner"), "ok"]), tools=[inner])
+    def made(seconds: float) -> tuple[ScriptedModel, Agent]:
+        model = ScriptedModel([call("linger")])
+        inner = Agent(model, tools=[linger], name="inner").as_tool(timeout=seconds)
+        return model, Agent(ScriptedModel([asks("inner"), "ok"]), tools=[inner])
+
+    def cut_off(seconds: float) -> tuple[ScriptedModel, Run]:
+        model, agent = made(seconds if how == "timeout" else 30)
+        return model, either.run(agent, "x", limits=Limits(seconds=seconds if how == "seconds" else 30))
+
+    model, agent = made(30)
     began = time.monotonic()
     if how != "close":
-        run = either.run(agent, "x", limits=Limits(seconds=0.5 if how == "seconds" else 30))
+        model, run = given_time(cut_off, lambda _: begun.is_set())
     elif either.is_async:
 
         async def go() -> Run:

@@ -26,6 +26,7 @@ from agentkit.gemini.faults import Faults
 from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 from agentkit.wire.content import Request, user_content
 from tests.helpers.gemini_server import GeminiServer, fault, reply, stream
+from tests.helpers.until import given_time
 
 KEY = "secret-key-0123456789"
 HELLO: Request = {"contents": [user_content("Hello")]}
@@ -244,32 +245,43 @@ def test_a_connection_that_breaks_is_worth_a_retry(
     assert "connection to" in str(error)
 
 
+def given_up(ask: Callable[[float], object], server: GeminiServer, what: Any) -> ModelError:
+    """Ask a server that never comes to an end, until a request has got there in its time; give its error."""
+    server.script([what] * 9)
+
+    def asked(seconds: float) -> ModelError:
+        with pytest.raises(ModelError) as caught:
+            ask(seconds)
+        error = caught.value
+        assert f"within {seconds:g} s" in str(error)
+        return error
+
+    return given_time(asked, lambda _: server.requests)
+
+
 @pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("after", [None, "headers", "chunk"])
 def test_a_server_that_hangs_runs_into_the_timeout(
     model: GeminiModel, server: GeminiServer, ask: Ask, after: str | None
 ) -> None:
-    server.script([fault("hang", after=after)])
-    error = error_of(ask, model, timeout=0.2)
+    error = given_up(lambda seconds: ask(model, timeout=seconds), server, fault("hang", after=after))
     assert error.retryable
-    assert "within 0.2 s" in str(error)
-    server.wait(lambda: server.disconnects == 1)
+    server.wait(lambda: server.disconnects == len(server.requests))
 
 
 @every_method
 def test_a_server_that_trickles_runs_into_the_timeout(
     model: GeminiModel, server: GeminiServer, ask: Ask
 ) -> None:
-    server.script([fault("trickle")])
     started = time.monotonic()
-    assert "within 0.3 s" in str(error_of(ask, model, timeout=0.3))
-    assert time.monotonic() - started < 5
+    given_up(lambda seconds: ask(model, timeout=seconds), server, fault("trickle"))
+    assert time.monotonic() - started < 20
     if model._client is None or ask not in (
         generate,
         stream_it,
     ):  # else a thread still reads: it can't be broken off
-        server.wait(lambda: server.disconnects == 1)
+        server.wait(lambda: server.disconnects == len(server.requests))
 
 
 @every_stream
@@ -484,7 +496,10 @@ def test_an_error_of_the_server_has_no_chain(model: GeminiModel, server: GeminiS
 
 @every_method
 def test_the_models_own_time_limit_holds_where_the_run_has_more_left(server: GeminiServer, ask: Ask) -> None:
-    server.script([fault("hang")])
-    model = GeminiModel(api_key=KEY, http_options=cast(dict[str, Any], options(server.url)), timeout=0.2)
-    assert "within 0.2 s" in str(error_of(ask, model, timeout=60))
-    server.wait(lambda: server.disconnects == 1)
+    http = cast(dict[str, Any], options(server.url))
+
+    def asked(seconds: float) -> object:
+        return ask(GeminiModel(api_key=KEY, http_options=http, timeout=seconds), timeout=60)
+
+    given_up(asked, server, fault("hang"))
+    server.wait(lambda: server.disconnects == len(server.requests))

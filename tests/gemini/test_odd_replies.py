@@ -20,6 +20,7 @@ from agentkit.events import TurnFinished
 from agentkit.gemini.model import GeminiModel
 from tests.helpers.gemini import KEY, AsyncInProcess, InProcess, answer_ok
 from tests.helpers.raw_server import RawServer
+from tests.helpers.until import given_time
 from tests.helpers.ways import WAYS, Way, way
 
 __all__ = ["way"]
@@ -303,9 +304,12 @@ def test_what_fails_behind_the_last_word_takes_nothing_from_a_reply(
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_reply_that_is_whole_is_one_though_its_connection_stays_open(is_async: bool) -> None:
     whole = b"data: " + json.dumps(said({"text": "Tea lasts."})).encode() + b"\r\n\r\n"
-    with RawServer([in_chunks(whole)]) as server:
+    with RawServer([in_chunks(whole)] * 9) as server:
         model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
-        run = Way(is_async=is_async, streamed=True).run(Agent(model, limits=Limits(seconds=0.5)), "x")
+        way = Way(is_async=is_async, streamed=True)
+        run = given_time(
+            lambda seconds: way.run(Agent(model, limits=Limits(seconds=seconds)), "x"), lambda run: run.text
+        )
         assert (run.text, run.stop) == ("Tea lasts.", None)
         assert run.contents[-1]["role"] == "model"
         model.close()
