@@ -412,13 +412,20 @@ def test_cancelling_in_an_async_tool_cancels_it(cancelled: Callable[..., Run[Any
 def test_a_sync_tool_that_can_not_be_stopped_is_abandoned_and_its_late_result_dropped(
     cancelled: Callable[..., Run[Any]],
 ) -> None:
-    end = threading.Event()
-    run = cancelled(
-        lambda ready: Agent(
+    begun, end = threading.Event(), threading.Event()
+
+    def make(ready: Callable[[], None]) -> Agent:
+        def finished(event: Event, _: Any) -> None:
+            if isinstance(event, ToolFinished) and begun.wait(20):
+                ready()
+
+        return Agent(
             ScriptedModel([[call("block"), call("add", a=1, b=1)]]),
-            tools=[Tool.of(_blocking(ready, end), effect="read"), Tool.of(add, effect="read")],
+            tools=[Tool.of(_blocking(begun.set, end), effect="read"), Tool.of(add, effect="read")],
+            observers=[finished],
         )
-    )
+
+    run = cancelled(make)
     end.set()
     time.sleep(0.05)
     late, fine = responses(run)

@@ -100,11 +100,16 @@ def test_a_message_that_kills_its_workers_is_given_up_and_those_beside_it_are_no
 def test_a_worker_that_is_told_to_end_finishes_or_parks(
     where: str, queue: Queue, effects: Path, drain: str
 ) -> None:
-    task = queue.send("ann", plan(("read", {"seconds": 1.5 if drain == "30" else 5.0}), say="There."))
-    with Worker(where, effects, DRAIN=drain) as first:
+    task, hold = queue.send("ann", plan("read", say="There.")), effects.with_name("hold")
+    hold.write_text("1")
+    with Worker(where, effects, DRAIN=drain, HOLD=str(hold)) as first:
         until(lambda: began(effects, "read"))
+        first.stop()
         after = queue.send("bob", plan())
-        assert first.drain() == 0
+        if drain == "30":
+            effects.with_name("new").write_text("9")
+            effects.with_name("new").replace(hold)
+        assert first.process.wait(60) == 0
     found = queue.get(task)
     assert found is not None
     assert found.status == ("done" if drain == "30" else "queued")

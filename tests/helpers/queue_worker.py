@@ -178,8 +178,14 @@ class Worker:
 
     def drain(self) -> int:
         """Tell it to end; return its exit code."""
-        self.process.terminate()
+        self.stop()
         return self.process.wait(60)
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until it takes no more tasks."""
+        self.process.terminate()
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ending\n"
 
 
 def effects_in(file: Path) -> list[list[Any]]:
@@ -198,9 +204,12 @@ def main(where: str) -> None:
 
             end_at_commit(queue, int(os.environ["KILL_AT"]))
         deaths = int(os.environ.get("DEATHS", "3"))
-        with queue.workers(concurrency=int(os.environ.get("CONCURRENCY", "20")), drain=drain, deaths=deaths):
+        concurrency = int(os.environ.get("CONCURRENCY", "20"))
+        with queue.workers(concurrency=concurrency, drain=drain, deaths=deaths) as workers:
             print("ready", flush=True)
             ended.wait()
+            workers.stop()
+            print("ending", flush=True)
 
 
 if __name__ == "__main__":
