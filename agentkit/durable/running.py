@@ -92,6 +92,8 @@ class Running:
         self._cut = Cut(queue.store)
         self._stream = f"task:{claimed.id}"
         self._told: Future[int] | None = None
+        self._said = claimed.attempt > 1
+        """Whether somebody may have heard what was decided: here before an outage, or a worker that has ended."""
         queue.log.take(self._stream, claimed.fence, claimed.seq)
         self.task = asyncio.create_task(self._run(), name=f"agentkit {claimed.id}")
 
@@ -154,7 +156,7 @@ class Running:
             return stream.run
 
     async def _open(self, chat: AsyncChat) -> AsyncRunStream[Any]:
-        given, first = self.claimed.given, self.claimed.attempt == 1
+        given = self.claimed.given
         options: Any = {**(given.get("options") or {})}
         if self._queue.output is not None:
             options["output"] = self._queue.output
@@ -164,9 +166,10 @@ class Running:
         if "message" in given:
             return chat.send_message_stream(given["message"], id=given["message_id"], **options)
         said = {call_id: decision_from_wire(wire) for call_id, wire in given.get("decisions", {}).items()}
-        if first:
+        if not self._said:
             for call_id, resolved in given.get("resolved", {}).items():
                 await chat.resolve(call_id, **resolved)
+            self._said = True
         else:  # some was said already: what nobody knows of isn't said again, lest a call runs twice
             waiting = {call.call_id for call in await chat.get_pending() if call.kind != "unknown_effect"}
             said = {call_id: decision for call_id, decision in said.items() if call_id in waiting}

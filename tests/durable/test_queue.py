@@ -21,16 +21,20 @@ from agentkit import (
     DecisionError,
     Deny,
     MemoryStore,
+    RetryPolicy,
     SQLiteStore,
     Tool,
     tool,
 )
 from agentkit.durable import Queue, TaskEnded, TaskStarted
 from agentkit.events import TextDelta, ToolFinished
+from agentkit.stores.base import StoredCall
 from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel
 from agentkit.testing.scripted import call, fault
+from agentkit.wire.content import call_part, model_content, user_content
 from tests.helpers.queue_worker import Planned, effects_in, make_agent, note, open_queue, plan
+from tests.helpers.stored_chats import added
 
 
 def text_of(events: list[Any]) -> str:
@@ -168,6 +172,37 @@ def test_an_outage_is_waited_for_within_the_task(where: str, effects: Path) -> N
     agent = Agent(model, retry=None)
     with open_queue_of(where, agent) as queue, queue.workers():
         assert queue.wait(queue.send("ann", "Hello"), 50).text == "Back again."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["approve", "retry", "result"])
+def test_an_outage_after_somebody_decided_is_waited_for_and_nothing_is_said_twice(
+    where: str, effects: Path, how: str
+) -> None:
+    paid: list[int] = []
+
+    @tool(effect="write", approval=how == "approve")
+    def pay() -> str:
+        paid.append(1)
+        return "paid"
+
+    model = ScriptedModel([*[fault(503)] * 2, "Done."])
+    agent = Agent(model, tools=[pay], retry=RetryPolicy(attempts=1))
+    with open_queue_of(where, agent) as queue:
+        queue.store.create("ann")
+        asked = model_content(call_part("pay", {}))
+        entry = StoredCall(index=0, call_id="c", name="pay", effect="write", started=how != "approve")
+        writer = queue.store.write("ann")
+        writer.append([added(user_content("Pay!")), added(asked, (entry,))], release=True)
+        with queue.workers():
+            said: dict[str, Any] = {"retry": {"retry": True}, "result": {"result": "was paid"}}
+            if how == "approve":
+                task = queue.decide("ann", {"c": Approve()}, agent="a")
+            else:
+                task = queue.resolve("ann", "c", agent="a", **said[how])
+            done = queue.wait(task, 50)
+    assert (done.status, done.text) == ("done", "Done.")
+    assert paid == ([] if how == "result" else [1])
 
 
 def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
