@@ -318,7 +318,7 @@ class Workers:
         self._engine.run(texts)
 
     def _give_back(self, lost: set[str], mine: list[Any]) -> None:
-        text = f"""UPDATE {{engine}}workflow_status SET {_BACK}
+        text = f"""UPDATE {{engine}}workflow_status SET {_BACK}, recovery_attempts = recovery_attempts - 1
             WHERE status = 'PENDING' AND workflow_uuid = ? AND owner_xid = ?"""
         self._engine.run([(text, (id, fence)) for id, fence in mine if fence + id in lost])
 

@@ -23,6 +23,7 @@ from agentkit import (
     MemoryStore,
     RetryPolicy,
     SQLiteStore,
+    StoreError,
     Tool,
     tool,
 )
@@ -203,6 +204,31 @@ def test_an_outage_after_somebody_decided_is_waited_for_and_nothing_is_said_twic
             done = queue.wait(task, 50)
     assert (done.status, done.text) == ("done", "Done.")
     assert paid == ([] if how == "result" else [1])
+
+
+@pytest.mark.slow
+def test_what_was_resolved_is_said_though_the_first_claim_of_it_was_not_heard(
+    queue: Queue, effects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.store.create("ann")
+    asked = model_content(call_part("write", {}))
+    entry = StoredCall(index=0, call_id="c", name="write", effect="write", started=True)
+    writer = queue.store.write("ann")
+    writer.append([added(user_content(plan("write"))), added(asked, (entry,))], release=True)
+    real, unheard = queue.engine.claim, list[int]()
+
+    def claim(*given: Any, **options: Any) -> Any:
+        claimed = real(*given, **options)
+        if claimed and not unheard:
+            unheard.append(1)
+            raise StoreError("The database is away.")
+        return claimed
+
+    monkeypatch.setattr(queue.engine, "claim", claim)
+    task = queue.resolve("ann", "c", result="was written", agent="planned")
+    with queue.workers():
+        done = queue.wait(task, 50)
+    assert (done.status, done.text, done.stop, unheard) == ("done", "Done.", None, [1])
 
 
 def test_tasks_are_listed_by_chat_and_status_newest_first(queue: Queue) -> None:
