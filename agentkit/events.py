@@ -399,6 +399,8 @@ def _value_in(name: str, value: Any, read_run: Callable[[str], Any] | None) -> A
         case "event":
             return from_wire(value, read_run=read_run)
         case "run":
+            if not isinstance(value, dict):
+                raise ValueError(f"run is a {type(value).__name__}")
             return value if read_run is None else read_run(json.dumps(value))
     return value
 

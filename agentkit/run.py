@@ -207,7 +207,11 @@ class Run(BesideText, Generic[Out]):
 
         record = records.read_run(text)
         messages = [message.message() for message in record.messages]
-        given, ended, used, waiting = read_options(record.given), record.ended, record.used, record.waiting
+        ended, used, waiting = record.ended, record.used, record.waiting
+        try:
+            given = read_options(record.given)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{records.NOT_A_RUN}: given.{error}") from error
         opened = OpenTurn(messages[-2], [call.call() for call in waiting.calls]) if waiting else None
         return Run(
             run_id=record.run_id,

@@ -61,7 +61,11 @@ def _config_in(config: Any) -> JsonObject:
         elif key in _REQUEST_LEVEL:
             request[key] = item_to_wire(key, value)
         elif key == "generationConfig":
-            generation = {**(fields_of(value) or {}), **generation}
+            said = fields_of(value)
+            if not isinstance(said, Mapping):
+                kind = type(value).__name__
+                raise ConfigurationError(f"config[{key!r}] is a dict of its fields, not {kind}.")
+            generation = {**said, **generation}
         else:
             generation[key] = value
     generation = _generation_in(generation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from typing_extensions import TypedDict
@@ -133,7 +134,7 @@ def check_decisions(decisions: object) -> Mapping[str, Decision]:
     """Refuse decisions that are not by the ids of calls."""
     if not isinstance(decisions, Mapping):
         raise DecisionError(
-            f"decisions={decisions!r:.100}: give a decision for each call by its id: {{call_id: Approve()}}."
+            f"decisions={short(decisions)}: give a decision for each call by its id: {{call_id: Approve()}}."
         )
     return dict(decisions)
 
@@ -244,10 +245,16 @@ _NO_LIMITS = Limits()
 
 
 def read_options(written: GivenRecord) -> dict[str, Any]:
-    """Read what `write_options` wrote; `again` names the options that have to be given again."""
+    """Read what `write_options` wrote; `again` names the options that have to be given again.
+
+    Raises:
+        ConfigurationError: The config can't work.
+    """
     given = {name: value for name, value in written if value is not None}
     if (limits := written.limits_given()) is not None:
         given["limits"] = limits
+    if "config" in given:
+        given["config"] = config_in(given["config"])
     return given
 
 

@@ -90,7 +90,8 @@ def _first(error: ValidationError) -> str:
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in wrong["loc"])
     said = re.sub(r"^Value error, | or instance of \w+", "", wrong["msg"])
     found = "" if wrong["type"] in ("missing", "value_error") else f", not {short(wrong['input'])}"
-    return f"{place.removeprefix('.')}{': ' if place else ''}{said}{found}"
+    place = place.removeprefix(".")
+    return f"{place:.200}{': ' if place else ''}{said:.500}{found:.200}"
 
 
 class Record(BaseModel):
@@ -447,6 +448,9 @@ def _run_in(wire: JsonObject) -> RunRecord:
         raise Damaged(f"what an earlier agentkit wrote: {error!r:.200}") from error
 
 
+NOT_A_RUN: Final = "This isn't a run that Run.to_json() wrote, or it is damaged"
+
+
 def read_run(text: str | bytes) -> RunRecord:
     """Read what `Run.to_json` wrote.
 
@@ -463,6 +467,4 @@ def read_run(text: str | bytes) -> RunRecord:
         return _run_in(wire)
     except (Damaged, RecursionError) as error:
         said = error if isinstance(error, Damaged) else _DEEP
-        raise ConfigurationError(
-            f"This isn't a run that Run.to_json() wrote, or it is damaged: {said}."
-        ) from error
+        raise ConfigurationError(f"{NOT_A_RUN}: {said}.") from error

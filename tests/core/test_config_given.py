@@ -99,7 +99,7 @@ def test_of_two_ways_to_say_a_schema_the_later_one_holds() -> None:
         {"candidate_count": 3},
         {"system_instruction": "x"},
         {"tools": [{"function_declarations": []}]},
-        *({name: "x"} for name in ("tools", "tool_config", "thinking_config")),
+        *({name: "x"} for name in ("tools", "tool_config", "thinking_config", "generation_config")),
         {"tools": {"google_search": {}}},
         {"tools": [5]},
         {"tool_config": {"function_calling_config": 5}},

@@ -206,6 +206,7 @@ def test_fields_of_a_later_agentkit_are_left_out() -> None:
         {"v": VERSION, "type": "agent_event", "path": ["a"], "callIds": ["c"], "event": None},
         {"v": VERSION, "type": "turn_finished", "turn": 1, "usage": {}, "finishReason": "STOP"},
         {"v": VERSION, "type": "agent_event", "path": 3, "callIds": ["c"], "event": {}},
+        {"v": VERSION, "type": "run_finished", "run": "x"},
     ],
     ids=str,
 )

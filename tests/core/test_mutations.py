@@ -164,7 +164,8 @@ def a_run() -> Any:
         ScriptedModel([[call("order", n=3), call("look", sku="A")]]),
         tools=[look, tool(effect="write", approval=True, name="order")(lambda n: n)],
     )
-    return json.loads(waiting.run("x", limits=Limits(tokens=10**6)).to_json())
+    given = {"temperature": 0, "tools": [{"google_search": {}}]}
+    return json.loads(waiting.run("x", limits=Limits(tokens=10**6), config=given).to_json())
 
 
 @pytest.mark.parametrize("seeds", ROUNDS)

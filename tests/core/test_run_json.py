@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
 
 from agentkit import (
     Agent,
+    ConfigurationError,
     Run,
     Tool,
     ToolDeferred,
@@ -52,3 +56,19 @@ def test_lone_surrogates_can_be_written_to_a_file() -> None:
     again = Run.from_json(run.to_json().encode())
     assert again.text == run.text
     assert again.to_json() == run.to_json()
+
+
+@pytest.mark.parametrize("given", [5, "x", ["x"]], ids=str)
+def test_a_config_in_a_run_that_is_no_config_is_refused_when_it_is_read(given: Any) -> None:
+    wire = json.loads(parked().to_json())
+    wire["given"]["config"] = {"generationConfig": given}
+    with pytest.raises(ConfigurationError, match=r"damaged: given\.config\['generationConfig'\]"):
+        Run.from_json(json.dumps(wire))
+
+
+def test_what_is_said_of_a_damaged_run_is_short_however_large_the_damage() -> None:
+    wire = json.loads(parked().to_json())
+    wire["used"]["usage"]["x" * 10_000] = "y" * 10_000
+    with pytest.raises(ConfigurationError, match="damaged") as caught:
+        Run.from_json(json.dumps(wire))
+    assert len(str(caught.value)) < 1000
