@@ -402,17 +402,14 @@ class _Stream(Generic[Out]):
     def _end(self) -> Run[Out]:
         """Take down what came of the run; told next are the ends of calls that were cut off, then that of the run."""
         if self._run is None:
-            if not self._state.end.over:  # closed before it began
-                if self._state.end.stop is None:
-                    self._state.end.end("cancelled")
-                self._state.inbox.close()
-            if (
-                not self._state.meter.turns
-                and not self._state.waiting.began
-                and self._state.end.stop is not None
-            ):
+            state = self._state
+            if not state.end.over:  # closed before it began
+                if state.end.stop is None:
+                    state.end.end("cancelled")
+                state.inbox.close()
+            if not state.meter.turns and not state.waiting.began and state.end.stop is not None:
                 self._give_back()  # nothing was done
-            self._run = make_run(self._state, "".join(self._said), self._shared)
+            self._run = make_run(state, "".join(self._said), self._shared)
             self._ahead += (*self._open.end(), RunFinished(self._run))
         return self._run
 
@@ -475,7 +472,8 @@ class RunStream(_Stream[Out]):
         """Go through what is left of the events; return what came of the run."""
         for _ in self:
             pass
-        return self.run
+        assert self._run is not None
+        return self._run
 
     def cancel(self) -> None:
         """End the run from another thread, which goes on reading it here: it gets a run with `stop="cancelled"`.
@@ -493,6 +491,11 @@ class RunStream(_Stream[Out]):
             self._fail(error)
             raise
         self._break_off()
+
+    def __del__(self) -> None:
+        """End what was dropped, so that the observers hear of its end."""
+        if getattr(self, "_observers", ()):
+            self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -543,7 +546,8 @@ class AsyncRunStream(_Stream[Out]):
         """Go through what is left of the events; return what came of the run."""
         async for _ in self:
             pass
-        return self.run
+        assert self._run is not None
+        return self._run
 
     def cancel(self) -> None:
         """End the run from another task or thread; who reads it gets a run with `stop="cancelled"`."""
@@ -557,6 +561,11 @@ class AsyncRunStream(_Stream[Out]):
             self._fail(error)
             raise
         self._break_off()
+
+    def __del__(self) -> None:
+        """Let the observers hear of the end of what was dropped; its event loop ends the rest."""
+        if getattr(self, "_observers", ()):
+            self._break_off()
 
     async def __aenter__(self) -> Self:
         return self

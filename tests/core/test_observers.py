@@ -218,6 +218,27 @@ def test_wherever_a_run_is_cancelled_who_reads_on_hears_of_each_end_once(either:
     assert ear.events == read
 
 
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_wherever_a_stream_is_dropped_observers_hear_of_each_end_once(either: Way, count: int) -> None:
+    ear = Ear()
+
+    async def go() -> None:
+        stream = busy(ear).aio.stream("x")
+        for _ in range(count):
+            await anext(stream)
+
+    if either.is_async:
+        asyncio.run(go())
+    else:
+        stream = busy(ear).stream("x")
+        for _ in range(count):
+            next(stream)
+        del stream
+    check_whole(ear.events)
+    last: Any = ear.events[-1]
+    assert last.run.stop == "cancelled"
+
+
 def test_a_stream_that_is_closed_twice_or_never_begun_tells_of_one_end() -> None:
     ear = Ear()
     stream = busy(ear).stream("x")
