@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Generator, Mapping, Sequence
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
 from agentkit.core.effects import EXPIRED, Effect, Resolve
@@ -48,7 +49,7 @@ class Approvals:
                 raise DecisionError(f"There is no pending call with the id {call_id!r}. Pending: {waiting}.")
             if not isinstance(decision, _SAID):
                 raise DecisionError(
-                    f"{decision!r:.100} isn't a decision: give Approve(), Deny(why), Edit(args) or Result(value)."
+                    f"{short(decision)} isn't a decision: give Approve(), Deny(why), Edit(args) or Result(value)."
                 )
         for entry in ledger:
             if is_unknown(entry) and entry.call_id in self._decisions:
@@ -151,7 +152,7 @@ class Approvals:
         if not isinstance(said, allowed):
             names = ", ".join(each.__name__ for each in allowed)
             raise DecisionError(
-                f"{said!r:.100} isn't a valid decision for the call of {invocation.context.tool_name!r}: give {names}."
+                f"{short(said)} isn't a valid decision for the call of {invocation.context.tool_name!r}: give {names}."
             )
 
     def _resume(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from reprlib import repr as short
 from typing import Any, cast
 
 from agentkit.errors import ConfigurationError, ModelError
@@ -58,7 +59,7 @@ def check_request(said: JsonObject) -> None:
     contents = said.get("contents")
     if not isinstance(contents, (list, tuple)) or not contents:
         raise ConfigurationError(
-            f"A hook returned a request with the contents {contents!r:.100}: give a list."
+            f"A hook returned a request with the contents {short(contents)}: give a list."
         )
     check(contents)
 
@@ -77,7 +78,7 @@ def made_by_hook(said: JsonObject, model: str) -> Reply:
         parts = signed_by_nobody(assembler.parts, model)
     except (ModelError, AttributeError, TypeError, ValueError, LookupError, RecursionError) as error:
         raise ConfigurationError(
-            f"A hook returned {said!r:.200}, which isn't a reply: make one with agentkit.testing.reply(...)."
+            f"A hook returned {short(said)}, which isn't a reply: make one with agentkit.testing.reply(...)."
         ) from error
     reply = assembler.reply()
     if "candidates" in reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator
+from reprlib import repr as short
 from typing import Any
 
 from agentkit.core.effects import EXPIRED, Effect, Resolve
@@ -93,4 +94,4 @@ class Outcomes:
             case _ if said is EXPIRED:
                 self._end.end("seconds")
             case _:
-                raise DecisionError(f"after_tool returned {said!r:.100}: return Result, Deny or None.")
+                raise DecisionError(f"after_tool returned {short(said)}: return Result, Deny or None.")

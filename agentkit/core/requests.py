@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from reprlib import repr as short
 from typing import Any, Final, cast
 
 from agentkit.core.budget import Budget, Hold
@@ -258,7 +259,7 @@ class Requests:
                 )
         elif said is not None and not (isinstance(said, dict) and any(key in said for key in keys)):
             raise ConfigurationError(
-                f"A hook returned {said!r:.100}: return a dict with {' or '.join(keys)}, Deny(why), or None."
+                f"A hook returned {short(said)}: return a dict with {' or '.join(keys)}, Deny(why), or None."
             )
         return said
 

@@ -40,12 +40,28 @@ from tests.helpers.ways import Way, WayChat, either, way
 
 __all__ = ["either", "way"]
 
-NO_DECISION: dict[str, Any] = {"True": True, "a list": [1], "a str": "yes", "a class": Approve}
+
+def nest(levels: int) -> list[Any]:
+    """Nest lists deeper than Python can show."""
+    made: list[Any] = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
+NO_DECISION: dict[str, Any] = {
+    "True": True,
+    "a list": [1],
+    "a str": "yes",
+    "a class": Approve,
+    "more than can be shown": nest(5000),
+}
 NO_EDIT: dict[str, Any] = {
     "unknown argument": Edit({"nope": 1}),
     "wrong type": Edit({"sku": [1]}),
     "a set": Edit({"sku": {1}}),
     "NaN": Edit({"sku": float("nan")}),
+    "too deep": Edit({"sku": nest(5000)}),
 }
 NO_RESULT: dict[str, Any] = {"an object": Result(object())}
 MISTAKES = [
