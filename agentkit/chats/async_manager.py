@@ -11,7 +11,7 @@ from typing_extensions import TypeVar, Unpack
 
 from agentkit.chats.chat import AsyncChat, Chat
 from agentkit.drivers.threads import off_loop
-from agentkit.output import AS_GIVEN, Output
+from agentkit.output import AS_GIVEN, OutputType
 from agentkit.run import AsyncRunStream, Run
 from agentkit.stores.base import Hit, Message, SessionInfo
 from agentkit.tooling.context import Deps
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agentkit.chats.manager import ChatManager
     from agentkit.core.options import RunOptions
 
-Out = TypeVar("Out", default=None)
+Out = TypeVar("Out", default=Any)
 
 
 @checked
@@ -37,9 +37,22 @@ class AsyncChatManager(Generic[Deps]):
     def __repr__(self) -> str:
         return f"{self._manager!r}.aio"
 
-    async def create(self, id: str | None = None, **settings: Any) -> AsyncChat[Deps]:
-        """Make a chat; see `ChatManager.create`."""
-        return self._of(await off_loop(lambda: self._manager.create(id, **settings)))
+    async def create(
+        self,
+        id: str | None = None,
+        *,
+        model: str | None = None,
+        instructions: str | None = None,
+        title: str | None = None,
+        expires_in: timedelta | None = None,
+    ) -> AsyncChat[Deps]:
+        """Create a chat; see `ChatManager.create`."""
+        made = await off_loop(
+            lambda: self._manager.create(
+                id, model=model, instructions=instructions, title=title, expires_in=expires_in
+            )
+        )
+        return self._of(made)
 
     async def get(self, id: str) -> AsyncChat[Deps]:
         """Return the chat of an id. Raises `SessionNotFound`."""
@@ -52,7 +65,7 @@ class AsyncChatManager(Generic[Deps]):
         message: UserInput,
         *,
         stream: Literal[False] = False,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -65,7 +78,7 @@ class AsyncChatManager(Generic[Deps]):
         message: UserInput,
         *,
         stream: Literal[True],
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -77,7 +90,7 @@ class AsyncChatManager(Generic[Deps]):
         message: UserInput,
         *,
         stream: bool = False,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -93,7 +106,7 @@ class AsyncChatManager(Generic[Deps]):
         id: str,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
@@ -105,7 +118,7 @@ class AsyncChatManager(Generic[Deps]):
         id: str,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:

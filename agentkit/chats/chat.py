@@ -17,7 +17,7 @@ from agentkit.core.resuming import Resume, Sending
 from agentkit.drivers.threads import off_loop
 from agentkit.errors import ConfigurationError
 from agentkit.limits import Usage
-from agentkit.output import AS_GIVEN, Output
+from agentkit.output import AS_GIVEN, OutputType
 from agentkit.run import AsyncRunStream, Run, RunStream
 from agentkit.stores.archive import read_archive, write_archive
 from agentkit.stores.base import Message, SessionInfo
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agentkit.core.options import RunOptions
 
 T = TypeVar("T")
-Out = TypeVar("Out", default=None)
+Out = TypeVar("Out", default=Any)
 
 _UNSAID: Any = object()
 
@@ -96,7 +96,7 @@ class Chat(_BaseChat[Deps]):
         self,
         message: UserInput,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -122,7 +122,7 @@ class Chat(_BaseChat[Deps]):
         self,
         message: UserInput,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -134,7 +134,7 @@ class Chat(_BaseChat[Deps]):
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
@@ -163,7 +163,7 @@ class Chat(_BaseChat[Deps]):
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:
@@ -229,7 +229,7 @@ class Chat(_BaseChat[Deps]):
         self,
         message: UserInput,
         *,
-        output: type[Any] | Output[Any] | None = None,
+        output: OutputType[Any] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> int:
         """Count the tokens that `send_message` would send first, and leave the chat unchanged.
@@ -311,7 +311,7 @@ class AsyncChat(_BaseChat[Deps]):
         self,
         message: UserInput,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -325,7 +325,7 @@ class AsyncChat(_BaseChat[Deps]):
         self,
         message: UserInput,
         *,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -337,7 +337,7 @@ class AsyncChat(_BaseChat[Deps]):
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
@@ -350,7 +350,7 @@ class AsyncChat(_BaseChat[Deps]):
         self,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
@@ -395,7 +395,7 @@ class AsyncChat(_BaseChat[Deps]):
         self,
         message: UserInput,
         *,
-        output: type[Any] | Output[Any] | None = None,
+        output: OutputType[Any] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> int:
         """Count the tokens that `send_message` would send first; see `Chat.count_tokens`."""

@@ -16,7 +16,7 @@ from agentkit.chats.chat import Chat
 from agentkit.chats.conversation import Conversation
 from agentkit.errors import ConfigurationError
 from agentkit.memory.base import Memory
-from agentkit.output import AS_GIVEN, Output
+from agentkit.output import AS_GIVEN, OutputType
 from agentkit.run import Run, RunStream
 from agentkit.stores.archive import archive_text, from_archive, parse_archive, to_archive, to_markdown
 from agentkit.stores.base import Hit, Message, SessionInfo
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _RECENT = 32
-Out = TypeVar("Out", default=None)
+Out = TypeVar("Out", default=Any)
 
 
 @checked
@@ -116,7 +116,7 @@ class ChatManager(Generic[Deps]):
         message: UserInput,
         *,
         stream: Literal[False] = False,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -129,7 +129,7 @@ class ChatManager(Generic[Deps]):
         message: UserInput,
         *,
         stream: Literal[True],
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -141,7 +141,7 @@ class ChatManager(Generic[Deps]):
         message: UserInput,
         *,
         stream: bool = False,
-        output: type[Out] | Output[Out] | None = None,
+        output: OutputType[Out] = None,
         message_id: str | None = None,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
@@ -161,7 +161,7 @@ class ChatManager(Generic[Deps]):
         id: str,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
@@ -173,7 +173,7 @@ class ChatManager(Generic[Deps]):
         id: str,
         decisions: Mapping[str, Decision] | None = None,
         *,
-        output: type[Out] | Output[Out] | None = AS_GIVEN,
+        output: OutputType[Out] = AS_GIVEN,
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> RunStream[Out]:

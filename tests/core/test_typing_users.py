@@ -216,7 +216,11 @@ def chats(shop: Shop) -> Chat:
     with SQLiteStore("chats.db") as store:
         chat = agent.chat("ann", store, deps=shop)
         assert_type(chat.send_message("x", output=Invoice).output, Invoice | None)
-        print(ChatManager(agent, store))
+        chat.send_message("x", output=Invoice | Receipt).expect()
+        manager = ChatManager(agent, store)
+        manager.create("ben", title="Ben")
+        assert_type(manager.send_message("ben", "x", output=Invoice).output, Invoice | None)
+        manager.send_message("ben", "x", output=Invoice | Receipt).expect()
     return agent.chat("ben", MemoryStore())
 
 
@@ -234,6 +238,7 @@ async def later_on(shop: Shop) -> None:
         if mapped.run is not None:
             assert_type(mapped.run.output, Receipt | None)
     assert_type((await agent.aio.chat("ann").send_message("x", output=Invoice)).output, Invoice | None)
+    await agent.aio.chat("ann").send_message("x", output=Invoice | Receipt)
     run = await agent.aio.resume(await agent.aio.run("x", deps=shop), deps=shop, output=Receipt)
     assert_type(run.output, Receipt | None)
 
