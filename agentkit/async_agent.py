@@ -35,7 +35,7 @@ T = TypeVar("T", default=Any)
 
 @checked
 class AsyncAgent(Generic[Deps]):
-    """An agent's methods for async callers; see `Agent`."""
+    """The methods of an agent for async callers; see `Agent`."""
 
     def __init__(self, agent: Agent[Deps]) -> None:
         self._agent = agent
@@ -44,7 +44,7 @@ class AsyncAgent(Generic[Deps]):
         return f"{self._agent!r}.aio"
 
     async def close(self) -> None:
-        """Close the sources of its tools; see `Agent.close`."""
+        """Close the agent's sources of tools; see `Agent.close`."""
         await off_loop(self._agent.close)
 
     async def __aenter__(self) -> Self:
@@ -60,7 +60,7 @@ class AsyncAgent(Generic[Deps]):
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
-        """Do as `Agent.run` does. Cancelling the task ends the run, its request and its tools."""
+        """Return the finished run; see `Agent.run`. Cancelling the task ends the run, its request and its tools."""
         async with self._agent._astream(input, options, output, stream=False) as events:
             return await events.drain()
 
@@ -71,7 +71,7 @@ class AsyncAgent(Generic[Deps]):
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[T]:
-        """Do as `Agent.stream` does; use it in an `async with` block."""
+        """Report what happens as it happens; see `Agent.stream`. Use it in an `async with` block."""
         return self._agent._astream(input, options, output, stream=True)
 
     async def resume(
@@ -83,7 +83,7 @@ class AsyncAgent(Generic[Deps]):
         output: OutputType[T] = AS_GIVEN,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[T]:
-        """Go on with a run that stopped; see `Agent.resume`."""
+        """Continue a run that stopped; see `Agent.resume`."""
         resumed = resume_of(run, decisions, store, Sending.of(options, output))
         async with self._agent._astream(None, options, output, stream=False, **resumed) as events:
             return await events.drain()
@@ -97,7 +97,7 @@ class AsyncAgent(Generic[Deps]):
         output: OutputType[T] = AS_GIVEN,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[T]:
-        """Go on with a run that stopped, and tell what happens; see `Agent.resume_stream`."""
+        """Continue a run that stopped, and report what happens; see `Agent.resume_stream`."""
         resumed = resume_of(run, decisions, store, Sending.of(options, output))
         return self._agent._astream(None, options, output, stream=True, **resumed)
 
@@ -110,7 +110,7 @@ class AsyncAgent(Generic[Deps]):
         output: OutputType[T] = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncGenerator[Mapped[T], None]:
-        """Run many inputs, so many at a time, of an async iterable too; see `Agent.map`.
+        """Run many inputs, several at a time; they may come from an async iterable. See `Agent.map`.
 
         Closing the iteration cancels those under way.
         """
@@ -135,7 +135,7 @@ class AsyncAgent(Generic[Deps]):
         return await self._agent._acount(input, options, output)
 
     async def upload(self, file: Any, *, name: str | None = None) -> UploadedFile:
-        """Upload a file by hand; see `Agent.upload`."""
+        """Upload a file and wait until it can be used; see `Agent.upload`."""
         found = await asyncio.to_thread(local_file, file, name)
         async with aclosing(self._agent.model.aupload(found)) as steps:
             last = [step async for step in steps][-1]
@@ -153,7 +153,7 @@ class AsyncAgent(Generic[Deps]):
         deps: Deps | None = None,
         wait: float | None = None,
     ) -> AsyncChat[Deps]:
-        """Begin a conversation, or go on with one that a store keeps; see `Agent.chat`."""
+        """Start a conversation, or continue one from a store; see `Agent.chat`."""
         from agentkit.chats.chat import AsyncChat
         from agentkit.chats.conversation import Conversation
 

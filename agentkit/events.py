@@ -1,4 +1,4 @@
-"""What a run tells while it happens: one frozen dataclass for each kind of news, each with a JSON form.
+"""What a run reports while it happens: one frozen dataclass for each kind of event, each with a JSON form.
 
 As JSON an event is an object with `v` (the version of the form), `type` (its class in snake_case) and its fields in
 camelCase; see `to_wire` and `from_wire`. Fields may be added to it: readers leave out what they don't know.
@@ -44,10 +44,10 @@ class TextDelta(_Told):
 
 @dataclass(frozen=True, slots=True)
 class OutputDelta(_Told):
-    """What there is so far of a structured output (`run(output=...)`), where the model streams its JSON."""
+    """What there is so far of a structured output (`run(output=...)`), if the model streams its JSON."""
 
     value: Any
-    """Plain JSON values, not validated yet; the last text may be half there. It only grows."""
+    """Plain JSON values, not validated yet; the last text may be incomplete. It only grows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class ThoughtDelta(_Told):
 
 @dataclass(frozen=True, slots=True)
 class ToolStarted(_Told):
-    """A call begins. It is told of calls that can't run as well (unknown tool, bad arguments)."""
+    """A call begins. Also reported for calls that can't run (unknown tool, bad arguments)."""
 
     call_id: str
     name: str
@@ -68,7 +68,7 @@ class ToolStarted(_Told):
 
 @dataclass(frozen=True, slots=True)
 class ToolProgress(_Told):
-    """A tool says how far it is (`ctx.progress(...)`)."""
+    """A tool reports how far it has got (`ctx.progress(...)`)."""
 
     call_id: str
     name: str
@@ -86,10 +86,10 @@ class ToolFinished(_Told):
     seconds: float
     """How long the call took."""
     error: Exception | None = field(default=None, repr=False)
-    """What went wrong, or None; not in the repr, since a tool's exception may hold what is nobody else's business."""
+    """What went wrong, or None. Not in the repr, because a tool's exception may hold secrets."""
     waits: bool = False
-    """Whether the result is still to come: the call, or one inside of it, waits for somebody; `response` only stands
-    in for it."""
+    """Whether the result is still to come: the call, or one inside it, is waiting, and `response` only stands in for
+    it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class ServerToolFinished(_Told):
 
 @dataclass(frozen=True, slots=True)
 class MediaDelta(_Told):
-    """A picture, a piece of sound or a file of the reply; or a plot of code that Gemini ran."""
+    """A picture, a piece of sound or a file in the reply, or a plot of code that Gemini ran."""
 
     part: JsonObject
     """Its part on the wire, with `inlineData`, or `fileData` if it is at a URI."""
@@ -125,7 +125,7 @@ class MediaDelta(_Told):
 
 @dataclass(frozen=True, slots=True)
 class SourcesFound(_Told):
-    """What the reply that ends now rests on."""
+    """The sources of the reply that ends now."""
 
     sources: tuple[Source, ...]
     """Their spans are those of the reply's text."""
@@ -135,7 +135,7 @@ class SourcesFound(_Told):
 
 @dataclass(frozen=True, slots=True)
 class ToolsLeftOut(_Told):
-    """A source of tools gives none in this run, or not all: it fails, or a name is taken."""
+    """A source of tools provides none in this run, or not all: it fails, or a name is taken."""
 
     source: str
     """Its name: that of an MCP server, say."""
@@ -144,7 +144,7 @@ class ToolsLeftOut(_Told):
 
 @dataclass(frozen=True, slots=True)
 class UploadProgress(_Told):
-    """A file of the input is being uploaded: told when it begins, after each piece, and when it can be used."""
+    """A file of the input is being uploaded: reported when it begins, after each piece, and when it can be used."""
 
     name: str
     sent: int
@@ -166,7 +166,7 @@ class FileLost(_Told):
 
 @dataclass(frozen=True, slots=True)
 class ModelRetry(_Told):
-    """The model didn't answer properly and is asked again."""
+    """The model didn't answer properly and will be asked again."""
 
     attempt: int
     """Of the request about to be made: the first retry is 2."""
@@ -175,7 +175,7 @@ class ModelRetry(_Told):
     reason: str
     """Why, e.g. the error or the finish reason."""
     discarded: str = ""
-    """Text of this turn that was told as `TextDelta` and no longer counts: the reply comes anew."""
+    """Text of this turn that was reported as `TextDelta` and no longer counts: the reply starts again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,17 +195,17 @@ class RequestDelayed(_Told):
 
 @dataclass(frozen=True, slots=True)
 class ModelChanged(_Told):
-    """A model failed and the next one stands in for it, until the run ends."""
+    """A model failed, and the next one replaces it until the run ends."""
 
     before: str
     after: str
     reason: str
-    """What the error of the first one says."""
+    """What the error of the first model says."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageAdded(_Told):
-    """A message of the user's, sent while the run goes on, is in the history from here on."""
+    """A user message, sent while the run goes on, is in the history from here on."""
 
     content: Content
 
@@ -215,9 +215,9 @@ class AgentEvent(_Told):
     """Something that happens in a sub-agent (`Agent.as_tool`)."""
 
     path: tuple[str, ...]
-    """The agents' names, from the outermost sub-agent to the one it happens in."""
+    """The agents' names, from the outermost sub-agent to the one in which it happens."""
     call_ids: tuple[str, ...]
-    """The calls that these agents answer, one each: the first is a call of this run."""
+    """The calls that these agents answer, one for each; the first is a call of this run."""
     event: Event
     """What happens there."""
 
@@ -281,14 +281,14 @@ VERSION: Final = 1
 
 
 class ToldError(Exception):
-    """What went wrong in a call, as the JSON form of a `ToolFinished` tells it: the kind, and no more."""
+    """What went wrong in a call, as read from the JSON form of a `ToolFinished`: only the kind of error."""
 
 
 def to_wire(event: Event) -> JsonObject:
-    """Make JSON of an event.
+    """Return an event as JSON.
 
-    Of a tool's error only the kind is told, since its text may hold secrets; what the model gets is in `response`.
-    What a tool tells as progress, and isn't JSON, becomes its repr.
+    Of a tool's error only the kind is included, because its text may hold secrets; what the model gets is in
+    `response`. Progress that isn't JSON becomes its repr.
     """
     wire: JsonObject = {"v": VERSION, "type": _snake(type(event).__name__)}
     for each in dataclasses.fields(event):
@@ -331,7 +331,7 @@ def _usage_out(usage: Usage) -> JsonObject:
 
 
 def from_wire(wire: Mapping[str, Any], *, read_run: Callable[[str], Any] | None = None) -> Event:
-    """Read what `to_wire` made.
+    """Read what `to_wire` returned.
 
     Args:
         wire: The JSON object.

@@ -352,7 +352,7 @@ class _Stream(Generic[Out]):
 
     @checked
     def send(self, message: UserInput) -> None:
-        """Say something while the run goes on: it is added before the next turn of the model.
+        """Send a message while the run goes on: it is added before the model's next turn.
 
         A message that comes while the model gives its answer gets one of its own. May be called from any thread.
 
@@ -366,20 +366,20 @@ class _Stream(Generic[Out]):
             raise AgentError("The run is over: it takes no more messages. Start another with its contents.")
 
     def usage_now(self) -> Usage:
-        """Return what was used so far, since the run began or was resumed."""
+        """Return the usage so far, since the run began or was resumed."""
         return self._state.meter.usage()
 
     @property
     def unsent(self) -> list[Content]:
-        """What was said with `send` and the run ended before it was added."""
+        """Messages given to `send` that the run ended before adding."""
         return [copy_content(content) for content in self._state.inbox.left]
 
     @property
     def run(self) -> Run[Out]:
-        """What came of the run, once it is over or closed.
+        """The finished run, once it is over or closed.
 
         Raises:
-            AgentError: It still goes on.
+            AgentError: The run is still going on.
         """
         if self._run is None:
             raise AgentError("The run still goes on: read its events to the end, or close the stream, first.")
@@ -463,13 +463,13 @@ class RunStream(_Stream[Out]):
             raise
 
     def texts(self) -> Iterator[str]:
-        """Go through the pieces of text alone."""
+        """Iterate over the pieces of text alone."""
         for event in self:
             if isinstance(event, TextDelta):
                 yield event.text
 
     def drain(self) -> Run[Out]:
-        """Go through what is left of the events; return what came of the run."""
+        """Read the remaining events and return the finished run."""
         for _ in self:
             pass
         assert self._run is not None
@@ -537,13 +537,13 @@ class AsyncRunStream(_Stream[Out]):
             raise
 
     async def texts(self) -> AsyncIterator[str]:
-        """Go through the pieces of text alone."""
+        """Iterate over the pieces of text alone."""
         async for event in self:
             if isinstance(event, TextDelta):
                 yield event.text
 
     async def drain(self) -> Run[Out]:
-        """Go through what is left of the events; return what came of the run."""
+        """Read the remaining events and return the finished run."""
         async for _ in self:
             pass
         assert self._run is not None

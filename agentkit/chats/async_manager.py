@@ -55,7 +55,7 @@ class AsyncChatManager(Generic[Deps]):
         return self._of(made)
 
     async def get(self, id: str) -> AsyncChat[Deps]:
-        """Return the chat of an id. Raises `SessionNotFound`."""
+        """Return the chat with this id. Raises `SessionNotFound`."""
         return self._of(await off_loop(lambda: self._manager.get(id)))
 
     @overload
@@ -95,7 +95,7 @@ class AsyncChatManager(Generic[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out] | AsyncRunStream[Out]:
-        """Send a message in the chat of an id; see `ChatManager.send_message`. A stream is used in `async with`."""
+        """Send a message in a chat; see `ChatManager.send_message`. Use a stream in an `async with` block."""
         chat = await self.get(id)
         if stream:
             return chat.send_message_stream(message, output=output, id=message_id, wait=wait, **options)
@@ -110,7 +110,7 @@ class AsyncChatManager(Generic[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
-        """Go on where the last message of a chat got to; see `Chat.resume`."""
+        """Continue the last message of a chat; see `Chat.resume`."""
         return await (await self.get(id)).resume(decisions, output=output, wait=wait, **options)
 
     async def resume_stream(
@@ -122,15 +122,15 @@ class AsyncChatManager(Generic[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
-        """Go on where the last message of a chat got to, and tell what happens; see `Chat.resume_stream`."""
+        """Continue the last message of a chat, and report what happens; see `Chat.resume_stream`."""
         return (await self.get(id)).resume_stream(decisions, output=output, wait=wait, **options)
 
     async def pending(self, id: str) -> builtins.list[PendingCall]:
-        """Return the calls of a chat that somebody must say something about."""
+        """Return the calls of a chat that need a decision; see `Chat.pending`."""
         return await (await self.get(id)).get_pending()
 
     async def resolve(self, id: str, call_id: str, **said: Any) -> None:
-        """Say what became of a call of a chat: `result=` or `retry=True`; see `Chat.resolve`."""
+        """Decide a call of a chat whose effect is unknown, with `result=` or `retry=True`; see `Chat.resolve`."""
         await (await self.get(id)).resolve(call_id, **said)
 
     async def undo(self, id: str) -> builtins.list[Content]:
@@ -138,7 +138,7 @@ class AsyncChatManager(Generic[Deps]):
         return await (await self.get(id)).undo()
 
     async def info(self, id: str) -> SessionInfo:
-        """Return what is known of a chat. Raises `SessionNotFound`."""
+        """Return what is known about a chat. Raises `SessionNotFound`."""
         return await off_loop(lambda: self._manager.info(id))
 
     async def get_history(self, id: str, start: int = 0, end: int | None = None) -> builtins.list[Message]:
@@ -148,30 +148,30 @@ class AsyncChatManager(Generic[Deps]):
     async def list(
         self, *, limit: int = 50, after: SessionInfo | None = None, prefix: str = ""
     ) -> Sequence[SessionInfo]:
-        """List chats whose ids begin so, the last used first; `after` is the last one of the page before."""
+        """List chats whose ids start with `prefix`, latest used first; `after` is the last of the previous page."""
         return await off_loop(lambda: self._manager.list(limit=limit, after=after, prefix=prefix))
 
     async def search(
         self, text: str, *, limit: int = 20, prefix: str = "", distinct: bool = False
     ) -> Sequence[Hit]:
-        """Find messages that have all these words; see `SessionStore.search`."""
+        """Find messages that contain all these words; see `SessionStore.search`."""
         search = self._manager.search
         return await off_loop(lambda: search(text, limit=limit, prefix=prefix, distinct=distinct))
 
     async def export_session(
         self, id: str, format: Literal["json", "markdown"] = "json", *, end: int | None = None
     ) -> str:
-        """Return a chat as a text; see `ChatManager.export_session`."""
+        """Return a chat as text; see `ChatManager.export_session`."""
         return await off_loop(lambda: self._manager.export_session(id, format, end=end))
 
     async def import_session(
         self, exported: str | bytes | Mapping[str, Any], *, id: str | None = None
     ) -> AsyncChat[Deps]:
-        """Make a chat of what `export_session` gave; see `ChatManager.import_session`."""
+        """Create a chat from what `export_session` returned; see `ChatManager.import_session`."""
         return self._of(await off_loop(lambda: self._manager.import_session(exported, id=id)))
 
     async def fork(self, id: str, *, at: int | None = None, new_id: str | None = None) -> AsyncChat[Deps]:
-        """Make a chat that begins with the messages of another; see `Chat.fork`."""
+        """Create a chat that starts with the messages of another; see `Chat.fork`."""
         return self._of(await off_loop(lambda: self._manager.fork(id, at=at, new_id=new_id)))
 
     async def rename(self, id: str, title: str | None) -> None:
@@ -179,7 +179,7 @@ class AsyncChatManager(Generic[Deps]):
         await off_loop(lambda: self._manager.rename(id, title))
 
     async def expire(self, id: str, expires_in: timedelta | None) -> None:
-        """Say after what time from now `delete_expired` may delete a chat; None is never."""
+        """Set the time from now after which `delete_expired` may delete a chat; None is never."""
         await off_loop(lambda: self._manager.expire(id, expires_in))
 
     async def delete_session(self, id: str) -> None:
@@ -187,7 +187,7 @@ class AsyncChatManager(Generic[Deps]):
         await off_loop(lambda: self._manager.delete_session(id))
 
     async def delete_expired(self) -> int:
-        """Delete the chats whose time is up; return how many there were."""
+        """Delete the chats that have expired; return how many there were."""
         return await off_loop(self._manager.delete_expired)
 
     def _of(self, chat: Chat[Deps]) -> AsyncChat[Deps]:

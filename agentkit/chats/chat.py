@@ -330,7 +330,7 @@ class AsyncChat(_BaseChat[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
-        """Send a message and tell what happens while it happens; see `send_message` and `Agent.stream`."""
+        """Send a message and report what happens as it happens; see `send_message` and `Agent.stream`."""
         return self._stream(message, self._sending(options, output, id, wait), stream=True)
 
     async def resume(
@@ -341,7 +341,7 @@ class AsyncChat(_BaseChat[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> Run[Out]:
-        """Go on where the last message got to; see `Chat.resume`."""
+        """Continue the last message; see `Chat.resume`."""
         sending = self._sending(options, output, wait=wait)
         async with self._stream(None, sending, stream=False, resume=Resume(decisions or {})) as events:
             return await events.drain()
@@ -354,25 +354,25 @@ class AsyncChat(_BaseChat[Deps]):
         wait: float | None = None,
         **options: Unpack[RunOptions[Deps]],
     ) -> AsyncRunStream[Out]:
-        """Go on where the last message got to, and tell what happens; see `Chat.resume_stream`."""
+        """Continue the last message, and report what happens; see `Chat.resume_stream`."""
         sending = self._sending(options, output, wait=wait)
         return self._stream(None, sending, stream=True, resume=Resume(decisions or {}))
 
     async def get_pending(self) -> list[PendingCall]:
-        """Return the calls that somebody must say something about; see `Chat.pending`."""
+        """Return the calls that need a decision; see `Chat.pending`."""
         return await self._read(lambda chat: chat.pending())
 
     async def resolve(self, call_id: str, *, result: Any = _UNSAID, retry: bool = False) -> None:
-        """Say what became of a call; see `Chat.resolve`."""
+        """Decide a call whose effect is unknown; see `Chat.resolve`."""
         value = _said(result, retry=retry)
         await self._change(lambda chat: chat.resolve(call_id, value, retry=retry))
 
     async def get_history(self, *, curated: bool = False) -> list[Content]:
-        """Return what was said so far; see `Chat.get_history`."""
+        """Return a copy of the history; see `Chat.get_history`."""
         return await self._read(lambda chat: chat.contents(curated=curated))
 
     async def get_messages(self, start: int = 0, end: int | None = None) -> list[Message]:
-        """Return what was said so far, with what is known about each message; see `Chat.get_messages`."""
+        """Return the messages, with what is known about each; see `Chat.get_messages`."""
         return await self._read(lambda chat: chat.messages(start, end))
 
     async def get_state(self) -> Mapping[str, Any]:
@@ -380,15 +380,15 @@ class AsyncChat(_BaseChat[Deps]):
         return MappingProxyType(await self._read(lambda chat: chat.state()))
 
     async def set_state(self, state: Mapping[str, Any]) -> None:
-        """Put another state in the place of the chat's; see `Chat.state`."""
+        """Replace the chat's state; see `Chat.state`."""
         await self._change(lambda chat: chat.set_state(state))
 
     async def get_info(self) -> SessionInfo:
-        """Return what is known of the session; see `Chat.info`."""
+        """Return what is known about the session; see `Chat.info`."""
         return await self._read(lambda chat: chat.info())
 
     async def get_token_usage(self) -> TokenUsage:
-        """Say how full the chat is."""
+        """Return how full the chat is; see `Chat.token_usage`."""
         return await self._read(lambda chat: chat.token_usage())
 
     async def count_tokens(
@@ -403,7 +403,7 @@ class AsyncChat(_BaseChat[Deps]):
         return await self._agent._acount(message, merged, output, self._conversation)
 
     async def clear(self) -> None:
-        """Forget all that was said."""
+        """Delete all messages; see `Chat.clear`."""
         await self._change(lambda chat: chat.clear())
 
     async def undo(self) -> list[Content]:
@@ -411,7 +411,7 @@ class AsyncChat(_BaseChat[Deps]):
         return [copy_content(content) for content in await self._change(lambda chat: chat.undo())]
 
     async def fork(self, *, at: int | None = None, id: str | None = None) -> AsyncChat[Deps]:
-        """Make a chat of its own that begins with this one's messages; see `Chat.fork`."""
+        """Create a separate chat that starts with this one's messages; see `Chat.fork`."""
         conversation = await self._read(lambda chat: chat.fork(at, id))
         return AsyncChat(self._agent, conversation, deps=self._deps, **self._options)
 
@@ -420,7 +420,7 @@ class AsyncChat(_BaseChat[Deps]):
         await off_loop(lambda: write_archive(Path(file), self._conversation.archive()))
 
     async def load(self, file: str | Path) -> None:
-        """Put what `save` wrote in place of all that was said here; see `Chat.load`."""
+        """Replace this chat's messages with those that `save` wrote; see `Chat.load`."""
         archived = await off_loop(lambda: read_archive(Path(file)))
         await self._change(lambda chat: chat.replace_with(archived))
 
