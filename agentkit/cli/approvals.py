@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentkit.chats.plain_text import inert, one_line, value_text, written
-from agentkit.cli.terminal import can_ask, say
+from agentkit.cli.terminal import can_ask, read_line, say
 from agentkit.cli.values import json_or_text
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def read_answer(prompt: str) -> str:
 
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
     print(inert(prompt), end="", file=sys.stderr, flush=True)
-    line = sys.stdin.readline()
+    line = read_line()
     if not line:
         raise EOFError
     return line

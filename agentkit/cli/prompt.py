@@ -29,7 +29,7 @@ def _read_line(ctrl_c: terminal.CtrlC, _: str) -> str:
     if terminal.can_ask():
         print("> ", end="", file=sys.stderr, flush=True)
     with ctrl_c.ends_this():
-        line = sys.stdin.readline() if sys.stdin is not None else ""
+        line = terminal.read_line()
     if not line:
         raise EOFError
     return line.rstrip("\r\n")

@@ -128,7 +128,7 @@ def read_question(question: str | None) -> list[str]:
     piped = terminal.is_piped(sys.stdin) or (question in (None, "-") and sys.stdin is not None)
     if question is None and terminal.is_terminal(sys.stdin):
         raise UsageFault('Nothing was asked. Give a question in quotes, or "-" to type it.')
-    text = sys.stdin.read() if piped else ""
+    text = "".join(iter(terminal.read_line, "")) if piped else ""
     parts = [part for part in (question if question != "-" else None, text) if part and part.strip()]
     if not parts:
         raise UsageFault("Nothing was asked: the question is empty.")

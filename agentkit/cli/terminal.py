@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import shutil
 import signal
 import stat
@@ -12,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Self, TextIO
 
 from agentkit.chats.plain_text import inert
@@ -39,6 +40,20 @@ def put(text: str, out: TextIO | None = None, *, end: str = "\n") -> None:
     if stream is not None:
         stream.write((inert(text) if is_terminal(stream) else text) + end)
         stream.flush()
+
+
+def read_line() -> str:
+    """Read a line of stdin; return "" at its end. At a terminal one Ctrl-C always ends it.
+
+    A signal that comes in the moment before a blocking read is only seen by Python when that read is over.
+    """
+    if sys.stdin is None:
+        return ""
+    if is_terminal(sys.stdin):
+        with suppress(OSError, ValueError):  # a console of Windows can't be asked
+            while not select.select([sys.stdin], [], [], 0.5)[0]:
+                pass
+    return sys.stdin.readline()
 
 
 @contextmanager

@@ -353,6 +353,30 @@ def test_ctrl_c_at_the_question_runs_nothing_and_ends_with_130(folder: Path) -> 
     assert not (folder / "paid.txt").exists()
 
 
+INTERRUPTED_UNHEARD = """
+import _thread, threading, time
+from pathlib import Path
+from agents import agent
+
+def interrupt():
+    while not Path("asked").exists():
+        time.sleep(0.01)
+    _thread.interrupt_main()  # the handler is due, and no system call is broken off
+
+threading.Thread(target=interrupt, daemon=True).start()
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_moment_before_the_answer_is_read_counts(folder: Path) -> None:
+    (folder / "unheard.py").write_text(INTERRUPTED_UNHEARD)
+    with Terminal(folder, "run", "unheard.py:agent", "pay") as terminal:
+        terminal.wait_for("[l]ater? ")
+        (folder / "asked").touch()
+        assert terminal.end() == 130
+    assert not (folder / "paid.txt").exists()
+
+
 @pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
     done = piped(folder, "run", AGENT, "markdown")

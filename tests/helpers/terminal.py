@@ -28,7 +28,14 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tools"), *filter(None, [os.environ.get("PYTHONPATH")])])
     dropped = ("COLUMNS", "NO_COLOR", "EDITOR", "VISUAL", "LINES")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return {**kept, "PYTHONPATH": path, "AGENTKIT_HOME": str(folder / "home"), "TERM": "xterm", **more}
+    return {
+        **kept,
+        "PYTHONPATH": path,
+        "AGENTKIT_HOME": str(folder / "home"),
+        "TERM": "xterm",
+        "PYTHONFAULTHANDLER": "1",
+        **more,
+    }
 
 
 def piped(folder: Path, *args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +112,7 @@ class Terminal:
         until = time.monotonic() + seconds
         while words not in self.text[self._seen :]:
             if not self._read(until):
-                raise AssertionError(f"{words!r} was not shown:\n{self.text[self._seen :]}")
+                raise TimeoutError(f"{words!r} was not shown:\n{self.text[self._seen :]}\n{self._stacks()}")
         return self.text[self._seen :]
 
     def wait_for_prompt(self) -> None:
@@ -113,19 +120,31 @@ class Terminal:
         until = time.monotonic() + 30
         while "\x1b[?2004h" not in self.raw[self._seen_raw :]:
             if not self._read(until):
-                raise AssertionError(f"There was no prompt:\n{self.text[self._seen :]}")
+                raise TimeoutError(f"There was no prompt:\n{self.text[self._seen :]}\n{self._stacks()}")
 
     def end(self, *, seconds: float = 30) -> int:
         """Wait for the end; return the exit code."""
         until = time.monotonic() + seconds
         while self._read(until):
             pass
-        return self.process.wait(max(0.1, until - time.monotonic()))
+        try:
+            return self.process.wait(max(1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"It did not end:\n{self.text}\n{self._stacks()}") from None
 
     def kill(self) -> None:
         """End the process as a power cut does."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+    def _stacks(self) -> str:
+        """End the process; return where each of its threads was."""
+        shown = len(self.raw)
+        self.process.send_signal(signal.SIGABRT)
+        until = time.monotonic() + 5
+        while self._read(until):
+            pass
+        return self.raw[shown:]
 
     def _read(self, until: float) -> bool:
         ready, _, _ = select.select([self._end], [], [], max(0, until - time.monotonic()))
