@@ -5,8 +5,11 @@ The server counts bytes of UTF-8 from the beginning of a part; here, positions a
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, Final, Literal, get_args
 
 from agentkit.wire.arguments import reader
@@ -49,6 +52,7 @@ class Source:
 def sources_of(replies: Iterable[tuple[Content, Mapping[str, Any] | None]], text: str) -> tuple[Source, ...]:
     """List the sources of replies, each once; spans are those in `text`, if it is the last reply's."""
     found: dict[tuple[str, ...], Source] = {}
+    supported: dict[tuple[str, ...], set[Span]] = {}
     replies = list(replies)
     for index, (content, metadata) in enumerate(replies):
         is_last = index == len(replies) - 1
@@ -63,9 +67,9 @@ def sources_of(replies: Iterable[tuple[Content, Mapping[str, Any] | None]], text
                 title=known.title or source.title,
                 status=known.status or source.status,
                 text=known.text or source.text,
-                spans=tuple(sorted({*known.spans, *source.spans})),
             )
-    return tuple(found.values())
+            supported.setdefault(key, set()).update(source.spans)
+    return tuple(replace(each, spans=tuple(sorted(supported[key]))) for key, each in found.items())
 
 
 def suggestions_of(metadata: Mapping[str, Any] | None) -> str:
@@ -126,40 +130,52 @@ class _Spans:
     """
 
     def __init__(self, parts: Sequence[Part], text: str | None) -> None:
-        self._begins: list[int] = []
-        """At which character the visible text from each part on begins."""
-        at = 0
-        for part in parts:
-            self._begins.append(at)
-            at += 0 if part.get("thought") else len(part.get("text") or "")
-        said = "".join(part.get("text") or "" for part in parts if not part.get("thought"))
-        self._text = said if said == text else None
+        said = [("" if part.get("thought") else part.get("text") or "") for part in parts]
+        whole = "".join(said)
+        self._said = said
+        self._text = whole if whole == text else ""
+
+    @cached_property
+    def _characters(self) -> Sequence[int]:
+        """At which byte each character begins, and the last one ends."""
+        if self._text.isascii():
+            return range(len(self._text) + 1)
+        raw = self._text.encode(errors="replace")
+        return [*(at for at, byte in enumerate(raw) if byte & 0xC0 != 0x80), len(raw)]
+
+    @cached_property
+    def _begins(self) -> list[int]:
+        """At which byte the visible text from each part on begins."""
+        lengths = accumulate(map(len, self._said), initial=0)
+        return [self._characters[at] for at in lengths]
+
+    @cached_property
+    def _others(self) -> list[int]:
+        return list(dict.fromkeys(self._begins))
 
     def of_segment(self, segment: Mapping[str, Any]) -> Span | None:
         """Return where a segment is in the text; None where it isn't there."""
         begin, end = _count(segment, "startIndex"), _count(segment, "endIndex")
-        if self._text is None or end <= begin:
+        if not self._text or end <= begin:
             return None
         quoted, named = _text(segment, "text"), _count(segment, "partIndex")
         first = self._begins[named] if named < len(self._begins) else 0
-        for at in dict.fromkeys((first, *self._begins)):
-            span = self._counted(at, begin, end)
-            if span and (not quoted or self._text[span[0] : span[1]] == quoted):
-                return span
-        if quoted and self._text.count(quoted) == 1:
-            at = self._text.index(quoted)
-            return at, at + len(quoted)
-        return None
+        span = self._counted(first, begin, end)
+        if not quoted:
+            return span or self._counted(0, begin, end)
+        if span and self._text[slice(*span)] == quoted:
+            return span
+        at = self._text.find(quoted)
+        if at < 0 or self._text.find(quoted, at + 1) < 0:
+            return None if at < 0 else (at, at + len(quoted))
+        spans = (self._counted(each, begin, end) for each in self._others)
+        return next((span for span in spans if span and self._text[slice(*span)] == quoted), None)
 
     def _counted(self, at: int, begin: int, end: int) -> Span | None:
-        """Count bytes from a character on, in whole characters; None where they end beyond the text."""
-        raw = (self._text or "")[at:].encode(errors="replace")
-        if end > len(raw):
+        """Count bytes from one on, in whole characters; None where they end beyond the text."""
+        if at + end > self._characters[-1]:
             return None
-        within = end < len(raw) and raw[end] & 0xC0 == 0x80  # it ends in the midst of a character
-        return at + len(raw[:begin].decode(errors="ignore")), at + len(
-            raw[:end].decode(errors="ignore")
-        ) + within
+        return bisect_right(self._characters, at + begin) - 1, bisect_left(self._characters, at + end)
 
 
 _NONE: Final[JsonObject] = {}
