@@ -33,7 +33,7 @@ from agentkit.stores.records import (
     sound,
 )
 from agentkit.wire.content import JsonObject, calls_of, text_of
-from agentkit.wire.footnotes import footnotes, marked
+from agentkit.wire.footnotes import first_free, footnotes, marked
 from agentkit.wire.sources import sources_of
 
 FORMAT, VERSION = "agentkit.chat", 5
@@ -282,7 +282,7 @@ def read_archive(path: Path) -> Archived:
 def to_markdown(info: SessionInfo, messages: Sequence[Message]) -> str:
     """Make a text of a session for people: calls and code as blocks, media by their type, sources as footnotes."""
     lines = [f"# {info.title or info.id}", ""]
-    notes = 1
+    notes = first_free(text_of(message.content) for message in messages)
     for message in messages:
         speaker = "User" if message.content["role"] == "user" else "Model"
         if any("functionResponse" in part for part in message.content["parts"]):

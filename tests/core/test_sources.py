@@ -357,6 +357,7 @@ LINES = st.lists(
             "\n",
             " [t](https://a.example/b_(c))",
             "<https://a.example>",
+            " https://a.example/b.",
         ]
     ),
     min_size=1,
@@ -368,10 +369,20 @@ MARKDOWN = st.lists(
         st.just("| a | b |\n|---|:-:|\n| `1` | 2 |\n| 3 | |"),
         st.just("a | b\n--|--\nc | d"),
         st.just("```py\n| code |\n```"),
+        st.just("```x``` and ``y``"),
+        st.just("1. a\n\n    ```py\n    x = 1\n    ```"),
+        st.just("- ```py\n  x = 1\n  ```\n- b"),
+        st.just("> ```py\n> x\n> ```"),
+        st.just("    x = 1\n\n    y = 2"),
+        st.just("- a\n\n    b"),
     ),
     min_size=1,
     max_size=3,
 ).map("\n\n".join)
+
+
+MARKER = re.compile(r"^(1\.?|[->])\s*\Z", re.M)
+"""What a list or a quotation begins with: no words end there."""
 
 
 def rendered(text: str) -> list[Any]:
@@ -380,7 +391,9 @@ def rendered(text: str) -> list[Any]:
     def said(tokens: Any) -> list[Any]:
         found = []
         for token in tokens or ():
-            content = " ".join(re.sub(r"\[\^\d+\]", "", token.content).split()) if not token.children else ""
+            content = (
+                " ".join(re.sub(r" ?\[\^\d+\]", "", token.content).split()) if not token.children else ""
+            )
             if token.type == "inline" or content or token.type not in ("text", "softbreak"):
                 found.append((token.type, token.attrs, content, said(token.children)))
         return [each for each in found if each != ("text", {}, "", [])]
@@ -390,10 +403,11 @@ def rendered(text: str) -> list[Any]:
 
 @given(MARKDOWN, st.data())
 def test_footnotes_leave_code_links_and_tables_what_they_are(text: str, data: st.DataObject) -> None:
-    end = data.draw(st.integers(1, len(text)))
+    ends = [end for end in range(1, len(text) + 1) if not MARKER.search(text, 0, end)]
+    end = data.draw(st.sampled_from(ends))
     made = marked(text, [replace(page_source(1), spans=((0, end),))])
     assert "[^1]" in made
-    assert rendered(made.replace("```\n[^1]", "```")) == rendered(text), made
+    assert rendered(re.sub(r"\n[ >]*\[\^1\](?=\n|$)", "", made)) == rendered(text), made
 
 
 @pytest.mark.parametrize(
@@ -413,6 +427,14 @@ def test_footnotes_leave_code_links_and_tables_what_they_are(text: str, data: st
         ("```\n| a |\n|---|\n```\nDone.", "| a", "```\n| a |\n|---|\n```\n[^1]\nDone."),
         ("a | b, says it.", "a |", "a |[^1] b, says it."),
         ("It is \\`so.", "It is \\`", "It is \\`[^1]so."),
+        ("See https://t.example/a now.", "https://t", "See https://t.example/a [^1] now."),
+        ("(As https://t.example/a.)", "(As https://t.example/a.)", "(As https://t.example/a.) [^1]"),
+        ("`https://t.example` too.", "https://t", "`https://t.example`[^1] too."),
+        ("1. A:\n\n    ```\n    x\n    ```\n2. B", "x", "1. A:\n\n    ```\n    x\n    ```\n    [^1]\n2. B"),
+        ("- ```\n  x\n  ```\n- B", "B", "- ```\n  x\n  ```\n- B[^1]"),
+        ("```x``` is code.\n```\ny\n```", "is", "```x``` is[^1] code.\n```\ny\n```"),
+        ("So:\n\n    x\n\n    y\n\nDone.", "x", "So:\n\n    x\n\n    y\n[^1]\n\nDone."),
+        ("- a\n\n    b\n    c", "b", "- a\n\n    b[^1]\n    c"),
     ],
 )
 def test_a_mark_stands_where_it_breaks_nothing(text: str, supported: str, expected: str) -> None:
@@ -426,6 +448,41 @@ def test_sources_without_words_stand_below_a_table_at_the_end() -> None:
     made["candidates"][0]["groundingMetadata"]["groundingSupports"] = []
     marked_text = Agent(ScriptedModel([made])).run("go").text_with_sources()
     assert marked_text.startswith(f"{text}\n\n[^1]\n\n[^1]: ")
+
+
+def test_footnotes_of_its_own_stay_apart_from_those_of_its_sources(way: Way, tmp_path: Path) -> None:
+    """As an agent's answer has them that repeats what a sub-agent said with its sources."""
+    made = grounded("Tee[^1] hält.[^7]\n\n[^1]: Mine.", "hält.")
+    store = SQLiteStore(tmp_path / "chats.db")
+    agent = Agent(ScriptedModel([made]))
+    marked_text = way.chat(agent, store).send("go").text_with_sources()
+    assert marked_text.startswith("Tee[^1] hält.[^8][^7]\n\n[^1]: Mine.\n\n[^8]: [page 0]")
+    assert "[^8]: [page 0]" in ChatManager(agent, store).export_session("ann", "markdown")
+    store.close()
+
+
+def test_thousands_of_sources_parts_and_blocks_take_no_time() -> None:
+    block, count = "`ü` [a](https://a.example) b\n\n```\nc\n```\n\n| a | b |\n|---|---|\n| c | d |\n\n", 6000
+    size = len(block.encode())
+    supports: list[Any] = [
+        {
+            "segment": {
+                "startIndex": at * size,
+                "endIndex": at * size + 9,
+                "text": "not there" if at % 2 else "",
+            },
+            "groundingChunkIndices": [0, at],
+        }
+        for at in range(count)
+    ]
+    chunks = [page(0), *(page(at // 2) for at in range(1, count))]
+    said = {"groundingMetadata": {"groundingChunks": chunks, "groundingSupports": supports}}
+    parts: list[Part] = [{"text": block, "thoughtSignature": "c2ln"} for _ in range(count // 4)]
+    text = block * (count // 4)
+    found = sources_of([({"role": "model", "parts": parts}, said)], text)
+    assert len(found) == count // 2
+    spread = [replace(each, spans=((0, at * 17 + 9),)) for at, each in enumerate(found)]
+    assert len(re.findall(r"\[\^\d+\]", marked(text, spread))) == len(found)
 
 
 def test_many_unmatched_backticks_take_no_time() -> None:
