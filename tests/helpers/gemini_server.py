@@ -201,6 +201,10 @@ class GeminiServer:
         script = self._script if model is None else self._scripts.setdefault(model, [])
         script.extend(replies)
 
+    def forget(self) -> None:
+        """Drop what is left of the script."""
+        self._script.clear()
+
     def asked(self, model: str) -> list[Json]:
         """List the bodies of the requests to a model."""
         return [each.body for each in self.requests if f"models/{model}:" in each.path]
@@ -211,7 +215,7 @@ class GeminiServer:
             if content["role"] == "model":
                 self.rules.issue(content["parts"])
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 90.0) -> None:
         """Wait until a condition holds; fail after so many seconds."""
         end = time.monotonic() + seconds
         while not condition():

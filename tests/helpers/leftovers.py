@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agentkit.drivers.threads import pool, portal
+from tests.helpers.until import PATIENCE
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ def _children() -> set[str]:
 
 
 @contextmanager
-def nothing_left(seconds: float = 20.0) -> Iterator[None]:
+def nothing_left(seconds: float = PATIENCE) -> Iterator[None]:
     """Fail if a thread, an open file (a socket is one) or a child outlives the block by so many seconds."""
     portal.leave(portal.enter())  # its event loop stays, for good
     threads, files, children = set(threading.enumerate()), _open_files(), _children()

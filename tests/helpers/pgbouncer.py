@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.postgres import PASSWORD, Server
+from tests.helpers.until import PATIENCE
 
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -54,7 +55,7 @@ def pgbouncer(target: Server, mode: str, **settings: object) -> Iterator[int]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
         try:
             socket.create_connection(("127.0.0.1", port)).close()

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import pytest
 
 from agentkit.stores.postgres import PostgresStore
+from tests.helpers.until import PATIENCE
 
 PASSWORD = "s3cret:/p@ss%word"
 
@@ -98,7 +99,7 @@ class Server:
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
                 [self._programs / program, *arguments],
-                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=30, **self._as,
+                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=PATIENCE, **self._as,
             )  # fmt: skip
             if done.returncode:
                 output.seek(0)

@@ -19,6 +19,7 @@ from agentkit_tools._web.fetch import Page
 from agentkit_tools.web import web_tools
 
 from agentkit.errors import ToolError, ToolRetry
+from tests.helpers.until import PATIENCE
 
 OPEN = ("127.0.0.1/32",)
 """The network that a test allows, for nothing else is there to fetch from."""
@@ -80,7 +81,7 @@ class WebServer:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
     def url(self, path: str = "/", host: str = "127.0.0.1", scheme: str = "http") -> str:
@@ -101,7 +102,7 @@ class WebServer:
             self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         with suppress(OSError):
             if self._tls is not None:
                 connection = self._tls.wrap_socket(
@@ -189,7 +190,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def fetch(url: str, *servers: WebServer, offset: int = 0, **settings: Any) -> str:
     """Call the tool, which may use the ports of the servers and those of the web."""
     settings.setdefault("ports", [80, 443, *(server.port for server in servers)])
-    tool = web_tools(**{"seconds": 10, **settings}).get("fetch_page")
+    tool = web_tools(**{"seconds": PATIENCE, **settings}).get("fetch_page")
     assert tool is not None
     text = asyncio.run(tool(url, offset))
     assert isinstance(text, str)
