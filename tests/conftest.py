@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from agentkit.drivers.threads import pool
 from tests.helpers.runners import go as go
+from tests.helpers.until import PATIENCE
 
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", deadline=None)
@@ -55,12 +56,24 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def no_signal_taken() -> Iterator[None]:
+    """Fail if a test leaves a handler of a signal behind: the next Ctrl-C in this process would be its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    after = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
+
+
 @pytest.fixture
 def no_thread_left() -> Iterator[None]:
     """Fail if a thread outlives the test."""
     before = set(threading.enumerate())
     yield
-    until = time.monotonic() + 15  # a machine may be busy
+    until = time.monotonic() + PATIENCE
     pause = 0.001
     while (left := set(threading.enumerate()) - before) and time.monotonic() < until:
         pool.close_idle()

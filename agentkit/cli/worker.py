@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -30,10 +32,24 @@ def worker(
 ) -> None:
     """Work until told to stop."""
     terminal.log_to_stderr(full=False)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    with open_queue(target) as queue, queue.workers(concurrency=concurrency, drain=drain):
+    with (
+        _told_to_stop() as stopped,
+        open_queue(target) as queue,
+        queue.workers(concurrency=concurrency, drain=drain),
+    ):
         terminal.say(f"Working for {', '.join(sorted(queue.agents))}; Ctrl-C stops.")
         stopped.wait()
         terminal.say(f"Stopping: running tasks have {drain:g} s to finish.")
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C and SIGTERM set; afterwards they do what they did before."""
+    stopped = threading.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: stopped.set()) for number in numbers]
+    try:
+        yield stopped
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
