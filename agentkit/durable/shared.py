@@ -96,32 +96,37 @@ class SharedRateLimit(RateLimit):
         """Take a slot for a request of about so many tokens; see `RateLimit.reserve`. May ask the database."""
         check_tokens(tokens)
         with self._lease_lock:
-            now = time.monotonic()
             requests, left = self._left
-            if now > self._until or requests < 1 or left < tokens:
-                requests, left = self._lease(tokens, now)
+            if time.monotonic() > self._until or requests < 1 or left < tokens:
+                requests, left = self._lease(tokens)
             self._left = (requests - 1, left - tokens)
+            now = time.monotonic()
             wait = max(0.0, self._usable - now)
             slot = Slot(seconds=wait, at=now + wait, tokens=tokens, earliest=0.0)
             self._open.add(slot)
             return slot
 
-    def _lease(self, tokens: int, now: float) -> tuple[float, float]:
-        """Take some of the quota from the row; what was leased before and not used is let go."""
+    def _lease(self, tokens: int) -> tuple[float, float]:
+        """Take some of the quota from the row; what was leased before and not used is let go.
+
+        The database may take its time: the wait that it names begins when it has answered, and what is leased ends
+        as if it had answered at once. So nobody sends earlier or later than was counted.
+        """
         requests = 1 if self._requests is None else max(1, self._requests // 60)
         block = float(tokens if self._tokens is None else max(tokens, self._tokens // 60))
         owed, self._owed = self._owed, 0.0
         text = """UPDATE {p}shared_rates SET requests = {greatest}(requests, {now}) + ?,
             tokens = {greatest}(tokens, {now}) + ? WHERE name = ?
             RETURNING {greatest}(requests - ?, tokens - ?, resume) - {now}"""
+        asked = time.monotonic()
         cost = (requests * _cost(self._requests), (block + owed) * _cost(self._tokens))
         try:
             ((wait,),) = self._rows.run((text, (*cost, self._name, _BURST, _BURST)))
         except StoreError:
             self._owed += owed
             raise
-        self._usable = now + max(0.0, wait)
-        self._until = self._usable + _FRESH
+        self._usable = time.monotonic() + max(0.0, wait)
+        self._until = asked + max(0.0, wait) + _FRESH
         return float(requests), block
 
     def settle(self, slot: Slot, actual: int) -> None:

@@ -14,8 +14,8 @@ import pytest
 from agentkit.durable import Queue, TaskEnded
 from agentkit.durable.workers import due_since
 from tests.helpers import postgres
-from tests.helpers.queue_worker import Worker, effects_in, make_agent, open_queue, open_store, plan
-from tests.helpers.until import until
+from tests.helpers.queue_worker import Worker, effects_in, let_go, make_agent, open_queue, open_store, plan
+from tests.helpers.until import PATIENCE, until
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_server_that_crashes_and_comes_back_loses_no_task_and_runs_no_write_tw
 def test_newer_code_takes_over_older_tasks_and_older_workers_leave_what_they_do_not_know(
     where: str, queue: Queue, effects: Path
 ) -> None:
-    task = queue.send("ann", plan(("read", {"seconds": 3}), "write", say="Gone on."))
+    task = queue.send("ann", plan(("read", {"hold": True}), "write", say="Gone on."))
     with Worker(where, effects) as older:
         until(lambda: effects_in(effects))
         with open_store(where) as store, Queue({}, store=store) as sender:
@@ -60,11 +60,12 @@ def test_newer_code_takes_over_older_tasks_and_older_workers_leave_what_they_do_
         time.sleep(1.0)
         assert queue._there(other).status == "queued"
         older.kill()
+    let_go()
     newer = make_agent()
     agents = {"planned": newer, "added": newer}
     with open_store(where) as store, Queue(agents, store=store) as deployed, deployed.workers():
-        assert deployed.wait(other, 60).text == "By the newer."
-        assert deployed.wait(task, 60).text == "Gone on."
+        assert deployed.wait(other, PATIENCE).text == "By the newer."
+        assert deployed.wait(task, PATIENCE).text == "Gone on."
 
 
 @pytest.mark.slow
@@ -122,7 +123,7 @@ def own(x: int) -> int:
 DBOS.launch()
 with open_store(f"{sys.argv[1]}/chats.db") as store, open_queue(store) as queue, queue.workers():
     task = queue.send("ann", plan("read", say="Both."))
-    print(own(1), queue.wait(task, 30).text)
+    print(own(1), queue.wait(task, 90).text)
 DBOS.destroy()
 """
 ALONE = """
@@ -131,7 +132,7 @@ from tests.helpers.queue_worker import open_queue, open_store, plan
 
 os.environ["EFFECTS"] = os.devnull
 with open_store(f"{sys.argv[1]}/chats.db") as store, open_queue(store) as queue, queue.workers():
-    print(queue.wait(queue.send("ann", plan("read", say="Alone.")), 30).text)
+    print(queue.wait(queue.send("ann", plan("read", say="Alone.")), 90).text)
 """
 
 

@@ -36,6 +36,7 @@ from agentkit.testing.scripted import call, fault
 from agentkit.wire.content import call_part, model_content, user_content
 from tests.helpers.queue_worker import Planned, effects_in, make_agent, note, open_queue, plan
 from tests.helpers.stored_chats import added
+from tests.helpers.until import PATIENCE
 
 
 def text_of(events: list[Any]) -> str:
@@ -47,7 +48,7 @@ def test_a_message_that_is_sent_twice_is_one_task_and_is_answered_once(queue: Qu
     assert queue.send("ann", "something else", id="m1") == task
     assert queue.send("bob", plan(), id="m1") != task
     with queue.workers():
-        done = queue.wait(task, 30)
+        done = queue.wait(task, PATIENCE)
     assert (done.status, done.text, done.stop, done.message_id) == ("done", "It is done.", None, "m1")
     assert [each[0] for each in effects_in(effects)] == ["begin", "end"]
     history = queue.agents["planned"].chat("ann", queue.store).get_history()
@@ -77,7 +78,7 @@ def test_watching_tells_all_from_any_cursor_on_and_ends_once(
 def test_messages_of_a_chat_run_one_after_the_other_and_in_order(queue: Queue, effects: Path) -> None:
     tasks = [queue.send("ann", plan(("write", {"seconds": 0.05}), say=f"{n}.")) for n in range(5)]
     with queue.workers():
-        ended = [queue.wait(task, 30) for task in tasks]
+        ended = [queue.wait(task, PATIENCE) for task in tasks]
     assert [task.text for task in ended] == ["0.", "1.", "2.", "3.", "4."]
     assert [each[0] for each in effects_in(effects)] == ["begin", "end"] * 5
 
@@ -90,7 +91,7 @@ def test_between_chats_priority_goes_before_age(queue: Queue, effects: Path) -> 
     urgent = queue.send("urgent", plan("read"), priority=1)
     with queue.workers(concurrency=1):
         for task in queue.list():
-            queue.wait(task.id, 30)
+            queue.wait(task.id, PATIENCE)
     chats = [each[3] for each in effects_in(effects) if each[0] == "begin"]
     assert chats == ["urgent", "old", "new", "batch0", "batch1", "batch2"]
     assert queue.get(urgent) is not None
@@ -99,15 +100,15 @@ def test_between_chats_priority_goes_before_age(queue: Queue, effects: Path) -> 
 def test_a_task_ends_with_an_approval_and_a_decision_is_another_one(queue: Queue, effects: Path) -> None:
     task = queue.send("ann", plan("asked", say="Allowed."), user_data="Ann")
     with queue.workers(concurrency=1):
-        waits = queue.wait(task, 30)
+        waits = queue.wait(task, PATIENCE)
         assert (waits.status, waits.stop) == ("done", "approval")
         assert effects_in(effects) == []
-        assert queue.wait(queue.send("bob", plan()), 30).text == "Done."  # no worker is held
+        assert queue.wait(queue.send("bob", plan()), PATIENCE).text == "Done."  # no worker is held
         decision = {waits.pending[0].call_id: Approve()}
         decided = queue.decide("ann", decision)
         assert queue.decide("ann", decision) == decided
-        assert queue.wait(decided, 30).text == "Allowed."
-        late = queue.wait(queue.decide("ann", {waits.pending[0].call_id: Deny("no")}), 30)
+        assert queue.wait(decided, PATIENCE).text == "Allowed."
+        late = queue.wait(queue.decide("ann", {waits.pending[0].call_id: Deny("no")}), PATIENCE)
     assert (late.status, "No call is pending" in late.why) == ("failed", True)
     assert [each[0] for each in effects_in(effects)] == ["begin", "end"]
     response = queue.agents["planned"].chat("ann", queue.store).get_history()[2]["parts"][0]
@@ -119,10 +120,10 @@ def test_a_decision_is_for_whom_the_call_waits_whatever_was_sent_meanwhile(
 ) -> None:
     task = queue.send("ann", plan("asked", say="Allowed."), user_data="Ann")
     with queue.workers():
-        (call,) = queue.wait(task, 30).pending
-        meanwhile = queue.wait(queue.send("ann", plan(say="Hello."), user_data="Bob"), 30)
+        (call,) = queue.wait(task, PATIENCE).pending
+        meanwhile = queue.wait(queue.send("ann", plan(say="Hello."), user_data="Bob"), PATIENCE)
         assert meanwhile.status == "failed" and "wait for a decision" in meanwhile.why
-        assert queue.wait(queue.decide("ann", {call.call_id: Approve()}), 30).text == "Allowed."
+        assert queue.wait(queue.decide("ann", {call.call_id: Approve()}), PATIENCE).text == "Allowed."
     response = queue.agents["planned"].chat("ann", queue.store).get_history()[2]["parts"][0]
     assert response["functionResponse"]["response"] == {"output": "done by Ann"}
 
@@ -132,7 +133,7 @@ def test_a_queued_task_is_cancelled_at_once_and_the_next_of_its_chat_goes_on(que
     queue.cancel(first)
     assert [type(event) for _, event in queue.watch(first)] == [TaskEnded]
     with queue.workers():
-        assert queue.wait(second, 30).text == "two"
+        assert queue.wait(second, PATIENCE).text == "two"
     assert queue.get(first).status == "cancelled"  # type: ignore[union-attr]
     history = queue.agents["planned"].chat("ann", queue.store).get_history()
     assert len(history) == 2
@@ -141,7 +142,7 @@ def test_a_queued_task_is_cancelled_at_once_and_the_next_of_its_chat_goes_on(que
 def test_a_running_task_is_cancelled_wherever_it_is(
     queue: Queue, reopen: Callable[[], Queue], effects: Path
 ) -> None:
-    task = queue.send("ann", plan(("read", {"seconds": 30})))
+    task = queue.send("ann", plan(("read", {"hold": True})))
     after = queue.send("ann", plan(say="Next."))
     with queue.workers():
         events = queue.watch(task)
@@ -149,7 +150,7 @@ def test_a_running_task_is_cancelled_wherever_it_is(
             next(events)
         reopen().cancel(task)
         assert isinstance([*events][-1][1], TaskEnded)
-        assert queue.wait(after, 30).text == "Next."
+        assert queue.wait(after, PATIENCE).text == "Next."
     assert queue.get(task).status == "cancelled"  # type: ignore[union-attr]
 
 
@@ -157,11 +158,11 @@ def test_a_failed_task_says_why_and_can_be_sent_again(where: str, effects: Path)
     model = ScriptedModel([fault(400, "no such thing"), "All right."])
     with open_queue_of(where, Agent(model)) as queue, queue.workers():
         task = queue.send("ann", "Hello", id="m1")
-        failed = queue.wait(task, 30)
+        failed = queue.wait(task, PATIENCE)
         assert (failed.status, failed.why) == ("failed", "ModelError: no such thing")
         again = queue.retry(task)
         assert again == queue.retry(task) != task
-        done = queue.wait(again, 30)
+        done = queue.wait(again, PATIENCE)
         assert (done.text, done.message_id) == ("All right.", "m1")
         with pytest.raises(ConfigurationError, match="it is done"):
             queue.retry(again)
@@ -172,7 +173,7 @@ def test_an_outage_is_waited_for_within_the_task(where: str, effects: Path) -> N
     model = ScriptedModel([*[fault(503)] * 8, "Back again."])
     agent = Agent(model, retry=None)
     with open_queue_of(where, agent) as queue, queue.workers():
-        assert queue.wait(queue.send("ann", "Hello"), 50).text == "Back again."
+        assert queue.wait(queue.send("ann", "Hello"), PATIENCE).text == "Back again."
 
 
 @pytest.mark.slow
@@ -201,7 +202,7 @@ def test_an_outage_after_somebody_decided_is_waited_for_and_nothing_is_said_twic
                 task = queue.decide("ann", {"c": Approve()}, agent="a")
             else:
                 task = queue.resolve("ann", "c", agent="a", **said[how])
-            done = queue.wait(task, 50)
+            done = queue.wait(task, PATIENCE)
     assert (done.status, done.text) == ("done", "Done.")
     assert paid == ([] if how == "result" else [1])
 
@@ -227,7 +228,7 @@ def test_what_was_resolved_is_said_though_the_first_claim_of_it_was_not_heard(
     monkeypatch.setattr(queue.engine, "claim", claim)
     task = queue.resolve("ann", "c", result="was written", agent="planned")
     with queue.workers():
-        done = queue.wait(task, 50)
+        done = queue.wait(task, PATIENCE)
     assert (done.status, done.text, done.stop, unheard) == ("done", "Done.", None, [1])
 
 
@@ -251,7 +252,7 @@ def test_a_decision_about_no_call_that_waits_is_refused_where_that_can_be_known(
     early = queue.decide("ann", {call.call_id: Approve()}, agent="planned")
     late = queue.decide("ann", {"other": Approve()})  # the first may come to it
     with queue.workers():
-        assert (queue.wait(early, 30).text, queue.wait(late, 30).status) == ("Allowed.", "failed")
+        assert (queue.wait(early, PATIENCE).text, queue.wait(late, PATIENCE).status) == ("Allowed.", "failed")
     with pytest.raises(DecisionError, match="no pending call"):
         queue.decide("ann", {call.call_id: Approve()}, task=late)
 
@@ -295,7 +296,7 @@ def test_whoever_no_longer_waits_for_a_row_ends_it_for_nobody_else(queue: Queue)
     rows = [{"type": "text_delta", "text": "a"}]
     first, second = queue.log.tell("one", rows), queue.log.tell("two", rows)
     first.cancel()
-    assert second.result(30) < queue.log.tell("two", rows).result(30)
+    assert second.result(PATIENCE) < queue.log.tell("two", rows).result(PATIENCE)
     assert queue.log.look("one", None)
 
 
@@ -306,7 +307,7 @@ def test_pieces_of_one_text_are_one_event_a_sub_agents_too(queue: Queue) -> None
         for id in "12"
         for each in inner
     ]
-    queue.log.tell("s", [*told, *inner, {"type": "thought_delta", "text": "c"}]).result(30)
+    queue.log.tell("s", [*told, *inner, {"type": "thought_delta", "text": "c"}]).result(PATIENCE)
     texts = [row.get("text") or row["event"]["text"] for row in queue.log.look("s", None) or []]
     assert texts == ["ab", "ab", "ab", "c"]
 
@@ -315,7 +316,7 @@ def test_a_call_whose_tool_another_version_declares_anew_waits_again_and_is_appr
     queue: Queue, store: SessionStore, effects: Path
 ) -> None:
     with queue.workers():
-        shown = queue.wait(queue.send("ann", plan("asked", say="Allowed.")), 30)
+        shown = queue.wait(queue.send("ann", plan("asked", say="Allowed.")), PATIENCE)
     (call,) = shown.pending
 
     @tool(effect="write", approval=True)
@@ -329,11 +330,11 @@ def test_a_call_whose_tool_another_version_declares_anew_waits_again_and_is_appr
         approved = deployed.decide("ann", {call.call_id: Approve()})
         assert deployed.decide("ann", {call.call_id: Approve()}) == approved
         with deployed.workers():
-            again = deployed.wait(approved, 30)
+            again = deployed.wait(approved, PATIENCE)
             assert (again.stop, effects_in(effects)) == ("approval", [])
             late = deployed.decide("ann", {call.call_id: Approve()}, task=shown.id)
             assert late == approved  # of what was shown before
-            done = deployed.wait(deployed.decide("ann", {call.call_id: Approve()}), 30)
+            done = deployed.wait(deployed.decide("ann", {call.call_id: Approve()}), PATIENCE)
     assert (done.text, len(effects_in(effects))) == ("Allowed.", 1)
 
 
@@ -341,12 +342,12 @@ def test_a_decision_about_a_tool_that_is_gone_runs_nothing_and_says_so(
     queue: Queue, store: SessionStore, effects: Path
 ) -> None:
     with queue.workers():
-        (call,) = queue.wait(queue.send("ann", plan("asked", say="Over.")), 30).pending
+        (call,) = queue.wait(queue.send("ann", plan("asked", say="Over.")), PATIENCE).pending
     with Queue({"planned": Agent(Planned(), tools=[])}, store=store) as deployed, deployed.workers():
-        failed = deployed.wait(deployed.decide("ann", {call.call_id: Approve()}), 30)
+        failed = deployed.wait(deployed.decide("ann", {call.call_id: Approve()}), PATIENCE)
         assert (failed.status, effects_in(effects)) == ("failed", [])
         assert "has no tool 'asked' any more" in failed.why
-        assert deployed.wait(deployed.decide("ann", {call.call_id: Deny("gone")}), 30).text == "Over."
+        assert deployed.wait(deployed.decide("ann", {call.call_id: Deny("gone")}), PATIENCE).text == "Over."
 
 
 @pytest.mark.slow
@@ -354,7 +355,7 @@ def test_a_delayed_message_waits(queue: Queue) -> None:
     sent = time.time()
     late = queue.send("ann", plan(say="late"), delay=0.6)
     with queue.workers():
-        done = queue.wait(late, 30)
+        done = queue.wait(late, PATIENCE)
     assert done.text == "late"
     assert done.started is not None
     assert done.started >= sent + 0.599
@@ -366,8 +367,8 @@ def test_the_times_of_a_task_are_exact_to_a_millisecond(queue: Queue, effects: P
     gone = queue.send("bob", plan())
     queue.cancel(gone)
     with queue.workers():
-        done = [queue.wait(task, 30) for task in sent]
-    cancelled = queue.wait(gone, 30)
+        done = [queue.wait(task, PATIENCE) for task in sent]
+    cancelled = queue.wait(gone, PATIENCE)
     assert cancelled.ended is not None
     times = [began, *(task.created for task in done), cancelled.created, cancelled.ended, time.time()]
     assert all(later - earlier > -0.002 for earlier, later in pairwise(times))
@@ -381,7 +382,7 @@ def test_the_times_of_a_task_are_exact_to_a_millisecond(queue: Queue, effects: P
 def test_what_is_not_finished_when_the_workers_leave_is_parked_for_others(
     queue: Queue, effects: Path
 ) -> None:
-    task = queue.send("ann", plan("write", ("read", {"seconds": 30})))
+    task = queue.send("ann", plan("write", ("read", {"hold": True})))
     with queue.workers(drain=0.05):
         events = queue.watch(task)
         while len(effects_in(effects)) < 3:
@@ -404,7 +405,7 @@ def test_async_callers_have_the_same(queue: Queue) -> None:
     async def talk() -> tuple[Any, list[Any]]:
         task = await queue.aio.send("ann", plan("read", say="Hello there."))
         told = [event async for _, event in queue.aio.watch(task)]
-        return await queue.aio.wait(task, 5), told
+        return await queue.aio.wait(task, PATIENCE), told
 
     with queue.workers():
         task, told = asyncio.run(talk())
@@ -429,8 +430,8 @@ def test_deps_are_made_from_the_user_data_and_closed_however_a_task_ends(
 
     deps = make_deps_async if is_async else make_deps
     with open_queue_of(where, make_agent(), deps=deps) as queue, queue.workers():
-        assert queue.wait(queue.send("ann", plan("read"), user_data="Ann"), 30).status == "done"
-        assert queue.wait(queue.send("bob", "This is no plan.", user_data="Bob"), 30).status == "failed"
+        assert queue.wait(queue.send("ann", plan("read"), user_data="Ann"), PATIENCE).status == "done"
+        assert queue.wait(queue.send("bob", "This is no plan.", user_data="Bob"), PATIENCE).status == "failed"
     assert seen == ["open Ann", "close Ann", "open Bob", "close Bob"]
 
 
@@ -443,13 +444,13 @@ def test_queues_on_one_database_and_on_several_live_in_one_process(queue: Queue,
         queue.workers(concurrency=1),
     ):
         tasks = [(each, each.send("ann", plan(say="Here."))) for each in (queue, other)]
-        assert all(each.wait(task, 30).text == "Here." for each, task in tasks)
+        assert all(each.wait(task, PATIENCE).text == "Here." for each, task in tasks)
 
 
 def test_what_has_ended_is_forgotten_after_a_time(queue: Queue, store: SessionStore) -> None:
     with queue.workers():
         task = queue.send("ann", plan("read"))
-        queue.wait(task, 30)
+        queue.wait(task, PATIENCE)
     waiting = queue.send("ann", plan())
     queue.keep = -60
     queue.tidy()
@@ -505,9 +506,9 @@ def test_on_workers_too_a_strangers_words_let_no_write_run_unasked(tmp_path: Pat
     tools = [Tool.of(mail, untrusted=True, effect="read"), Tool.of(send, effect="write")]
     agent = Agent(ScriptedModel([call("mail"), call("send"), "Sent."]), tools=tools)
     with open_queue_of(str(tmp_path / "chats.db"), agent) as queue, queue.workers():
-        asked = queue.wait(queue.send("ann", "Read my mail."), 30)
+        asked = queue.wait(queue.send("ann", "Read my mail."), PATIENCE)
         assert (asked.stop, [each.name for each in asked.pending], sent) == ("approval", ["send"], [])
-        done = queue.wait(queue.decide("ann", {asked.pending[0].call_id: Approve()}), 30)
+        done = queue.wait(queue.decide("ann", {asked.pending[0].call_id: Approve()}), PATIENCE)
     assert (done.text, sent) == ("Sent.", ["sent"])
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from agentkit.durable import DurableEventLog, Queue
 from agentkit.serve import EventLog, create_app
 from agentkit.serve.sessions import User
-from tests.helpers.queue_worker import effects_in, plan
-from tests.helpers.until import auntil
+from tests.helpers.queue_worker import effects_in, let_go, plan
+from tests.helpers.until import PATIENCE, auntil
 
 SESSION = User().session("ann")
 
@@ -52,13 +52,14 @@ def test_a_reload_on_another_server_goes_on_in_the_midst_of_an_answer(
 ) -> None:
     async def talk() -> None:
         first, second = serving(queue), serving(reopen())
-        message = plan(("read", {"seconds": 3.0}), "write", say="There it is.")
+        message = plan(("read", {"hold": True}), "write", say="There it is.")
         await first.begin(SESSION, [message])
         await auntil(lambda: effects_in(effects))
         await first.close()  # as a server that is restarted
         assert await second.active() == {"ann"}
         snapshot = await second.snapshot(SESSION)
         assert snapshot["live"]
+        let_go()
         await auntil(lambda: not second.is_live(SESSION))
         rows = await rows_of(second, snapshot)
         assert types_in(rows)[:2] == ["user", "begin"]
@@ -99,7 +100,7 @@ def test_stopping_on_any_server_ends_the_task(
 ) -> None:
     async def talk() -> None:
         first, second = serving(queue), serving(reopen())
-        await first.begin(SESSION, [plan(("read", {"seconds": 30}))])
+        await first.begin(SESSION, [plan(("read", {"hold": True}))])
         await auntil(lambda: effects_in(effects))
         assert await second.stop(SESSION)
         await auntil(lambda: not first.is_live(SESSION))
@@ -115,7 +116,7 @@ def test_a_client_of_ag_ui_that_comes_back_gets_the_answer(
     body = {
         "threadId": "ann",
         "runId": "r1",
-        "messages": [{"id": "m1", "role": "user", "content": plan(("read", {"seconds": 1.0}), say="Here.")}],
+        "messages": [{"id": "m1", "role": "user", "content": plan(("read", {"hold": True}), say="Here.")}],
         "tools": [],
         "context": [],
         "state": {},
@@ -136,6 +137,8 @@ def test_a_client_of_ag_ui_that_comes_back_gets_the_answer(
             told.append(json.loads(line.removeprefix("data: ")))
             if leave and effects_in(effects):
                 break
+            if not leave and len(told) == 2:  # it follows the run
+                let_go()
         await stream.aclose()  # type: ignore[attr-defined]
         return told
 
@@ -158,7 +161,7 @@ def test_the_log_in_tables_is_an_event_log(queue: Queue, reopen: Callable[[], Qu
         waiting = asyncio.create_task(two.wait(["s"]))
         await asyncio.sleep(0.3)
         last = await one.append("s", [{"type": "a"}, {"type": "b", "key": "k"}])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await waiting
         assert await two.last("s") == last
         assert [row["type"] for row in await two.read("s", last - 2) or []] == ["a", "b"]
@@ -173,7 +176,7 @@ def test_the_log_in_tables_is_an_event_log(queue: Queue, reopen: Callable[[], Qu
     run(talk())
     log = DurableEventLog(queue.engine.db, queue.signals, keep=10)
     for n in range(30):
-        log.tell("long", [{"type": "a", "n": n}]).result(10)
+        log.tell("long", [{"type": "a", "n": n}]).result(PATIENCE)
     log.trim()
     rows = log.look("long", None) or []
     assert [row["n"] for row in rows] == list(range(20, 30))

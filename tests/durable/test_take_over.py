@@ -16,8 +16,8 @@ import pytest
 from agentkit.durable import Queue, TaskEnded, TaskStarted
 from agentkit.durable.engine import Claimed
 from agentkit.durable.workers import Workers
-from tests.helpers.queue_worker import Worker, effects_in, plan
-from tests.helpers.until import until
+from tests.helpers.queue_worker import Worker, effects_in, let_go, plan
+from tests.helpers.until import PATIENCE, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -31,11 +31,12 @@ def test_another_worker_goes_on_where_one_was_killed(
     where: str, queue: Queue, effects: Path, tool: str
 ) -> None:
     with Worker(where, effects) as first, Worker(where, effects) as second:
-        task = queue.send("ann", plan("write", (tool, {"seconds": 3.0}), "read", say="All done."))
+        task = queue.send("ann", plan("write", (tool, {"hold": True}), "read", say="All done."))
         until(lambda: Counter(each[0] for each in effects_in(effects))["begin"] == 2)
         pid = effects_in(effects)[-1][4]
         (first if first.process.pid == pid else second).kill()
-        done = queue.wait(task, 30)
+        let_go()
+        done = queue.wait(task, PATIENCE)
         told = [event for _, event in queue.watch(task)]
     assert [event.attempt for event in told if isinstance(event, TaskStarted)] == [1, 2]
     assert sum(isinstance(event, TaskEnded) for event in told) == 1
@@ -47,7 +48,7 @@ def test_another_worker_goes_on_where_one_was_killed(
         return
     assert done.stop == "unknown_effect"
     with Worker(where, effects):
-        again = queue.wait(queue.resolve("ann", done.pending[0].call_id, retry=True), 30)
+        again = queue.wait(queue.resolve("ann", done.pending[0].call_id, retry=True), PATIENCE)
     assert again.text == "All done."
 
 
@@ -66,7 +67,7 @@ def test_what_a_message_was_given_goes_on_with_whoever_takes_it_over(
             worker.kill()
         hold.write_text("9")
         stack.enter_context(Worker(where, effects))
-        done = queue.wait(task, 60)
+        done = queue.wait(task, PATIENCE)
     assert (done.text, done.deaths) == ("Held to.", 2)
     requests = [each[1:-1] for each in effects_in(effects) if each[0] == "request"]
     forced = {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["write"]}}
@@ -86,7 +87,7 @@ def test_a_message_that_kills_its_workers_is_given_up_and_those_beside_it_are_no
     workers = [Worker(where, effects) for _ in range(4)]
     try:
         given_up = queue.wait(deadly, 120)
-        assert [queue.wait(task, 30).text for task in others] == ["Done."] * 4
+        assert [queue.wait(task, PATIENCE).text for task in others] == ["Done."] * 4
     finally:
         for worker in workers:
             worker.kill()
@@ -96,7 +97,7 @@ def test_a_message_that_kills_its_workers_is_given_up_and_those_beside_it_are_no
     assert [type(event) for _, event in queue.watch(deadly)][-1] is TaskEnded
 
 
-@pytest.mark.parametrize("drain", ["30", "0.2"])
+@pytest.mark.parametrize("drain", ["300", "0.2"])
 def test_a_worker_that_is_told_to_end_finishes_or_parks(
     where: str, queue: Queue, effects: Path, drain: str
 ) -> None:
@@ -106,17 +107,17 @@ def test_a_worker_that_is_told_to_end_finishes_or_parks(
         until(lambda: began(effects, "read"))
         first.stop()
         after = queue.send("bob", plan())
-        if drain == "30":
+        if drain == "300":
             effects.with_name("new").write_text("9")
             effects.with_name("new").replace(hold)
-        assert first.process.wait(60) == 0
+        assert first.process.wait(PATIENCE) == 0
     found = queue.get(task)
     assert found is not None
-    assert found.status == ("done" if drain == "30" else "queued")
+    assert found.status == ("done" if drain == "300" else "queued")
     assert queue.get(after).status == "queued"  # type: ignore[union-attr]
     with Worker(where, effects):
-        done = queue.wait(task, 30)
-        assert queue.wait(after, 30).text == "Done."
+        done = queue.wait(task, PATIENCE)
+        assert queue.wait(after, PATIENCE).text == "Done."
     assert (done.text, done.deaths) == ("There.", 0)
     assert len(queue.agents["planned"].chat("ann", queue.store).get_history()) == 4
 
@@ -125,7 +126,7 @@ def test_a_frozen_worker_whose_tasks_were_taken_writes_nothing_more(
     where: str, queue: Queue, effects: Path
 ) -> None:
     with Worker(where, effects) as first, Worker(where, effects) as second:
-        task = queue.send("ann", plan(("write", {"seconds": 5.0}), say="There."))
+        task = queue.send("ann", plan(("write", {"hold": True}), say="There."))
         until(lambda: began(effects, "write"))
         frozen = first if first.process.pid == effects_in(effects)[0][4] else second
         os.kill(frozen.process.pid, signal.SIGSTOP)
@@ -133,15 +134,17 @@ def test_a_frozen_worker_whose_tasks_were_taken_writes_nothing_more(
             time.sleep(2)
             assert queue._there(task).status == "running"
             os.kill(frozen.process.pid, signal.SIGCONT)
-            assert queue.wait(task, 30).text == "There."
+            let_go()
+            assert queue.wait(task, PATIENCE).text == "There."
             return
         cut_off(queue, frozen)
-        parked = queue.wait(task, 30)
+        parked = queue.wait(task, PATIENCE)
         assert parked.stop == "unknown_effect"
         os.kill(frozen.process.pid, signal.SIGCONT)
-        resolved = queue.wait(queue.resolve("ann", parked.pending[0].call_id, result="it was"), 30)
+        let_go()
+        resolved = queue.wait(queue.resolve("ann", parked.pending[0].call_id, result="it was"), PATIENCE)
         assert resolved.text == "There."
-        after = [queue.wait(queue.send(f"chat{n}", plan("read")), 30).text for n in range(4)]
+        after = [queue.wait(queue.send(f"chat{n}", plan("read")), PATIENCE).text for n in range(4)]
         assert after == ["Done."] * 4
         assert [each[0] for each in effects_in(effects) if each[1] == "write"] in (
             ["begin"],
@@ -175,7 +178,7 @@ def test_a_worker_that_was_taken_for_dead_takes_nothing_until_it_has_noticed(
         until(lambda: len(claimed) >= before + 2)
         assert not any(claimed)
         looks.set()
-        done = queue.wait(task, 30)
+        done = queue.wait(task, PATIENCE)
     assert (done.text, done.attempts, done.deaths) == ("Done.", 1, 0)
 
 

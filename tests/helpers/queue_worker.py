@@ -1,7 +1,8 @@
 """A worker process for the tests of queues: `python -m tests.helpers.queue_worker STORE`.
 
 Its model needs no script, and so goes on in any process: a message says as JSON which tools to call, one a turn.
-Each call is written down in the file that EFFECTS names, as it begins and as it ends. Where HOLD names a file, each
+Each call is written down in the file that EFFECTS names, as it begins and as it ends; one that holds waits in between
+for `let_go`. Where HOLD names a file, each
 request is, too, and waits if its turn isn't below the number in there.
 """
 
@@ -25,6 +26,7 @@ from agentkit.model import Model
 from agentkit.stores.store import SessionStore
 from agentkit.testing.scripted import call, chunks_of, reply
 from agentkit.wire.content import Reply, Request
+from tests.helpers.until import PATIENCE
 
 
 def note(what: str, ctx: Context[Any]) -> None:
@@ -40,34 +42,45 @@ def write_down(what: list[Any]) -> None:
     os.close(file)
 
 
-async def _do(ctx: Context[Any], seconds: float) -> str:
+def let_go() -> None:
+    """Let the calls go on that were told to hold."""
+    _released().touch()
+
+
+def _released() -> Path:
+    return Path(os.environ["EFFECTS"] + ".released")
+
+
+async def _do(ctx: Context[Any], seconds: float, hold: bool) -> str:
     note("begin", ctx)
+    while hold and not _released().exists():
+        await asyncio.sleep(0.02)
     await asyncio.sleep(seconds)
     note("end", ctx)
     return f"done by {ctx.deps or 'nobody'}"
 
 
 @tool(effect="read")
-async def read(ctx: Context[Any], seconds: float = 0.01) -> str:
+async def read(ctx: Context[Any], seconds: float = 0.01, hold: bool = False) -> str:
     """Read something."""
-    return await _do(ctx, seconds)
+    return await _do(ctx, seconds, hold)
 
 
 @tool(effect="write")
-async def write(ctx: Context[Any], seconds: float = 0.01) -> str:
+async def write(ctx: Context[Any], seconds: float = 0.01, hold: bool = False) -> str:
     """Write something."""
-    return await _do(ctx, seconds)
+    return await _do(ctx, seconds, hold)
 
 
-async def unmarked(ctx: Context[Any], seconds: float = 0.01) -> str:
+async def unmarked(ctx: Context[Any], seconds: float = 0.01, hold: bool = False) -> str:
     """Do something of which nobody said what it is."""
-    return await _do(ctx, seconds)
+    return await _do(ctx, seconds, hold)
 
 
 @tool(effect="write", approval=True)
-async def asked(ctx: Context[Any], seconds: float = 0.01) -> str:
+async def asked(ctx: Context[Any], seconds: float = 0.01, hold: bool = False) -> str:
     """Write something, if somebody allows it."""
-    return await _do(ctx, seconds)
+    return await _do(ctx, seconds, hold)
 
 
 @tool(effect="read")
@@ -179,7 +192,7 @@ class Worker:
     def drain(self) -> int:
         """Tell it to end; return its exit code."""
         self.stop()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     def stop(self) -> None:
         """Tell it to end, and wait until it takes no more tasks."""
