@@ -34,6 +34,7 @@ from tests.helpers.gemini import (
 )
 from tests.helpers.gemini_server import GeminiServer, fault, stream, text
 from tests.helpers.leftovers import other_tasks
+from tests.helpers.until import PATIENCE, stretched
 
 
 def long_stream() -> Any:
@@ -121,7 +122,7 @@ def test_a_task_cancelled_at_any_step_of_connecting_leaves_no_connection(server:
 
     async def work(steps: int) -> None:
         async def ask() -> None:
-            answer = await own.send(head, b"{}", Clock.of(10))
+            answer = await own.send(head, b"{}", Clock.of(PATIENCE))
             await answer.aclose()
 
         own = connections.AsyncConnections(context)
@@ -243,7 +244,7 @@ def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
 ) -> None:
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
     go_on = threading.Event()
-    server.script([lambda _: (go_on.wait(20), "ok")[1], "ok"])
+    server.script([lambda _: (go_on.wait(PATIENCE), "ok")[1], "ok"])
     model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
     async def work() -> list[Reply]:
@@ -261,20 +262,25 @@ def test_a_request_waits_for_a_connection_only_as_long_as_it_may_take(
 def test_connections_that_are_no_longer_used_are_closed_by_the_next_request(
     server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 1.5)
-    met = threading.Barrier(4)  # all four are asked at once
-    server.script([lambda _: (met.wait(20), "ok")[1]] * 4 + ["ok"] * 2)
-    model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+    def closed(longer: float) -> None:
+        monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", 1.5 * longer)
+        server.wait(lambda: server.open_connections == 0)
+        met = threading.Barrier(4)  # all four are asked at once
+        server.forget()
+        server.script([lambda _: (met.wait(PATIENCE), "ok")[1]] * 4 + ["ok"] * 2)
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
 
-    async def work() -> None:
-        await asyncio.gather(*[model.agenerate(HELLO) for _ in range(4)])
-        await model.agenerate(HELLO)
-        assert server.open_connections == 4
-        await asyncio.sleep(1.6)
-        await model.agenerate(HELLO)
-        await asyncio.to_thread(server.wait, lambda: server.open_connections == 1)
+        async def work() -> None:
+            await asyncio.gather(*[model.agenerate(HELLO) for _ in range(4)])
+            await model.agenerate(HELLO)
+            assert server.open_connections == 4
+            await asyncio.sleep(1.6 * longer)
+            await model.agenerate(HELLO)
+            await asyncio.to_thread(server.wait, lambda: server.open_connections == 1)
 
-    asyncio.run(work())
+        asyncio.run(work())
+
+    stretched(closed)
 
 
 def test_close_and_aclose_close_connections_and_the_model_stays_usable(server: GeminiServer) -> None:

@@ -26,7 +26,7 @@ from agentkit.gemini.faults import Faults
 from agentkit.gemini.model import DEFAULT_MODEL, GeminiModel
 from agentkit.wire.content import Request, user_content
 from tests.helpers.gemini_server import GeminiServer, fault, reply, stream
-from tests.helpers.until import given_time
+from tests.helpers.until import PATIENCE, given_time
 
 KEY = "secret-key-0123456789"
 HELLO: Request = {"contents": [user_content("Hello")]}
@@ -276,7 +276,7 @@ def test_a_server_that_trickles_runs_into_the_timeout(
 ) -> None:
     started = time.monotonic()
     given_up(lambda seconds: ask(model, timeout=seconds), server, fault("trickle"))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < PATIENCE / 2
     if model._client is None or ask not in (
         generate,
         stream_it,
@@ -458,7 +458,7 @@ class Bodies:
 
     def __exit__(self, *_: object) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(PATIENCE)
         self._socket.close()
 
     def _serve(self) -> None:

@@ -39,7 +39,7 @@ from tests.helpers.gemini import (
     text_in,
 )
 from tests.helpers.gemini_server import GeminiServer
-from tests.helpers.until import until
+from tests.helpers.until import PATIENCE, until
 
 
 @every_method
@@ -374,7 +374,7 @@ def test_a_token_that_never_comes_is_waited_for_no_longer_than_a_request_may_tak
     released = threading.Event()
 
     def silent(credentials: Any, request: Any) -> None:
-        released.wait(60)
+        released.wait(PATIENCE)
         credentials.token = "late"
 
     monkeypatch.setattr("google.oauth2.service_account.Credentials.refresh", silent)

@@ -22,6 +22,7 @@ from tests.helpers.gemini import HELLO, KEY, NO_TLS, GetReply, every_method, str
 from tests.helpers.gemini import astream_it as astream
 from tests.helpers.gemini_server import GeminiServer, fault, stream, text
 from tests.helpers.runners import Runner
+from tests.helpers.until import PATIENCE, stretched
 
 Make = Callable[..., GeminiModel]
 every_stream = pytest.mark.parametrize("ask", [stream_it, astream])
@@ -63,10 +64,14 @@ def error_of(ask: GetReply, model: GeminiModel) -> ModelError:
 def test_a_server_that_is_silent_is_given_up_when_it_should_have_begun(
     make: Make, server: GeminiServer, ask: GetReply, after: str | None
 ) -> None:
-    server.script([fault("hang", after=after, seconds=1)])
-    error = error_of(ask, make(first_byte_timeout=0.2, chunk_timeout=60))
-    assert "didn't begin to reply within 0.2 s" in str(error)
-    assert error.retryable and error.reached
+    def silent(longer: float) -> None:
+        server.forget()
+        server.script([fault("hang", after=after, seconds=longer)])
+        error = error_of(ask, make(first_byte_timeout=0.2 * longer, chunk_timeout=PATIENCE))
+        assert f"didn't begin to reply within {0.2 * longer:g} s" in str(error)
+        assert error.retryable and error.reached
+
+    stretched(silent)
 
 
 @pytest.mark.slow
@@ -74,10 +79,14 @@ def test_a_server_that_is_silent_is_given_up_when_it_should_have_begun(
 def test_a_server_that_falls_silent_in_the_middle_is_given_up_sooner(
     make: Make, server: GeminiServer, ask: GetReply
 ) -> None:
-    server.script([fault("hang", after="chunk", seconds=1)])
-    error = error_of(ask, make(first_byte_timeout=60, chunk_timeout=0.2))
-    assert "was silent for 0.2 s in the middle of its reply" in str(error)
-    assert error.retryable and error.reached
+    def silent(longer: float) -> None:
+        server.forget()
+        server.script([fault("hang", after="chunk", seconds=longer)])
+        error = error_of(ask, make(first_byte_timeout=PATIENCE, chunk_timeout=0.2 * longer))
+        assert f"was silent for {0.2 * longer:g} s in the middle of its reply" in str(error)
+        assert error.retryable and error.reached
+
+    stretched(silent)
 
 
 @pytest.mark.slow
@@ -85,8 +94,12 @@ def test_a_server_that_falls_silent_in_the_middle_is_given_up_sooner(
 def test_a_reply_that_begins_late_has_the_time_for_that(
     make: Make, server: GeminiServer, ask: GetReply
 ) -> None:
-    server.script([text("late", delay=1.0)])
-    assert text_in(ask(make(first_byte_timeout=60, chunk_timeout=0.7), HELLO)) == "late"
+    def late(longer: float) -> None:
+        server.forget()
+        server.script([text("late", delay=longer)])
+        assert text_in(ask(make(first_byte_timeout=PATIENCE, chunk_timeout=0.7 * longer), HELLO)) == "late"
+
+    stretched(late)
 
 
 @pytest.mark.slow
@@ -95,8 +108,15 @@ def test_a_reply_may_take_longer_in_all_than_any_of_its_times(
     make: Make, server: GeminiServer, ask: GetReply
 ) -> None:
     piece = {"candidates": [{"content": {"role": "model", "parts": [{"text": "a"}]}}]}
-    server.script([stream([*[piece] * 60, {"candidates": [{"finishReason": "STOP"}]}], delay=0.02)])
-    assert text_in(ask(make(first_byte_timeout=1.2, chunk_timeout=1.2), HELLO)) == "a" * 60
+
+    def long(longer: float) -> None:
+        end = {"candidates": [{"finishReason": "STOP"}]}
+        server.forget()
+        server.script([stream([*[piece] * 60, end], delay=0.02 * longer)])
+        times = {"first_byte_timeout": 1.2 * longer, "chunk_timeout": 1.2 * longer}
+        assert text_in(ask(make(**times), HELLO)) == "a" * 60
+
+    stretched(long)
 
 
 @pytest.mark.slow
@@ -107,18 +127,23 @@ def test_nothing_outlasts_the_time_of_the_whole(make: Make, server: GeminiServer
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", [fault("hang", seconds=2), fault("trickle", every=0.02)])
+@pytest.mark.parametrize("what", ["hang", "trickle"])
 def test_a_run_ends_when_its_seconds_are_up_however_slow_the_server_is(
-    make: Make, server: GeminiServer, go: Runner, what: Any, request: pytest.FixtureRequest
+    make: Make, server: GeminiServer, go: Runner, what: str, request: pytest.FixtureRequest
 ) -> None:
-    if "client=-sync" in request.node.name and what.kind == "trickle":
+    if "client=-sync" in request.node.name and what == "trickle":
         pytest.skip(
             "the SDK's read can't be broken off: a thread goes on with it for as long as the server does"
         )
-    server.script([what])
-    run = go(Agent(make(), limits=Limits(seconds=0.8)), "Hello")
-    assert run.stop == "seconds"
-    assert run.usage.given_up == 1 and not run.cost_is_complete
+
+    def slow(longer: float) -> None:
+        server.forget()
+        server.script([fault("hang", seconds=2 * longer) if what == "hang" else fault("trickle", every=0.02)])
+        run = go(Agent(make(), limits=Limits(seconds=0.8 * longer)), "Hello")
+        assert run.stop == "seconds"
+        assert run.usage.given_up == 1 and not run.cost_is_complete
+
+    stretched(slow)
 
 
 @pytest.mark.slow
@@ -139,10 +164,14 @@ def test_a_server_that_does_not_take_the_connection_is_told_and_was_not_reached(
 def test_a_try_that_took_too_long_is_made_again_and_counted(
     make: Make, server: GeminiServer, go: Runner
 ) -> None:
-    server.script([fault("hang", seconds=2), "there"])
-    retry = RetryPolicy(attempts=2, base=0, cap=0)
-    run = go(Agent(make(first_byte_timeout=0.8), retry=retry), "Hello")
-    assert (run.text, run.usage.requests, run.usage.given_up) == ("there", 2, 1)
+    def again(longer: float) -> None:
+        server.forget()
+        server.script([fault("hang", seconds=2 * longer), "there"])
+        retry = RetryPolicy(attempts=2, base=0, cap=0)
+        run = go(Agent(make(first_byte_timeout=0.8 * longer), retry=retry), "Hello")
+        assert (run.text, run.usage.requests, run.usage.given_up) == ("there", 2, 1)
+
+    stretched(again)
 
 
 @pytest.mark.parametrize("name", ["timeout", "connect_timeout", "first_byte_timeout", "chunk_timeout"])

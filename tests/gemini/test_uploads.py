@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +32,7 @@ from agentkit.testing import ScriptedModel
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini import KEY, NO_TLS
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault
+from tests.helpers.until import PATIENCE, until
 from tests.helpers.ways import Way, way
 
 __all__ = ["way"]
@@ -187,15 +187,14 @@ def test_the_time_of_a_run_is_up_though_another_one_uploads_the_same(
 ) -> None:
     files.looks = 10**9
     server.script(["ok"] * 2)
-    begun = threading.Event()
     model = model_on(server)
-    first = Agent(model, observers=[lambda event, _: begun.set()])
+    first = Agent(model)
     with ThreadPoolExecutor(1) as pool:
         run: Future[Any] = pool.submit(first.run, ["a", video])
-        assert begun.wait(20)
+        until(lambda: files.kept)
         assert Agent(model, limits=Limits(seconds=0.2)).run(["b", video]).stop == "seconds"
         files.kept[0].looks = 0
-        assert run.result(20).text == "ok"
+        assert run.result(PATIENCE).text == "ok"
     assert len(files.kept) == 1
     model.close()
 
