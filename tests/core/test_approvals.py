@@ -42,7 +42,7 @@ from agentkit.stores.base import AddMessage, DeferCall, StartCalls, StoredCall
 from agentkit.stores.message import Message
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import model_content, responses_of, user_content
-from tests.helpers.until import given_time
+from tests.helpers.until import PATIENCE, given_time
 from tests.helpers.ways import WAYS, Decisions, Way, checked, either, way
 
 __all__ = ["either", "way"]
@@ -190,7 +190,7 @@ def survey() -> str:
 async def linger(ctx: Context[Any]) -> None:
     """Take long."""
     ctx.progress("under way")
-    await asyncio.sleep(30)
+    await asyncio.sleep(PATIENCE)
 
 
 READING, LINGERING = Tool.of(linger, effect="read"), Tool.of(linger, effect="write")
@@ -375,7 +375,7 @@ def test_what_is_not_settled_when_the_time_is_up_waits_on(parked: Parked, shop: 
     waiting = threading.Event()
 
     def hang(args: Any, ctx: Context[Any]) -> None:
-        waiting.wait(60)
+        waiting.wait(PATIENCE)
 
     script = [[call("order", sku="A"), call("order", sku="B")], "done"]
     agent = Agent(ScriptedModel(script[:1]), tools=shop.tools)
@@ -792,7 +792,7 @@ def test_an_approver_that_hangs_leaves_the_call_waiting_when_the_time_is_up(
 
     def hang(pending: PendingCall, ctx: Context[Any]) -> None:
         asked.append(pending.name)
-        free.wait(60)
+        free.wait(PATIENCE)
 
     async def ahang(pending: PendingCall, ctx: Context[Any]) -> None:
         asked.append(pending.name)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.helpers.until import PATIENCE
+
 PROGRAM = """
 import asyncio, faulthandler, gc, os
 from agentkit import Agent
@@ -36,6 +38,9 @@ print(os.waitpid(child, 0)[1], go())
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_both_processes_go_on_after_a_fork() -> None:
     done = subprocess.run(
-        [sys.executable, "-u", "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=50
+        [sys.executable, "-u", "-W", "ignore", "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.stdout.split("\n") == ["done", "done", "0 done", ""], done.stderr

@@ -35,7 +35,7 @@ from agentkit.run import AsyncRunStream, RunStream
 from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history
 from agentkit.wire.content import responses_of
-from tests.helpers.until import given_time
+from tests.helpers.until import PATIENCE, given_time
 from tests.helpers.ways import Way, WayChat, either, way
 
 __all__ = ["either", "way"]
@@ -467,7 +467,7 @@ def free() -> Iterator[None]:
 
 def blocks() -> None:
     """Block."""
-    FREE.wait(60)
+    FREE.wait(PATIENCE)
 
 
 async def waits() -> None:

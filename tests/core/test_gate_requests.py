@@ -33,7 +33,7 @@ from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Reply, Request
 from tests.helpers.leftovers import finish, nothing_left
 from tests.helpers.runners import NO_WAIT
-from tests.helpers.until import given_time
+from tests.helpers.until import PATIENCE, auntil, given_time, stretched
 from tests.helpers.ways import Way, either, way
 
 __all__ = ["either", "way"]
@@ -421,7 +421,7 @@ def full() -> RateLimit:
 
 async def waits(*args: Any) -> None:
     """Wait."""
-    await asyncio.sleep(5)
+    await asyncio.sleep(PATIENCE)
 
 
 def blocks(*args: Any) -> None:
@@ -435,7 +435,7 @@ def looking_agent(**options: Any) -> Agent:
 
 def waiting_places() -> Iterator[tuple[str, Callable[[], Agent]]]:
     """Make agents that wait somewhere."""
-    yield "retry", lambda: Agent(ScriptedModel([fault(503, retry_after=9.0), "x"]))
+    yield "retry", lambda: Agent(ScriptedModel([fault(503, retry_after=50.0), "x"]))
     yield "rate limit", lambda: Agent(ScriptedModel(["x"]), rate_limit=full())
     for hook in ("before_model", "after_model", "before_tool", "after_tool"):
         hooks: dict[str, Any] = {hook: waits}
@@ -555,9 +555,12 @@ def test_the_time_of_a_sync_run_is_up_between_two_pieces() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_time_of_an_async_run_is_up_while_a_plain_model_is_asked(streamed: bool) -> None:
-    model = Slow("a ", "b ", pause=0.6)
-    run = Way(is_async=True, streamed=streamed).run(Agent(model, limits=Limits(seconds=0.1)), "x")
-    assert run.stop == "seconds"
+    def slow(longer: float) -> None:
+        model = Slow("a ", "b ", pause=0.6 * longer)
+        agent = Agent(model, limits=Limits(seconds=0.1 * longer))
+        assert Way(is_async=True, streamed=streamed).run(agent, "x").stop == "seconds"
+
+    stretched(slow)
 
 
 @pytest.mark.slow
@@ -566,7 +569,7 @@ def test_a_task_is_cancelled_while_a_plain_model_is_asked() -> None:
 
     async def go() -> None:
         task = asyncio.create_task(Agent(model).aio.run("x"))
-        await asyncio.sleep(0.1)
+        await auntil(lambda: model.open)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -17,6 +17,7 @@ import pytest
 from agentkit import Agent, Context, Hooks, Limits, SQLiteStore, Tool, tool
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.runners import Runner, go, responses
+from tests.helpers.until import PATIENCE, stretched
 from tests.helpers.ways import Way, way
 
 __all__ = ["go", "way"]
@@ -109,18 +110,20 @@ def test_it_is_so_in_a_sub_agent_at_any_depth(go: Runner, kind: str, depth: int)
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_time_that_a_person_takes_counts_nowhere(go: Runner, kind: str, inside: bool) -> None:
-    person = Person(seconds=1.0)
-    script = [call("ask", question="one"), call("ask", question="two"), "Done."]
-    limits = Limits(seconds=1.5)
-    agent = Agent(
-        ScriptedModel(script), tools=[person.asker(kind)], tool_timeout=0.5, limits=limits, name="inner"
-    )
-    if inside:
-        outer = [call("inner", request="go"), "Done."]
-        agent = Agent(ScriptedModel(outer), tools=[agent.as_tool(timeout=1.5)], limits=limits)
-    run = go(agent, "x")
-    assert (run.text, run.stop, run.errors) == ("Done.", None, ())
-    assert len(person.threads) == 2
+    def asks(longer: float) -> None:
+        person = Person(seconds=longer)
+        script = [call("ask", question="one"), call("ask", question="two"), "Done."]
+        limits = Limits(seconds=1.5 * longer)
+        options: dict[str, Any] = {"tool_timeout": 0.5 * longer, "limits": limits}
+        agent = Agent(ScriptedModel(script), tools=[person.asker(kind)], name="inner", **options)
+        if inside:
+            outer = [call("inner", request="go"), "Done."]
+            agent = Agent(ScriptedModel(outer), tools=[agent.as_tool(timeout=1.5 * longer)], limits=limits)
+        run = go(agent, "x")
+        assert (run.text, run.stop, run.errors) == ("Done.", None, ())
+        assert len(person.threads) == 2
+
+    stretched(asks)
 
 
 @pytest.mark.slow
@@ -128,7 +131,7 @@ def test_time_goes_on_for_what_comes_after(go: Runner) -> None:
     person = Person(seconds=1.2)
 
     async def hang() -> None:
-        await asyncio.sleep(20)
+        await asyncio.sleep(PATIENCE)
 
     script = [[call("ask", question="one"), call("hang")], "Done."]
     run = go(Agent(ScriptedModel(script), tools=[person.asker("sync"), hang], tool_timeout=0.8), "x")
@@ -201,9 +204,11 @@ CHILD = """
     {define} ask(question: str) -> str:
         return input(question + "> ")
 
-    agent = Agent(ScriptedModel([call("ask", question="Size?"), "Done."]), tools=[ask], tool_timeout=1.0, name="inner")
+    script = [call("ask", question="Size?"), "Done."]
+    agent = Agent(ScriptedModel(script), tools=[ask], tool_timeout=1.0 * {longer}, name="inner")
     if "{inside}":
-        agent = Agent(ScriptedModel([call("inner", request="go"), "Done."]), tools=[agent.as_tool(timeout=1.2)])
+        script = [call("inner", request="go"), "Done."]
+        agent = Agent(ScriptedModel(script), tools=[agent.as_tool(timeout=1.2 * {longer})])
     run = asyncio.run(agent.aio.run("x")) if "{is_async}" else agent.run("x")
     print([c["parts"][0]["functionResponse"]["response"] for c in run.contents if "functionResponse" in c["parts"][0]])
     print("next:", input())
@@ -215,15 +220,21 @@ CHILD = """
 @pytest.mark.parametrize("is_async", ["", "async"])
 @pytest.mark.parametrize("define", ["def", "async def"])
 def test_no_line_is_swallowed_however_long_a_person_takes(define: str, is_async: str, inside: str) -> None:
-    code = textwrap.dedent(CHILD.format(define=define, is_async=is_async, inside=inside))
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdin is not None and child.stdout is not None
-    assert child.stdout.read(7) == "Size?> "
-    time.sleep(1.5)
-    child.stdin.write("large\n")
-    child.stdin.flush()
-    out, _ = child.communicate("mine\n", timeout=60)
-    said = "Done." if inside else "large"
-    assert out == f"[{{'output': '{said}'}}]\nnext: mine\n"
+    def asks(longer: float) -> None:
+        options = {"define": define, "is_async": is_async, "inside": inside, "longer": longer}
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(CHILD.format(**options))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdin is not None and child.stdout is not None
+        assert child.stdout.read(7) == "Size?> "
+        time.sleep(1.5 * longer)
+        child.stdin.write("large\n")
+        child.stdin.flush()
+        out, _ = child.communicate("mine\n", timeout=PATIENCE)
+        said = "Done." if inside else "large"
+        assert out == f"[{{'output': '{said}'}}]\nnext: mine\n"
+
+    stretched(asks)

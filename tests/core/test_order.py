@@ -31,6 +31,7 @@ from agentkit.core import log
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import responses_of
 from tests.helpers.runners import Runner, go
+from tests.helpers.until import PATIENCE
 from tests.helpers.ways import WAYS, Way, way
 
 __all__ = ["go", "way"]
@@ -178,7 +179,7 @@ def test_a_call_with_a_result_of_a_hook_keeps_its_place(go: Runner) -> None:
 
 def test_what_reads_runs_together_up_to_what_does_not(go: Runner) -> None:
     told: list[str] = []
-    met = threading.Barrier(2, timeout=10)
+    met = threading.Barrier(2, timeout=PATIENCE)
 
     def look(n: int) -> None:
         met.wait()

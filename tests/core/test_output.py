@@ -46,6 +46,7 @@ from tests.helpers.gemini_server import GeminiServer
 from tests.helpers.gemini_server import call as server_call
 from tests.helpers.gemini_server import calls as server_calls
 from tests.helpers.runners import Runner, responses
+from tests.helpers.until import PATIENCE
 
 Item = TypeVar("Item")
 MODES: list[Any] = ["native", "tool"]
@@ -523,7 +524,7 @@ def test_validators_of_the_type_itself_may_do_the_same(go: Runner, mode: Any) ->
 @both
 def test_a_validator_that_hangs_is_cut_off_by_the_limit_of_seconds(go: Runner, mode: Any) -> None:
     async def hang(value: int, ctx: Context[Any]) -> int:
-        await asyncio.sleep(30)
+        await asyncio.sleep(PATIENCE)
         return value
 
     agent = Agent(ScriptedModel([given(mode, {"result": 1})]), limits=Limits(seconds=0.4))

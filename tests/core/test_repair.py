@@ -226,10 +226,10 @@ def test_an_answer_about_code_is_not_taken_for_a_call(text: str, kind: Any) -> N
     ids=range(8),
 )
 def test_no_text_takes_long_to_look_at(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     is_call_as_text(text, TOOLS)
     unfence(text * 20)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(

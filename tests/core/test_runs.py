@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ from agentkit.events import (
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, call_part, model_content, responses_of, user_content
 from tests.helpers.runners import NO_WAIT, Runner, responses
-from tests.helpers.until import auntil, given_time, until
+from tests.helpers.until import PATIENCE, auntil, given_time, until
 
 
 def add(a: int, b: int) -> int:
@@ -252,20 +253,31 @@ def test_bad_arguments_count_against_retries_too_and_success_resets_the_count(go
     assert [type(error) for error in run.errors] == [ToolRetriesExceeded]
 
 
+FREE = threading.Event()
+
+
+@pytest.fixture
+def free() -> Iterator[None]:
+    """Have `slow_sync` block until the test has ended."""
+    FREE.clear()
+    yield
+    FREE.set()
+
+
 def slow_sync() -> str:
-    """Sleep."""
-    time.sleep(0.5)
+    """Block."""
+    FREE.wait(PATIENCE)
     return "late"
 
 
 async def slow_async() -> str:
     """Sleep, async."""
-    await asyncio.sleep(30)
+    await asyncio.sleep(PATIENCE)
     return "late"
 
 
 @pytest.mark.parametrize("function", [slow_sync, slow_async])
-def test_a_tool_that_outlives_its_time_is_left_behind(go: Runner, function: Any) -> None:
+def test_a_tool_that_outlives_its_time_is_left_behind(go: Runner, function: Any, free: None) -> None:
     model = ScriptedModel([[call(function.__name__), call("add", a=1, b=1)], "ok"])
     run = go(Agent(model, tools=[Tool.of(function, timeout=0.05), add]), "x")
     late, fine = responses(run)
@@ -325,7 +337,7 @@ def test_calls_of_a_turn_run_at_the_same_time(go: Runner, function: Any) -> None
 
     def meet() -> str:
         """Wait for the seven others."""
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=PATIENCE)
         return "met"
 
     waiting = 0
@@ -447,7 +459,7 @@ def test_an_async_tool_that_blocks_is_left_behind_and_the_next_run_works() -> No
 
     async def block() -> None:
         """Block the event loop."""
-        done.wait(50)
+        done.wait(PATIENCE)
 
     began = time.monotonic()
     model = ScriptedModel([[call("block"), call("add", a=1, b=1)], "ok"])
@@ -456,7 +468,7 @@ def test_an_async_tool_that_blocks_is_left_behind_and_the_next_run_works() -> No
     assert responses(run)[1] == {"output": 2}
     again = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
     assert responses(again) == [{"output": 3}]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < PATIENCE / 2
     done.set()
 
 
@@ -493,7 +505,7 @@ def test_a_loop_stays_the_one_that_is_kept_though_its_thread_lives_a_moment_long
     def turn_and_linger(*args: Any) -> None:
         turn(*args)
         turned.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
 
     monkeypatch.setattr(threads, "_turn", turn_and_linger)
     portal = threads.Portal()
@@ -501,7 +513,7 @@ def test_a_loop_stays_the_one_that_is_kept_though_its_thread_lives_a_moment_long
     loop = handle.loop
     handle.end()
     del handle  # as after a Ctrl-C while its thread is waited for
-    assert turned.wait(20)
+    assert turned.wait(PATIENCE)
     again = portal.enter()
     assert again.loop is loop
     go_on.set()
@@ -592,7 +604,7 @@ def test_the_limit_of_tokens_stops_before_the_next_turn(go: Runner) -> None:
 
 
 @pytest.mark.parametrize("function", [slow_sync, slow_async])
-def test_the_limit_of_seconds_cuts_tools_off(go: Runner, function: Any) -> None:
+def test_the_limit_of_seconds_cuts_tools_off(go: Runner, function: Any, free: None) -> None:
     began = time.monotonic()
 
     def cut_off(seconds: float) -> Run:
@@ -602,7 +614,7 @@ def test_the_limit_of_seconds_cuts_tools_off(go: Runner, function: Any) -> None:
     run = given_time(cut_off, responses)
     assert run.stop == "seconds"
     assert "error" in responses(run)[0]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_the_limit_of_seconds_holds_for_waits_between_retries(go: Runner) -> None:
@@ -611,13 +623,14 @@ def test_the_limit_of_seconds_holds_for_waits_between_retries(go: Runner) -> Non
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_the_limit_of_seconds_holds_for_functions_of_the_instructions(go: Runner, kind: str) -> None:
+def test_the_limit_of_seconds_holds_for_functions_of_the_instructions(
+    go: Runner, kind: str, free: None
+) -> None:
     def plain(_: Context[Any]) -> str:
-        time.sleep(0.5)
-        return "late"
+        return slow_sync()
 
     async def awaited(_: Context[Any]) -> str:
-        await asyncio.sleep(30)
+        await asyncio.sleep(PATIENCE)
         return "late"
 
     agent = Agent(
@@ -796,7 +809,7 @@ def test_a_cancelled_task_ends_the_run_its_tools_and_its_tasks(no_thread_left: N
         """Wait long."""
         begun.append("tool")
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(PATIENCE)
         finally:
             ended.append("tool")
 
@@ -1028,13 +1041,13 @@ def test_an_async_tool_that_blocks_holds_up_its_own_caller_alone(no_thread_left:
     async def block() -> str:
         """Block the event loop."""
         blocked.set()
-        return str(go_on.wait(20))
+        return str(go_on.wait(PATIENCE))
 
     ended: list[Run] = []
     slow = Agent(ScriptedModel([call("block"), "ok"]), tools=[block])
     thread = threading.Thread(target=lambda: ended.append(slow.run("x")))
     thread.start()
-    assert blocked.wait(10)
+    assert blocked.wait(PATIENCE)
     for _ in range(2):
         run = Agent(ScriptedModel([call("aadd", a=1, b=2), "ok"]), tools=[aadd]).run("x")
         assert responses(run) == [{"output": 3}]

@@ -47,7 +47,7 @@ from tests.helpers.gemini_server import call as wire_call
 from tests.helpers.gemini_server import fault as wire_fault
 from tests.helpers.leftovers import other_tasks
 from tests.helpers.runners import responses
-from tests.helpers.until import auntil
+from tests.helpers.until import PATIENCE, auntil, stretched
 from tests.helpers.watching import said
 
 KEY = "test-key-0123456789"
@@ -144,11 +144,11 @@ def test_another_thread_may_send_while_the_model_thinks(watched: Way) -> None:
 
     def slow(_: Request) -> Any:
         asked.set()
-        sent.wait(5)
+        sent.wait(PATIENCE)
         return call("add", a=1, b=1)
 
     def other() -> None:
-        asked.wait(5)
+        asked.wait(PATIENCE)
         streams[0].send("from elsewhere")
         sent.set()
 
@@ -312,7 +312,7 @@ def test_of_messages_that_many_threads_send_while_the_run_ends_none_is_lost_or_d
     streams: list[Any] = []
 
     def work(n: int) -> None:
-        go_ahead.wait(5)
+        go_ahead.wait(PATIENCE)
         for m in range(10):
             try:
                 streams[0].send(f"{n}-{m}")
@@ -356,12 +356,12 @@ def test_an_inbox_gives_its_messages_one_by_one_and_closes_only_if_nothing_waits
 def cancelled(no_thread_left: None) -> Callable[..., Run[Any]]:
     """Run until something calls the function it is given, which makes another thread cancel."""
 
-    def run(make: Callable[[Callable[[], None]], Agent], *, within: float = 20.0) -> Run[Any]:
+    def run(make: Callable[[Callable[[], None]], Agent], *, within: float = PATIENCE / 2) -> Run[Any]:
         ready = threading.Event()
         events = make(ready.set).stream("x")
 
         def other() -> None:
-            if ready.wait(30):
+            if ready.wait(PATIENCE):
                 time.sleep(0.02)
             events.cancel()
 
@@ -384,7 +384,7 @@ def _blocking(ready: Callable[[], None], ended: threading.Event | None = None) -
         """Block."""
         ready()
         if ended is not None:
-            ended.wait(50)
+            ended.wait(PATIENCE)
         return "late"
 
     return block
@@ -398,7 +398,7 @@ def test_cancelling_in_an_async_tool_cancels_it(cancelled: Callable[..., Run[Any
             """Linger."""
             ready()
             try:
-                await asyncio.sleep(30)
+                await asyncio.sleep(PATIENCE)
             finally:
                 ended.append("tool")
 
@@ -416,7 +416,7 @@ def test_a_sync_tool_that_can_not_be_stopped_is_abandoned_and_its_late_result_dr
 
     def make(ready: Callable[[], None]) -> Agent:
         def finished(event: Event, _: Any) -> None:
-            if isinstance(event, ToolFinished) and begun.wait(20):
+            if isinstance(event, ToolFinished) and begun.wait(PATIENCE):
                 ready()
 
         return Agent(
@@ -445,11 +445,11 @@ def test_cancelling_while_a_function_of_the_developer_runs_ends_the_run(
     def make(ready: Callable[[], None]) -> Agent:
         def hang(*_: Any) -> None:
             ready()
-            end.wait(50)
+            end.wait(PATIENCE)
 
         async def ahang(*_: Any) -> None:
             ready()
-            await asyncio.sleep(30)
+            await asyncio.sleep(PATIENCE)
 
         function: Any = hang if kind == "sync" else ahang
         held = Tool.of(add, approval=where == "approver")
@@ -475,7 +475,7 @@ def test_cancelling_while_a_function_of_a_tools_approval_runs_is_not_lost(
 
         end = threading.Event()
         slow = Tool.of(_blocking(lambda: None, end), approval=ask)
-        return Agent(ScriptedModel([call("block")]), tools=[slow], tool_timeout=40)
+        return Agent(ScriptedModel([call("block")]), tools=[slow], tool_timeout=PATIENCE)
 
     cancelled(make)
 
@@ -531,7 +531,7 @@ def test_cancelling_before_the_first_event_sends_nothing_and_after_the_last_chan
 def test_a_cancelled_chat_goes_on_with_the_next_message(no_thread_left: None) -> None:
     async def linger() -> None:
         """Linger."""
-        await asyncio.sleep(30)
+        await asyncio.sleep(PATIENCE)
 
     chat = Agent(ScriptedModel([call("linger"), "hello"]), tools=[linger]).chat()
     with chat.send_message_stream("x") as events:
@@ -664,7 +664,7 @@ def test_cancelling_a_sync_run_cancels_the_agents_below(no_thread_left: None) ->
     async def linger() -> None:
         """Linger."""
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(PATIENCE)
         finally:
             ended.append("tool")
 
@@ -686,10 +686,10 @@ def test_a_second_cancellation_while_the_first_cleans_up_gets_through(no_thread_
         """Take long to clean up."""
         try:
             at.append("work")
-            await asyncio.sleep(30)
+            await asyncio.sleep(PATIENCE)
         finally:
             at.append("end")
-            await asyncio.sleep(30)
+            await asyncio.sleep(PATIENCE)
 
     async def main() -> Run[Any]:
         stream = Agent(ScriptedModel([call("stubborn")]), tools=[stubborn]).aio.stream("x")
@@ -704,7 +704,7 @@ def test_a_second_cancellation_while_the_first_cleans_up_gets_through(no_thread_
 
     began = time.monotonic()
     run = asyncio.run(main())
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PATIENCE / 2
     check_history(run.contents)
     assert run.stop == "cancelled"
 
@@ -723,13 +723,18 @@ def test_a_call_that_was_done_in_time_counts_though_its_watcher_is_slow(watched:
         """Work."""
         return "done"
 
-    tools = [Tool.of(work, timeout=1.5), Tool.of(awork, timeout=1.5)]
-    model = ScriptedModel([[call("work"), call("awork")], "ok"])
-    run = watched(Agent(model, tools=tools), "x", watch=once(ToolProgress, lambda _: time.sleep(2)))
-    sync_one, async_one = responses(run)
-    assert sync_one == {"output": "done"}
-    if watched is watching.stream_sync:  # the watcher holds up the event loop that async tools share with it
-        assert async_one == {"output": "done"}
+    def done(longer: float) -> None:
+        tools = [Tool.of(work, timeout=1.5 * longer), Tool.of(awork, timeout=1.5 * longer)]
+        model = ScriptedModel([[call("work"), call("awork")], "ok"])
+        watch = once(ToolProgress, lambda _: time.sleep(2 * longer))
+        sync_one, async_one = responses(watched(Agent(model, tools=tools), "x", watch=watch))
+        assert sync_one == {"output": "done"}
+        if (
+            watched is watching.stream_sync
+        ):  # the watcher holds up the event loop that async tools share with it
+            assert async_one == {"output": "done"}
+
+    stretched(done)
 
 
 def test_retries_are_told_while_messages_wait(watched: Way) -> None:
@@ -749,12 +754,12 @@ from agentkit.testing import ScriptedModel, call
 
 def sleep() -> str:
     "Sleep."
-    time.sleep(60)
+    time.sleep(600)
     return "late"
 
 async def asleep() -> str:
     "Sleep."
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
     return "late"
 """
 _PROGRAMS = {
@@ -802,7 +807,7 @@ def test_no_thread_keeps_the_process_alive(name: str) -> None:
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     told = [line for line in done.stderr.splitlines() if "took too long" not in line]

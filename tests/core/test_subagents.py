@@ -32,7 +32,7 @@ from agentkit import (
 from agentkit.events import AgentEvent, Event, RunFinished, ToolStarted
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import responses_of
-from tests.helpers.until import given_time
+from tests.helpers.until import PATIENCE, given_time
 from tests.helpers.ways import Way, either, way
 
 __all__ = ["either", "way"]
@@ -409,7 +409,7 @@ def test_the_end_of_the_outer_run_ends_the_inner_one(either: Way, how: str) -> N
         begun.set()
         ctx.progress("under way")
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(PATIENCE)
         finally:
             ended.set()
 
@@ -419,10 +419,10 @@ def test_the_end_of_the_outer_run_ends_the_inner_one(either: Way, how: str) -> N
         return model, Agent(ScriptedModel([asks("inner"), "ok"]), tools=[inner])
 
     def cut_off(seconds: float) -> tuple[ScriptedModel, Run]:
-        model, agent = made(seconds if how == "timeout" else 30)
-        return model, either.run(agent, "x", limits=Limits(seconds=seconds if how == "seconds" else 30))
+        model, agent = made(seconds if how == "timeout" else PATIENCE)
+        return model, either.run(agent, "x", limits=Limits(seconds=seconds if how == "seconds" else PATIENCE))
 
-    model, agent = made(30)
+    model, agent = made(PATIENCE)
     began = time.monotonic()
     if how != "close":
         model, run = given_time(cut_off, lambda _: begun.is_set())
@@ -442,8 +442,8 @@ def test_the_end_of_the_outer_run_ends_the_inner_one(either: Way, how: str) -> N
                 if isinstance(event, AgentEvent) and type(event.event).__name__ == "ToolProgress":
                     break
         run = stream.run
-    assert ended.wait(10)
-    assert time.monotonic() - began < 20
+    assert ended.wait(PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
     check_history(run.contents)
     assert run.stop == {"close": "cancelled", "seconds": "seconds", "timeout": None}[how]
     assert len(model.requests) == 1

@@ -23,10 +23,12 @@ import pytest
 
 from agentkit import Agent, ChatManager, GeminiModel, MemoryStore, SQLiteStore
 from agentkit.drivers.threads import pool
+from agentkit.gemini import connections
 from agentkit.stores import sqlite_file
 from tests.benchmarks import harness
 from tests.benchmarks.harness import Server
 from tests.benchmarks.work import add, past, prompt
+from tests.helpers.until import PATIENCE
 
 LENGTHS = (10, 320)
 """Turns of the user, four contents each."""
@@ -100,6 +102,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def counter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
+    pool.close_idle()  # threads from before, which it doesn't see
+    monkeypatch.setattr(connections, "KEEPALIVE_SECONDS", PATIENCE)  # connecting anew would count
     counter = Counter()
 
     def connect(*args: Any, **options: Any) -> sqlite3.Connection:

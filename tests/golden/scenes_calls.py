@@ -277,7 +277,7 @@ def a_tool_times_out(s: Scene) -> None:
 
     async def aslow() -> None:
         """Take too long, async."""
-        await asyncio.sleep(20)
+        await asyncio.sleep(60)
 
     script = [call("slow"), call("aslow"), "Too slow."]
     try:

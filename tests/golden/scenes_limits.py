@@ -83,7 +83,7 @@ def no_time_at_all(s: Scene, on_limit: Any) -> None:
 
 async def _linger(*_: Any) -> Any:
     """Linger."""
-    await asyncio.sleep(20)
+    await asyncio.sleep(60)
 
 
 async def _linger_in_tool() -> None:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from agentkit.tooling import schema
 from agentkit.tooling.context import Context
 from agentkit.tooling.tool import Tool
+from tests.helpers.until import PATIENCE
 
 NO_CONTEXT = Context(deps=None)
 ARGS = {"city": "Bern", "days": "3", "unit": "C"}
@@ -40,7 +41,7 @@ def test_many_threads_may_make_the_first_call_at_once() -> None:
     barrier = Barrier(threads)
 
     def call(tool: Tool) -> Any:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return tool.bind(ARGS, NO_CONTEXT)()
 
     with ThreadPoolExecutor(threads) as pool:

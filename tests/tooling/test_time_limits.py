@@ -2,10 +2,12 @@
 
 import asyncio
 import math
+import threading
 import time
 
 from agentkit import Agent, ToolTimeout, tool
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.until import PATIENCE
 from tests.helpers.ways import Way, either
 
 __all__ = ["either"]
@@ -25,13 +27,14 @@ async def aslow() -> str:
     return "done"
 
 
-def limited() -> str:
-    """Have the agent's limit."""
-    time.sleep(0.4)
-    return "late"
-
-
 def test_a_tool_without_a_limit_outlives_that_of_the_agent(either: Way) -> None:
+    free = threading.Event()
+
+    def limited() -> str:
+        """Have the agent's limit."""
+        free.wait(PATIENCE)
+        return "late"
+
     for function in (slow, aslow):
         script = [[call(function.__name__), call("limited")], "ok"]
         agent = Agent(ScriptedModel(script), tools=[function, limited], tool_timeout=0.05)
@@ -41,3 +44,4 @@ def test_a_tool_without_a_limit_outlives_that_of_the_agent(either: Way) -> None:
         assert responses[0] == {"output": "done"}
         assert "took too long" in responses[1]["error"]
         assert [type(error) for error in run.errors] == [ToolTimeout]
+    free.set()
