@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault, text
+from tests.helpers.until import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 WITH_CTRL_C = (
@@ -154,7 +155,7 @@ def test_ctrl_c_stops_the_assistants_answer_but_not_the_program(gemini: GeminiSe
         child.stdin.write("are you there?\n/exit\n")
         rest = child.stdout.read()
         errors = child.stderr.read()
-        assert child.wait(30) == 0
+        assert child.wait(PATIENCE) == 0
     assert rest.endswith("Still here.\n")
     assert "(stopped)" in errors
     assert "Traceback" not in errors
@@ -204,7 +205,7 @@ def test_ctrl_c_at_the_question_ends_an_example_without_a_traceback(name: str, p
         terminal.read_until(prompt)
         terminal.child.send_signal(signal.SIGINT)
         terminal.read_until("Interrupted.")
-        assert terminal.child.wait(30) == 130
+        assert terminal.child.wait(PATIENCE) == 130
         assert "Traceback" not in terminal.seen
 
 
@@ -214,7 +215,7 @@ def test_a_person_who_waits_for_a_slow_answer_sees_a_sign_of_life(gemini: Gemini
     gemini.script([text("two", thought="hm", delay=2.0)])
     with Terminal("calculator", "1 + 1", **gemini_env(gemini)) as terminal:
         terminal.read_until("...")
-        out, _ = terminal.child.communicate(timeout=30)
+        out, _ = terminal.child.communicate(timeout=PATIENCE)
         terminal.read_until("\r   \r")
         assert (terminal.child.returncode, out) == (0, "two\n")
 
@@ -227,7 +228,7 @@ def test_an_answer_that_nobody_reads_is_no_traceback() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert "Traceback" not in done.stderr
 

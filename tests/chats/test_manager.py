@@ -27,6 +27,7 @@ from agentkit.stores.store import SessionStore
 from agentkit.stores.writer import Writer
 from agentkit.testing import ScriptedModel, call
 from agentkit.wire.content import Request
+from tests.helpers.until import PATIENCE
 from tests.stores.conftest import STORES
 
 
@@ -267,13 +268,13 @@ def test_a_second_message_of_an_id_is_a_conflict_at_once_or_waits_where_asked(st
             with pytest.raises(SessionConflict):
                 hasty.send_message("ann", "refused")
             with pytest.raises(SessionConflict):
-                thread.submit(lambda: hasty.send_message("ann", "refused")).result(20)
+                thread.submit(lambda: hasty.send_message("ann", "refused")).result(PATIENCE)
         with patient.send_message("ann", "two", stream=True) as events:
             next(iter(events))
             waiting = thread.submit(lambda: patient.send_message("ann", "three"))
             assert not wait([waiting], 0.2).done
             events.drain()
-        assert waiting.result(20).text == "to three"
+        assert waiting.result(PATIENCE).text == "to three"
     assert said(patient, "ann") == ["two", "to two", "three", "to three"]
 
 

@@ -34,6 +34,7 @@ from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault
 from agentkit.wire.content import Request, model_content, user_content
 from tests.helpers.stored_chats import CALL, LEDGER, added
+from tests.helpers.until import PATIENCE
 from tests.stores.conftest import STORES
 from tests.stores.test_sqlite import sql
 
@@ -79,7 +80,7 @@ def test_handles_of_one_chat_wait_for_each_other_in_threads_and_loops(kind: str,
         with ThreadPoolExecutor(8) as pool:
             jobs = [pool.submit(job, n) for n in range(5) for job in (sync, loop)]
             for job in jobs:
-                job.result(60)
+                job.result(PATIENCE)
         history = said(agent.chat("ann", store))
         assert len(history) == 2 * 25 and history[1::2] == [f"to {text}" for text in history[::2]]
 
@@ -94,10 +95,10 @@ def test_a_message_may_say_how_long_it_waits(store: SessionStore | None) -> None
 
     with ThreadPoolExecutor(1) as pool, chat.send_message_stream("one") as events:
         next(iter(events))
-        pool.submit(refused).result(20)
+        pool.submit(refused).result(PATIENCE)
         waiting = pool.submit(lambda: chat.send_message("two"))
         events.drain()
-        assert waiting.result(20).text == "to two"
+        assert waiting.result(PATIENCE).text == "to two"
     assert said(chat) == ["one", "to one", "two", "to two"]
 
 
@@ -170,7 +171,7 @@ def test_another_process_is_waited_for_and_named(kind: str, way: str, tmp_path: 
                 assert not waiting.done()
                 child.stdin.write("release\n")
                 child.stdin.flush()
-                assert waiting.result(20) == "to x"
+                assert waiting.result(PATIENCE) == "to x"
         child.kill()
 
 
@@ -227,11 +228,11 @@ def test_a_change_from_a_thread_that_knows_nothing_of_the_run_is_refused_and_mad
     def meddle() -> str:
         """Meddle."""
         if pooled:
-            pool.submit(act).result(30)
+            pool.submit(act).result(PATIENCE)
         else:
             thread = threading.Thread(target=act)
             thread.start()
-            thread.join(30)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
         return "done"
 

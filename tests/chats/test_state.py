@@ -24,6 +24,7 @@ from agentkit import (
 from agentkit.stores.base import FinishCall, SaveState
 from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.until import PATIENCE
 from tests.helpers.ways import Way, either
 from tests.stores.conftest import STORES
 
@@ -128,7 +129,7 @@ def test_calls_at_the_same_time_change_keys_of_their_own(either: Way, store: Ses
         """Note something."""
         before = sorted(ctx.state)
         if key != "c":
-            both.wait(30)
+            both.wait(PATIENCE)
         ctx.state[key] = {"from": before}
         return key
 

@@ -35,7 +35,7 @@ from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
 from tests.helpers.stored_chats import added
-from tests.helpers.until import auntil, given_time
+from tests.helpers.until import PATIENCE, auntil, given_time
 from tests.stores.conftest import STORES
 
 
@@ -180,7 +180,7 @@ def test_cancelling_a_task_in_a_tool_leaves_valid_rows_and_a_free_session(store:
     async def linger() -> None:
         """Wait long."""
         begun.append("linger")
-        await asyncio.sleep(30)
+        await asyncio.sleep(PATIENCE)
 
     async def main() -> list[Content]:
         chat = Agent(ScriptedModel([call("linger"), "ok"]), tools=[linger]).aio.chat("ann", store)
@@ -216,7 +216,7 @@ def test_another_writer_is_a_conflict_at_once_or_waits_where_asked(store: Sessio
         thread.join(0.2)
         assert done == []
         events.drain()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert done == ["three"]
     assert second.send_message("b").text == "four"
     texts = [content["parts"][0]["text"] for content in first.get_history()]
@@ -237,7 +237,7 @@ def test_a_second_message_of_the_same_chat_is_refused_where_asked(store: Session
 
         thread = threading.Thread(target=send)
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert "busy" in str(failed[0])
 
 
@@ -728,7 +728,7 @@ def test_a_write_broken_off_under_way_is_told_apart_from_one_that_never_ran(stor
     async def pay() -> None:
         """Pay."""
         paying.append(1)
-        await asyncio.sleep(30)
+        await asyncio.sleep(PATIENCE)
 
     paying = list[int]()
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.conftest import Agentkit
 from tests.helpers.terminal import ROOT
+from tests.helpers.until import PATIENCE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -36,12 +37,12 @@ def program(folder: Path, *words: str, **env: str) -> Iterator[subprocess.Popen[
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert "Traceback" not in errors
 
 
 def answered(method: str, url: str, **more: object) -> httpx.Response:
-    with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=60) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=PATIENCE) as client:
         return client.request(method, url, **more)  # type: ignore[arg-type]
 
 

@@ -17,6 +17,7 @@ from agentkit.durable import Queue
 from tests.cli.conftest import Agentkit
 from tests.cli.test_serving import answered, program
 from tests.helpers.terminal import ROOT
+from tests.helpers.until import PATIENCE
 
 QUEUE = """
 import os
@@ -69,7 +70,7 @@ def test_a_worker_runs_tasks_until_sigterm_and_they_are_watched_and_decided_from
         assert json.loads(told[-1])["task"]["text"] == "Allowed."
     finally:
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "Working for planned" in errors
     assert "Traceback" not in errors

@@ -35,6 +35,7 @@ from agentkit.wire.content import (
     text_of,
     user_content,
 )
+from tests.helpers.until import PATIENCE
 
 pytestmark = [
     pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine"),
@@ -442,7 +443,7 @@ def test_closing_ends_the_process_and_what_waits_and_the_model_goes_on_after(no_
     fresh.close()
     for future in waiting:
         with pytest.raises(EngineError):
-            future.result(30)
+            future.result(PATIENCE)
     assert is_gone(pid)
     fresh.close()
     assert calls(fresh.generate(ask("Berlin weather", tools=ONE)))
@@ -481,7 +482,7 @@ def test_an_engine_that_cannot_be_loaded_is_an_error_that_says_so(tmp_path: Path
     engine = Engine(library, weights)
     job = {"system": "", "tools": "[]", "turns": ["hi"], "max_tokens": 8}
     with pytest.raises(EngineError) as caught:
-        engine.submit(job).result(60)
+        engine.submit(job).result(PATIENCE)
     assert not caught.value.lost
     engine.close()
 
@@ -492,7 +493,7 @@ def test_weights_that_are_none_are_refused_by_the_engine(tmp_path: Path) -> None
     (tmp_path / "weights").write_bytes(b"nothing")
     engine = Engine(found[0], tmp_path / "weights")
     with pytest.raises(EngineError):
-        engine.submit({"system": "", "tools": "[]", "turns": ["hi"], "max_tokens": 8}).result(60)
+        engine.submit({"system": "", "tools": "[]", "turns": ["hi"], "max_tokens": 8}).result(PATIENCE)
     engine.close()
 
 

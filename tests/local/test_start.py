@@ -23,6 +23,7 @@ from agentkit import Agent
 from agentkit.errors import ModelError
 from agentkit.testing import ScriptedModel
 from agentkit.tooling.registry import ToolRegistry
+from tests.helpers.until import PATIENCE
 from tests.local.test_engine import ONE, ask, calls, is_gone, posix, until
 
 pytestmark = [
@@ -157,7 +158,7 @@ def test_tools_that_the_first_request_may_not_have_are_not_read_ahead(
 ) -> None:
     agent = Agent("local", **settings)
     assert engine_of(agent).pid is not None
-    engine_of(agent).submit({"turns": ["hello"]}).result(60)
+    engine_of(agent).submit({"turns": ["hello"]}).result(PATIENCE)
     assert [request["turns"] for request in told()] == [["hello"]]
 
 

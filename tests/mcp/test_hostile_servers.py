@@ -20,6 +20,7 @@ from agentkit.mcp import MCP
 from agentkit.mcp.declared import MAX_DESCRIPTION, MAX_TOOLS
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.leftovers import nothing_left
+from tests.helpers.until import PATIENCE
 from tests.mcp.parts import HERE, SDK, agent, called, hostile, responses, server
 from tests.mcp.sdk_server import Behaviour, http_server
 
@@ -286,7 +287,7 @@ def test_a_process_that_ends_without_closing_ends_its_server() -> None:
     parent = _child(code, *SDK)
     assert parent.stdout is not None
     (pid,) = map(int, parent.stdout.readline().split())
-    assert parent.wait(50) == 0
+    assert parent.wait(PATIENCE) == 0
     parent.stdout.close()
     assert _ends(pid)
 
@@ -310,5 +311,5 @@ def test_a_forked_child_makes_a_connection_of_its_own_and_leaves_the_parents_alo
         print(status, pid() == first, flush=True)
     """
     parent = _child(code, *SDK)
-    out, _ = parent.communicate(timeout=30)
+    out, _ = parent.communicate(timeout=PATIENCE)
     assert out.split() == ["0", "True"]

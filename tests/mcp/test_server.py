@@ -21,6 +21,7 @@ from agentkit.mcp import MCP
 from agentkit.mcp.serve import TOKEN, http_app
 from agentkit.mcp.server import make_server
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.until import PATIENCE
 from tests.mcp import served
 from tests.mcp.parts import HERE, agent, responses
 from tests.mcp.sdk_server import http_server
@@ -359,7 +360,7 @@ def test_on_standard_output_is_nothing_but_the_protocol() -> None:
         process.stdin.flush()
         if "id" in message:
             lines.append(process.stdout.readline())
-    rest, errors = process.communicate(timeout=20)
+    rest, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert rest == ""
     assert [json.loads(line)["id"] for line in lines] == [1, 2]
@@ -416,7 +417,7 @@ def test_the_program_serves_by_http_with_a_token_of_the_environment() -> None:
             assert responses(agent(mcp, call("s_count")).run("Go.")) == ["3"]
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from agentkit import Agent, MemoryStore
 from agentkit.serve.app import create_app
 from agentkit.serve.serving import Server, address, listen
+from tests.helpers.until import PATIENCE, until
 from tests.serve.scenes import scene_agent
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -55,14 +55,12 @@ class Serving:
         self.server = Server(self.app, listener)
         self.thread = threading.Thread(target=self.server.serve_here, daemon=True)
         self.thread.start()
-        until = time.monotonic() + 20
-        while not self.server.started and time.monotonic() < until:
-            time.sleep(0.01)
+        until(lambda: self.server.started)
 
     def stop(self) -> None:
         """End the server."""
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 
 
@@ -92,7 +90,7 @@ def browser() -> Iterator[Any]:
 def come_in(browser: Any, serving: Serving, **options: Any) -> Any:
     """Open the page in a context of its own; `page.trouble` collects what a console or a request shouldn't have."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
-    context.set_default_timeout(30_000)  # under load a page is slow
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     page.trouble = []
     page.on("console", lambda m: m.type in ("error", "warning") and page.trouble.append(m.text))
@@ -113,7 +111,7 @@ def say(page: Any, text: str) -> None:
 
 def idle(page: Any) -> None:
     """Wait until no run goes on."""
-    page.wait_for_selector("#send:not([hidden])", timeout=60_000)
+    page.wait_for_selector("#send:not([hidden])", timeout=1000 * PATIENCE)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter
 
 from agentkit import Agent, tool
 from agentkit.testing import ScriptedModel, call, fault, reply
+from tests.helpers.until import PATIENCE, until
 from tests.serve.conftest import Serving
 from tests.serve.scenes import scene_agent
 from tests.serve.test_looks import node_modules as node_modules
@@ -49,7 +49,7 @@ class Client:
             "forwardedProps": {},
             **more,
         }
-        connection = http.client.HTTPConnection("127.0.0.1", self.serving.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.serving.port, timeout=PATIENCE)
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.serving.token}"}
         connection.request("POST", "/agui", json.dumps(body), headers)
         answer = connection.getresponse()
@@ -233,7 +233,7 @@ def test_a_sub_agent_is_told_apart(serve: Any) -> None:
 @pytest.mark.slow
 def test_a_client_that_goes_ends_its_run(serve: Any) -> None:
     client = serve(scene_agent(0.001))
-    connection = http.client.HTTPConnection("127.0.0.1", client.serving.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", client.serving.port, timeout=PATIENCE)
     headers = {"content-type": "application/json", "authorization": f"Bearer {client.serving.token}"}
     message = {"id": "u", "role": "user", "content": "slow please"}
     body = {"threadId": "t", "runId": "r", "messages": [message], "tools": [], "context": [], "state": {}}
@@ -244,14 +244,9 @@ def test_a_client_that_goes_ends_its_run(serve: Any) -> None:
     answer.close()
     connection.close()
     runs = client.serving.app.state.runs
-    done = threading.Event()
-    for _ in range(1_000):
-        if not runs._live:
-            break
-        done.wait(0.05)
+    until(lambda: not runs._live)
     contents = [m.content for m in client.serving.store.load("t").messages]
     assert "functionResponse" in contents[-1]["parts"][-1]
-    assert not runs._live
 
 
 SCRIPT = """

@@ -17,6 +17,7 @@ from agentkit.serve import serve_gemini, serve_page
 from agentkit.serve.serving import listen
 from agentkit.testing import ScriptedModel
 from examples.web_app import make_app
+from tests.helpers.until import PATIENCE
 from tests.serve.test_users import serve as serve
 
 ROOT = Path(__file__).parents[2]
@@ -46,13 +47,13 @@ def start(call: str) -> tuple[subprocess.Popen[str], str]:
 
 def ended(program: subprocess.Popen[str]) -> str:
     program.send_signal(signal.SIGINT)
-    _, errors = program.communicate(timeout=30)
+    _, errors = program.communicate(timeout=PATIENCE)
     return errors
 
 
 def answer(url: str, **more: Any) -> httpx.Response:
     until = httpx.HTTPTransport(retries=5)
-    with httpx.Client(transport=until, timeout=20) as client:
+    with httpx.Client(transport=until, timeout=PATIENCE) as client:
         return client.request(more.pop("method", "GET"), url, **more)
 
 

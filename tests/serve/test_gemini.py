@@ -20,6 +20,7 @@ from agentkit import Agent, ConfigurationError, Limits, tool
 from agentkit.serve import create_gemini_app
 from agentkit.serve.serving import Server, address, listen
 from agentkit.testing import ScriptedModel, call, fault, reply
+from tests.helpers.until import PATIENCE
 from tests.serve.conftest import need
 from tests.serve.scenes import scene_agent
 
@@ -45,7 +46,7 @@ class Running:
         for client in self.clients:
             client.close()
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -214,7 +215,7 @@ def test_a_request_that_cannot_be_read_or_answered_is_refused(
     running = serve(made)
     asked = {"contents": [{"role": "user", "parts": [{"text": "x"}]}], **body}
     url = f"{running.url}/v1beta/models/agentkit:{method}"
-    answer = httpx.post(url, json=asked, headers={"x-goog-api-key": KEY}, timeout=30)
+    answer = httpx.post(url, json=asked, headers={"x-goog-api-key": KEY}, timeout=PATIENCE)
     assert answer.status_code == 400
     assert answer.json()["error"]["status"] == "INVALID_ARGUMENT"
     assert said in answer.json()["error"]["message"]
@@ -252,7 +253,7 @@ def test_more_runs_than_allowed_are_refused_and_it_goes_on_afterwards(serve: Any
     def wait() -> str:
         """Wait."""
         begun.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
         return "done"
 
     made = Agent(ScriptedModel([call("wait"), "First.", "Second."]), tools=[wait])
@@ -262,12 +263,12 @@ def test_more_runs_than_allowed_are_refused_and_it_goes_on_afterwards(serve: Any
         target=lambda: answers.append(client.models.generate_content(model="agentkit", contents="x").text)
     )
     first.start()
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     with pytest.raises(errors.ClientError) as raised:
         client.models.generate_content(model="agentkit", contents="y")
     assert raised.value.code == 429
     go_on.set()
-    first.join(20)
+    first.join(PATIENCE)
     assert answers == ["First."]
     assert client.models.generate_content(model="agentkit", contents="z").text == "Second."
 

@@ -12,6 +12,7 @@ import pytest
 from agentkit import MemoryStore
 from agentkit.stores.base import AddMessage
 from agentkit.stores.message import Message
+from tests.helpers.until import PATIENCE
 from tests.serve import hostile
 from tests.serve.conftest import Serving, come_in
 from tests.serve.scenes import scene_agent
@@ -132,7 +133,7 @@ def test_search_suggestions_bring_their_style_and_nothing_else(sourced: Any) -> 
 
 
 def raw(serving: Serving, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=PATIENCE)
     named = {key.replace("_", "-"): value for key, value in headers.items()}
     connection.request(
         method, path, body if isinstance(body, (str, bytes)) else body and json.dumps(body), named

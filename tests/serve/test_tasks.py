@@ -14,6 +14,7 @@ from agentkit import Agent, ConfigurationError, Limits, MemoryStore, SQLiteStore
 from agentkit.durable import Queue
 from agentkit.serve import create_app
 from agentkit.testing import ScriptedModel
+from tests.helpers.until import PATIENCE
 from tests.serve.conftest import Serving, come_in
 from tests.serve.scenes import Scene, scene_agent
 from tests.serve.test_looks import PHONE, WIDE, check_looks
@@ -102,7 +103,7 @@ def test_axe_finds_nothing_serious_in_the_list_of_tasks(
 
 def ask(origin: str, user: str, method: str, path: str, body: Any = None, **query: str) -> httpx.Response:
     headers = {"x-user": user, "origin": origin}
-    return httpx.request(method, origin + path, params=query, json=body, headers=headers, timeout=30)
+    return httpx.request(method, origin + path, params=query, json=body, headers=headers, timeout=PATIENCE)
 
 
 def test_users_see_and_change_the_tasks_of_their_own_chats_alone(queue: Queue) -> None:
@@ -154,12 +155,12 @@ def test_output_and_seconds_hold_on_the_workers(tmp_path: Path) -> None:
     slow = Agent(Scene(pace=0.2), limits=Limits(seconds=300.0))
     with SQLiteStore(tmp_path / "chats.db") as store:
         with Queue(agent, store=store, output=Left) as queue, queue.workers():
-            done = queue.wait(queue.send("ann", "How many?"), 30)
+            done = queue.wait(queue.send("ann", "How many?"), PATIENCE)
             assert (done.status, done.text) == ("done", '{"sku": "TEA-1", "left": 3}')
             sent: Any = agent.model
             assert "responseJsonSchema" in str(sent.requests[0])
         with Queue({"slow": slow}, store=store) as queue, queue.workers():
-            done = queue.wait(queue.send("bob", "long", options={"seconds": 1}), 60)
+            done = queue.wait(queue.send("bob", "long", options={"seconds": 1}), PATIENCE)
             assert (done.status, done.stop) == ("done", "seconds")
             for wrong in (0, -1, "60", True, float("nan")):
                 with pytest.raises(ConfigurationError, match="seconds"):

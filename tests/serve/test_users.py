@@ -20,6 +20,7 @@ from agentkit.serve import create_app
 from agentkit.serve.serving import Server, address, listen
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.stored_chats import made
+from tests.helpers.until import PATIENCE, until
 from tests.serve.scenes import PICTURE
 
 pytestmark = pytest.mark.timeout(120)
@@ -36,14 +37,14 @@ class Running:
 
     def client(self, **headers: str) -> httpx.Client:
         known = {"content-type": "application/json", **headers}
-        self.clients.append(httpx.Client(base_url=self.url, headers=known, timeout=30))
+        self.clients.append(httpx.Client(base_url=self.url, headers=known, timeout=PATIENCE))
         return self.clients[-1]
 
     def stop(self) -> None:
         for client in self.clients:
             client.close()
         self.server.should_exit = True
-        self.thread.join(20)
+        self.thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def rows_until(socket: Any, kind: str) -> list[Any]:
 
     rows: list[Any] = []
     while not any(row["type"] == kind for row in rows):
-        rows += json.loads(socket.recv(timeout=20))
+        rows += json.loads(socket.recv(timeout=PATIENCE))
     return rows
 
 
@@ -78,12 +79,14 @@ def ask(client: Any, session: str, text: str) -> None:
 
 
 def settled(client: Any, session: str) -> dict[str, Any]:
-    for _ in range(2_000):
-        snapshot = client.get(f"/api/session?id={session}").json()
-        if not snapshot["live"]:
-            return snapshot  # type: ignore[no-any-return]
-        threading.Event().wait(0.02)
-    raise AssertionError("it is live still")
+    looks: list[dict[str, Any]] = []
+
+    def over() -> bool:
+        looks.append(client.get(f"/api/session?id={session}").json())
+        return not looks[-1]["live"]
+
+    until(over)
+    return looks[-1]
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -171,7 +174,7 @@ def test_a_reader_goes_on_from_its_cursor_or_is_told_that_it_cannot(serve: Any) 
         assert rows_until(socket, "reload")[0]["type"] == "reload"
         socket.send(json.dumps({"watch": "rubbish"}))
         with pytest.raises(Exception, match="1011"):
-            socket.recv(timeout=20)
+            socket.recv(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("slow", ["rename", "load"])
@@ -197,7 +200,7 @@ def test_who_looks_while_a_run_begins_or_ends_misses_nothing_of_it(serve: Any, s
 
     def wait() -> str:
         """Wait."""
-        goes_on.wait(60)
+        goes_on.wait(PATIENCE)
         return "done"
 
     agent = Agent(ScriptedModel([call("wait"), "Waited."]), tools=[wait])
@@ -241,7 +244,7 @@ def test_an_app_is_mounted_in_another_with_its_authentication_and_its_lifespan(s
     assert ann.get("/shop/agent/static/app.js").status_code == 200
     mine = ann.post("/shop/agent/api/sessions", json={}).json()["id"]
     assert ann.post(f"/shop/agent/api/message?id={mine}", json={"text": "x"}).status_code == 202
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     running.stop()
     contents = [message.content for message in store.load(f"ann/{mine}").messages]
     assert "error" in contents[-1]["parts"][0]["functionResponse"]["response"]
@@ -267,7 +270,7 @@ def test_more_runs_than_allowed_and_a_second_message_of_a_session_are_refused(se
     @tool
     def wait() -> str:
         """Wait."""
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
         return "done"
 
     agent = Agent(ScriptedModel([call("wait"), "First.", "Second."]), tools=[wait])

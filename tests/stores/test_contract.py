@@ -43,6 +43,7 @@ from agentkit.stores.sqlite import MemoryStore
 from agentkit.stores.store import SessionStore
 from agentkit.wire.content import Content, model_content, response_part, user_content
 from tests.helpers.stored_chats import ASK, CALL, LEDGER, NOON, RAIN, added, made, say, texts, with_calls
+from tests.helpers.until import PATIENCE
 from tests.stores.conftest import STORES
 
 # -- sessions
@@ -674,7 +675,7 @@ def test_who_waits_writes_when_the_other_is_done(store: SessionStore) -> None:
         time.sleep(0.05)
         say(first, "b")
         first.release()
-        assert second.result(timeout=30) == ["a", "b"]
+        assert second.result(timeout=PATIENCE) == ["a", "b"]
     assert texts(store, "ann") == ["a", "b", "c"]
 
 
@@ -694,7 +695,7 @@ def test_who_waits_for_a_session_that_is_deleted_is_told_so(store: SessionStore)
         time.sleep(0.05)
         store.delete("ann")
         with pytest.raises(SessionNotFound):
-            waiting.result(timeout=30)
+            waiting.result(timeout=PATIENCE)
     writer.release()
 
 

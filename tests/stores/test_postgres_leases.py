@@ -34,6 +34,7 @@ from tests.helpers.postgres_cases import (
     texts,
 )
 from tests.helpers.proxy import Proxy
+from tests.helpers.until import PATIENCE
 
 # -- leases
 
@@ -303,7 +304,7 @@ def test_a_step_whose_connection_breaks_off_while_it_is_on_its_way_is_stored_onc
                 time.sleep(0.01)
             proxy.break_off()  # the server has it, and does it as soon as it can
             time.sleep(0.2)
-        storing.result(20)
+        storing.result(PATIENCE)
     writer.append([message("third")])
     assert texts(far) == ["first", "second", "third"]
 

@@ -35,6 +35,7 @@ from agentkit.stores.sqlite import SQLiteStore
 from agentkit.stores.turns import TURNS
 from agentkit.wire.content import call_part, model_content, user_content
 from tests.helpers.stored_chats import added
+from tests.helpers.until import PATIENCE
 from tests.stores.test_sqlite_crash import child, run
 
 
@@ -509,7 +510,7 @@ def test_a_file_that_may_not_be_written_is_an_error(what: str) -> None:
         folder.chmod(0o777 if what == "file" else 0o555)
         db.chmod(0o666 if what == "folder" else 0o444)
         with child("as_nobody", db) as process:
-            out, _ = process.communicate(input="", timeout=50)
+            out, _ = process.communicate(input="", timeout=PATIENCE)
         told = json.loads(out)
         assert told[:-1] == (["read 0, wrong []"] if what == "file" else [])
         assert str(db) in told[-1] and ("read-only" in told[-1] or "can't be opened" in told[-1])

@@ -23,6 +23,7 @@ from agentkit.stores.sqlite_file import PAGE_SIZE
 from agentkit.wire.content import user_content
 from agentkit.wire.history import check
 from tests.helpers.stored_chats import added
+from tests.helpers.until import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +54,7 @@ def line(process: subprocess.Popen[str]) -> str:
 def run(what: str, *args: object) -> Any:
     """Run a process to its end; return what it told."""
     with child(what, *args) as process:
-        out, _ = process.communicate(timeout=50)
+        out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     return [json.loads(told) for told in out.splitlines()]
 
@@ -152,7 +153,7 @@ def write_all_at_once(db: Path, seconds: float) -> None:
             process.stdin.write("go\n")
             process.stdin.flush()
         told = {name: json.loads(line(process)) for name, (_, process) in processes.items()}
-        assert all(process.wait(30) == 0 for _, process in processes.values())
+        assert all(process.wait(PATIENCE) == 0 for _, process in processes.values())
     finally:
         for manager, _ in processes.values():
             manager.__exit__(None, None, None)
@@ -203,6 +204,6 @@ def test_a_store_that_was_opened_before_a_fork_works_in_both_processes(db: Path)
 
 def test_a_fork_that_python_does_not_see_is_refused(db: Path) -> None:
     with child("fork_in_c", db) as process:
-        out, _ = process.communicate(timeout=50)
+        out, _ = process.communicate(timeout=PATIENCE)
     told = out.splitlines()
     assert "fork" in told[0] and told[1] == "ann"

@@ -13,6 +13,7 @@ import pytest
 
 from agentkit.errors import SessionConflict
 from agentkit.stores.turns import TURNS, Turns
+from tests.helpers.until import PATIENCE
 
 KEY = ("store", "ann")
 
@@ -43,7 +44,7 @@ def test_a_turn_is_handed_on_in_order() -> None:
             time.sleep(0.001)
     turns.leave(first)
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert order == [0, 1, 2, 3, 4] and not turns._held.get(KEY) and not turns._waiting
 
 
@@ -143,5 +144,5 @@ def test_threads_and_loops_with_cancellations_never_overlap() -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(30)
+        worker.join(PATIENCE)
     assert most == 1 and turns.enter(KEY, 0) is not None and not turns._waiting

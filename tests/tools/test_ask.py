@@ -15,6 +15,7 @@ from agentkit_tools.web import web
 
 from agentkit import Agent, Result, SQLiteStore, ToolDeferred, ToolRegistry, ToolRetry
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.until import PATIENCE
 
 SIZES = ["small", "large"]
 OTHER_PROCESS = """
@@ -58,7 +59,11 @@ def test_a_question_in_a_chat_is_answered_from_another_process(tmp_path: Path) -
         chat = agent([call("ask", question="Which size?", choices=SIZES)]).chat("tea", store)
         assert chat.send_message("A cup of tea.").stop == "deferred"
     done = subprocess.run(
-        [sys.executable, "-c", OTHER_PROCESS, path], capture_output=True, text=True, timeout=50, check=True
+        [sys.executable, "-c", OTHER_PROCESS, path],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
     assert done.stdout == "Which size? (small or large) ['small', 'large']\nA large one, then.\n"
 

@@ -356,10 +356,10 @@ def test_hostile_questions_end_soon_and_take_little_memory() -> None:
     tracemalloc.start()
     try:
         for question in [*HOSTILE, *TOO_LARGE]:
-            started = time.perf_counter()
+            started = time.thread_time()
             with contextlib.suppress(ToolRetry, ToolError):
                 calculate(question)
-            assert time.perf_counter() - started < 2, question[:40]
+            assert time.thread_time() - started < 2, question[:40]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

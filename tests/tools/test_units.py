@@ -114,10 +114,10 @@ def test_an_amount_that_is_no_number_is_sent_back(amount: float) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_unit_is_refused_at_once(text: str) -> None:
     convert(1, "m", "km")  # pint is loaded
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises((ToolRetry, ToolError)):
         convert(1, text, "km")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @settings(deadline=None, max_examples=60)

@@ -17,6 +17,7 @@ from agentkit_tools.weather_demo import DemoServer
 
 from agentkit.errors import ConfigurationError, ToolError, ToolRetry
 from agentkit.tooling.registry import ToolRegistry
+from tests.helpers.until import PATIENCE
 
 MONDAY = datetime(2025, 11, 24, 9, 5, tzinfo=UTC)
 
@@ -437,7 +438,7 @@ def test_a_service_that_does_not_answer_is_given_up() -> None:
     done = threading.Event()
 
     def hang(_: BaseHTTPRequestHandler) -> None:
-        done.wait(10)
+        done.wait(PATIENCE)
 
     with scripted(hang) as server:
         with pytest.raises(ToolError, match=r"did not answer within 0\.2 seconds\. Try again later"):
