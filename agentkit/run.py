@@ -393,7 +393,10 @@ class _Stream(Generic[Out]):
         for observer in self._observers:
             try:
                 observer(event, context)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):  # the others hear of the end
+                self._observers = [each for each in self._observers if each is not observer]
+                raise
+            except BaseException:
                 logging.getLogger("agentkit.run").exception("An observer failed.")
         if isinstance(event, RunFinished):
             self._observers = ()
@@ -413,12 +416,11 @@ class _Stream(Generic[Out]):
             self._ahead += (*self._open.end(), RunFinished(self._run))
         return self._run
 
-    def _break_off(self) -> Run[Out]:
+    def _break_off(self) -> None:
         """End what was not read to its end; the observers hear of it all the same."""
-        run = self._end()
+        self._end()
         while self._ahead:
             self._tell(self._ahead.popleft())
-        return run
 
     def _give_back(self) -> None:
         if self._resumed is not None:
@@ -430,9 +432,9 @@ class _Stream(Generic[Out]):
         if end.stop is None and not end.answered:
             said = f": {error}" if isinstance(error, AgentError) else ""  # others may hold secrets
             end.end("error", f"{type(error).__name__} ended the run{said}")
-        run = self._break_off()
         with suppress(AttributeError, TypeError):  # most exceptions take it, not only agentkit's
-            error.run = run  # type: ignore[attr-defined]
+            error.run = self._end()  # type: ignore[attr-defined]
+        self._break_off()
 
 
 class RunStream(_Stream[Out]):
@@ -459,6 +461,7 @@ class RunStream(_Stream[Out]):
             self._end()
             return self._tell(self._ahead.popleft())
         except BaseException as error:
+            self._events.close()  # where an observer ended it
             self._fail(error)
             raise
 
@@ -533,6 +536,7 @@ class AsyncRunStream(_Stream[Out]):
             self._end()
             return self._tell(self._ahead.popleft())
         except BaseException as error:
+            await self._events.aclose()  # where an observer ended it
             self._fail(error)
             raise
 

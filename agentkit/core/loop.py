@@ -73,8 +73,8 @@ class Loop:
                 yield from self._land()
             if run.meter.limits.cost is not None:
                 run.end.note(run.meter.why_cost_unknown())
-        except GeneratorExit:
-            if not run.end.answered and run.end.stop is None:
+        except BaseException as error:
+            if not (isinstance(error, Exception) or run.end.answered or run.end.stop):
                 run.end.end("cancelled")
             raise
         finally:

@@ -356,8 +356,8 @@ class _Workers:
         async def work() -> None:
             try:
                 value, error = await threads.settle(function)
-            except asyncio.CancelledError as cancelled:
-                value, error = None, cancelled
+            except BaseException as ended:  # cancelled, or it awaited what ended by a GeneratorExit
+                value, error = None, ended
             self.batch.note_done(index)
             self.messages.put_nowait((index, value, error))
 

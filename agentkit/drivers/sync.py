@@ -207,7 +207,7 @@ class SyncDriver:
             workers.close()
         _, result, error = message
         if error is not None:
-            raise error
+            raise threads.raisable(error)
         return result
 
     def _wait(self, seconds: float) -> Any:

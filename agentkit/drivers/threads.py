@@ -109,6 +109,15 @@ async def settle(function: Callable[[], Any]) -> tuple[Any, BaseException | None
         return None, error
 
 
+def raisable(error: BaseException) -> BaseException:
+    """Return what a function raised as it can be raised in a generator, for which some exceptions mean its end."""
+    if not isinstance(error, (GeneratorExit, StopIteration, StopAsyncIteration)):
+        return error
+    ended = RuntimeError(f"a function raised {type(error).__name__}")
+    ended.__cause__ = error
+    return ended
+
+
 def begin(function: Callable[[], T], name: str) -> asyncio.Future[T]:
     """Call a function that blocks in a thread; return a future of the running event loop."""
     loop = asyncio.get_running_loop()
@@ -117,12 +126,8 @@ def begin(function: Callable[[], T], name: str) -> asyncio.Future[T]:
     def tell(value: Any, error: BaseException | None) -> None:
         if result.done():
             discard(value)  # nobody waits any more
-        elif isinstance(error, StopIteration):  # which a future refuses
-            stopped = RuntimeError("a function raised StopIteration")
-            stopped.__cause__ = error
-            result.set_exception(stopped)
         elif error is not None:
-            result.set_exception(error)
+            result.set_exception(raisable(error))
         else:
             result.set_result(value)
 
@@ -145,7 +150,14 @@ async def call(function: Callable[[], Any], name: str) -> Any:
         if result.done() and not result.cancelled() and result.exception() is None:
             discard(result.result())
         raise
-    return await value if isinstance(value, Awaitable) else value
+    if not isinstance(value, Awaitable):
+        return value
+    try:
+        return await value
+    except (GeneratorExit, StopAsyncIteration) as error:
+        if asyncio._get_running_loop() is None:  # it is closed, since its loop has ended
+            raise
+        raise raisable(error) from error
 
 
 def discard(value: Any) -> None:
@@ -221,8 +233,18 @@ class PortalHandle:
 
 def _turn(loop: asyncio.AbstractEventLoop, handle: weakref.ref[PortalHandle], portal: Portal) -> None:
     """Turn a loop until it is stopped; not at all if a Ctrl-C has taken its handle before it began."""
-    if handle() is not None:
-        loop.run_forever()
+    turning = handle() is not None
+    while turning:
+        try:
+            loop.run_forever()
+            turning = False
+        except (
+            KeyboardInterrupt,
+            SystemExit,
+        ):  # of a task that a tool has begun: whoever awaits it gets it, too
+            if (found := handle()) is None or not found.end.alive:
+                loop.call_soon(loop.stop)  # the one before may be lost
+            found = None
     if not portal.keeps(loop):
         loop.close()
 
