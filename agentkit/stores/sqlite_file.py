@@ -24,7 +24,7 @@ from agentkit.stores.sqlite_tables import Tables, filled
 
 PAGE_SIZE = 1024  # a step changes about ten pages, so a third of the bytes that the usual 4096 costs
 _OLDEST = (3, 37)  # STRICT tables
-_GROWING = 0.3  # seconds that a file may look damaged
+_LOOKS = 30  # at a file that looks damaged, a hundredth of a second apart: one look may take any time
 _FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
 _UNSEEN = 600.0  # seconds without a step after which a writer is gone that can't be seen from here
 
@@ -237,15 +237,15 @@ class SQLite:
             self._check_file()
         if not self.path.exists() or self.path.stat().st_size == 0:
             return
-        until, mode = time.monotonic() + _GROWING, "mode=ro&immutable=1"
-        while True:
+        mode = "mode=ro&immutable=1"
+        for left in reversed(range(_LOOKS)):
             try:
                 uri = f"{self.path.as_uri()}?{mode}"
                 with closing(sqlite3.connect(uri, uri=True, timeout=self._busy_timeout)) as connection:
                     Tables(self.path, connection).noted_version()
                 return
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT or time.monotonic() > until:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT or not left:
                     raise
             mode = "mode=rw"
             time.sleep(0.01)

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,6 +33,7 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.schema import VERSION
 from agentkit.stores.sqlite import SQLiteStore
+from agentkit.stores.sqlite_tables import Tables
 from agentkit.stores.turns import TURNS
 from agentkit.wire.content import call_part, model_content, user_content
 from tests.helpers.stored_chats import added
@@ -276,6 +278,26 @@ def test_a_file_that_is_just_growing_is_not_taken_for_a_damaged_one(filled: Path
     with SQLiteStore(filled) as store:
         assert store.load("ann").info.messages == 4 and store.check() == []
     grown.join()
+
+
+def test_a_file_is_looked_at_again_however_long_the_first_look_took(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = filled.read_bytes()
+    filled.write_bytes(whole[:-2048])
+    noted = Tables.noted_version
+
+    def slow(self: Tables) -> Any:
+        try:
+            return noted(self)
+        except sqlite3.DatabaseError:  # meanwhile the machine stands still, and the file is whole
+            time.sleep(0.5)
+            filled.write_bytes(whole)
+            raise
+
+    monkeypatch.setattr(Tables, "noted_version", slow)
+    with SQLiteStore(filled) as store:
+        assert store.info("ann").messages
 
 
 PROBLEMS = {
