@@ -50,7 +50,7 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once(open_store: Open
             store.write("ann")
         process.kill()
         process.wait()
-        writer = store.write("ann", wait=5)
+        writer = store.write("ann", wait=PATIENCE)
     found = texts(store)
     assert len(found) >= 40
     assert found == [str(number) for number in range(len(found) // 2) for _ in "ab"]
@@ -89,7 +89,7 @@ def test_a_writer_that_lost_its_lease_can_not_tear_the_turn_of_the_next(
     writer = made(store, "first")
     end_locks(postgres, "first")
     as_another_process(other)
-    next_writer = other.write("ann", wait=5)
+    next_writer = other.write("ann", wait=PATIENCE)
     with pytest.raises(SessionConflict):
         writer.append([message("torn")])
     next_writer.append([message("second")])
@@ -137,7 +137,7 @@ def test_closing_a_store_releases_its_writers(open_store: Open, postgres: str) -
     writer = made(store)
     store.close()
     store.close()
-    open_store(postgres).write("ann", wait=5).append([message("hello")])
+    open_store(postgres).write("ann", wait=PATIENCE).append([message("hello")])
     writer.release()
 
 
@@ -184,7 +184,7 @@ def test_a_fork_has_connections_of_its_own_and_no_writer(open_store: Open, postg
                 store.write("ann")
             process.kill()
             process.wait()
-            store.write("ann", wait=5).append([message("free")])  # though the fork lives on
+            store.write("ann", wait=PATIENCE).append([message("free")])  # though the fork lives on
         finally:
             os.kill(forked, signal.SIGKILL)
 
@@ -250,7 +250,7 @@ def test_a_server_that_is_away_when_the_store_is_opened_is_waited_for(
     own_server.stop()
     starting = threading.Timer(1, own_server.start)
     starting.start()
-    made(open_store(own_server.url(), timeout=5, reconnect_timeout=30), "first")
+    made(open_store(own_server.url(), timeout=PATIENCE, reconnect_timeout=PATIENCE), "first")
     starting.join()
 
 
@@ -258,7 +258,7 @@ def test_a_server_that_is_away_when_the_store_is_opened_is_waited_for(
 def test_a_server_that_restarts_is_waited_for_and_no_step_is_stored_twice(
     open_store: Open, own_server: Server
 ) -> None:
-    store = open_store(own_server.url(), timeout=5, reconnect_timeout=30)
+    store = open_store(own_server.url(), timeout=PATIENCE, reconnect_timeout=PATIENCE)
     writer = made(store)
 
     def restart() -> None:
@@ -286,11 +286,15 @@ def proxy() -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def far(open_store: Open, postgres: str, proxy: Proxy) -> PostgresStore:
+def through(postgres: str, proxy: Proxy) -> str:
+    """The database by way of the proxy."""
+    return postgres.replace(f":{server().port}/", f":{proxy.port}/")
+
+
+@pytest.fixture
+def far(open_store: Open, through: str) -> PostgresStore:
     """A store behind the proxy."""
-    return open_store(
-        postgres.replace(f":{server().port}/", f":{proxy.port}/"), timeout=2, reconnect_timeout=1
-    )
+    return open_store(through, timeout=PATIENCE, reconnect_timeout=PATIENCE)
 
 
 def test_a_step_whose_connection_breaks_off_while_it_is_on_its_way_is_stored_once(
@@ -321,8 +325,9 @@ def test_a_step_whose_connection_was_cut_is_stored_once(far: PostgresStore, prox
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_step_of_which_nothing_is_known_can_be_stored_again_safely(
-    far: PostgresStore, proxy: Proxy, cut: Any
+    open_store: Open, through: str, proxy: Proxy, cut: Any
 ) -> None:
+    far = open_store(through, timeout=2, reconnect_timeout=1)
     writer = made(far, "first")
     proxy.cut, proxy.closed = cut, True
     assert "isn't known whether" in fault(lambda: writer.append([message("second")]))
@@ -416,7 +421,7 @@ def test_pgbouncer_in_session_mode_works_as_the_server_does(open_store: Open, be
 @pytest.mark.slow
 def test_a_server_behind_pgbouncer_that_is_away_is_waited_for(open_store: Open, own_server: Server) -> None:
     with pgbouncer(own_server, "session") as port:
-        store = open_store(own_server.url(port=port), timeout=5, reconnect_timeout=30)
+        store = open_store(own_server.url(port=port), timeout=PATIENCE, reconnect_timeout=PATIENCE)
         writer = made(store, "first")
         own_server.stop()
         starting = threading.Timer(1, own_server.start)

@@ -31,7 +31,7 @@ def test_a_turn_is_handed_on_in_order() -> None:
     assert turns.enter(("store", "bob"), 0) is not None
 
     def work(n: int) -> None:
-        turn = turns.enter(KEY, 30)
+        turn = turns.enter(KEY, PATIENCE)
         assert turn is not None
         order.append(n)
         turns.leave(turn)
