@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.helpers.gemini_server import GeminiServer, call, calls, reply, stream, text
+from tests.helpers.until import PATIENCE
 
 Body = dict[str, Any]
 HELLO: Body = {"role": "user", "parts": [{"text": "Hello"}]}
@@ -26,7 +27,7 @@ def ask(
     server: GeminiServer, body: Body, method: str = "generateContent", model: str = "gemini-3"
 ) -> httpx2.Response:
     url = f"{server.url}/v1beta/models/{model}:{method}"
-    return httpx2.post(url, json=body, headers={"x-goog-api-key": "k"}, trust_env=False)
+    return httpx2.post(url, json=body, headers={"x-goog-api-key": "k"}, trust_env=False, timeout=PATIENCE)
 
 
 def answered(server: GeminiServer) -> Body:
@@ -205,12 +206,14 @@ def test_counting_wants_either_contents_or_a_request_of_the_same_model(server: G
 
 def test_callers_without_a_key_a_known_method_or_json_are_refused(server: GeminiServer) -> None:
     url = f"{server.url}/v1beta/models/m:generateContent"
-    assert httpx2.post(url, json={}, trust_env=False).status_code == 403
+    assert httpx2.post(url, json={}, trust_env=False, timeout=PATIENCE).status_code == 403
     assert ask(server, {"contents": [HELLO]}, "embedContent").status_code == 404
     headers = {"x-goog-api-key": "k"}
-    assert httpx2.post(url, content=b"{", headers=headers, trust_env=False).status_code == 400
+    assert (
+        httpx2.post(url, content=b"{", headers=headers, trust_env=False, timeout=PATIENCE).status_code == 400
+    )
     short = {**headers, "X-Server-Timeout": "5"}
-    assert "too short" in httpx2.post(url, json={}, headers=short, trust_env=False).text
+    assert "too short" in httpx2.post(url, json={}, headers=short, trust_env=False, timeout=PATIENCE).text
 
 
 def test_trusted_signatures_and_computed_replies_work(server: GeminiServer) -> None:

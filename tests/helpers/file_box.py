@@ -11,6 +11,7 @@ from agentkit_tools.files import files
 
 from agentkit.errors import ToolError, ToolRetry
 from agentkit.tooling.context import Context
+from tests.helpers.until import PATIENCE
 
 SECRET = "TOP-SECRET"
 READING: dict[str, dict[str, Any]] = {
@@ -39,7 +40,7 @@ class Box:
         (self.outside / "below" / "deep.txt").write_text(f"{SECRET} too\n")
         (self.root / "notes").mkdir()
         (self.root / "notes" / "today.txt").write_text("Buy milk\nCall Ann\n")
-        self.tools = files(self.root, **options)
+        self.tools = files(self.root, **{"search_seconds": PATIENCE, **options})
 
     def put(self, path: str, data: bytes) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)

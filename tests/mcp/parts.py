@@ -11,6 +11,7 @@ from typing import Any
 from agentkit import Agent, Run
 from agentkit.mcp import MCP
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.until import PATIENCE
 from tests.mcp.sdk_server import Behaviour, http_server
 
 HERE = Path(__file__).parent
@@ -20,13 +21,16 @@ WAYS = ["stdio", "stdio legacy", "http", "http legacy", "in process"]
 
 def hostile(mode: str, *more: str, **options: Any) -> MCP:
     """Make a server that misbehaves in a way."""
-    return MCP([sys.executable, str(HERE / "hostile_server.py"), mode, *more], **{"name": "x", **options})
+    return MCP(
+        [sys.executable, str(HERE / "hostile_server.py"), mode, *more],
+        **{"name": "x", "connect_timeout": PATIENCE, **options},
+    )
 
 
 @contextmanager
 def server(way: str, behaviour: Behaviour | None = None, **options: Any) -> Iterator[MCP]:
     """Make a server on the SDK, reached in one of the ways."""
-    options = {"name": "s", **options}
+    options = {"name": "s", "connect_timeout": PATIENCE, **options}
     if way.startswith("stdio"):
         with MCP([*SDK, *way.split()[1:]], **options) as made:
             yield made

@@ -89,7 +89,7 @@ async def sleep() -> str:
 @registry.tool(timeout=0.05)
 def slow() -> str:
     """Take too long."""
-    time.sleep(0.5)
+    time.sleep(60)
     return "late"
 
 

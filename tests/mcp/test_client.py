@@ -31,6 +31,7 @@ from agentkit import (
 from agentkit.events import ToolProgress, ToolsLeftOut
 from agentkit.mcp import MCP, Prompt, Resource
 from agentkit.testing import ScriptedModel, call
+from tests.helpers.until import stretched, until
 from tests.mcp.parts import SDK, WAYS, agent, called, responses, server
 from tests.mcp.sdk_server import PIXEL, Behaviour
 from tests.mcp.sdk_server import tool as declared
@@ -158,17 +159,20 @@ def test_progress_is_told_and_a_cancelled_run_cancels_the_servers_handler(way: s
                     break
         assert told == ["step 1", "step 2", "step 3"]
         if not way.startswith("stdio"):
-            _until(lambda: behaviour.cancelled == ["slow"])
+            until(lambda: behaviour.cancelled == ["slow"])
         assert called(mcp, "s_add", a=1, b=1) == {"sum": 2}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["http", "http legacy", "in process"])
 def test_a_request_that_takes_too_long_is_given_up_on_both_sides(way: str) -> None:
-    behaviour = Behaviour(legacy="legacy" in way)
-    with server(way, behaviour, timeout=2.0) as mcp:
-        assert called(mcp, "s_slow") == "ERROR: The MCP server has not answered for 2 s."
-        _until(lambda: behaviour.cancelled == ["slow"])
+    def slow(longer: float) -> None:
+        behaviour = Behaviour(legacy="legacy" in way)
+        with server(way, behaviour, timeout=2.0 * longer) as mcp:
+            assert called(mcp, "s_slow") == f"ERROR: The MCP server has not answered for {2 * longer:g} s."
+            until(lambda: behaviour.cancelled == ["slow"])
+
+    stretched(slow)
 
 
 @pytest.mark.slow
@@ -177,18 +181,10 @@ def test_tools_that_changed_are_listed_anew_and_those_that_did_not_stay_the_same
     with server(way) as mcp:
         before = {each.name: each for each in mcp.tools()}
         assert called(mcp, "s_change") == "changed"
-        _until(lambda: "s_added" in {each.name for each in mcp.tools()})
+        until(lambda: "s_added" in {each.name for each in mcp.tools()})
         after = {each.name: each for each in mcp.tools()}
         assert all(after[name] is made for name, made in before.items())
         assert called(mcp, "s_added") == "done"
-
-
-def _until(happened: Any) -> None:
-    for _ in range(3_000):
-        if happened():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it has not happened")
 
 
 def test_nothing_is_started_before_the_first_use_and_one_connection_serves_everybody() -> None:
@@ -276,7 +272,7 @@ def test_a_declaration_that_changed_after_it_was_shown_asks_again(second: Any) -
             annotations=T.ToolAnnotations(destructive_hint=True),
         )
         mcp._connection.submit(behaviour.change, None, wipe).result()
-        _until(lambda: mcp._connection.tools_changed)
+        until(lambda: mcp._connection.tools_changed)
         again = made.resume(first, {first.pending[0].call_id: Approve()})
         assert (again.stop, behaviour.wiped) == ("approval", 0)
         (pending,) = again.pending
@@ -436,7 +432,7 @@ def test_tools_that_a_server_has_anew_are_there_in_the_next_turn() -> None:
     behaviour = Behaviour()
     with server("in process", behaviour) as mcp:
         model = ScriptedModel([call("s_change"), "done"])
-        heard = Hooks(after_tool=lambda response, ctx: _until(lambda: mcp._connection.tools_changed))
+        heard = Hooks(after_tool=lambda response, ctx: until(lambda: mcp._connection.tools_changed))
         Agent(model, tools=[mcp], hooks=heard).run("Go.")
         first, second = (str(request["tools"]) for request in model.requests)
         assert ("s_added" in first, "s_added" in second) == (False, True)

@@ -28,6 +28,7 @@ from pydantic import AnyHttpUrl, AnyUrl
 
 from agentkit import AgentError
 from agentkit.mcp import MCP
+from tests.helpers.until import PATIENCE
 from tests.mcp.parts import called
 from tests.mcp.sdk_server import http_server
 
@@ -133,7 +134,7 @@ class Person:
         self.came_back: dict[str, list[str]] = {}
 
     async def visit(self, url: str) -> None:
-        async with httpx2.AsyncClient() as browser:
+        async with httpx2.AsyncClient(timeout=PATIENCE) as browser:
             answer = await browser.get(url)
         self.came_back = parse_qs(urlsplit(answer.headers["location"]).query)
 

@@ -380,7 +380,7 @@ def test_http_wants_its_token_and_refuses_other_hosts_and_origins() -> None:
     bearer = {"Authorization": f"Bearer {token}"}
     accept = {"Accept": "application/json, text/event-stream"}
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-    with http_server(app) as url, httpx2.Client() as client:
+    with http_server(app) as url, httpx2.Client(timeout=PATIENCE) as client:
         refused: list[tuple[dict[str, str], int]] = [
             ({}, 401),
             ({"Authorization": "Bearer x"}, 401),

@@ -54,7 +54,7 @@ class Scripted:
         self.forecast_url = f"{url}/forecast"
         self.seen = seen
 
-    def tools(self, *, timeout: float = 5.0, units: Units = "both") -> ToolRegistry:
+    def tools(self, *, timeout: float = PATIENCE, units: Units = "both") -> ToolRegistry:
         return weather_tools(
             units=units, geocoding_url=self.geocoding_url, forecast_url=self.forecast_url, timeout=timeout
         )

@@ -10,6 +10,8 @@ from agentkit_tools._cities import all_cities
 from agentkit_tools._open_meteo import WEATHER_CODES
 from agentkit_tools.weather_demo import NOTE, DemoServer
 
+from tests.helpers.until import PATIENCE
+
 MONDAY = datetime(2025, 11, 24, 9, 5, tzinfo=UTC)
 
 
@@ -28,7 +30,7 @@ def ask(server: DemoServer, name: str, city: str) -> str:
 
 
 def get(url: str, **parameters: Any) -> tuple[int, dict[str, Any]]:
-    with httpx2.Client(trust_env=False) as client:
+    with httpx2.Client(trust_env=False, timeout=PATIENCE) as client:
         reply = client.get(url, params=parameters)
     body = reply.json()
     assert isinstance(body, dict)
