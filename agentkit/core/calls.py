@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from agentkit.core.state import RunState
 
 _TIME_UP = "the time of the run was up before"
+_ENDED = "the run ended before"
 
 
 class Calls:
@@ -62,7 +63,7 @@ class Calls:
         self._begun: set[int] = set()
         self._unsettled = self._resumed  # what waits goes on waiting until it is settled what becomes of it
         self._closing = "the run was cancelled before"
-        self._mistake: DecisionError | None = None
+        self._mistake: BaseException | None = None
         self._stored_state = run.session.state
         self._outcomes = Outcomes(run.settings.hooks, run.end, max_chars=run.tools.max_chars)
         self._approvals = Approvals(run, self._outcomes)
@@ -98,7 +99,7 @@ class Calls:
                 yield from self._leave_open()
                 return
         except Exception:
-            self._closing = "the run ended before"
+            self._closing = _ENDED
             raise
         finally:
             self._close()
@@ -264,9 +265,11 @@ class Calls:
                 self._closing = _TIME_UP
                 yield from self._tell_cut_off(ready)
                 return
-            if self._mistake is not None:
+            if isinstance(self._mistake, DecisionError):
                 yield from self._keep_waiting("It was not run: what was said of another call can't be done.")
                 raise DecisionError(str(self._mistake)) from self._mistake
+            if self._mistake is not None:
+                raise self._mistake
             if self._run.settings.on_error == "raise":
                 _raise_failure([self.invocations[index] for index in batch])
 
@@ -325,12 +328,12 @@ class Calls:
     def _take(self, invocation: Invocation, done: CallDone, index: int) -> Steps:
         """Make the outcome of a call that was run."""
         if isinstance(done.error, Mistake):  # told when all calls of the batch are done
-            self._mistake, error = done.error.error, done.error.waits
-            if error is None:
-                text = "Not finished: what was said of a call inside could not be done."
-                invocation.outcome = refuse(invocation, text, "cancelled")
+            self._mistake, waits = done.error.error, done.error.waits
+            if waits is not None:
+                invocation.outcome = fail(invocation, waits)
             else:
-                invocation.outcome = fail(invocation, error)
+                self._closing = _ENDED
+                self._give_up(index)
             return
         if isinstance(done.error, DecisionError) and invocation.context.decisions:  # of a tool's own calls
             entry = self._entries[index]

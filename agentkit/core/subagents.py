@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from agentkit.errors import DecisionError, ToolDeferred, ToolError
+from agentkit.errors import ConfigurationError, HistoryError, ToolDeferred, ToolError
 from agentkit.events import AgentEvent, Event, RunFinished
 from agentkit.limits import Limits, Usage
 from agentkit.model import Model
@@ -78,9 +79,9 @@ class InnerAgent(Protocol):
 
 
 class Mistake(Exception):
-    """What somebody said of a call inside can't be done: it is for them, not for the model."""
+    """What ended a run inside is for whoever decides, or wrote the program, and not for the model."""
 
-    def __init__(self, error: DecisionError, waits: ToolDeferred | None) -> None:
+    def __init__(self, error: BaseException, waits: ToolDeferred | None) -> None:
         super().__init__(str(error))
         self.error = error
         self.waits = waits
@@ -131,9 +132,10 @@ class SubAgent:
                 async for event in events:
                     if not isinstance(event, RunFinished):
                         ctx._run.report(self._tell(event, ctx.call_id))
-        except DecisionError as error:
-            run = stream.run
-            raise Mistake(error, self._wait(run, ctx) if run.pending else None) from error
+        except BaseException as error:
+            if _is_of_the_call(error, stream.run):
+                raise
+            raise Mistake(error, self._wait(stream.run, ctx) if stream.run.pending else None) from error
         return self._answer(stream.run, ctx)
 
     def _approver(self, ctx: Context[Any]) -> Callable[[PendingCall, Context[Any]], Any] | None:
@@ -196,6 +198,18 @@ class SubAgent:
         raise ToolError(
             f"The agent {self.agent.name!r} stopped without an answer: {run.stop}. {run.why}{said}"
         )
+
+
+def _is_of_the_call(error: BaseException, run: Any) -> bool:
+    """Return whether what ended a run is a failure of the call that it answers: an outage, a hook's or a tool's error.
+
+    What somebody has said or set up wrongly isn't, nor what leaves calls waiting: an approver that failed, say.
+    """
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)) or any(
+        error is each for each in run.errors
+    ):
+        return True
+    return not (run.pending or isinstance(error, (ConfigurationError, HistoryError)))
 
 
 def agents_in(tools: Iterable[Tool]) -> list[InnerAgent]:

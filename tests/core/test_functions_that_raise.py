@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentkit import Agent, Hooks, Run
+from agentkit import Agent, Approve, ConfigurationError, Hooks, Run, SQLiteStore
 from agentkit.events import Event, RunFinished, ToolFinished, ToolStarted
 from agentkit.testing import ScriptedModel, call, check_history
 from agentkit.tooling.tool import Tool
@@ -110,6 +111,73 @@ def test_an_exit_of_a_function_gets_out_and_has_the_run(
     run: Any = getattr(caught.value, "run", None)
     check_history(run.contents)
     assert run.stop == "cancelled"
+
+
+# -- in sub-agents
+
+
+class Odd(Exception):
+    """Nobody else's."""
+
+
+@pytest.mark.parametrize("outer", [False, True])
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("kind", [Odd, GeneratorExit, SystemExit])
+def test_what_an_approver_raises_about_a_call_in_a_sub_agent_ends_the_run_and_the_call_waits(
+    either: Way, kind: type[BaseException], levels: int, outer: bool
+) -> None:
+    fails = raising(kind("a bug"), "sync")
+    agent = agent_with(
+        "instructions" if outer else "approver", "Look." if outer else fails, levels, approval=True
+    )
+    with pytest.raises(RuntimeError if kind is GeneratorExit else kind) as caught:
+        either.run(agent, "x", **({"approver": fails} if outer else {}))
+    run: Any = getattr(caught.value, "run", None)
+    check_history(run.contents)
+    assert [len(waiting.path) for waiting in run.pending] == [levels]
+    assert run.errors == ()
+    assert either.resume(agent, run.to_json(), {run.pending[0].call_id: Approve()}).text == "done"
+
+
+@pytest.mark.parametrize("what", ["request", "reply", "instructions", "choose_tools", "tool_choice"])
+def test_what_a_function_of_a_sub_agent_says_that_is_odd_ends_the_run_around_it_too(
+    way: Way, what: str
+) -> None:
+    place = {"request": "before_model", "reply": "after_model"}.get(what, what)
+    with pytest.raises(ConfigurationError) as caught:
+        way.run(agent_with(place, lambda *_: 3, 1), "x")
+    assert (caught.value.run.stop, caught.value.run.calls[0].name) == ("error", "inner")
+
+
+def test_calls_in_a_sub_agent_wait_on_when_who_is_asked_about_them_can_not_be_reached(
+    either: Way, tmp_path: Path
+) -> None:
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        agent = agent_with("instructions", "Look.", 1, approval=True)
+        with pytest.raises(ConnectionError) as caught:
+            either.chat(agent, store).send("x", approver=raising(ConnectionError("down"), "async"))
+        left: Any = getattr(caught.value, "run", None)
+        (waiting,) = either.chat(agent, store).pending
+        assert [(call.name, call.path) for call in left.pending] == [("look", ("inner",))]
+        assert either.chat(agent, store).resume({waiting.call_id: Approve()}).text == "done"
+
+
+@pytest.mark.parametrize("error", [Odd("a bug"), ConfigurationError("odd"), StopIteration()], ids=repr)
+def test_what_a_tool_of_a_sub_agent_raises_is_told_to_the_model_that_asked_it(
+    way: Way, error: Exception
+) -> None:
+    def fails() -> None:
+        """Fail."""
+        raise error
+
+    inner = Agent(
+        ScriptedModel([call("look")]),
+        tools=[Tool.of(fails, name="look")],
+        name="inner",
+        on_error="raise",
+    )
+    run = way.run(Agent(ScriptedModel([call("inner", request="?"), "done"]), tools=[inner]), "x")
+    assert (run.text, len(run.errors)) == ("done", 1)
 
 
 # -- observers
