@@ -240,7 +240,7 @@ def test_retries_are_seen_and_wait_as_the_server_asks(server: GeminiServer) -> N
 
 
 def test_breaking_off_a_stream_closes_the_connection_at_once(server: GeminiServer) -> None:
-    server.script([text("a b c d e f g h", chunks=8, delay=0.2)])
+    server.script([text("a b c d e f g h", chunks=8, delay=60)])
     agent = Agent(GeminiModel(api_key=KEY, http_options={"base_url": server.url}))
     with agent.stream("x") as events:
         for event in events:
@@ -256,7 +256,7 @@ def test_cancelling_a_task_closes_the_connection_at_once(server: GeminiServer) -
 
     async def main() -> None:
         task = asyncio.create_task(agent.aio.run("x"))
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.wait, lambda: len(server.requests) == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -136,7 +136,7 @@ def test_the_assistant_chats_streams_and_remembers(gemini: GeminiServer) -> None
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_stops_the_assistants_answer_but_not_the_program(gemini: GeminiServer) -> None:
-    gemini.script([text("one two three four five six seven", chunks=7, delay=0.5), text("Still here.")])
+    gemini.script([text("one two three four five six seven", chunks=7, delay=60), text("Still here.")])
     child: Any = subprocess.Popen(
         [sys.executable, "-c", WITH_CTRL_C.format("assistant"), "--demo"],
         cwd=ROOT,

@@ -260,7 +260,7 @@ def test_of_chats_used_long_ago_nothing_is_remembered() -> None:
 
 def test_a_second_message_of_an_id_is_a_conflict_at_once_or_waits_where_asked(store: SessionStore) -> None:
     agent = Agent(ScriptedModel([echo] * 4))
-    hasty, patient = ChatManager(agent, store, wait=0), ChatManager(agent, store, wait=20)
+    hasty, patient = ChatManager(agent, store, wait=0), ChatManager(agent, store, wait=PATIENCE)
     hasty.create("ann")
     with ThreadPoolExecutor(1) as thread:
         with hasty.send_message("ann", "one", stream=True) as events:
@@ -279,7 +279,7 @@ def test_a_second_message_of_an_id_is_a_conflict_at_once_or_waits_where_asked(st
 
 
 def test_messages_of_many_threads_to_few_chats_are_all_kept(store: SessionStore) -> None:
-    chats = ChatManager(Agent(ScriptedModel([echo] * 48)), store, wait=30)
+    chats = ChatManager(Agent(ScriptedModel([echo] * 48)), store, wait=PATIENCE)
     for name in ("ann", "bob"):
         chats.create(name)
     with ThreadPoolExecutor(8) as threads:

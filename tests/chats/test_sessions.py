@@ -87,7 +87,7 @@ def test_handles_of_one_chat_wait_for_each_other_in_threads_and_loops(kind: str,
 
 def test_a_message_may_say_how_long_it_waits(store: SessionStore | None) -> None:
     agent = Agent(ScriptedModel([echo] * 2))
-    chat = agent.chat("ann", store, wait=30)
+    chat = agent.chat("ann", store, wait=PATIENCE)
 
     def refused() -> None:
         with pytest.raises(SessionConflict, match="wait="):
@@ -166,7 +166,7 @@ def test_another_process_is_waited_for_and_named(kind: str, way: str, tmp_path: 
             with pytest.raises(SessionConflict, match=r"another process.*wait="):
                 send(0)
             with ThreadPoolExecutor(1) as pool:
-                waiting = pool.submit(send, 30.0)
+                waiting = pool.submit(send, PATIENCE)
                 time.sleep(0.4)
                 assert not waiting.done()
                 child.stdin.write("release\n")

@@ -89,7 +89,7 @@ def order(n: int) -> str:
     """Order something, which takes a while."""
     with Path("ordered.txt").open("a") as file:
         file.write(f"{n}\\n")
-    time.sleep(30)
+    time.sleep(300)
     return f"ordered {n}"
 
 @tool(effect="read")
@@ -120,7 +120,7 @@ SCRIPT = {
     "two": lambda: [call("pay", to="Bob", amount=1.0), call("pay", to="Eve", amount=2.0)],
     "order": lambda: call("order", n=3),
     "boss": lambda: call("ask_boss", question="May I?"),
-    "slow": lambda: call("slow", seconds=30),
+    "slow": lambda: call("slow", seconds=300),
     "hostile": lambda: ["\\x1b]0;pwned\\x07\\x1b[2Jtext ", call("hostile"), call("no\\x1b[31mpe", x="\\x1b[2J")],
     "fail": lambda: call("fail", why="it \\x1b[2Jbroke"),
     "chatty": lambda: call("chatty", text="said"),
@@ -128,7 +128,7 @@ SCRIPT = {
     "blocked": lambda: reply("", finish_reason="SAFETY"),
     "markdown": lambda: MARKDOWN,
     "helper": lambda: call("helper", request="add"),
-    "think": lambda: print("Thinking.", flush=True) or time.sleep(30) or "thought",
+    "think": lambda: print("Thinking.", flush=True) or time.sleep(300) or "thought",
 }
 
 def said(request):

@@ -101,7 +101,7 @@ def calls(reply: Reply) -> list[tuple[str, dict[str, Any]]]:
     return [(c["name"], c["args"]) for c in calls_of(content(reply))]
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> bool:
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)

@@ -111,7 +111,7 @@ SCENES: dict[str, Any] = {
         call("stock", sku="TEA-3", place="Lyon"),
     ],
     "order": lambda: ["I need a signature for this one.", call("order", sku="TEA-1", n=40, note="for Paris")],
-    "slow": lambda: [call("order", sku="TEA-9", n=1), call("slow", seconds=30)],
+    "slow": lambda: [call("order", sku="TEA-9", n=1), call("slow", seconds=300)],
     "question": lambda: call("ask_person", question="Which warehouse?"),
     "chart": lambda: call("chart"),
     "plan": lambda: plan("doing", "open"),

@@ -53,7 +53,7 @@ def test_tasks_are_watched_decided_about_ended_and_sent_again(
     page.wait_for_selector("#tasks td:has-text('carl')")
     row(page, "carl").locator("button:has-text('Cancel')").click()
     page.wait_for_selector("#tasks td.cancelled")
-    assert queue.wait(later, 30).status == "cancelled"
+    assert queue.wait(later, PATIENCE).status == "cancelled"
     with queue.workers():
         assert queue.wait(failed, 60).status == "failed"
         page.wait_for_selector("#tasks td.failed")
