@@ -112,7 +112,9 @@ class FilesApi(Api):
             raise self._faults.malformed("it tells of no file that was uploaded")
 
         def look(name: str) -> JsonObject:
-            return self.get(self._url.copy_with(path=f"{self._url.path}/{name.rpartition('/')[2]}"))
+            with self._faults.mapped():
+                url = self._url.copy_with(path=f"{self._url.path}/{name.rpartition('/')[2]}")
+            return self.get(url)
 
         return (yield from wait_for(found, file, look, self._deadline))
 
@@ -134,10 +136,11 @@ class FilesApi(Api):
         session = told.get("x-goog-upload-url")
         if not session:
             raise self._faults.malformed("there is no x-goog-upload-url to upload a file to")
-        # Through the same door as everything else, where that is a proxy.
-        return httpx2.URL(session).copy_with(
-            scheme=self._url.scheme, host=self._url.host, port=self._url.port
-        )
+        with self._faults.mapped():
+            # Through the same door as everything else, where that is a proxy.
+            return httpx2.URL(session).copy_with(
+                scheme=self._url.scheme, host=self._url.host, port=self._url.port
+            )
 
     def _send_piece(
         self, session: httpx2.URL, file: LocalFile, data: BinaryIO, at: int
@@ -209,7 +212,8 @@ def check_state(found: JsonObject, file: LocalFile) -> None:
     Raises:
         ModelError: It says so.
     """
-    if found.get("state") == "FAILED" or not found.get("uri"):
+    uri = found.get("uri")
+    if found.get("state") == "FAILED" or not (uri and isinstance(uri, str)):
         error = found.get("error")
         why = error.get("message") if isinstance(error, dict) else None
         raise ModelError(

@@ -64,9 +64,10 @@ class Uploads:
 
 def uploaded(found: JsonObject, file: LocalFile, sha256: str, at: str) -> UploadedFile:
     """Make the record of a file that the server has."""
+    kind = found.get("mimeType")
     return UploadedFile(
-        uri=str(found["uri"]),
-        mime_type=str(found.get("mimeType") or file.mime_type),
+        uri=found["uri"],
+        mime_type=kind if isinstance(kind, str) and kind.isascii() and kind else file.mime_type,
         name=file.name,
         sha256=sha256,
         path=_path_of(file),

@@ -546,3 +546,37 @@ def test_data_that_cannot_be_uploaded_fails_the_run_and_one_whose_time_is_up_end
     run = way.run(Agent(model_on(server), limits=Limits(seconds=0.2)), ["What?", *pictures(tmp_path, 3)])
     assert run.stop == "seconds"
     assert not server.requests
+
+
+class OddFiles(FilesApi):
+    """Tells of its files something else than what they are."""
+
+    odd: dict[str, Any]
+
+    def _json(self, file: Any, base: str) -> Any:
+        return {**super()._json(file, base), **self.odd}
+
+
+@pytest.mark.parametrize("odd", [{"name": "files/\0", "state": "PROCESSING"}, {"uri": {"a": 1}}, {"uri": ""}])
+def test_a_server_that_tells_of_no_file_is_the_models_fault(
+    way: Way, server: GeminiServer, video: Path, odd: dict[str, Any]
+) -> None:
+    server.files = OddFiles()
+    server.files.odd = odd
+    with pytest.raises(ModelError, match=r"InvalidURL|can't use the file"):
+        way.run(Agent(model_on(server)), [video, "?"])
+
+
+def test_so_is_one_that_names_no_place_to_upload_to(
+    server: GeminiServer, files: FilesApi, video: Path
+) -> None:
+    files.place = "http://[::1"
+    with pytest.raises(ModelError, match="InvalidURL") as raised:
+        Agent(model_on(server)).run([video, "?"])
+    assert not raised.value.retryable
+
+
+def test_a_type_that_no_header_takes_is_the_files_own(server: GeminiServer, video: Path) -> None:
+    server.files = OddFiles()
+    server.files.odd = {"mimeType": "\ud800"}
+    assert Agent(model_on(server)).upload(video).mime_type == "video/mp4"
