@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -135,11 +136,15 @@ class Pull(Generic[T]):
     def next(self, clock: Clock) -> T | None:
         """Return what comes next, or None at the end. Raises TimeoutError, and what the iterator raises."""
         self._asked.put(True)
+        got = None
         try:
-            item, error = self._got.get(timeout=clock.left_or_none())
-        except BaseException as raised:  # nothing came, or whoever waits was interrupted
-            self._given_up = True
-            raise TimeoutError from None if isinstance(raised, Empty) else raised
+            with suppress(Empty):
+                got = self._got.get(timeout=clock.left_or_none())
+        finally:
+            self._given_up = got is None
+        if got is None:
+            raise TimeoutError
+        item, error = got
         if error is not None:
             raise error
         return item

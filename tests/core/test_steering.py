@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from google import genai
 
 from agentkit import (
     Agent,
@@ -503,6 +505,33 @@ def test_cancelling_between_chunks_closes_the_connection(no_thread_left: None) -
     assert events.run.stop == "cancelled"
     assert events.run.contents == [user_content("x")]
     assert 0 < len(events.run.text) < 15
+
+
+def model_over(way_there: str, server: GeminiServer) -> GeminiModel:
+    options: Any = {"base_url": server.url}
+    if way_there == "client=":
+        options["api_version"] = "v1beta"
+        return GeminiModel(client=genai.Client(api_key=KEY, http_options=options))
+    if way_there == "httpx2":
+        options["client_args"] = {"trust_env": False}
+    return GeminiModel(api_key=KEY, http_options=options)
+
+
+@pytest.mark.parametrize("way_there", ["own connections", "httpx2", "client="])
+def test_ctrl_c_ends_the_silence_of_gemini(way_there: str, no_thread_left: None) -> None:
+    with GeminiServer([wire_fault("hang")], key=KEY) as server:
+        model = model_over(way_there, server)
+
+        def other() -> None:
+            server.wait(lambda: len(server.requests) == 1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            Agent(model).run("x")
+        thread.join()
+        model.close()
 
 
 def test_cancelling_between_events_takes_effect_at_the_next_one(no_thread_left: None) -> None:
