@@ -151,6 +151,37 @@ class Model(ABC):
         """Prepare for the first requests. By default this does nothing."""
 
 
+class Interrupt:
+    """Ends, from any thread, what a model waits for in another one: a sync model notes how, while it waits."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self._lock = threading.RLock()  # a signal's handler may call it in the midst of `note`
+        self._end: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        """End what is waited for, now and later."""
+        with self._lock:
+            self.called = True
+            if self._end is not None:
+                self._end()
+
+    def note(self, end: Callable[[], None] | None) -> None:
+        """Note what ends the wait that begins, or None when it is over: from then on, it isn't called any more."""
+        with self._lock:
+            self._end = end
+            if end is not None and self.called:
+                end()
+
+
+class _Here(threading.local):
+    interrupt: Interrupt | None = None
+
+
+here: Final = _Here()
+"""What ends the waits of this thread, while a driver asks a model in it."""
+
+
 async def call_in_thread(function: Callable[[], T]) -> T:
     """Call a function that blocks in a thread of its own: nobody who gives up waits for it, nor does a loop's end."""
 

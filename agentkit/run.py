@@ -481,7 +481,8 @@ class RunStream(_Stream[Out]):
     def cancel(self) -> None:
         """End the run from another thread, which goes on reading it here: it gets a run with `stop="cancelled"`.
 
-        It takes effect at once while tools run or the run waits, else at the next piece of the model's reply.
+        It takes effect at once while tools run, or the run waits for Gemini or anything else; with another model, at
+        the next piece of its reply, and during an upload, of the file.
         In the thread that reads the events, `close` is the way, or leaving the block.
         """
         self._state.signals.cancel()

@@ -6,8 +6,9 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from agentkit.core import effects
 from agentkit.core.effects import EXPIRED, CallDone, CallModel, Steps
@@ -16,10 +17,12 @@ from agentkit.drivers import files, threads
 from agentkit.drivers.batch import Batch, Clock
 from agentkit.errors import ModelError
 from agentkit.events import Event
+from agentkit.model import Interrupt, here
 from agentkit.stores.steps import Step
 from agentkit.tooling.invoke import Invocation
 from agentkit.wire.files import LocalFile
 
+T = TypeVar("T")
 _Done = tuple[int, Any, BaseException | None]
 
 
@@ -58,6 +61,7 @@ class SyncDriver:
         self._stream = stream
         self._tool_timeout = run.settings.tool_timeout
         self._clock = Clock(None, self._caller)
+        self._interrupt = Interrupt()
         self._workers: _Workers | None = None
 
     def drive(self, steps: Steps) -> Generator[Event, None, None]:
@@ -139,18 +143,21 @@ class SyncDriver:
                 step.refused = why
                 return None
             step.sent = True
+            left = self._clock.left()
             if not self._stream:
-                yield from step.feed(step.model.generate(step.request, timeout=self._clock.left()))
+                yield from step.feed(self._asked(lambda: step.model.generate(step.request, timeout=left)))
                 return None
-            chunks = step.model.stream(step.request, timeout=self._clock.left())
-            with contextlib.closing(chunks):
-                for chunk in chunks:
+            with contextlib.closing(step.model.stream(step.request, timeout=left)) as chunks:
+                begun = self._asked(lambda: [*islice(chunks, 1)])
+                for chunk in chain(begun, chunks):
                     yield from step.feed(chunk)
                     if self._signals.cancelled:
                         raise _Cancelled
                     if self._clock.expired():
                         return EXPIRED
         except ModelError as error:
+            if self._signals.cancelled:
+                raise _Cancelled from None
             step.failed = error
             return EXPIRED if self._clock.expired() else error
         finally:
@@ -161,6 +168,15 @@ class SyncDriver:
                 with threads.logged("A budget failed when it was told what a request cost."):
                     step.hold.settle()
         return None
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Ask the model, which notes how what it waits for is ended: to cancel the run does so."""
+        self._signals.wake = self._interrupt
+        before, here.interrupt = here.interrupt, self._interrupt
+        try:
+            return ask()
+        finally:
+            here.interrupt = before
 
     def _upload(self, step: effects.Upload) -> Generator[Event, None, Any]:
         try:
@@ -181,7 +197,7 @@ class SyncDriver:
 
     def _count(self, count: Callable[[float | None], int]) -> Any:
         try:
-            return EXPIRED if self._clock.expired() else count(self._clock.left())
+            return EXPIRED if self._clock.expired() else self._asked(lambda: count(self._clock.left()))
         except ModelError as error:
             return EXPIRED if self._clock.expired() else error
 

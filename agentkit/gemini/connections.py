@@ -25,6 +25,7 @@ import httpx2
 
 from agentkit.gemini.http11 import NEED_DATA, PIECE, Exchange, Head
 from agentkit.gemini.times import Clock
+from agentkit.model import Interrupt, here
 
 MOST_CONNECTIONS = 200
 """Further requests wait until others are done. macOS lets a process open 256 files, unless told otherwise."""
@@ -45,10 +46,14 @@ class _Connection:
         self.kept_until = 0.0
         self._socket = stream
         self._poll = _poll_of(stream)
+        self._interrupt: Interrupt | None = None
 
     def send(self, head: Head, body: bytes, clock: Clock) -> None:
         """Send a request."""
         self.clock = clock
+        if (interrupt := here.interrupt) is not None:
+            self._interrupt = interrupt
+            interrupt.note(self._cut)
         data = self.exchange.begin(head, body)
         self._socket.settimeout(clock.wait())
         try:
@@ -72,6 +77,15 @@ class _Connection:
             event = self.exchange.next(data)
         return event
 
+    def end(self) -> bool:
+        """Note that the request is over; return whether the connection can be used again."""
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            interrupt.note(None)
+            if interrupt.called:
+                return False
+        return self.exchange.end()
+
     def is_over(self) -> bool:
         """Return whether the server has closed a connection that is idle."""
         return bool(self._poll(0))
@@ -79,6 +93,11 @@ class _Connection:
     def close(self) -> None:
         """Close it."""
         self._socket.close()
+
+    def _cut(self) -> None:
+        """End it below TLS, from any thread: whoever reads gets to its end."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class Answer:
@@ -134,7 +153,7 @@ class Connections:
 
     def give_back(self, connection: _Connection | None) -> None:
         """Take back a connection whose request is over."""
-        if connection is not None and connection.exchange.end():
+        if connection is not None and connection.end():
             connection.kept_until = time.monotonic() + KEEPALIVE_SECONDS
             with self._lock:
                 self.idle.append(connection)

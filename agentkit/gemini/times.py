@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
-from agentkit.model import Traits, call_in_thread
+from agentkit.model import Traits, call_in_thread, here
 from agentkit.wire.content import JsonObject, Request
 
 T = TypeVar("T")
@@ -128,20 +128,26 @@ class Pull(Generic[T]):
     def __init__(self, make: Callable[[], Iterator[T]]) -> None:
         self._make = make
         self._asked: SimpleQueue[bool] = SimpleQueue()
-        self._got: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+        self._got: SimpleQueue[tuple[T | None, BaseException | None] | None] = SimpleQueue()
+        """What came; None where nobody is to wait for it any more."""
         self._given_up = False
+        self._interrupt = here.interrupt
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(self._work,), name="agentkit-read", daemon=True).start()
 
     def next(self, clock: Clock) -> T | None:
         """Return what comes next, or None at the end. Raises TimeoutError, and what the iterator raises."""
         self._asked.put(True)
+        if self._interrupt is not None:
+            self._interrupt.note(self._cut)
         got = None
         try:
             with suppress(Empty):
                 got = self._got.get(timeout=clock.left_or_none())
         finally:
             self._given_up = got is None
+            if self._interrupt is not None:
+                self._interrupt.note(None)
         if got is None:
             raise TimeoutError
         item, error = got
@@ -154,6 +160,9 @@ class Pull(Generic[T]):
         self._asked.put(False)
         if not self._given_up:
             self._got.get()
+
+    def _cut(self) -> None:
+        self._got.put(None)
 
     def _work(self) -> None:
         iterator: Any = None

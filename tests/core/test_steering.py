@@ -517,6 +517,27 @@ def model_over(way_there: str, server: GeminiServer) -> GeminiModel:
     return GeminiModel(api_key=KEY, http_options=options)
 
 
+@pytest.mark.parametrize("after", ["", "headers", "chunk"])
+@pytest.mark.parametrize("way_there", ["own connections", "httpx2", "client="])
+def test_cancelling_ends_the_silence_of_gemini(way_there: str, after: str, no_thread_left: None) -> None:
+    with GeminiServer([wire_fault("hang", after=after), text("Still here.")], key=KEY) as server:
+        model = model_over(way_there, server)
+        events = Agent(model).stream("x")
+
+        def other() -> None:
+            server.wait(lambda: len(server.requests) == 1)
+            events.cancel()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        run = events.drain()
+        thread.join()
+        assert (run.stop, run.contents) == ("cancelled", [user_content("x")])
+        assert (run.usage.requests, run.usage.given_up) == (1, 1)
+        assert Agent(model).run("x").text == "Still here."
+        model.close()
+
+
 @pytest.mark.parametrize("way_there", ["own connections", "httpx2", "client="])
 def test_ctrl_c_ends_the_silence_of_gemini(way_there: str, no_thread_left: None) -> None:
     with GeminiServer([wire_fault("hang")], key=KEY) as server:
@@ -531,6 +552,19 @@ def test_ctrl_c_ends_the_silence_of_gemini(way_there: str, no_thread_left: None)
         with pytest.raises(KeyboardInterrupt):
             Agent(model).run("x")
         thread.join()
+        model.close()
+
+
+def test_cancelling_what_is_over_leaves_the_connection_to_others(no_thread_left: None) -> None:
+    with GeminiServer([text("a"), text("b")], key=KEY) as server:
+        model = GeminiModel(api_key=KEY, http_options={"base_url": server.url})
+        first, second = Agent(model).stream("x"), Agent(model).stream("x")
+        first.drain()
+        for event in second:
+            if isinstance(event, TextDelta):
+                first.cancel()
+        assert second.run.text == "b"
+        assert server.open_connections == 1
         model.close()
 
 
