@@ -273,7 +273,7 @@ def a_tool_times_out(s: Scene) -> None:
 
     def slow() -> None:
         """Take too long."""
-        closed.wait(20)
+        closed.wait(60)
 
     async def aslow() -> None:
         """Take too long, async."""

@@ -81,6 +81,10 @@ def no_time_at_all(s: Scene, on_limit: Any) -> None:
     s.run(Agent(s.model("So far."), tools=[look]), limits=Limits(seconds=1e-9, on_limit=on_limit))
 
 
+SECONDS = 0.25
+"""Until the time of a run is up; what it is up in takes longer by far."""
+
+
 async def _linger(*_: Any) -> Any:
     """Linger."""
     await asyncio.sleep(60)
@@ -88,7 +92,9 @@ async def _linger(*_: Any) -> Any:
 
 async def _linger_in_tool() -> None:
     """Linger."""
-    await asyncio.sleep(2)  # where the time was up before it began, the run that goes on waits for it
+    await asyncio.sleep(
+        8 * SECONDS
+    )  # where the time was up before it began, the run that goes on waits for it
 
 
 LINGERING: dict[str, dict[str, Any]] = {
@@ -107,7 +113,7 @@ def the_time_is_up_in(s: Scene, options: dict[str, Any]) -> None:
     slow = Tool.of(_linger_in_tool, name="slow", effect="write")
     tools = [shop.order(approval="approver" in options), slow]
     calls = [call("order", sku="A"), call("slow"), call("order", sku="B")]
-    agent = Agent(s.model(calls, "Done."), tools=tools, limits=Limits(seconds=0.25), **options)
+    agent = Agent(s.model(calls, "Done."), tools=tools, limits=Limits(seconds=SECONDS), **options)
     run = s.run(agent)
     s.note("ran", shop.ran)
     s.resume(Agent(s.model("Late."), tools=tools), run, json=True)
