@@ -208,10 +208,7 @@ class Run(BesideText, Generic[Out]):
         record = records.read_run(text)
         messages = [message.message() for message in record.messages]
         ended, used, waiting = record.ended, record.used, record.waiting
-        try:
-            given = read_options(record.given)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{records.NOT_A_RUN}: given.{error}") from error
+        given = read_options(record.given)
         opened = OpenTurn(messages[-2], [call.call() for call in waiting.calls]) if waiting else None
         return Run(
             run_id=record.run_id,

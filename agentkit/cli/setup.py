@@ -180,8 +180,8 @@ def read_config(pairs: Sequence[str]) -> dict[str, Any] | None:
             if not isinstance(inner, dict):
                 raise UsageFault(f"-c {pair}: {part} has a value already.")
         inner[last] = value
-    from agentkit.core.config import config_in
     from agentkit.gemini.config import checked, config_of
+    from agentkit.tooling.config import config_in
 
     request: Any = config_in(config)
     checked(config_of(request))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 from typing_extensions import TypedDict
 
 from agentkit.core.budget import Budget
-from agentkit.core.config import config_in, merged_config
+from agentkit.core.config import merged_config
 from agentkit.errors import ConfigurationError, DecisionError
 from agentkit.limits import Limits
 from agentkit.model import Model
+from agentkit.tooling.config import config_in
 from agentkit.tooling.context import Context, Deps
 from agentkit.tooling.decisions import Decision, PendingCall
 from agentkit.tooling.names import FIND_TOOLS, READ_RESULT
@@ -245,16 +246,10 @@ _NO_LIMITS = Limits()
 
 
 def read_options(written: GivenRecord) -> dict[str, Any]:
-    """Read what `write_options` wrote; `again` names the options that have to be given again.
-
-    Raises:
-        ConfigurationError: The config can't work.
-    """
+    """Read what `write_options` wrote; `again` names the options that have to be given again."""
     given = {name: value for name, value in written if value is not None}
     if (limits := written.limits_given()) is not None:
         given["limits"] = limits
-    if "config" in given:
-        given["config"] = config_in(given["config"])
     return given
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agentkit.core.config import check_cached, config_in, merged_config, with_servers
+from agentkit.core.config import check_cached, merged_config, with_servers
 from agentkit.core.history import History, messages_in
 from agentkit.core.meter import Meter
 from agentkit.core.models import NamedModels
@@ -34,6 +34,7 @@ from agentkit.memory.base import Memory
 from agentkit.model import Model
 from agentkit.output import AS_GIVEN, Output, OutputTaker, takes_schema
 from agentkit.stores.message import Message
+from agentkit.tooling.config import config_in
 from agentkit.tooling.context import Context
 from agentkit.tooling.registry import Toolbox, toolbox_of
 from agentkit.wire.content import JsonObject, keep

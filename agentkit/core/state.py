@@ -134,7 +134,7 @@ class Setup:
     tool_choice: Any
     """`auto`, `none`, `required`, names, or a function that says one of these for each turn."""
     config: JsonObject
-    """Request fields (`generationConfig`, ...), as `core.config.config_in` makes them."""
+    """Request fields (`generationConfig`, ...), as `tooling.config.config_in` makes them."""
     output: OutputTaker[Any] | None
     memory: Memory | None
     approver: Approver | None

@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from reprlib import repr as short
 from typing import Annotated, Any, Final, Literal, NoReturn, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from agentkit.errors import AgentError, ConfigurationError
@@ -20,6 +28,7 @@ from agentkit.stores.message import Message
 from agentkit.stores.run_formats import FORMAT as FORMAT
 from agentkit.stores.run_formats import upgraded
 from agentkit.stores.steps import StoredCall
+from agentkit.tooling.config import config_in
 from agentkit.tooling.decisions import PendingCall
 from agentkit.traits import Price
 from agentkit.wire.content import Content, JsonObject, calls_of, keep, response_part
@@ -91,7 +100,8 @@ def _first(error: ValidationError) -> str:
     said = re.sub(r"^Value error, | or instance of \w+", "", wrong["msg"])
     found = "" if wrong["type"] in ("missing", "value_error") else f", not {short(wrong['input'])}"
     place = place.removeprefix(".")
-    return f"{place:.200}{': ' if place else ''}{said:.500}{found:.200}"
+    between = ": " if place and not said.startswith(("[", ":", "=")) else ""
+    return f"{place:.200}{between}{said:.500}{found:.200}"
 
 
 class Record(BaseModel):
@@ -251,6 +261,14 @@ class GivenRecord(Record):
     config: JsonObject | None = None
     again: list[str] = []
     """The options that have to be given again."""
+
+    @field_validator("config")
+    @classmethod
+    def _can_work(cls, config: JsonObject | None) -> JsonObject | None:
+        try:
+            return None if config is None else config_in(config)
+        except ConfigurationError as error:
+            raise ValueError(str(error).removeprefix("config")) from error
 
     @model_validator(mode="after")
     def _has_sound_limits(self) -> Self:

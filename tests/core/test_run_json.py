@@ -66,6 +66,15 @@ def test_a_config_in_a_run_that_is_no_config_is_refused_when_it_is_read(given: A
         Run.from_json(json.dumps(wire))
 
 
+def test_a_config_in_a_sub_agents_run_that_waits_is_refused_when_it_is_read() -> None:
+    inner = agent_of([call("order", sku="A")]).as_tool(name="inner")
+    run = Agent(ScriptedModel([call("inner", request="?")]), tools=[inner]).run("x")
+    wire = json.loads(run.to_json())
+    wire["waiting"]["calls"][0]["deferred"]["state"]["given"]["config"] = {"candidateCount": 2}
+    with pytest.raises(ConfigurationError, match=r"deferred.*: given\.config\['candidateCount'\]"):
+        Run.from_json(json.dumps(wire))
+
+
 def test_what_is_said_of_a_damaged_run_is_short_however_large_the_damage() -> None:
     wire = json.loads(parked().to_json())
     wire["used"]["usage"]["x" * 10_000] = "y" * 10_000

@@ -104,6 +104,10 @@ def without(name: str) -> Change:
     return lambda archive: archive.pop(name)
 
 
+def given(config: dict[str, Any]) -> Change:
+    return lambda archive: archive["messages"][0].update(given={"config": config})
+
+
 BAD: dict[str, tuple[Change, str]] = {
     "usage that is a fraction": (
         usage({"prompt_tokens": 1.5}),
@@ -152,6 +156,18 @@ BAD: dict[str, tuple[Change, str]] = {
     "what is cleared that is no text": (
         lambda a: a["messages"][1].update(cleared={"c": 1}),
         r"messages\[1\].cleared.c: .* string, not 1",
+    ),
+    "a config that is no object": (
+        given({"generationConfig": 5}),
+        r"given\.config\['generationConfig'\] is a dict",
+    ),
+    "a config that can't work": (
+        given({"candidateCount": 2}),
+        r"given\.config\['candidateCount'\]: a run follows",
+    ),
+    "tools of a config that are none": (
+        given({"tools": 5}),
+        r"messages\[0\]\.given\.config\['tools'\] is a list",
     ),
     "a sender's id that is a number": (lambda a: a["messages"][0].update(sender_id=7), "sender_id: .* 7"),
     "a state that is a list": (top(state=[]), "state: .* dictionary"),

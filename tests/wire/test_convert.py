@@ -14,9 +14,9 @@ from google.genai import types
 from PIL import Image
 from pydantic import BaseModel
 
-from agentkit.core.config import config_in
 from agentkit.core.repair import judge
 from agentkit.errors import ConfigurationError, HistoryError
+from agentkit.tooling.config import config_in
 from agentkit.wire.content import Content, call_part, copy_content, model_content, response_part, user_content
 from agentkit.wire.convert import history_in, to_types, user_input
 
