@@ -23,7 +23,6 @@ from agentkit.stores.base import (
     StoredResult,
     StoredSession,
 )
-from agentkit.stores.changes import Mirror
 from agentkit.stores.check import problems
 from agentkit.stores.dialect import Dialect
 from agentkit.stores.schema import exact, maybe, plain
@@ -339,8 +338,8 @@ class SessionStore:
                 session, calls = (lambda: self._session(lease.id, found)), found[2]
             elif has_calls:
                 (calls,) = self._db.run(rows.load(lease.id, 0, None)[2:3], write=False)
-            mirror = Mirror(key, info, {call[0]: rows.is_open(call) for call in calls})
-            return Writer(self, mirror, lease, session, sent)
+            opened = {call[0]: rows.is_open(call) for call in calls}
+            return Writer(self, lease, key, info, opened, session, sent)
         except BaseException:  # an interrupt may come when the lease is stored already
             self._dropped.append(lease)
             raise

@@ -6,13 +6,13 @@ import os
 import secrets
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentkit.errors import StoreError
 from agentkit.stores import _values as values
 from agentkit.stores.base import SessionInfo, Step, StoredSession
-from agentkit.stores.changes import Change, Mirror
+from agentkit.stores.changes import StoredChange
 from agentkit.stores.dialect import UnknownOutcome
 from agentkit.stores.turns import TURNS, Turn
 
@@ -68,25 +68,25 @@ class Writer:
     def __init__(
         self,
         store: SessionStore,
-        mirror: Mirror,
         lease: Lease,
+        key: int,
+        info: SessionInfo,
+        calls: Mapping[int, bool],
         session: Callable[[], StoredSession] | None,
         sent: int | None,
     ) -> None:
+        self.info = info
+        """The session as of the last append."""
         self.sent = sent
         self._store = store
-        self._mirror = mirror
         self._lease = lease
+        self._key = key
+        self._calls = calls
         self._session = session
         self._released = False
         # A `__del__` could be interrupted, and may run in the middle of a transaction.
         self._drop = weakref.finalize(self, _dropped, lease, store._dropped)
         self._drop.atexit = False
-
-    @property
-    def info(self) -> SessionInfo:
-        """The session as of the last append."""
-        return self._mirror.info
 
     @property
     def session(self) -> StoredSession | None:
@@ -95,18 +95,17 @@ class Writer:
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
         """Store steps, all or none of them; see `SessionWriter.append`."""
-        lease, mirror = self._lease, self._mirror
+        lease = self._lease
         if self._released or not lease.is_mine:
-            raise values.session_lost(mirror.id)
-        change = Change(mirror, steps)
+            raise values.session_lost(lease.id)
+        change = StoredChange(self._key, self.info, self._calls, steps)
         lease.fence = self._put(change, release=release)
-        mirror.take_over(change)
-        self._session = None
+        self.info, self._calls, self._session = change.info, change.calls, None
         if release:
             self._store._held.discard(lease)
             self._leave()
 
-    def _put(self, change: Change, *, release: bool) -> str:
+    def _put(self, change: StoredChange, *, release: bool) -> str:
         """Send a change until it is known whether it was stored; return its fence.
 
         Each time has a fence of its own. So what was sent before and arrives later finds the old fence gone, or takes
@@ -129,7 +128,7 @@ class Writer:
                     raise
                 raise unknown from error
             try:
-                (found,) = database.run([(_FENCE, (self._mirror.key,))], write=False)
+                (found,) = database.run([(_FENCE, (self._key,))], write=False)
             except StoreError as error:
                 if unknown is None:
                     raise
@@ -140,10 +139,10 @@ class Writer:
             if there != lease.fence:
                 break
             if refused:
-                raise values.uncounted(self._mirror.id, self._mirror.count)
+                raise values.uncounted(lease.id, self.info.messages)
         if unknown is not None and there is not None:  # another writer's: ours may have been there before
             raise unknown
-        raise values.session_lost(self._mirror.id)
+        raise values.session_lost(lease.id)
 
     def release(self) -> None:
         """Let others write."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from agentkit.chats.own_session import OwnSession
 from agentkit.errors import (
     ConfigurationError,
     SessionConflict,
@@ -29,7 +30,9 @@ from agentkit.stores.base import (
     DeferCall,
     EditCall,
     FinishCall,
+    HoldCall,
     Message,
+    SaveFiles,
     SaveGiven,
     SaveResult,
     SaveState,
@@ -767,6 +770,7 @@ def test_a_closed_store_says_so(reopen: Callable[[], SessionStore]) -> None:
 # -- any steps at all
 
 _CONTENTS: Sequence[Content] = (ASK, CALL, model_content("Rain, again."), user_content("and snow?"))
+FILE = {"part": 0, "uri": "https://files/1", "mimeType": "text/plain"}
 _STEPS = st.one_of(
     st.sampled_from(_CONTENTS[2:]).map(added),
     st.just(added(ASK, usage=Usage(requests=1, total_tokens=3), finish_reason="STOP")),
@@ -778,6 +782,11 @@ _STEPS = st.one_of(
     st.just(AddUsage(Usage(total_tokens=2))),
     st.builds(DeferCall, st.integers(0, 1), st.sampled_from([{}, {"x": 1}])),
     st.builds(SaveResult, st.sampled_from(["a", "b", "c"]), st.sampled_from(["t1", "t2"])),
+    st.builds(HoldCall, st.integers(0, 1), st.sampled_from([None, "Is it right?"]), st.just("tool")),
+    st.builds(EditCall, st.integers(0, 1), st.just({"city": "Rome"})),
+    st.builds(SaveState, st.sampled_from([{}, {"cart": ["tea"]}, {"cart": []}])),
+    st.builds(SaveGiven, st.integers(0, 4), st.sampled_from([None, {"instructions": "Be kind."}])),
+    st.builds(SaveFiles, st.integers(0, 4), st.sampled_from([[], [FILE]])),
 )
 
 
@@ -790,30 +799,51 @@ def test_all_stores_do_the_same(kind: str, tmp_path: Path, lists: list[list[Step
         if any(info.id == "ann" for info in store.list()):
             store.delete("ann")
         with_calls(store).release()
-        mine, theirs = store.write("ann"), model.write("ann")
-        for steps in lists:
-            outcomes = []
-            for writer in (mine, theirs):
-                try:
-                    writer.append(steps)
-                    outcomes.append("stored")
-                except StoreError:
-                    outcomes.append("refused")
-            assert outcomes[0] == outcomes[1]
-            assert comparable(store) == comparable(model)
+        compare(store, model, lists)
 
 
-def comparable(store: SessionStore) -> Any:
+@settings(max_examples=100, deadline=None)
+@given(lists=st.lists(st.lists(_STEPS, max_size=5), max_size=8))
+@example(lists=[[SaveFiles(1, [FILE]), Cut(1), added(_CONTENTS[3])]])
+def test_a_chat_without_a_store_keeps_what_a_store_would(lists: list[list[Step]]) -> None:
+    own, model = OwnSession(), MemoryStore()
+    own.create("ann")
+    model.create("ann")
+    compare(own, model, [[added(ASK), added(CALL, LEDGER)], *lists])
+
+
+def compare(store: SessionStore | OwnSession, model: SessionStore, lists: list[list[Step]]) -> None:
+    """Take steps in two stores, and look each time whether both have come to the same."""
+    mine, theirs = store.write("ann"), model.write("ann")
+    for steps in lists:
+        outcomes = []
+        for writer in (mine, theirs):
+            try:
+                writer.append(steps)
+                outcomes.append("stored")
+            except StoreError:
+                outcomes.append("refused")
+        assert outcomes[0] == outcomes[1]
+        assert comparable(store) == comparable(model)
+    if isinstance(store, SessionStore):
+        assert found(store) == found(model)
+
+
+def comparable(store: SessionStore | OwnSession) -> Any:
     session = store.load("ann")
     info = session.info
     return (
-        [(m.content, m.usage, m.finish_reason) for m in session.messages],
+        [replace(message, created=None, files=[*message.files]) for message in session.messages],
         list(session.calls),
         session.summary,
+        session.state,
         list(store.results("ann")),
         (info.messages, info.usage),
-        [(hit.seq, hit.role) for hit in sorted(store.search("snow rain"), key=lambda hit: hit.seq)],
     )
+
+
+def found(store: SessionStore) -> list[tuple[int, str]]:
+    return sorted((hit.seq, hit.role) for hit in store.search("snow rain"))
 
 
 def test_sessions_are_listed_by_how_their_ids_begin(store: SessionStore) -> None:
