@@ -45,6 +45,7 @@ from agentkit.stores.base import (
     SessionWriter,
     StoredCall,
     StoredResult,
+    StoredSession,
 )
 from agentkit.stores.message import copies_of
 from agentkit.stores.turns import TURNS, Turn
@@ -459,20 +460,25 @@ class Conversation:
 
     def messages(self, start: int = 0, end: int | None = None) -> list[Message]:
         """Read messages, with what is known about them."""
-        return _copied(
-            self._read(
-                lambda: self.store.load(self.id, start=start, end=end).messages,
-                lambda: self._begins_with[start:end],
-            )
+        return _copied(self._load(start, end).messages)
+
+    def _load(self, start: int = 0, end: int | None = None) -> StoredSession:
+        return self._read(
+            lambda: self.store.load(self.id, start=start, end=end),
+            lambda: StoredSession(
+                info=self._info_of_new(),
+                messages=self._begins_with[start:end],
+                own=self._begins_with_more["state"] or {},
+            ),
         )
 
     def info(self) -> SessionInfo:
         """Read what is known of the session; of one that isn't there yet, what it would begin with."""
+        return self._read(lambda: self.store.info(self.id), self._info_of_new)
+
+    def _info_of_new(self) -> SessionInfo:
         now, count = time.time(), len(self._begins_with)
-        return self._read(
-            lambda: self.store.info(self.id),
-            lambda: SessionInfo(id=self.id, created=now, updated=now, messages=count, **self._settings),
-        )
+        return SessionInfo(id=self.id, created=now, updated=now, messages=count, **self._settings)
 
     def results(self) -> Sequence[StoredResult]:
         """Read the whole texts that the messages have parts of."""
@@ -484,8 +490,8 @@ class Conversation:
 
     def archive(self) -> JsonObject:
         """Make the JSON of the session; see `to_archive`."""
-        seen = self.look()
-        return to_archive(self.info(), self.messages(), self.results(), seen.state, seen.calls)
+        session = self._load()
+        return to_archive(session.info, session.messages, self.results(), session.state, session.calls)
 
     def contents(self, *, curated: bool) -> list[Content]:
         """Return a copy of what was said; `curated`: without the turns that ended without an answer."""
@@ -538,15 +544,12 @@ class Conversation:
 
     def fork(self, at: int | None, id: str | None) -> Conversation:
         """Make a session of the first `at` messages."""
-        info = self.info()
-        end = info.messages if at is None else at
-        if not self._is_whole(end, info.messages):
+        if at is not None and not self._is_whole(at, count := self.info().messages):
             starts = turn_starts(self.look().contents)
-            raise ConfigurationError(
-                f"fork(at={at}): a history may be cut at {[*starts, info.messages]} only."
-            )
-        messages = self.messages(end=end)
-        if end and calls_of(messages[-1].content):
+            raise ConfigurationError(f"fork(at={at}): a history may be cut at {[*starts, count]} only.")
+        session = self._load(end=at)
+        info, messages = session.info, _copied(session.messages)
+        if messages and calls_of(messages[-1].content):
             raise ConfigurationError("fork(): the last turn has open calls; finish it with resume() first.")
         made = Conversation(
             id,
@@ -554,10 +557,8 @@ class Conversation:
             memory=self.memory,
             wait=self._wait,
             messages=messages,
-            results=[result for result in self.results() if result.seq < end],
-            state=self._read(
-                lambda: self.store.load(self.id, start=end, end=end).state, lambda: self._begin().state
-            ),
+            results=[result for result in self.results() if result.seq < len(messages)],
+            state=session.state,
             model=info.model,
             instructions=info.instructions,
             title=info.title,

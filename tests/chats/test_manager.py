@@ -215,6 +215,19 @@ def test_the_next_message_of_a_chat_reads_no_history_again() -> None:
     assert store.loads == 0
 
 
+def test_saving_and_forking_read_a_chat_once(tmp_path: Path) -> None:
+    store = CountingStore()
+    chats = ChatManager(Agent(ScriptedModel([echo] * 2)), store)
+    chats.create("ann")
+    chats.send_message("ann", "one")
+    others = ChatManager(Agent(ScriptedModel([])), store)
+    store.loads = 0
+    others.get("ann").save(tmp_path / "chat.json")
+    assert store.loads == 1
+    others.fork("ann")
+    assert store.loads == 2
+
+
 def test_what_somebody_else_has_changed_is_seen(store: SessionStore) -> None:
     model = ScriptedModel([echo] * 4)
     chats, others = ChatManager(Agent(model), store), ChatManager(Agent(model), store)
