@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentkit.chats.pending import resolve
-from agentkit.chats.runs import backwards
-from agentkit.errors import SessionNotFound
+from agentkit.chats.runs import Seen, backwards
+from agentkit.errors import SessionNotFound, StoreError
 from agentkit.stores.archive import Archived
 from agentkit.stores.base import (
     AddMessage,
@@ -15,6 +17,7 @@ from agentkit.stores.base import (
     DamagedMessage,
     SaveResult,
     SaveState,
+    SessionInfo,
     Step,
 )
 from agentkit.stores.turns import Turn
@@ -38,6 +41,8 @@ class Changing:
         self._conversation = conversation
         self._turn = turn
         self._wait = wait
+        self._left: Seen | None = None
+        """What is there when the change is stored, where that is known without reading it anew."""
 
     def clear(self) -> None:
         """Remove all messages."""
@@ -47,8 +52,8 @@ class Changing:
         """Remove the last turn; return it, as far as it can be read."""
         removed: list[Content] = []
 
-        def steps(count: int) -> Sequence[Step]:
-            start, contents = self._last_turn(count)
+        def steps(info: SessionInfo) -> Sequence[Step]:
+            start, contents = self._last_turn_seen(info) or self._last_turn(info.messages)
             removed.extend(contents)
             return [] if start is None else [Cut(start)]
 
@@ -73,29 +78,38 @@ class Changing:
     def resolve(self, call_id: str, result: Any, *, retry: bool) -> None:
         """Say what became of a call that nobody knows of: its result, or that it may run again."""
 
-        def steps(_: int) -> Sequence[Step]:
+        def steps(_: SessionInfo) -> Sequence[Step]:
             seen = self._conversation.look_back()
             content = seen.contents[-1] if seen.contents else None
             return resolve(content, seen.calls, call_id, result, retry=retry)
 
         self._change(steps)
 
-    def _change(self, make: Callable[[int], Sequence[Step]], *, create: bool = False) -> None:
-        """Become the writer, and store steps that are made of what is there: of so many messages."""
+    def _change(self, make: Callable[[SessionInfo], Sequence[Step]], *, create: bool = False) -> None:
+        """Become the writer, and store steps that are made of what is there."""
         writer = self._conversation.write(self._turn, self._wait, create=create, read=False)
         try:
-            if steps := make(writer.info.messages):
+            if steps := make(writer.info):
                 writer.append(steps, release=True)
-                self._conversation.forget()
+                self._conversation.forget(self._left and replace(self._left, version=writer.info.version))
         finally:
             writer.release()
 
-    def _change_if_there(self, make: Callable[[int], Sequence[Step]]) -> None:
+    def _change_if_there(self, make: Callable[[SessionInfo], Sequence[Step]]) -> None:
         try:
             self._change(make)
         except SessionNotFound:
             if self._conversation.must_exist:
                 raise
+
+    def _last_turn_seen(self, info: SessionInfo) -> tuple[int, Sequence[Content]] | None:
+        """Find the last turn in what was seen of the session, if that is what is there, and see what it leaves."""
+        seen = self._conversation.seen_at(info.version)
+        if seen is None or not (starts := turn_starts(seen.contents)):
+            return None
+        with suppress(StoreError):  # of the state: whoever asks for that is told
+            self._left = seen.cut(starts[-1], self._conversation.load(starts[-1], starts[-1]))
+        return starts[-1], seen.contents[starts[-1] :]
 
     def _last_turn(self, count: int) -> tuple[int | None, Sequence[Content]]:
         """Find where the last turn begins, and what it has; messages that are damaged may be before it, or in it."""

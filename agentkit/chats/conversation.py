@@ -417,9 +417,13 @@ class Conversation:
             self._seen = Seen.of(session)
         return self._seen
 
-    def forget(self) -> None:
-        """Read anew what is stored, the next time that somebody asks."""
-        self._seen, self._given = Seen(), None
+    def forget(self, left: Seen | None = None) -> None:
+        """Read anew what is stored, the next time that somebody asks, unless it is known what a change has left."""
+        self._seen, self._given = left or Seen(), None
+
+    def seen_at(self, version: int) -> Seen | None:
+        """Return what was seen of the session, if that was at this version."""
+        return self._seen if self._seen.version == version else None
 
     # -- what there is: reading makes nothing
 
@@ -460,9 +464,10 @@ class Conversation:
 
     def messages(self, start: int = 0, end: int | None = None) -> list[Message]:
         """Read messages, with what is known about them."""
-        return _copied(self._load(start, end).messages)
+        return _copied(self.load(start, end).messages)
 
-    def _load(self, start: int = 0, end: int | None = None) -> StoredSession:
+    def load(self, start: int = 0, end: int | None = None) -> StoredSession:
+        """Read the session; of one that isn't there yet, what it would begin with."""
         return self._read(
             lambda: self.store.load(self.id, start=start, end=end),
             lambda: StoredSession(
@@ -490,7 +495,7 @@ class Conversation:
 
     def archive(self) -> JsonObject:
         """Make the JSON of the session; see `to_archive`."""
-        session = self._load()
+        session = self.load()
         return to_archive(session.info, session.messages, self.results(), session.state, session.calls)
 
     def contents(self, *, curated: bool) -> list[Content]:
@@ -547,7 +552,7 @@ class Conversation:
         if at is not None and not self._is_whole(at, count := self.info().messages):
             starts = turn_starts(self.look().contents)
             raise ConfigurationError(f"fork(at={at}): a history may be cut at {[*starts, count]} only.")
-        session = self._load(end=at)
+        session = self.load(end=at)
         info, messages = session.info, _copied(session.messages)
         if messages and calls_of(messages[-1].content):
             raise ConfigurationError("fork(): the last turn has open calls; finish it with resume() first.")

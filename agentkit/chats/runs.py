@@ -56,17 +56,31 @@ class Seen:
     def of(cls, session: StoredSession) -> Seen:
         """See a session that was read. Raises DamagedMessage or StoreError if it isn't a history."""
         _check(session)
-        last = next((message.usage for message in reversed(session.messages) if message.usage), None)
+        return cls._of(session, session.calls, History(map(_made_by, session.messages)))
+
+    @classmethod
+    def _of(cls, session: StoredSession, calls: Sequence[StoredCall], history: History) -> Seen:
+        last = next((message.usage for message in reversed(history.messages) if message.usage), None)
         return cls(
             version=session.info.version,
-            history=History(map(_made_by, session.messages)),
-            calls=session.calls,
+            history=history,
+            calls=calls,
             state=session.state,
             sent=Sent(usage=last),
             summary=(session.summary.upto, session.summary.text) if session.summary else None,
             usage=session.info.usage,
-            half=bool(session.messages) and _is_half(session.messages[-1]),
+            half=bool(history.messages) and _is_half(history.messages[-1]),
         )
+
+    def cut(self, start: int, beside: StoredSession) -> Seen:
+        """See what a cut leaves of the session; `beside` is what it had beside its messages when there were so many.
+
+        Raises:
+            StoreError: Its state is damaged.
+        """
+        history = self.history.copy()
+        history.cut(start)
+        return Seen._of(beside, (), history)
 
     @property
     def contents(self) -> Sequence[Content]:

@@ -26,12 +26,13 @@ from agentkit import (
     SessionNotFound,
     SQLiteStore,
     StoreError,
+    Summarize,
 )
 from agentkit.chats.chat import Chat
 from agentkit.drivers import threads
 from agentkit.stores.base import DamagedMessage, StoredSession
 from agentkit.stores.store import SessionStore
-from agentkit.testing import ScriptedModel, call, check_history, fault
+from agentkit.testing import ScriptedModel, call, check_history, fault, reply
 from agentkit.wire.content import Request, model_content, user_content
 from tests.helpers.stored_chats import CALL, LEDGER, added
 from tests.helpers.until import PATIENCE
@@ -588,6 +589,59 @@ def test_undo_reads_little_more_than_the_turn_that_it_removes(
         assert len(chat.undo()) == 2 + 2 * calls
         assert read and max(read) <= 20 + 4 * (2 + 2 * calls)
         assert chat.get_history() == history
+
+
+def test_a_message_after_undo_reads_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = [make(f"{n}") for n in range(50) for make in (user_content, model_content)]
+    read: list[int] = []
+    with MemoryStore() as store:
+        model = ScriptedModel([echo] * 5)
+        chat = Agent(model).chat("ann", store, history=history)
+        chat.send_message("one")
+        run = store._db.run
+
+        def noted(statements: Any, **given: Any) -> Any:
+            found = run(statements, **given)
+            read.extend(
+                len(rows) for (text, _), rows in zip(statements, found, strict=True) if "content" in text
+            )
+            return found
+
+        monkeypatch.setattr(store._db, "run", noted)
+        assert chat.undo() == [user_content("one"), model_content("to one")]
+        chat.send_message("two")
+        assert sum(read) == 2  # those that were added
+        assert len(model.requests[-1]["contents"]) == 101
+        Agent(model).chat("ann", store).send_message("three")
+        assert chat.undo()[0] == user_content("three")  # what somebody else has said is seen
+        chat.send_message("four")
+        assert len(model.requests[-1]["contents"]) == 103
+
+
+def test_what_is_known_after_undo_is_what_reading_it_anew_tells(store: SessionStore | None) -> None:
+    def note(ctx: Context[Any]) -> str:
+        """Note something."""
+        ctx.state["noted"] = ctx.state.get("noted", 0) + 1
+        return "noted"
+
+    memory = Summarize(after_turns=2, keep=1, model=ScriptedModel(["sum"] * 9))
+    script = [answer for n in range(5) for answer in (call("note"), reply(f"to {n}", totalTokenCount=n))]
+    chat = Agent(ScriptedModel(script), tools=[note]).chat("ann", store, memory=memory)
+    for n in range(5):
+        chat.send_message(str(n))
+    for left in (16, 12, 8, 4, 0):
+        chat.undo()
+        assert chat._conversation.seen_at(chat.info.version) is not None
+        known = chat._conversation.look()
+        chat._conversation.forget()
+        anew = chat._conversation.look()
+        assert known is not anew and len(known.contents) == left
+        assert [*known.calls] == [*anew.calls] == []
+        for name in ("version", "contents", "state", "summary", "usage", "half"):
+            assert getattr(known, name) == getattr(anew, name), name
+        assert known.sent.usage == anew.sent.usage
+        assert known.state == ({"noted": left // 4} if left else {})
+        assert known.history.answered == anew.history.answered
 
 
 def test_a_damaged_chat_can_be_cleared(damaged: Damaged) -> None:
