@@ -17,7 +17,9 @@ import pytest
 from agentkit import (
     Agent,
     AgentError,
+    Approve,
     ChatManager,
+    ConfigurationError,
     Context,
     Limits,
     MemoryStore,
@@ -27,13 +29,14 @@ from agentkit import (
     SQLiteStore,
     StoreError,
     Summarize,
+    tool,
 )
 from agentkit.chats.chat import Chat
 from agentkit.drivers import threads
-from agentkit.stores.base import DamagedMessage, StoredSession
+from agentkit.stores.base import DamagedMessage, StoredCall, StoredSession
 from agentkit.stores.store import SessionStore
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
-from agentkit.wire.content import Request, model_content, user_content
+from agentkit.wire.content import Request, call_part, model_content, responses_of, user_content
 from tests.helpers.stored_chats import CALL, LEDGER, added
 from tests.helpers.until import PATIENCE
 from tests.stores.conftest import STORES
@@ -642,6 +645,58 @@ def test_what_is_known_after_undo_is_what_reading_it_anew_tells(store: SessionSt
         assert known.sent.usage == anew.sent.usage
         assert known.state == ({"noted": left // 4} if left else {})
         assert known.history.answered == anew.history.answered
+
+
+@pytest.mark.parametrize("reads", [2, 40])
+def test_a_call_that_waits_in_a_long_turn_is_pending_and_can_be_resolved(
+    store: SessionStore | None, reads: int
+) -> None:
+    """It is looked for from the end backwards: 20 messages first, which is less than the longer of these turns."""
+
+    @tool(effect="write")
+    def pay() -> str:
+        """Pay."""
+        raise AssertionError("it has run already")
+
+    @tool(approval=True)
+    def sign() -> str:
+        """Sign."""
+        return "signed"
+
+    @tool
+    def look() -> str:
+        """Look."""
+        return "seen"
+
+    script = ["hello", *[call("look")] * reads, call("sign"), "done"]
+    agent = Agent(ScriptedModel(script), tools=[pay, sign, look], limits=Limits(turns=99, repeats=None))
+    first = agent.chat("ann", store)
+    first.send_message("hi")
+    assert first.send_message("go", limits=Limits(turns=reads, repeats=None)).stop == "turns"
+    writer = first._conversation.store.write("ann")  # then it leaves off as a process does that ends
+    entry = StoredCall(index=0, call_id="id-pay", name="pay", effect="write", started=True)
+    writer.append([added(model_content(call_part("pay", {})), [entry])], release=True)
+
+    def opened() -> Chat:
+        """Open the chat as one who has seen nothing of it, where somebody else can."""
+        return first if store is None else agent.chat("ann", store)
+
+    assert opened().resume().stop == "unknown_effect"
+    (unknown,) = opened().pending
+    assert (unknown.name, unknown.kind, opened().info.messages) == ("pay", "unknown_effect", 4 + 2 * reads)
+    with pytest.raises(ConfigurationError, match=unknown.call_id):
+        opened().resolve("nonsense", retry=True)
+    opened().resolve(unknown.call_id, result="paid by hand")
+    assert opened().pending == []
+    run = opened().resume()
+    assert run.stop == "approval"
+    (waiting,) = opened().pending
+    assert (waiting.name, waiting.kind) == ("sign", "approval")
+    chat = opened()
+    assert chat.resume({waiting.call_id: Approve()}).text == "done"
+    check_history(chat.get_history())
+    said = [each["response"] for content in chat.get_history() for each in responses_of(content)]
+    assert said == [*[{"output": "seen"}] * reads, {"output": "paid by hand"}, {"output": "signed"}]
 
 
 def test_a_damaged_chat_can_be_cleared(damaged: Damaged) -> None:
