@@ -23,13 +23,19 @@ Key = tuple[Hashable, str]
 
 
 class Turn:
-    """The right to write a session, among those of this process. One that nobody refers to any more is given up."""
+    """The right to write a session, among those of this process. One that nobody refers to any more is given up.
+
+    Args:
+        key: Of what.
+        wake: Tells whoever waits for it, from any thread, that it has come; raises RuntimeError if nobody is there.
+    """
 
     hold: _Hold
     """How it is known to those who wait."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, wake: Callable[[], object]) -> None:
         self.key = key
+        self.wake = wake
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[object] | None = None
 
@@ -73,14 +79,6 @@ class _Hold(weakref.ref[Turn]):
     key: Key
 
 
-class _Waiter(Turn):
-    """Somebody who waits; `wake` may be called from any thread, and raises RuntimeError if nobody is there."""
-
-    def __init__(self, key: Key, wake: Callable[[], object]) -> None:
-        super().__init__(key)
-        self.wake = wake
-
-
 class Turns:
     """All turns of a process."""
 
@@ -90,7 +88,7 @@ class Turns:
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[Key, _Hold] = {}
-        self._waiting: dict[Key, deque[_Waiter]] = {}
+        self._waiting: dict[Key, deque[Turn]] = {}
         self._left: deque[_Hold] = deque()
         """Turns that were given up while the lock was held: whoever holds it hands them on."""
 
@@ -101,23 +99,20 @@ class Turns:
 
     def enter(self, key: Key, wait: float | None) -> Turn | None:
         """Take the turn, waiting for it so many seconds (None: as long as it takes); None if it didn't come."""
-        if (turn := self._try(key)) is not None or (wait is not None and wait <= 0):
-            return turn
         told = threading.Lock()
         told.acquire()
-        waiter = _Waiter(key, told.release)
+        turn = Turn(key, told.release)
         try:
-            if not self._queue(waiter):
-                told.acquire(timeout=-1 if wait is None else min(wait, threading.TIMEOUT_MAX))
+            if self._take(turn):
+                return turn
+            told.acquire(timeout=-1 if wait is None else min(max(wait, 0), threading.TIMEOUT_MAX))
         except BaseException:
-            self._give_up(waiter)
+            self._give_up(turn)
             raise
-        return self._settle(waiter)
+        return self._settle(turn)
 
     async def aenter(self, key: Key, wait: float | None) -> Turn | None:
         """Do the same in an event loop, without blocking it."""
-        if (turn := self._try(key)) is not None or (wait is not None and wait <= 0):
-            return turn
         loop = asyncio.get_running_loop()
         told: asyncio.Future[None] = loop.create_future()
 
@@ -125,58 +120,52 @@ class Turns:
             if not told.done():
                 told.set_result(None)
 
-        waiter = _Waiter(key, lambda: loop.call_soon_threadsafe(tell))
+        turn = Turn(key, lambda: loop.call_soon_threadsafe(tell))
         try:
-            if not self._queue(waiter):
-                async with asyncio.timeout(wait):
-                    await told
+            if self._take(turn):
+                return turn
+            async with asyncio.timeout(wait):
+                await told
         except TimeoutError:
             pass
         except BaseException:  # cancelled: perhaps just when the turn had come
-            self._give_up(waiter)
+            self._give_up(turn)
             raise
-        return self._settle(waiter)
+        return self._settle(turn)
 
     def leave(self, turn: Turn) -> None:
         """Hand a turn on, if it is still the one that counts. May be called by a finalizer, anywhere."""
-        self._give_up_hold(turn.hold)
+        self._leave(turn.hold)
 
     def evict(self, key: Key) -> None:
         """Take the turn from whoever has it: its session is gone."""
         if (hold := self._held.get(key)) is not None:
-            self._give_up_hold(hold)
-
-    def _give_up_hold(self, hold: _Hold) -> None:
-        self._left.append(hold)
-        self._hand_on_what_was_left()
+            self._leave(hold)
 
     def _hold(self, turn: Turn) -> None:
-        turn.hold = hold = _Hold(turn, self._give_up_hold)
+        turn.hold = hold = _Hold(turn, self._leave)
         hold.key = turn.key
         self._held[turn.key] = hold
 
-    def _hand_on_what_was_left(self) -> None:
+    def _leave(self, *holds: _Hold) -> None:
         # Never waits for the lock: who has it, even this very thread below us, does this when it lets go.
+        self._left.extend(holds)
         while self._left and self._lock.acquire(blocking=False):
             try:
-                self._empty_left()
+                while self._left:
+                    hold = self._left.popleft()
+                    if self._held.get(hold.key) is hold:
+                        self._hand_on(hold.key)
             finally:
                 self._lock.release()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 yield
-            finally:
-                self._empty_left()
-        self._hand_on_what_was_left()
-
-    def _empty_left(self) -> None:
-        while self._left:
-            hold = self._left.popleft()
-            if self._held.get(hold.key) is hold:
-                self._hand_on(hold.key)
+        finally:
+            self._leave()
 
     def _hand_on(self, key: Key) -> None:
         queue = self._waiting.get(key)
@@ -193,24 +182,16 @@ class Turns:
         if not queue:
             self._waiting.pop(key, None)
 
-    def _try(self, key: Key) -> Turn | None:
+    def _take(self, turn: Turn) -> bool:
+        """Take the turn if it is free, else stand in line; return which."""
         with self._locked():
-            if key in self._held:
-                return None
-            turn = Turn(key)
-            self._hold(turn)
-            return turn
-
-    def _queue(self, waiter: _Waiter) -> bool:
-        """Take the turn if it is free by now, else stand in line; return which."""
-        with self._locked():
-            if waiter.key not in self._held:
-                self._hold(waiter)
+            if turn.key not in self._held:
+                self._hold(turn)
                 return True
-            self._waiting.setdefault(waiter.key, deque()).append(waiter)
+            self._waiting.setdefault(turn.key, deque()).append(turn)
             return False
 
-    def _settle(self, waiter: _Waiter) -> Turn | None:
+    def _settle(self, waiter: Turn) -> Turn | None:
         """End the waiting: return the turn if it has come, else leave the line."""
         with self._locked():
             if self.holder(waiter.key) is waiter:
@@ -222,7 +203,7 @@ class Turns:
                     del self._waiting[waiter.key]
             return None
 
-    def _give_up(self, waiter: _Waiter) -> None:
+    def _give_up(self, waiter: Turn) -> None:
         if self._settle(waiter) is not None:
             self.leave(waiter)
 
