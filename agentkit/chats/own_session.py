@@ -194,7 +194,7 @@ class _OwnChange(Change):
                 kept.results = {**kept.results, step.id: result}
             case SaveState():
                 # A copy, and of what a store would take, too.
-                state = values.decode_object(values.encode_object("A state", step.state)) or {}
+                state = values.decode_object(values.encode_object("A state", step.state))
                 earlier = [(seq, each) for seq, each in kept.states if seq < self.count]
                 kept.states = [*earlier, (self.count, state)]
             case SaveFiles():

@@ -147,7 +147,7 @@ def encode_content(content: Content) -> tuple[str, str, str]:
 
 def decode_content(raw: str | bytes) -> Content:
     """Decode a content, which nobody else has. Raises Damaged."""
-    return keep(cast(Content, _decode_object(raw)))
+    return keep(cast(Content, decode_object(raw)))
 
 
 def encode_object(what: str, value: object) -> str:
@@ -171,17 +171,25 @@ def readable_text(raw: str | bytes) -> str:
         return ""
 
 
-def decode_object(raw: str | bytes | None) -> JsonObject | None:
-    """Decode an object; None stays None. Raises Damaged."""
-    return None if raw is None else _decode_object(raw)
+def decode_object(raw: str | bytes) -> JsonObject:
+    """Decode an object. Raises Damaged."""
+    text = raw if isinstance(raw, str) else raw.decode()
+    value = parse(text)
+    if len(text) > MAX_ROW_DEPTH and text.count("{") + text.count("[") > MAX_ROW_DEPTH:
+        plain(value, MAX_DEPTH - MAX_ROW_DEPTH)
+    if not isinstance(value, dict):
+        raise Damaged("it isn't a JSON object")
+    return value
 
 
 def decode_notes(files: str | None, cleared: str | None) -> tuple[Sequence[JsonObject], dict[str, str]]:
     """Decode what is noted of a message's parts: its files, and what is cleared. Raises Damaged."""
     if files is None and cleared is None:
         return (), {}
-    listed = {} if files is None else _decode_object(files)
-    notes = read(NotesRecord, {**listed, "cleared": decode_object(cleared) or {}}).notes()
+    noted = {} if files is None else decode_object(files)
+    if cleared is not None:
+        noted["cleared"] = decode_object(cleared)
+    notes = read(NotesRecord, noted).notes()
     return notes["files"], notes["cleared"]
 
 
@@ -212,7 +220,7 @@ def decode_usage(raw: str | bytes | None) -> Usage | None:
     """Decode a usage; counts that this agentkit doesn't know are left out. Raises Damaged."""
     if raw is None:
         return None
-    return _make_usage(_decode_object(raw))
+    return _make_usage(decode_object(raw))
 
 
 def _make_usage(counts: JsonObject) -> Usage:
@@ -221,16 +229,6 @@ def _make_usage(counts: JsonObject) -> Usage:
         return Usage(**read_counts(counts, _COUNTS), by_model=read_by_model(counts.get("by_model", ())))
     except ValueError as error:
         raise Damaged(str(error)) from error
-
-
-def _decode_object(raw: str | bytes) -> JsonObject:
-    text = raw if isinstance(raw, str) else raw.decode()
-    value = parse(text)
-    if len(text) > MAX_ROW_DEPTH and text.count("{") + text.count("[") > MAX_ROW_DEPTH:
-        plain(value, MAX_DEPTH - MAX_ROW_DEPTH)
-    if not isinstance(value, dict):
-        raise Damaged("it isn't a JSON object")
-    return value
 
 
 def sum_usage(usages: Iterable[Usage | None]) -> Usage:

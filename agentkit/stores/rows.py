@@ -271,7 +271,7 @@ def session_of(
         messages=said,
         ledger=sound("ledger", lambda: [*map(_call, calls)]) if calls else (),
         summary=_summary(summary[0], count) if summary else None,
-        own=sound("state", lambda: values.decode_object(state[0][0]) or {}) if state else {},
+        own=sound("state", lambda: values.decode_object(state[0][0])) if state else {},
     )
 
 
@@ -344,10 +344,10 @@ def _call(row: Row) -> StoredCall:
             call_id=plain(call_id),
             name=plain(name),
             effect=effect,
-            args=values.decode_object(args),
+            args=None if args is None else values.decode_object(args),
             started=bool(started),
-            response=values.decode_object(response),  # type: ignore[arg-type]
-            deferred=values.decode_object(deferred),
+            response=None if response is None else values.decode_object(response),  # type: ignore[arg-type]
+            deferred=None if deferred is None else values.decode_object(deferred),
             why=maybe(why),
             declared=maybe(declared),
         )
