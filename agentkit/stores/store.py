@@ -349,9 +349,9 @@ class SessionStore:
         mine = [lease for lease in leases if lease.is_mine and lease in self._held]
         if not mine:
             return
-        text = "UPDATE {p}sessions SET owner = NULL WHERE id = ? AND fence = ? {tell}"
+        text = "UPDATE {p}sessions SET owner = NULL WHERE id = ? AND fence LIKE ? {tell}"
         try:
-            given = [(text, (exact(lease.id), lease.fence)) for lease in mine]
+            given = [(text, (exact(lease.id), f"{lease.token}%")) for lease in mine]
             self._db.run(given, durable=False, patient=patient)
         except StoreError:
             self._dropped.extend(mine)

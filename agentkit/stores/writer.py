@@ -34,7 +34,8 @@ class Lease:
 
     def __init__(self, id: str, turn: Turn, *, own_turn: bool) -> None:
         self.id = id
-        self.fence = self._token = secrets.token_hex(16)
+        self.fence = self.token = secrets.token_hex(16)
+        """Each of its fences begins with the token, whether its storing was heard of or not."""
         self._fences = 0
         self._turn = turn
         self._own_turn = own_turn
@@ -48,7 +49,7 @@ class Lease:
     def new_fence(self) -> str:
         """Make a fence that nobody has had."""
         self._fences += 1
-        return f"{self._token}-{self._fences}"
+        return f"{self.token}-{self._fences}"
 
     def leave_turn(self) -> None:
         """Let others of this process have their turn, if it was taken for this lease."""

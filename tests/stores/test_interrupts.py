@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentkit.errors import StoreError
+from agentkit.errors import SessionConflict, StoreError
 from agentkit.stores import postgres_database, sqlite_file, sqlite_tables
 from agentkit.stores.base import Message
 from agentkit.stores.postgres import PostgresStore
@@ -48,21 +48,33 @@ class Interrupted(sqlite3.Connection):
         return done
 
 
-@pytest.mark.parametrize("doing", ["taking", "releasing"])
+DOING: dict[str, Callable[[SQLiteStore, Any], object]] = {
+    "taking": lambda store, _: store.write("ann"),
+    "appending": lambda _, writer: writer.append([added(user_content("x"))]),
+    "releasing": lambda _, writer: writer.release(),
+}
+
+
+@pytest.mark.parametrize("doing", DOING)
 def test_a_writer_that_is_interrupted_when_it_was_just_stored_is_in_nobodys_way(
     store: SQLiteStore, db: Path, doing: str
 ) -> None:
     store.create("ann")
-    writer = store.write("ann") if doing == "releasing" else None
+    writer = None if doing == "taking" else store.write("ann")
     connection = store._db._connected()
     with closing(sqlite3.connect(db, isolation_level=None, factory=Interrupted)) as interrupted:
         interrupted.create_function("gone", 2, sqlite_file._gone)
         store._db._connection = interrupted
         with pytest.raises(KeyboardInterrupt) as caught:
-            writer.release() if writer else store.write("ann")
+            DOING[doing](store, writer)
         store._db._connection = connection
+    if doing == "appending" and writer is not None:
+        assert is_held(db) and store.info("ann").messages == 1
+        with pytest.raises(SessionConflict):  # it doesn't know what it has stored
+            writer.append([added(user_content("y"))])
+        writer.release()
     assert is_held(db) == (doing == "taking")
-    store.write("ann").append([added(user_content("x"))])
+    store.write("ann").append([added(user_content("z"))])
     assert caught.tb is not None  # what it was doing may still be held by its traceback
 
 
