@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from agentkit.chats import runs
 from agentkit.chats.changing import Changing
 from agentkit.chats.given import Given, given_of
-from agentkit.chats.own_session import OwnSession
+from agentkit.chats.own_session import OwnSession, SessionWriter
 from agentkit.chats.pending import pending_in
 from agentkit.chats.runs import Journal, Seen
 from agentkit.chats.token_usage import TokenUsage, has_counted, token_usage
@@ -42,7 +42,6 @@ from agentkit.stores.base import (
     Message,
     SessionInfo,
     SessionSettings,
-    SessionWriter,
     StoredCall,
     StoredResult,
     StoredSession,

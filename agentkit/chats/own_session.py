@@ -27,6 +27,7 @@ from agentkit.stores.base import (
 )
 from agentkit.stores.changes import Change, KeptStep
 from agentkit.stores.turns import Turn
+from agentkit.stores.writer import Writer
 from agentkit.wire.content import JsonObject, keep
 
 
@@ -118,7 +119,7 @@ class OwnSession:
 
 
 class OwnWriter:
-    """Its writer; see `SessionWriter`."""
+    """Its writer; see `Writer`."""
 
     def __init__(self, own: OwnSession, session: StoredSession | None, sent: int | None) -> None:
         self._own = own
@@ -132,12 +133,15 @@ class OwnWriter:
         return self._own._kept.info
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
-        """Keep steps, all or none of them; see `SessionWriter.append`."""
+        """Keep steps, all or none of them; see `Writer.append`."""
         assert self._own._kept is not None
         self._own._kept = _OwnChange(self._own._kept, steps).finish()
 
     def release(self) -> None:
         """Do nothing: the chat's turn ends, that's all."""
+
+
+SessionWriter = Writer | OwnWriter
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from agentkit.chats.own_session import SessionWriter
 from agentkit.core.history import History
 from agentkit.core.state import OpenTurn, RunState
 from agentkit.core.views import Sent
@@ -24,7 +25,6 @@ from agentkit.stores.base import (
     SaveGiven,
     SaveState,
     SessionInfo,
-    SessionWriter,
     Step,
     StoredCall,
     StoredSession,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 from agentkit.errors import StoreError
 from agentkit.limits import Usage
@@ -148,38 +148,3 @@ class Hit:
     created: float | None
     snippet: str
     """The words around what was found."""
-
-
-class SessionWriter(Protocol):
-    """The one writer of a session, until `release`. A process that ends, however it ends, releases its own."""
-
-    @property
-    def info(self) -> SessionInfo:
-        """The session as this writer knows it: when it came, and after each of its appends.
-
-        Where the session was renamed, or its end was set, meanwhile, the version is an earlier one than it has now.
-        """
-        ...
-
-    @property
-    def session(self) -> StoredSession | None:
-        """The session as it was when the writer came, if that isn't the version which it was told as `seen`."""
-        ...
-
-    @property
-    def sent(self) -> int | None:
-        """The index of the message with the sender's id that the writer came with, if the session has it."""
-        ...
-
-    def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
-        """Store steps, all or none of them, durably; with `release`, let others write in the same transaction.
-
-        Raises:
-            SessionConflict: The session was taken by another writer, or deleted.
-            StoreError: It can't be written; nothing was.
-        """
-        ...
-
-    def release(self) -> None:
-        """Let others write; may be called more than once. Never raises."""
-        ...

@@ -229,7 +229,7 @@ class SessionStore:
             wait: Seconds to wait for another writer to be done.
             create: What to make the session with if it isn't there.
             seen: The version that the caller knows; if there is another, the writer comes with the session.
-            sender_id: Of a message that is to be looked for; see `SessionWriter.sent`.
+            sender_id: Of a message that is to be looked for; see `Writer.sent`.
             turn: What the caller holds of `agentkit.stores.turns` already; None waits here for one.
 
         Raises:

@@ -64,7 +64,7 @@ def _dropped(lease: Lease, dropped: deque[Lease]) -> None:
 
 
 class Writer:
-    """The writer of a session; see `SessionWriter`."""
+    """The one writer of a session, until `release`. A process that ends, however it ends, releases its own."""
 
     def __init__(
         self,
@@ -77,8 +77,12 @@ class Writer:
         sent: int | None,
     ) -> None:
         self.info = info
-        """The session as of the last append."""
+        """The session as this writer knows it: when it came, and after each of its appends.
+
+        Where the session was renamed, or its end was set, meanwhile, the version is an earlier one than it has now.
+        """
         self.sent = sent
+        """The index of the message with the sender's id that the writer came with, if the session has it."""
         self._store = store
         self._lease = lease
         self._key = key
@@ -91,11 +95,16 @@ class Writer:
 
     @property
     def session(self) -> StoredSession | None:
-        """The session as it was when the writer came, if that wasn't the version which was seen."""
+        """The session as it was when the writer came, if that isn't the version which it was told as `seen`."""
         return None if self._session is None else self._session()
 
     def append(self, steps: Sequence[Step], *, release: bool = False) -> None:
-        """Store steps, all or none of them; see `SessionWriter.append`."""
+        """Store steps, all or none of them, durably; with `release`, let others write in the same transaction.
+
+        Raises:
+            SessionConflict: The session was taken by another writer, or deleted.
+            StoreError: It can't be written; nothing was.
+        """
         lease = self._lease
         if self._released or not lease.is_mine:
             raise values.session_lost(lease.id)
@@ -146,7 +155,7 @@ class Writer:
         raise values.session_lost(lease.id)
 
     def release(self) -> None:
-        """Let others write."""
+        """Let others write; may be called more than once. Never raises."""
         if self._released:
             return
         try:

@@ -15,9 +15,10 @@ import psycopg
 import pytest
 
 from agentkit.errors import StoreError
-from agentkit.stores.base import AddMessage, SessionWriter
+from agentkit.stores.base import AddMessage
 from agentkit.stores.postgres import PostgresStore
 from agentkit.stores.turns import TURNS
+from agentkit.stores.writer import Writer
 from agentkit.wire.content import user_content
 from tests.helpers.postgres import PASSWORD
 from tests.helpers.stored_chats import added
@@ -34,7 +35,7 @@ def texts(store: PostgresStore, id: str = "ann") -> list[str]:
     return [each.content["parts"][0]["text"] for each in store.load(id).messages]
 
 
-def made(store: PostgresStore, *words: str, id: str = "ann") -> SessionWriter:
+def made(store: PostgresStore, *words: str, id: str = "ann") -> Writer:
     store.create(id)
     writer = store.write(id)
     writer.append([message(text) for text in words])

@@ -16,12 +16,12 @@ from agentkit.stores._owner import Owner, _started
 from agentkit.stores.base import (
     FinishCall,
     SaveResult,
-    SessionWriter,
     StartCalls,
     Step,
     StoredCall,
 )
 from agentkit.stores.sqlite import SQLiteStore
+from agentkit.stores.writer import Writer
 from agentkit.wire.content import call_part, model_content, response_part, user_content
 from tests.helpers.stored_chats import added
 
@@ -30,7 +30,7 @@ def tell(*what: object) -> None:
     print(*what, flush=True)
 
 
-def turn(writer: SessionWriter, text: str) -> None:
+def turn(writer: Writer, text: str) -> None:
     """Store a turn of four messages, as a chat does: step by step."""
     call = {"name": "f", "args": {}}
     entry = StoredCall(index=0, call_id=text, name="f", effect="write")

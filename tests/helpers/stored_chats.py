@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentkit.stores.base import AddMessage, Message, SessionWriter, StoredCall
+from agentkit.stores.base import AddMessage, Message, StoredCall
 from agentkit.stores.store import SessionStore
+from agentkit.stores.writer import Writer
 from agentkit.wire.content import Content, call_part, model_content, response_part, user_content
 
 ASK = user_content("What is the weather in Oslo?")
@@ -27,18 +28,18 @@ def texts(store: SessionStore, id: str) -> list[str]:
     return [message.content["parts"][0]["text"] for message in store.load(id).messages]
 
 
-def say(writer: SessionWriter, *words: str) -> None:
+def say(writer: Writer, *words: str) -> None:
     writer.append([added(user_content(text)) for text in words])
 
 
-def made(store: SessionStore, *words: str, id: str = "ann") -> SessionWriter:
+def made(store: SessionStore, *words: str, id: str = "ann") -> Writer:
     store.create(id)
     writer = store.write(id)
     say(writer, *words)
     return writer
 
 
-def with_calls(store: SessionStore) -> SessionWriter:
+def with_calls(store: SessionStore) -> Writer:
     writer = made(store)
     writer.append([added(ASK), added(CALL, LEDGER)])
     return writer
