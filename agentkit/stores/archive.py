@@ -103,12 +103,7 @@ def to_archive(
         raise StoreError(
             f"The chat {info.id!r} broke off while tools ran, so it can't be saved yet: finish it with resume() first."
         )
-    archive = written(f"The chat {info.id!r}", info, messages, results, state, opened)
-    return {name: value for name, value in archive.items() if value or name not in _MORE}
-
-
-_MORE = ("results", "state", "calls")
-"""What is left out where there is none."""
+    return written(f"The chat {info.id!r}", info, messages, results, state, opened)
 
 
 def written(
@@ -130,12 +125,15 @@ def written(
             "instructions": info.instructions,
             "created": info.created,
             "messages": [_Message.of(message).wire() for message in messages],
+        }
+        more: JsonObject = {
             "results": [asdict(result) for result in results if result.seq < len(messages)],
-            "state": state or {},
+            "state": state,
             "calls": [CallRecord.of(call).wire() for call in calls],
         }
     except Damaged as error:
         raise StoreError(f"{where} is damaged: {error}.") from error
+    archive |= {name: value for name, value in more.items() if value}
     from_archive(archive, where)
     return archive
 
@@ -344,10 +342,5 @@ def _markdown(part: Any) -> str:
 
 
 def _code(text: str, language: str = "") -> str:
-    fence = "`" * max(3, max((len(run) for run in _runs(text)), default=0) + 1)
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _runs(text: str) -> list[str]:
-    """List the runs of backticks in a text: a fence around it is longer than each."""
-    return [run for run in "".join(c if c == "`" else " " for c in text).split() if run]

@@ -53,9 +53,9 @@ class Postgres:
         self._timeout = timeout
         self._reconnect_timeout = reconnect_timeout
         self._closed = False
+        self._start_anew()
         with self._in_words():
             self.identity: Hashable = self._prepare(time.monotonic() + reconnect_timeout)
-        self._start_anew()
         with _OPEN_LOCK:
             _OPEN.add(self)
 
@@ -191,8 +191,7 @@ class Postgres:
         db.adapters.register_dumper(float, FloatDumper)
         if "lock_timeout" not in str(self._params.get("options", "")):
             db.execute(f"SET lock_timeout = {round(self._timeout * 1000)}".encode())
-        if hasattr(self, "_all"):
-            self._all.add(db)
+        self._all.add(db)
 
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._lock:
