@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
+from agentkit.limits import total_of
 from agentkit.stores import _values as values
 from agentkit.stores.base import (
     AddMessage,
@@ -54,7 +55,7 @@ class OwnSession:
         """Make the session; see `SessionStore.create`."""
         if self._kept is not None:
             raise values.session_exists(id)
-        now, usage = time.time(), values.sum_usage(message.usage for message in messages)
+        now, usage = time.time(), total_of(message.usage for message in messages if message.usage)
         info = SessionInfo(id=id, created=now, updated=now, messages=len(messages), usage=usage, **settings)
         self._kept = _Kept(
             info=info,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import cast
 
@@ -229,8 +229,3 @@ def _make_usage(counts: JsonObject) -> Usage:
         return Usage(**read_counts(counts, _COUNTS), by_model=read_by_model(counts.get("by_model", ())))
     except ValueError as error:
         raise Damaged(str(error)) from error
-
-
-def sum_usage(usages: Iterable[Usage | None]) -> Usage:
-    """Add usages up."""
-    return sum((usage for usage in usages if usage), Usage())

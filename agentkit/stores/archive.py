@@ -17,7 +17,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from agentkit.errors import StoreError, StoreVersionError
-from agentkit.stores._values import check_results, sum_usage
+from agentkit.limits import total_of
+from agentkit.stores._values import check_results
 from agentkit.stores.base import Message, SessionInfo, StoredCall, StoredResult
 from agentkit.stores.records import (
     MAX_DEPTH,
@@ -208,7 +209,7 @@ def _session(archive: _Archive) -> Archived:
         created=archive.created,
         updated=archive.created,
         messages=len(messages),
-        usage=sum_usage(message.usage for message in messages),
+        usage=total_of(message.usage for message in messages if message.usage),
         title=archive.title,
         model=archive.model,
         instructions=archive.instructions,

@@ -43,6 +43,7 @@ from agentkit.stores.rows import (
     call_row,
     files_column,
     message_row,
+    object_column,
 )
 from agentkit.stores.schema import exact
 
@@ -201,8 +202,7 @@ class StoredChange(Change):
             case SaveFiles():
                 add((_FILES, (files_column(step.files), step.seq)))
             case SaveGiven():
-                given = None if step.given is None else values.encode_object("What was given", step.given)
-                add((_GIVEN, (given, step.seq)))
+                add((_GIVEN, (object_column("What was given", step.given), step.seq)))
             case SaveSummary():
                 add((_SUMMARY, (step.upto, exact(step.text))))
             case _:

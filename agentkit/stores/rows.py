@@ -172,7 +172,7 @@ def take(
 
 def files_column(files: Sequence[JsonObject]) -> str | None:
     """Encode the files of a message. Raises StoreError if they can't be stored."""
-    return _object("A message's files", {"files": [*files]})
+    return object_column("A message's files", {"files": [*files]})
 
 
 def message_row(seq: int, message: Message, created: float | None = None) -> tuple[Any, ...]:
@@ -189,11 +189,11 @@ def message_row(seq: int, message: Message, created: float | None = None) -> tup
         exact(message.finish_reason),
         exact(message.model),
         exact(message.endpoint),
-        _object("Metadata", message.metadata),
+        object_column("Metadata", message.metadata),
         exact(message.sender_id),
         files_column(message.files) if message.files else None,
-        _object("What is cleared", {**message.cleared}) if message.cleared else None,
-        _object("What was given", message.given),
+        object_column("What is cleared", {**message.cleared}) if message.cleared else None,
+        object_column("What was given", message.given),
         indexed(text),
     )
 
@@ -205,16 +205,17 @@ def call_row(call: StoredCall) -> tuple[Any, ...]:
         exact(call.call_id),
         exact(call.name),
         call.effect,
-        _object("Arguments", call.args),
+        object_column("Arguments", call.args),
         int(call.started),
-        _object("A response", call.response),
-        _object("What a call waits for", call.deferred),
+        object_column("A response", call.response),
+        object_column("What a call waits for", call.deferred),
         exact(call.why),
         exact(call.declared),
     )
 
 
-def _object(what: str, value: object) -> str | None:
+def object_column(what: str, value: object) -> str | None:
+    """Encode an object; None stays None. Raises StoreError, which calls it `what`, if it can't be JSON."""
     return None if value is None else values.encode_object(what, value)
 
 

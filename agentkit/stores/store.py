@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agentkit.errors import StoreError
+from agentkit.limits import total_of
 from agentkit.stores import _values as values
 from agentkit.stores import rows, search
 from agentkit.stores.base import (
@@ -171,7 +172,7 @@ class SessionStore:
             updated=now,
             version=values.first_version(),
             messages=len(messages),
-            usage=values.sum_usage(message.usage for message in messages),
+            usage=total_of(message.usage for message in messages if message.usage),
             title=title,
             model=model,
             instructions=instructions,
