@@ -7,7 +7,7 @@ import secrets
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import StoreError
 from agentkit.stores import _values as values
@@ -125,19 +125,14 @@ class Writer:
         unknown: UnknownOutcome | None = None
         for _ in range(_SENDS):
             fences.append(lease.new_fence())
-            refused = False
+            put: list[Any] | None = None
             try:
-                put, *_ = database.run(change.statements(lease.fence, fences[-1], release=release))
-                if put:
-                    return fences[-1]
-                refused = True
-            except UnknownOutcome as error:
-                unknown = error
-            except StoreError as error:
-                if unknown is None:
-                    raise
-                raise unknown from error
-            try:
+                try:
+                    put, *_ = database.run(change.statements(lease.fence, fences[-1], release=release))
+                    if put:
+                        return fences[-1]
+                except UnknownOutcome as error:
+                    unknown = error
                 (found,) = database.run([(_FENCE, (self._key,))], write=False)
             except StoreError as error:
                 if unknown is None:
@@ -148,7 +143,7 @@ class Writer:
                 return there
             if there != lease.fence:
                 break
-            if refused:
+            if put is not None:  # refused, though the fence is ours
                 raise values.uncounted(lease.id, self.info.messages)
         if unknown is not None and there is not None:  # another writer's: ours may have been there before
             raise unknown
