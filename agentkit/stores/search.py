@@ -15,6 +15,8 @@ MAX_WORDS = 32
 INDEXED = 1_000_000
 """Bytes of a message's different words that are indexed: PostgreSQL holds 1 MiB of them for a row."""
 _CHUNK, _PIECE = 2048, 512
+_AROUND = 60
+"""Characters that are shown in front of a hit; behind it are twice as many."""
 
 # Scripts that are written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = (
@@ -98,10 +100,10 @@ def query(text: str) -> list[str]:
     ]
 
 
-def snippet(text: str, wanted: Sequence[str], *, around: int = 60) -> str:
+def snippet(text: str, wanted: Sequence[str]) -> str:
     """Cut out what stands around the first of the words that `query` gave."""
     at = _find(text, wanted)
-    first, last = max(0, at - around), min(len(text), at + 2 * around)
+    first, last = max(0, at - _AROUND), min(len(text), at + 2 * _AROUND)
     if first and (space := text.find(" ", first, at)) > 0:
         first = space + 1
     if last < len(text) and (space := text.rfind(" ", at, last)) > at:
