@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agentkit.chats.pending import resolve
 from agentkit.chats.runs import Seen, backwards
 from agentkit.errors import SessionNotFound, StoreError
+from agentkit.stores._values import decode_object, encode_object
 from agentkit.stores.archive import Archived
 from agentkit.stores.base import (
     AddMessage,
@@ -62,7 +63,14 @@ class Changing:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Put another state in the place of the chat's."""
-        self._change(lambda _: [SaveState(dict(state))], create=True)
+        given = dict(state)
+
+        def steps(info: SessionInfo) -> Sequence[Step]:
+            if (seen := self._conversation.seen_at(info.version)) is not None:
+                self._left = replace(seen, state=decode_object(encode_object("A state", given)))
+            return [SaveState(given)]
+
+        self._change(steps, create=True)
 
     def replace_with(self, archived: Archived) -> None:
         """Put other messages in place of all, with results that belong to them, and another state."""

@@ -594,7 +594,7 @@ def test_undo_reads_little_more_than_the_turn_that_it_removes(
         assert chat.get_history() == history
 
 
-def test_a_message_after_undo_reads_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_after_a_change_of_ones_own_reads_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
     history = [make(f"{n}") for n in range(50) for make in (user_content, model_content)]
     read: list[int] = []
     with MemoryStore() as store:
@@ -613,12 +613,15 @@ def test_a_message_after_undo_reads_nothing_again(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(store._db, "run", noted)
         assert chat.undo() == [user_content("one"), model_content("to one")]
         chat.send_message("two")
-        assert sum(read) == 2  # those that were added
         assert len(model.requests[-1]["contents"]) == 101
+        chat.state = {"cart": ("tea",)}
+        chat.send_message("more")
+        assert len(model.requests[-1]["contents"]) == 103 and chat.state == {"cart": ["tea"]}
+        assert sum(read) == 4  # those that were added
         Agent(model).chat("ann", store).send_message("three")
         assert chat.undo()[0] == user_content("three")  # what somebody else has said is seen
         chat.send_message("four")
-        assert len(model.requests[-1]["contents"]) == 103
+        assert len(model.requests[-1]["contents"]) == 105
 
 
 def test_what_is_known_after_undo_is_what_reading_it_anew_tells(store: SessionStore | None) -> None:
