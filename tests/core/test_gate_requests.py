@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -424,9 +425,23 @@ async def waits(*args: Any) -> None:
     await asyncio.sleep(PATIENCE)
 
 
+FREE = threading.Event()
+
+
 def blocks(*args: Any) -> None:
-    """Block."""
-    time.sleep(0.7)
+    """Block until the run has ended."""
+    FREE.wait(PATIENCE)
+
+
+@contextmanager
+def nothing_left_but_what_blocks() -> Iterator[None]:
+    """Free what blocks afterwards; fail if anything else outlives the block."""
+    FREE.clear()
+    with nothing_left():
+        try:
+            yield
+        finally:
+            FREE.set()
 
 
 def looking_agent(**options: Any) -> Agent:
@@ -452,7 +467,7 @@ PLACES = dict(waiting_places())
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_is_cancelled_wherever_it_waits(either: Way, place: str) -> None:
     agent = PLACES[place]()
-    with nothing_left():
+    with nothing_left_but_what_blocks():
         run = cancelled(agent, either.is_async)
     assert (run.stop, bool(run.why)) == ("cancelled", True)
 
@@ -476,7 +491,7 @@ def cancelled(agent: Agent, is_async: bool, after: float = 0.1) -> Run[Any]:
 @pytest.mark.parametrize("place", PLACES)
 def test_the_time_of_a_run_is_up_wherever_it_waits(either: Way, place: str) -> None:
     agent = PLACES[place]()
-    with nothing_left():
+    with nothing_left_but_what_blocks():
         run = either.run(agent, "x", limits=Limits(seconds=0.1))
     assert (run.stop, bool(run.why)) == ("seconds", True)
 

@@ -20,7 +20,7 @@ from agentkit.mcp import MCP
 from agentkit.mcp.declared import MAX_DESCRIPTION, MAX_TOOLS
 from agentkit.testing import ScriptedModel, call
 from tests.helpers.leftovers import nothing_left
-from tests.helpers.until import PATIENCE, stretched
+from tests.helpers.until import PATIENCE, stretched, until
 from tests.mcp.parts import HERE, SDK, agent, called, hostile, responses, server
 from tests.mcp.sdk_server import Behaviour, http_server
 
@@ -250,11 +250,8 @@ def _is_alive(pid: int) -> bool:
 
 
 def _ends(pid: int) -> bool:
-    for _ in range(4_000):
-        if not _is_alive(pid):
-            return True
-        time.sleep(0.01)
-    return False
+    until(lambda: not _is_alive(pid))
+    return True
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not here")

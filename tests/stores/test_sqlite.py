@@ -477,7 +477,7 @@ def test_a_file_that_others_read_is_waited_for_to_set_up_its_log(filled: Path) -
         with pytest.raises(StoreError, match="locked"):
             SQLiteStore(filled, busy_timeout=0.1)
         threading.Timer(0.1, reader.rollback).start()
-        with SQLiteStore(filled, busy_timeout=30) as store:
+        with SQLiteStore(filled, busy_timeout=PATIENCE) as store:
             assert store.load("ann").info.messages == 4
     assert sql(filled, "PRAGMA journal_mode") == [("wal",)]
 
