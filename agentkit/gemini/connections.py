@@ -117,7 +117,7 @@ class Answer:
         if data is None:
             return None
         self._connection.clock.hear()
-        return data if self._unzip is None else self._unzip.decompress(data)
+        return data if self._unzip is None else self._unzip(data)
 
     def close(self) -> None:
         """Let the connection be used again, or close it if there was more to come."""
@@ -306,7 +306,7 @@ class AsyncAnswer:
         if data is None:
             return None
         self._connection.hear()
-        return data if self._unzip is None else self._unzip.decompress(data)
+        return data if self._unzip is None else self._unzip(data)
 
     async def aclose(self) -> None:
         """Let the connection be used again, or close it if there was more to come."""
@@ -459,8 +459,19 @@ def _take(idle: deque[_Kept], origin: tuple[str, str, int]) -> tuple[_Kept | Non
     return found, found.kept_until >= now and found.origin == origin and not found.is_over()
 
 
-def _unzip(headers: Mapping[str, str]) -> Any:
-    return zlib.decompressobj(zlib.MAX_WBITS | 32) if headers.get("content-encoding") == "gzip" else None
+def _unzip(headers: Mapping[str, str]) -> Callable[[bytes], bytes] | None:
+    """Return what unpacks the pieces of a reply, if it comes packed."""
+    if headers.get("content-encoding", "").lower() not in ("gzip", "x-gzip"):
+        return None
+    packed = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    def unzip(data: bytes) -> bytes:
+        try:
+            return packed.decompress(data)
+        except zlib.error as error:
+            raise httpx2.DecodingError(str(error)) from error
+
+    return unzip
 
 
 def _poll_of(stream: Any) -> Callable[[int], Sequence[object]]:

@@ -95,6 +95,20 @@ def test_a_compressed_reply_is_read(twice: Twice) -> None:
 
 
 @both_twice
+def test_a_packed_reply_is_read_however_its_packing_is_spelt_and_a_broken_one_is_a_fault(
+    twice: Twice,
+) -> None:
+    spelt = [answer(gzip.compress(OK), f"content-encoding: {name}") for name in ("GZIP", "x-gzip")]
+    with RawServer([*spelt, answer(b"not packed", "content-encoding: gzip")]) as server:
+        model = model_at(server.url)
+        assert text_in(twice(model, nothing)) == "okok"
+        with pytest.raises(ModelError, match="DecodingError") as raised:
+            twice(model, nothing)
+        assert raised.value.retryable
+        model.close()
+
+
+@both_twice
 def test_a_connection_that_the_server_has_closed_is_not_used_again(twice: Twice) -> None:
     with RawServer([answer()] * 2) as server:
         model = model_at(server.url)
