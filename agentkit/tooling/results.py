@@ -96,15 +96,19 @@ class Media:
 def media_in(parts: Iterable[Part]) -> list[Media]:
     """List the media in parts of a content, those in thoughts left out."""
     found: list[Media] = []
+    sounds: dict[int, list[bytes]] = {}
     for part in parts:
         blob: Any = part.get("inlineData") or part.get("fileData")
         if not part.get("thought") and isinstance(blob, dict):
             kind = str(blob.get("mimeType") or "application/octet-stream")
             data, uri = decoded(str(blob.get("data") or "")), str(blob.get("fileUri") or "")
-            if found and found[-1].mime_type == kind and _is_raw_sound(kind):  # it came in pieces
-                found[-1] = replace(found[-1], data=found[-1].data + (data or b""))
+            goes_on = bool(found) and found[-1].mime_type == kind and not (uri or found[-1].uri)
+            if goes_on and _is_raw_sound(kind):  # it came in pieces
+                sounds.setdefault(len(found) - 1, [found[-1].data]).append(data or b"")
             else:
                 found.append(Media(data or b"", kind, blob.get("displayName"), uri))
+    for index, pieces in sounds.items():
+        found[index] = replace(found[index], data=b"".join(pieces))
     return found
 
 

@@ -22,6 +22,7 @@ from agentkit.events import (
 )
 from agentkit.testing import ScriptedModel, call
 from agentkit.testing.scripted import fault, reply
+from agentkit.tooling.results import media_in
 from tests.helpers.gemini import KEY
 from tests.helpers.gemini_server import GeminiServer, stream
 from tests.helpers.ways import Way, way
@@ -251,6 +252,15 @@ def test_pieces_of_a_sound_are_one(streamed: Way) -> None:
     run = streamed.run(Agent(ScriptedModel([[*pieces, PLOT]])), "speak")
     assert [media.data for media in run.media] == [b"\x00\x01\x02\x03", b"hi"]
     assert len([event for event in streamed.events if isinstance(event, MediaDelta)]) == 3
+
+
+def test_a_long_sound_in_pieces_takes_no_time_and_one_at_an_address_stays_apart() -> None:
+    kind = "audio/L16;rate=24000"
+    piece: Any = {"inlineData": {"mimeType": kind, "data": "AAEC" * 30}}
+    stored: list[Any] = [{"fileData": {"fileUri": f"gs://b/{at}", "mimeType": kind}} for at in range(2)]
+    sound, *others = media_in([*[piece] * 150_000, *stored])
+    assert sound.data == b"\x00\x01\x02" * 30 * 150_000
+    assert [media.uri for media in others] == ["gs://b/0", "gs://b/1"]
 
 
 def test_a_picture_that_was_shown_is_not_asked_for_again(streamed: Way) -> None:
