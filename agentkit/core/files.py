@@ -31,8 +31,8 @@ class Files:
         self._history = history
         self._end = end
         self._retries = retries
-        self._told: set[str] = set()
-        """Those that were told to be lost."""
+        self._lost: set[tuple[str, str | None]] = set()
+        """Those that were found to be lost, and for whom: nobody looks again."""
         self._moved: dict[tuple[int, str], tuple[Part, Part]] = {}
         """Parts whose data was uploaded, by their identity and where it was, and those that stand for them."""
         self._forgotten: dict[Any, str] = {}
@@ -81,18 +81,18 @@ class Files:
 
         None if the time of the run is up.
         """
-        known, changed = self._history.files, dict[str, Part]()
-        for uri in _files_in(request) & known.keys() if known and model.uploads_to != "" else ():
+        known, changed, at = self._history.files, dict[str, Part](), model.uploads_to
+        for uri in _files_in(request) & known.keys() if known and at != "" else ():
             file = known[uri]
-            now = yield from self.upload(file, model)
+            now = None if (uri, at) in self._lost else (yield from self.upload(file, model))
             if now is EXPIRED:
                 return None
             if now is None:
                 changed[uri] = {
                     "text": f"[The file {file.name!r} ({file.mime_type}) is no longer available.]"
                 }
-                if uri not in self._told:
-                    self._told.add(uri)
+                if (uri, at) not in self._lost:
+                    self._lost.add((uri, at))
                     yield FileLost(file.name, uri)
                 continue
             if now != file:

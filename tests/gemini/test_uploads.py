@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from google import genai
@@ -29,6 +30,7 @@ from agentkit.core import files as core_files
 from agentkit.events import FileLost, MessageAdded, PrefixChanged, UploadProgress
 from agentkit.gemini import files as gemini_files
 from agentkit.testing import ScriptedModel
+from agentkit.wire.files import local_file
 from tests.helpers.files_api import FilesApi
 from tests.helpers.gemini import KEY, NO_TLS
 from tests.helpers.gemini_server import GeminiServer, call, calls, fault
@@ -39,6 +41,11 @@ __all__ = ["way"]
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 4000
 """About a megabyte."""
+
+
+def add(n: int) -> int:
+    """Add one."""
+    return n + 1
 
 
 @pytest.fixture
@@ -311,6 +318,20 @@ def test_what_is_to_be_had_nowhere_is_a_line_with_its_name(
     }
     assert [event.name for event in heard(events, FileLost)] == [name] * 2  # once in each run
     assert chat.get_messages()[0].content["parts"][1].keys() == {"fileData"}
+
+
+def test_what_is_lost_is_not_looked_for_in_each_turn(
+    way: Way, server: GeminiServer, files: FilesApi, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.lifetime = 30.0
+    server.script(["one", calls(call("add", {"n": 1})), calls(call("add", {"n": 2})), "three"])
+    chat = way.chat(Agent(model_on(server), tools=[add]), MemoryStore())
+    chat.send(["a", video])
+    video.write_bytes(VIDEO + b"more")
+    look = Mock(side_effect=local_file)
+    monkeypatch.setattr("agentkit.drivers.files.local_file", look)
+    assert chat.send("b").text == "three"
+    assert look.call_count == 1
 
 
 def test_a_file_that_was_deleted_before_its_time_is_uploaded_again(
