@@ -70,7 +70,7 @@ class Limits:
     turns: int | None = 25
     """Replies of the model."""
     tool_calls: int | None = None
-    """Function calls. Those in a turn that exceed the limit are answered but not run."""
+    """Function calls, those of sub-agents too. Those in a turn that exceed the limit are answered but not run."""
     tokens: int | None = None
     """Total tokens of all turns, as the model reports them; checked after each turn."""
     seconds: float | None = None

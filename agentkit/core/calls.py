@@ -159,8 +159,7 @@ class Calls:
             edit(invocation, entry.args, "A person", max_chars=max_chars)
         if self._gives_output(invocation):
             return  # it does nothing: it is how the answer is given
-        run.meter.tool_calls += 1
-        if run.meter.calls_reached():
+        if run.meter.add_call() is not None:
             text = "The limit of tool calls is reached; this call was not run."
             invocation.outcome = refuse(invocation, text, "refused")
 

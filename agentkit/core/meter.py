@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agentkit.limits import NO_USAGE, Limits, Stop, Usage, total_of
+from agentkit.tooling.context import RunHandle
 from agentkit.traits import PRICES, Price
 
 Reached = tuple[Stop, str]
@@ -17,10 +18,10 @@ class Meter:
 
     Args:
         limits: The run's.
-        outer: Of a sub-agent's run: returns the limit of the run around it that is reached, if any.
+        outer: Of a sub-agent's run: the run around it, whose limits hold, too.
     """
 
-    def __init__(self, limits: Limits, *, outer: Callable[[], Reached | None] | None = None) -> None:
+    def __init__(self, limits: Limits, *, outer: RunHandle | None = None) -> None:
         self.limits = limits
         self.turns: list[Usage] = []
         self._of_turns = (0, NO_USAGE)
@@ -102,11 +103,11 @@ class Meter:
             return "tokens", f"The limit of {limits.tokens:,} tokens is reached: {used:,} were used."
         if limits.cost is not None and (why := self._cost_reached(limits.cost)):
             return "cost", why
-        return self._outer() if self._outer else None
+        return self._outer.limit_reached() if self._outer else None
 
     def outer_reached(self) -> Reached | None:
         """Return the limit of the run around a sub-agent's that is reached, if any."""
-        return self._outer() if self._outer else None
+        return self._outer.limit_reached() if self._outer else None
 
     def _cost_reached(self, limit: float) -> str | None:
         cost = self.usage().known_cost(self.prices)
@@ -117,12 +118,19 @@ class Meter:
         why = None if self.limits.cost is None else self.usage().why_incomplete(self.prices)
         return f"A part of the cost isn't known, and not counted: {why}." if why else ""
 
+    def add_call(self) -> Reached | None:
+        """Count a function call, in the run around a sub-agent's too; return the limit that it exceeds, if any."""
+        self.tool_calls, most = self.tool_calls + 1, self.limits.tool_calls
+        if most is not None and self.tool_calls > most:
+            return self.calls_reached()
+        return self._outer.add_call() if self._outer else None
+
     def calls_reached(self) -> Reached | None:
-        """Return the limit of function calls, if more were made than the run may make."""
+        """Return the limit of function calls, if more were made than the run, or that around it, may make."""
         most = self.limits.tool_calls
-        if most is None or self.tool_calls <= most:
-            return None
-        return "tool_calls", f"The limit of {most} function calls is reached."
+        if most is not None and self.tool_calls > most:
+            return "tool_calls", f"The limit of {most} function calls is reached."
+        return self._outer.calls_reached() if self._outer else None
 
     def share_left(self, share: float) -> dict[str, Any]:
         """Return a share of what is left of limits that count: tokens, cost and tool calls, where they are limited.

@@ -208,7 +208,7 @@ class RunStarter:
             watched=where.stream or len(self.settings.observers) > 1 or (outer is not None and outer.watched),
             streamed=where.stream,
         )
-        return setup, Meter(limits, outer=outer._run.limit_reached if outer else None)
+        return setup, Meter(limits, outer=outer._run if outer else None)
 
     def _taker(
         self, output: Any, models: Sequence[Model], toolbox: Toolbox, config: JsonObject

@@ -186,6 +186,8 @@ class RunState:
             watched=setup.watched,
             streamed=setup.streamed,
             limit_reached=lambda: meter.reached(turns=False),
+            add_call=meter.add_call,
+            calls_reached=meter.calls_reached,
             share_left=meter.share_left,
             approver=setup.approver,
             guarded=setup.guarded,

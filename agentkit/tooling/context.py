@@ -48,6 +48,10 @@ class RunHandle:
     """Whether models are asked for their replies in chunks."""
     limit_reached: Callable[[], tuple[Stop, str] | None] = lambda: None
     """Returns the limit of the run that is reached by now, and that in words."""
+    add_call: Callable[[], tuple[Stop, str] | None] = lambda: None
+    """Counts a call of a sub-agent's, and returns the limit of the run that it exceeds, if any."""
+    calls_reached: Callable[[], tuple[Stop, str] | None] = lambda: None
+    """Returns the limit of function calls, if more were made than the run may make."""
     share_left: Callable[[float], dict[str, Any]] = lambda _: {}
     """Returns a share of what is left of the run's limits (tokens, tool_calls, cost)."""
     approver: Callable[[PendingCall, Context[Any]], Any] | None = None

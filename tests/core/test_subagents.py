@@ -165,6 +165,30 @@ def test_tool_calls_are_shared_too(either: Way) -> None:
     assert run.stop is None
 
 
+@pytest.mark.parametrize("effect", ["read", None], ids=["at once", "one after the other"])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_calls_of_all_sub_agents_count_in_the_outer_limit(way: Way, levels: int, effect: Any) -> None:
+    ran: list[int] = []
+
+    def count(n: int) -> int:
+        """Count."""
+        ran.append(n)
+        return n
+
+    def made(name: str) -> Agent:
+        agent = Agent(endless("count", 1), tools=[Tool.of(count, effect=effect)], name=name)
+        for level in range(levels - 1):
+            script = [asks(agent.name) for _ in range(9)]
+            agent = Agent(ScriptedModel(script), tools=[agent], name=f"{name}_{level}")
+        return agent
+
+    agents = [made("one"), made("two")]
+    outer = Agent(ScriptedModel([asks(*(agent.name for agent in agents)), "ok"]), tools=agents)
+    run = way.run(outer, "x", limits=Limits(tool_calls=8, repeats=None))
+    assert len(ran) == 8 - 2 * levels if effect else len(ran) <= 8 - 2
+    assert run.stop == "tool_calls" if effect else run.stop in (None, "tool_calls")
+
+
 def test_nobody_is_asked_for_whom_nothing_is_left(either: Way) -> None:
     inner = Agent(ScriptedModel([]), tools=[look], name="inner").as_tool(share=0.5)
     agent = Agent(ScriptedModel([asks("inner"), "ok"]), tools=[inner])
