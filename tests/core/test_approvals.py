@@ -384,7 +384,7 @@ def test_what_is_not_settled_when_the_time_is_up_waits_on(parked: Parked, shop: 
     decisions = approve(run)
     try:
         run = parked.resume(
-            hanging, decisions, limits=Limits(seconds=0.05, on_limit="answer", answer_seconds=5)
+            hanging, decisions, limits=Limits(seconds=0.05, on_limit="answer", answer_seconds=PATIENCE)
         )
     finally:
         waiting.set()

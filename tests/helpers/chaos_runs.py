@@ -22,6 +22,7 @@ from agentkit.wire.content import Reply, Request, encode_request, iter_declarati
 from agentkit.wire.reply import ReplyAssembler
 from tests.helpers.gemini_rules import Rules
 from tests.helpers.leftovers import finish
+from tests.helpers.until import PATIENCE
 
 P = 0.3
 MAX_TURNS = 12
@@ -182,14 +183,14 @@ async def alook(n: int) -> int:
 @tool(timeout=0.01)
 def slow(n: int, ctx: Context[Shop]) -> int:
     """Take too long."""
-    ctx.deps.closed.wait(5)
+    ctx.deps.closed.wait(PATIENCE)
     return n
 
 
 @tool(timeout=0.01)
 async def aslow(n: int) -> int:
     """Take too long, async."""
-    await asyncio.sleep(5)
+    await asyncio.sleep(PATIENCE)
     return n
 
 
@@ -255,7 +256,7 @@ class Scenario:
         self.limits = Limits(
             **{"turns": MAX_TURNS, **(limit or {})},
             on_limit=self._rng.choice(["stop", "answer"]),
-            answer_seconds=5,
+            answer_seconds=PATIENCE,
         )
         self._approval = self._rng.random() < 0.4
         models = [self._model() for _ in range(1 + (self._rng.random() < 0.25))]
