@@ -22,7 +22,6 @@ WITH_CTRL_C = (
 )
 """Where SIGINT is ignored, as under nohup, a child inherits that."""
 NOTE = "answering with the small embedded model"
-pytestmark = pytest.mark.timeout(180)
 
 
 def run(name: str, *args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +32,7 @@ def run(name: str, *args: str, stdin: str = "", **env: str) -> subprocess.Comple
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

@@ -91,7 +91,7 @@ def killed(rounds: int, tmp_path: Path) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_chat_killed_at_random_instants_resumes_with_nothing_lost_and_no_write_run_twice(
     tmp_path: Path,
 ) -> None:

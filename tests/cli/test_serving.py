@@ -47,7 +47,7 @@ def answered(method: str, url: str, **more: object) -> httpx.Response:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_web_prints_the_address_of_a_page_with_the_targets_tools(folder: Path) -> None:
     with program(folder, "web", "tools_file.py", "-m", "local", "--db", "chats.db") as process:
         assert process.stdout is not None
@@ -60,7 +60,7 @@ def test_web_prints_the_address_of_a_page_with_the_targets_tools(folder: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_serve_answers_a_gemini_client_that_has_the_key(folder: Path) -> None:
     body = {"contents": [{"role": "user", "parts": [{"text": "add 2 and 3"}]}]}
     with program(folder, "serve", "tools_file.py", "-m", "local", AGENTKIT_KEY="a-key") as process:
@@ -77,7 +77,7 @@ def test_serve_answers_a_gemini_client_that_has_the_key(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_mcp_serve_speaks_nothing_but_the_protocol(folder: Path) -> None:
     hello = {
         "jsonrpc": "2.0",

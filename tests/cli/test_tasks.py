@@ -43,7 +43,7 @@ def queue(folder: Path) -> Iterator[Queue]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_worker_runs_tasks_until_sigterm_and_they_are_watched_and_decided_from_elsewhere(
     folder: Path, queue: Queue, agentkit: Agentkit
@@ -90,7 +90,7 @@ def test_tasks_are_listed_cancelled_and_sent_again(folder: Path, queue: Queue, a
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_the_page_of_a_queue_lists_its_tasks(folder: Path, queue: Queue) -> None:
     task = queue.send("ann", "Hello", agent="planned", id="m1")

@@ -92,12 +92,12 @@ def killed(where: str, log: Path, *, rounds: int, until: Callable[[Path], bool] 
             assert times <= ran["said"][call_id]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_chat_killed_while_it_waits_and_goes_on(tmp_path: Path) -> None:
     killed(str(tmp_path / "chats.db"), tmp_path / "log.txt", rounds=2)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_chat_in_postgresql_killed_while_it_waits_and_goes_on(tmp_path: Path) -> None:
     killed(schema_url(tmp_path), tmp_path / "log.txt", rounds=1)
 

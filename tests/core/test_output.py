@@ -1056,7 +1056,6 @@ def test_what_is_asked_for_in_the_wrong_form_is_refused_before_it_is_sent(server
 
 
 @pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine")
-@pytest.mark.timeout(180)
 def test_the_embedded_model_fills_in_a_flat_value() -> None:
     class Purchase(BaseModel):
         item: str

@@ -69,7 +69,7 @@ def test_newer_code_takes_over_older_tasks_and_older_workers_leave_what_they_do_
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_schedule_fires_once_for_each_time_also_over_a_restart(
     reopen: Callable[[], Queue], effects: Path
 ) -> None:
@@ -137,7 +137,7 @@ with open_store(f"{sys.argv[1]}/chats.db") as store, open_queue(store) as queue,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_it_lives_beside_an_application_of_the_engine_and_says_nothing_of_its_own(tmp_path: Path) -> None:
     for code, said in ((BESIDE, "2 Both.\n"), (ALONE, "Alone.\n")):
         done = subprocess.run(

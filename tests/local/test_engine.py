@@ -39,7 +39,7 @@ from tests.helpers.until import PATIENCE
 
 pytestmark = [
     pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine"),
-    pytest.mark.timeout(180),  # the engine's threads spin: one busy neighbour makes it ten times slower
+    pytest.mark.timeout(300),  # the engine's threads spin: one busy neighbour makes it ten times slower
 ]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 

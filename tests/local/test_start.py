@@ -28,7 +28,7 @@ from tests.local.test_engine import ONE, ask, calls, is_gone, posix, until
 
 pytestmark = [
     pytest.mark.skipif(not available(), reason="the embedded model has no engine for this machine"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
 ]
 
 

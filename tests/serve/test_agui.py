@@ -20,7 +20,6 @@ from tests.serve.conftest import Serving
 from tests.serve.scenes import scene_agent
 from tests.serve.test_looks import node_modules as node_modules
 
-pytestmark = pytest.mark.timeout(120)
 EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 
 

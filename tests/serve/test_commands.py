@@ -21,7 +21,6 @@ from tests.helpers.until import PATIENCE
 from tests.serve.test_users import serve as serve
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(120)
 
 PROGRAM = """
 from agentkit import Agent

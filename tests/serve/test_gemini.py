@@ -24,7 +24,6 @@ from tests.helpers.until import PATIENCE
 from tests.serve.conftest import need
 from tests.serve.scenes import scene_agent
 
-pytestmark = pytest.mark.timeout(120)
 KEY = "a-key-of-this-test"
 
 

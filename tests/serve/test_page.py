@@ -20,7 +20,7 @@ from tests.serve.scenes import png, scene_agent
 
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 class Gate:

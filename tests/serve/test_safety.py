@@ -17,7 +17,7 @@ from tests.serve import hostile
 from tests.serve.conftest import Serving, come_in
 from tests.serve.scenes import scene_agent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 LOOK = """() => ({
   pwned: window.pwned,

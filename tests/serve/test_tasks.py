@@ -20,8 +20,6 @@ from tests.serve.scenes import Scene, scene_agent
 from tests.serve.test_looks import PHONE, WIDE, check_looks
 from tests.serve.test_looks import node_modules as node_modules
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def queue(tmp_path: Path) -> Iterator[Queue]:

@@ -18,7 +18,7 @@ from tests.serve.scenes import scene_agent
 
 expect: Any = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 
 def test_the_trace_shows_turns_calls_and_the_wait_and_a_turn_opens(page: Any, tmp_path: Path) -> None:

@@ -23,8 +23,6 @@ from tests.helpers.stored_chats import made
 from tests.helpers.until import PATIENCE, until
 from tests.serve.scenes import PICTURE
 
-pytestmark = pytest.mark.timeout(120)
-
 
 class Running:
     def __init__(self, app: Any) -> None:

@@ -428,7 +428,7 @@ def test_a_file_that_came_back_is_written_again(db: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_session_may_have_a_hundred_thousand_messages(db: Path) -> None:
     with SQLiteStore(db) as store:
         store.create("ann", messages=[Message(content=user_content(f"message {n}")) for n in range(100_000)])
