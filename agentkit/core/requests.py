@@ -328,15 +328,17 @@ class Requests:
         can_fall_back = (
             ask.model is None and bool(self._fallbacks) and "continuationToken" not in call.request
         )
-        # Where more stand in for a model, nobody waits as long as the server asks.
-        leave = can_fall_back and (error.retry_after or 0.0) > self._retry.cap
-        if self._limit is not None and error.code == 429 and not leave:  # another model has its own quota
+        is_of_model = error.retryable or error.code == 429  # another model has its own quota
+        # Where more stand in for a model, nobody waits as long as the server asks, or for another day.
+        is_long = not error.retryable or (error.retry_after or 0.0) > self._retry.cap
+        leave = can_fall_back and is_of_model and is_long
+        if self._limit is not None and error.code == 429 and not leave:
             yield AskLimit(self._limit, partial(self._limit.slow_down, error.retry_after))
         if call.shown or leave:
             self._keep_partial(call)
         elif (in_time := (yield from retries.wait(error))) is not None:
             return call.again() if in_time else None
-        if can_fall_back and error.retryable and not self._end.partial:
+        if can_fall_back and is_of_model and not self._end.partial:
             self.model = self._fallbacks.pop(0)
             retries.made, retries.waited = 0, 0.0
             yield ModelChanged(call.model.name, self.model.name, str(error))

@@ -59,6 +59,13 @@ def server() -> Iterator[GeminiServer]:
         yield server
 
 
+PER_DAY = {
+    "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+    "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel"}],
+}
+"""Says that a model's quota is used up for today."""
+
+
 @pytest.fixture
 def models(server: GeminiServer) -> Iterator[Callable[[str], GeminiModel]]:
     made: list[GeminiModel] = []
@@ -106,6 +113,7 @@ def watched(agent: Agent, question: Any, **options: Any) -> tuple[Run[Any], list
         (wire_fault("not-json"), 2),
         (wire_fault(429, retry_delay="3600s", status="RESOURCE_EXHAUSTED"), 1),
         (wire_fault(503, retry_after="3600"), 1),
+        (wire_fault(429, details=[PER_DAY], retry_delay="0.01s"), 1),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
