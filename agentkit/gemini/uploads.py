@@ -49,12 +49,15 @@ class Uploads:
         deadline = time.monotonic() + seconds
         key = (file.sha256(), at)
         with self._lock:
+            for over in [other for other, known in [*self._known.items()] if _expires(known)]:
+                self._known.pop(over, None)
+                self._locks.pop(over, None)
             lock = self._locks.setdefault(key, threading.Lock())
         if not lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
             raise ModelError(f"The file {file.name!r} was not ready in time.", retryable=True)
         try:
             known = self._known.get(key)
-            if known is None or known.uri == file.lost or _expires(known):
+            if known is None or known.uri == file.lost:
                 found = yield from upload(max(deadline - time.monotonic(), 0.001))
                 known = self._known[key] = uploaded(found, file, key[0], at)
         finally:

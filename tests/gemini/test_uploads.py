@@ -320,6 +320,19 @@ def test_what_is_to_be_had_nowhere_is_a_line_with_its_name(
     assert chat.get_messages()[0].content["parts"][1].keys() == {"fileData"}
 
 
+def test_what_has_expired_is_remembered_no_more(server: GeminiServer, files: FilesApi, video: Path) -> None:
+    model = model_on(server)
+    files.lifetime = 30.0
+    for at in range(3):
+        video.write_bytes(VIDEO + bytes([at]))
+        Agent(model).upload(video)
+    files.lifetime = 48 * 3600.0
+    Agent(model).upload(video)
+    assert len(files.kept) == 4
+    assert len(model._uploads._known) == len(model._uploads._locks) == 1
+    model.close()
+
+
 def test_what_is_lost_is_not_looked_for_in_each_turn(
     way: Way, server: GeminiServer, files: FilesApi, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
