@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from agentkit import Agent
 from agentkit.errors import ModelError
 from agentkit.gemini.connections import Connections
 from agentkit.gemini.model import GeminiModel
@@ -19,6 +21,7 @@ from agentkit.wire.content import Reply, user_content
 from tests.helpers.certificates import certificate
 from tests.helpers.gemini import HELLO, KEY, text_in
 from tests.helpers.raw_server import RawServer
+from tests.helpers.until import until
 
 OK = json.dumps(
     {"candidates": [{"content": {"role": "model", "parts": [{"text": "ok"}]}, "finishReason": "STOP"}]}
@@ -68,6 +71,28 @@ def test_a_connection_is_proved_by_its_certificate_and_kept(
         assert text_in(twice(model, nothing)) == "okok"
         assert isinstance(cast(Any, model._wire_made)._link, Connections)
         assert server.accepted == 1
+        model.close()
+
+
+def test_cancelling_ends_the_silence_of_a_server_below_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, trusted = certificate(tmp_path, IPv4Address("127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    half = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 9999\r\n\r\ndata: "
+    with RawServer([half, answer()], tls=context) as server:
+        model = model_at(server.url)
+        events = Agent(model).stream("x")
+
+        def other() -> None:
+            until(lambda: server.requests)
+            events.cancel()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert events.drain().stop == "cancelled"
+        thread.join()
+        assert text_in([model.generate(HELLO)]) == "ok"
         model.close()
 
 
