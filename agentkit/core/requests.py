@@ -114,7 +114,7 @@ class Requests:
         self._end = end
         self._history = history
         self.files = Files(history, end, self._retries)
-        self._made = 0
+        self.made = 0
         """How many requests were made."""
         self.last_usage: Usage | None = None
         """What the last reply of the run's own model cost: the size of the next request is guessed from it."""
@@ -350,16 +350,16 @@ class Requests:
         """Make the effect that asks a model, if it takes the request."""
         request = self._history.taken_by(model, request, ask.aside)
         # At first of those too that may stand in: what they don't take is known before anything is sent.
-        for each in dict.fromkeys((model,) if self._made else (model, self.model, *self._fallbacks)):
+        for each in dict.fromkeys((model,) if self.made else (model, self.model, *self._fallbacks)):
             check_takes(each, request)
-        self._made += 1
+        self.made += 1
         return CallModel(
             request,
             model,
             quiet=ask.purpose == "summary",
             begun=ask.begun,
             so_far=ask.so_far,
-            server=ServerTools(f"{self._context.run_id}-{self._made}"),
+            server=ServerTools(f"{self._context.run_id}-{self.made}"),
         )
 
     def _keep_partial(self, call: CallModel) -> None:

@@ -112,7 +112,12 @@ class Turn:
         try:
             view: Sequence[Content] | None = run.history.whole()
             if run.views.memory is not None:
+                made = run.requests.made
                 view = yield from run.views.choose(run.views.memory, self._base)
+                summarised = run.requests.made > made and view is not None and not self._last
+                if summarised and (limit := run.meter.reached()):
+                    run.end.end(*limit)
+                    return None
             if view is None:
                 return None
             contents = (*view, *(message.content for message in aside)) if aside else view

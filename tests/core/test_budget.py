@@ -311,3 +311,18 @@ def test_days_that_are_over_are_forgotten_unless_something_of_them_is_open() -> 
     assert spending.take(taking(20, "bob"), 6.0) is None  # forgotten
     spending.settle(taking(20, "ann"), 1.0)
     assert spending.take(Taking(id="x", key="ann", period="2026-11-20", usd=6.0), 6.0) == 1.0
+
+
+@pytest.mark.parametrize("on_limit", ["stop", "answer"])
+def test_a_summary_that_uses_up_a_limit_is_the_last_request_but_for_the_last_turn(on_limit: Any) -> None:
+    def told(text: str, tokens: int) -> Any:
+        return reply(text, promptTokenCount=tokens - 1, candidatesTokenCount=1, totalTokenCount=tokens)
+
+    model = ScriptedModel([told("1", 1), told("2", 1), told("a summary", 60), told("last", 1)])
+    chat = Agent(model).chat("ann", MemoryStore(), memory=Summarize(after_turns=2, keep=1))
+    chat.send_message("a")
+    chat.send_message("b")
+    run = chat.send_message("c", limits=Limits(tokens=50, on_limit=on_limit))
+    assert (run.limit, run.usage.total_tokens >= 60) == ("tokens", True)
+    assert (run.stop, run.text) == (("tokens", "") if on_limit == "stop" else (None, "last"))
+    assert len(model.requests) == (3 if on_limit == "stop" else 4)
