@@ -238,10 +238,8 @@ def _turn(loop: asyncio.AbstractEventLoop, handle: weakref.ref[PortalHandle], po
         try:
             loop.run_forever()
             turning = False
-        except (
-            KeyboardInterrupt,
-            SystemExit,
-        ):  # of a task that a tool has begun: whoever awaits it gets it, too
+        except (KeyboardInterrupt, SystemExit):
+            # Of a task that a tool has begun: whoever awaits it gets it, too.
             if (found := handle()) is None or not found.end.alive:
                 loop.call_soon(loop.stop)  # the one before may be lost
             found = None

@@ -92,9 +92,7 @@ async def _linger(*_: Any) -> Any:
 
 async def _linger_in_tool() -> None:
     """Linger."""
-    await asyncio.sleep(
-        8 * SECONDS
-    )  # where the time was up before it began, the run that goes on waits for it
+    await asyncio.sleep(8 * SECONDS)  # a run that goes on where the time was up before it began waits for it
 
 
 LINGERING: dict[str, dict[str, Any]] = {
