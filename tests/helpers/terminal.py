@@ -18,6 +18,8 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Self
 
+from tests.helpers.until import PATIENCE
+
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-m", "agentkit.cli.main"]
 _STEERING = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
@@ -48,7 +50,7 @@ def piped(folder: Path, *args: str, stdin: str = "", **env: str) -> subprocess.C
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -107,7 +109,7 @@ class Terminal:
         self._seen, self._seen_raw = len(self.text), len(self.raw)
         os.write(self._end, keys.encode())
 
-    def wait_for(self, words: str, *, seconds: float = 30) -> str:
+    def wait_for(self, words: str, *, seconds: float = PATIENCE) -> str:
         """Wait until words are shown that were not there when keys were last pressed; return what was shown since."""
         until = time.monotonic() + seconds
         while words not in self.text[self._seen :]:
@@ -117,12 +119,12 @@ class Terminal:
 
     def wait_for_prompt(self) -> None:
         """Wait until the chat takes a message: then pastes are marked."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE
         while "\x1b[?2004h" not in self.raw[self._seen_raw :]:
             if not self._read(until):
                 raise TimeoutError(f"There was no prompt:\n{self.text[self._seen :]}\n{self._stacks()}")
 
-    def end(self, *, seconds: float = 30) -> int:
+    def end(self, *, seconds: float = PATIENCE) -> int:
         """Wait for the end; return the exit code."""
         until = time.monotonic() + seconds
         while self._read(until):
