@@ -398,10 +398,11 @@ class Agent(Generic[Deps]):
         """Make this agent a tool of another.
 
         The tool takes a request in words and returns the answer's text. It gets the outer run's `deps`. Its tokens
-        count towards the outer run's usage and limits as they are spent, and its events arrive as `AgentEvent`s. If
-        its run stops without an answer, or one of its hooks raises an exception, the calling model is told of an
-        error. If it stops for an approval or a deferred tool, the outer run stops too, and both resume together. If
-        its approver raises an exception, or a function of its own returns what can't be used, that ends the outer run.
+        count towards the outer run's usage and limits as they are spent, its events arrive as `AgentEvent`s, and what
+        its tools raise is in the outer `run.errors`. If its run stops without an answer, or one of its hooks raises an
+        exception, the calling model is told of an error. If it stops for an approval or a deferred tool, the outer run
+        stops too, and both resume together. If its approver raises an exception, or a function of its own returns what
+        can't be used, that ends the outer run.
 
         Args:
             name: The tool's name; the agent's own name by default.

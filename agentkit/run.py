@@ -60,7 +60,8 @@ class Run(BesideText, Generic[Out]):
     turn_usages: tuple[Usage, ...]
     """Tokens of each turn."""
     errors: tuple[Exception, ...] = field(repr=False)
-    """Exceptions of tools, timeouts and exhausted retries, in order. Not in the repr, because they may hold secrets."""
+    """Exceptions of tools, timeouts and exhausted retries, in order, those of sub-agents too. Not in the repr, because
+    they may hold secrets. After a resume, those since then."""
     pending: tuple[PendingCall, ...]
     """Calls that need a decision (`stop` is `approval`, `deferred` or `unknown_effect`)."""
     session_id: str | None = None

@@ -181,6 +181,7 @@ class RunState:
             report=lambda event: signals.report(event),
             add_usage=meter.add,
             add_live_usage=meter.add_live,
+            add_errors=self.end.errors.extend,
             add_sources=self.sources_found.extend,
             add_suggestions=self.suggestions_found.append,
             watched=setup.watched,

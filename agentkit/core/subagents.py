@@ -133,6 +133,7 @@ class SubAgent:
                     if not isinstance(event, RunFinished):
                         ctx._run.report(self._tell(event, ctx.call_id))
         except BaseException as error:
+            ctx._run.add_errors([each for each in stream.run.errors if each is not error])
             if _is_of_the_call(error, stream.run):
                 raise
             raise Mistake(error, self._wait(stream.run, ctx) if stream.run.pending else None) from error
@@ -186,6 +187,7 @@ class SubAgent:
 
     def _answer(self, run: Any, ctx: Context[Any]) -> Any:
         """Return the answer's text with its sources, and the pictures, sounds and files that were made."""
+        ctx._run.add_errors(run.errors)
         if run.stop is None:
             ctx._run.add_sources(run.sources)
             if run.search_suggestions:

@@ -38,6 +38,8 @@ class RunHandle:
     add_usage: Callable[[Usage], None] = _nowhere
     add_live_usage: Callable[[Callable[[], Usage]], None] = _nowhere
     """Takes a function that returns what the tool has spent so far."""
+    add_errors: Callable[[Sequence[Exception]], None] = _nowhere
+    """Takes what the tools of a sub-agent raised."""
     add_sources: Callable[[Sequence[Source]], None] = _nowhere
     """Takes what the answer of a sub-agent rests on."""
     add_suggestions: Callable[[str], None] = _nowhere

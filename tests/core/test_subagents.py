@@ -543,3 +543,43 @@ def test_an_outer_approver_decides_inside_too_unless_the_inner_agent_has_its_own
             {"output": "paid 1"} if own is None else {"error": "A person refused this call: mine to say"}
         )
     assert asked == [("pay", ("middle", "inner"))]
+
+
+def breaks(why: str) -> str:
+    """Break."""
+    raise LookupError(why)
+
+
+def breaking(*script: Any, on_error: Any = "respond") -> Agent[Any]:
+    """An agent two levels down whose tool breaks before it comes to its script."""
+    ask = Tool.of(look, name="ask", approval=True)
+    model = ScriptedModel([call("breaks", why="deep"), *script])
+    return Agent(model, name="deep", tools=[breaks, ask], on_error=on_error)
+
+
+def around(deep: Agent[Any], *, resumed: bool = False) -> Agent[Any]:
+    """Put it into an agent whose own tool breaks, and that into another."""
+    calls = [[call("breaks", why="first"), call("deep", request="?")], call("middle", request="?")]
+    inner, outer = ([], []) if resumed else ([calls[0]], [calls[1]])
+    middle = Agent(ScriptedModel([*inner, "middle"]), name="middle", tools=[breaks, deep.as_tool()])
+    return Agent(ScriptedModel([*outer, "end"]), tools=[middle.as_tool()])
+
+
+@pytest.mark.parametrize("script", [["done"], [fault(400)], [reply("", finish_reason="SAFETY")]])
+def test_what_the_tools_of_sub_agents_raise_is_in_the_errors_of_the_run(way: Way, script: list[Any]) -> None:
+    errors = way.run(around(breaking(*script)), "x").errors
+    assert sorted(str(error) for error in errors if isinstance(error, LookupError)) == ["deep", "first"]
+
+
+def test_what_a_sub_agent_is_ended_by_is_in_the_errors_once(way: Way) -> None:
+    errors = way.run(around(breaking(on_error="raise")), "x").errors
+    assert sorted(str(error) for error in errors) == ["deep", "first"]
+
+
+def test_what_the_tools_of_a_sub_agent_raised_before_it_waits_is_in_the_errors(way: Way) -> None:
+    run = way.run(around(breaking(call("ask"))), "x")
+    assert run.stop == "approval"
+    assert sorted(str(error) for error in run.errors) == ["deep", "first"]
+    again = around(breaking("done"), resumed=True)
+    done = way.resume(again, Run.from_json(run.to_json()), {run.pending[0].call_id: Approve()})
+    assert (done.text, [str(error) for error in done.errors]) == ("end", ["deep"])
