@@ -170,7 +170,9 @@ class Conversation:
                     if event is None:
                         break
                     yield event
-            except Exception:
+            except GeneratorExit:  # closed: nothing else is told
+                raise
+            except BaseException:
                 steps.close()
                 with suppress(StoreError):  # what ended the send is told, not what came of it
                     self._close(opened, state)
@@ -209,7 +211,9 @@ class Conversation:
                     if event is None:
                         break
                     yield event
-            except Exception:
+            except GeneratorExit:
+                raise
+            except BaseException:
                 with suppress(StoreError):
                     await self.run_off_loop(lambda: self._close(opened, state))
                 raise

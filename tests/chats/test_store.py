@@ -32,8 +32,17 @@ from agentkit.errors import SessionExists, StoreVersionError
 from agentkit.events import ToolFinished, ToolStarted
 from agentkit.stores.base import AddMessage, FinishCall, StartCalls, StoredCall
 from agentkit.stores.store import SessionStore
+from agentkit.stores.writer import Writer
 from agentkit.testing import ScriptedModel, call, check_history, fault, reply
-from agentkit.wire.content import Content, call_part, model_content, response_part, responses_of, user_content
+from agentkit.wire.content import (
+    Content,
+    call_part,
+    calls_of,
+    model_content,
+    response_part,
+    responses_of,
+    user_content,
+)
 from tests.helpers.stored_chats import added
 from tests.helpers.until import PATIENCE, auntil, given_time
 from tests.stores.conftest import STORES
@@ -721,6 +730,31 @@ def test_ctrl_c_at_any_line_of_a_send_leaves_the_chat_usable() -> None:
             sys.settrace(before)
         assert chat.send_message("again").text == "ok"
         check_history(chat.get_history())
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_ctrl_c_right_after_a_step_was_stored_gets_out_of_the_chat(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch, nth: int, streamed: bool
+) -> None:
+    stored, put = list[str](), Writer._put
+
+    def interrupted(self: Writer, change: Any, *, release: bool) -> str:
+        stored.append(put(self, change, release=release))
+        if len(stored) == nth:
+            raise KeyboardInterrupt
+        return stored[-1]
+
+    monkeypatch.setattr(Writer, "_put", interrupted)
+    chat = Agent(ScriptedModel([call("add", a=1, b=2), "three"]), tools=[add]).chat("ann", store)
+    with pytest.raises(KeyboardInterrupt):
+        _ = [*chat.send_message_stream("x")] if streamed else chat.send_message("x")
+    assert len(stored) == nth  # it doesn't know what it has stored, and stores nothing more
+    again = Agent(ScriptedModel(["so"]), tools=[add]).chat("ann", store)
+    if again.pending or calls_of(again.get_history()[-1]):
+        again.undo()
+    assert again.send_message("y").text == "so"
+    check_history(again.get_history())
 
 
 def test_a_write_broken_off_under_way_is_told_apart_from_one_that_never_ran(store: SessionStore) -> None:
