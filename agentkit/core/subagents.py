@@ -133,7 +133,8 @@ class SubAgent:
                     if not isinstance(event, RunFinished):
                         ctx._run.report(self._tell(event, ctx.call_id))
         except BaseException as error:
-            ctx._run.add_errors([each for each in stream.run.errors if each is not error])
+            known = error, error.__cause__  # a StopIteration gets out as the cause of another error
+            ctx._run.add_errors([each for each in stream.run.errors if not any(each is one for one in known)])
             if _is_of_the_call(error, stream.run):
                 raise
             raise Mistake(error, self._wait(stream.run, ctx) if stream.run.pending else None) from error
