@@ -173,17 +173,20 @@ class RunState:
         """Make what depends on how the run is set up; anew only before the run begins."""
         self.setup, self.meter = setup, meter
         self.output = setup.output
-        signals, session = (
-            self.signals,
-            self.session,
-        )  # no cycle: what is dropped lets go of its session at once
+        # No cycle: what is dropped lets go of its session at once.
+        signals, session = self.signals, self.session
+        sources, suggestions = self.sources_found, self.suggestions_found
+
+        def add_sources(found: Sequence[Source], shown: str) -> None:
+            sources.extend(found)
+            suggestions.extend([shown] if shown else [])
+
         handle = RunHandle(
             report=lambda event: signals.report(event),
             add_usage=meter.add,
             add_live_usage=meter.add_live,
             add_errors=self.end.errors.extend,
-            add_sources=self.sources_found.extend,
-            add_suggestions=self.suggestions_found.append,
+            add_sources=add_sources,
             watched=setup.watched,
             streamed=setup.streamed,
             limit_reached=lambda: meter.reached(turns=False),

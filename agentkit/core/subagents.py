@@ -190,9 +190,7 @@ class SubAgent:
         """Return the answer's text with its sources, and the pictures, sounds and files that were made."""
         ctx._run.add_errors(run.errors)
         if run.stop is None:
-            ctx._run.add_sources(run.sources)
-            if run.search_suggestions:
-                ctx._run.add_suggestions(run.search_suggestions)
+            ctx._run.add_sources(run.sources, run.search_suggestions)
             text = str(run.text_with_sources())
             return [*([text] if text else []), *run.media] if run.media else text
         if run.stop in ("approval", "deferred"):

@@ -25,7 +25,7 @@ Purpose = Literal["turn", "repair", "continuation", "summary", "last_turn", "cou
 was cut off, a summary, the turn that a limit leaves, a count of tokens."""
 
 
-def _nowhere(_: Any) -> None:
+def _nowhere(*_: Any) -> None:
     """Drop what a context without a run is told."""
 
 
@@ -40,10 +40,8 @@ class RunHandle:
     """Takes a function that returns what the tool has spent so far."""
     add_errors: Callable[[Sequence[Exception]], None] = _nowhere
     """Takes what the tools of a sub-agent raised."""
-    add_sources: Callable[[Sequence[Source]], None] = _nowhere
-    """Takes what the answer of a sub-agent rests on."""
-    add_suggestions: Callable[[str], None] = _nowhere
-    """Takes the search suggestions that go with it."""
+    add_sources: Callable[[Sequence[Source], str], None] = _nowhere
+    """Takes what the answer of a sub-agent rests on, and the search suggestions that go with it."""
     watched: bool = False
     """Whether somebody watches the run's events as they happen."""
     streamed: bool = False
